@@ -1,0 +1,45 @@
+#!/usr/bin/python
+"""Commit a rotation on a host, in two steps."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_commit
+short_description: Commit a rotation on a host, in two steps
+description:
+  - From the first step on a rotation goes forward only, once every host of the unit has taken it.
+options:
+  step:
+    description:
+      - C(decide) writes the decision durably; nothing is deleted. It comes first, on every host of the unit.
+      - C(finish) closes the journal, only after all have decided.
+    type: str
+    required: true
+    choices: [decide, finish]
+author: The Keyturn maintainers
+extends_documentation_fragment: keyturn
+"""
+
+EXAMPLES = r"""
+- name: Decide
+  keyturn_commit:
+    rotation: "{{ rotation_context }}"
+    step: decide
+"""
+
+RETURN = r"""
+rotation:
+  description: The host's journal of the rotation. It holds fingerprints, counts and proofs, no value.
+  returned: success, outside check mode
+  type: dict
+would:
+  description: What would be done.
+  returned: in check mode
+  type: str
+"""
+
+from ansible.module_utils.keyturn.ansible_module import run_phase
+from ansible.module_utils.keyturn.lifecycle import commit
+
+if __name__ == "__main__":
+    run_phase(commit.run, {"step": {"type": "str", "required": True, "choices": ["decide", "finish"]}})

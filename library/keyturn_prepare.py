@@ -1,0 +1,36 @@
+#!/usr/bin/python
+"""Back up the data of a secret and compute its new ciphertexts."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_prepare
+short_description: Back up the data of a secret and compute its new ciphertexts
+description:
+  - The expensive work of a rotation, beside the running service.
+author: The Keyturn maintainers
+extends_documentation_fragment: keyturn
+"""
+
+EXAMPLES = r"""
+- name: Prepare
+  keyturn_prepare:
+    rotation: "{{ rotation_context }}"
+"""
+
+RETURN = r"""
+rotation:
+  description: The host's journal of the rotation. It holds fingerprints, counts and proofs, no value.
+  returned: success, outside check mode
+  type: dict
+would:
+  description: What would be done.
+  returned: in check mode
+  type: str
+"""
+
+from ansible.module_utils.keyturn.ansible_module import run_phase
+from ansible.module_utils.keyturn.lifecycle import prepare
+
+if __name__ == "__main__":
+    run_phase(prepare.run)

@@ -1,0 +1,102 @@
+#!/usr/bin/python
+"""Write the report and the log of a rotation."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_report
+short_description: Write the report and the log of a rotation
+description:
+  - Runs on the controller. At the begin it writes a report with the outcome C(interrupted), which stands if the run is killed.
+  - At the end it writes the report whole, and appends one record to the environment's rotation log.
+options:
+  folder:
+    description: Folder of reports; each environment has its own in it.
+    type: path
+    required: true
+  plan:
+    description: The plan, from M(keyturn_plan).
+    type: dict
+    required: true
+  hosts:
+    description: The journal of each host of the inventory, empty for a host that said nothing.
+    type: dict
+    required: true
+  failure:
+    description: The first cause, when something failed.
+    type: str
+    default: ''
+  ended:
+    description: Whether the run has come to its end.
+    type: bool
+    required: true
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Writes nothing.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Report
+  keyturn_report:
+    folder: reports
+    plan: "{{ rotation_plan }}"
+    hosts: "{{ rotation_hosts }}"
+    ended: true
+"""
+
+RETURN = r"""
+outcome:
+  description: C(committed), C(rolled_back), C(refused) or C(interrupted).
+  returned: success
+  type: str
+text:
+  description: The report for a person.
+  returned: success
+  type: str
+path:
+  description: The file of the report.
+  returned: success
+  type: str
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.keyturn import report as reporting
+from ansible.module_utils.keyturn import rotation_log
+from ansible.module_utils.keyturn.ansible_module import run
+
+
+def report(module):
+    """Write the report; at the end also the log."""
+    given = module.params
+    document = reporting.build(given["plan"], given["hosts"], given["failure"], given["ended"])
+    folder = Path(given["folder"]) / document["environment"]
+    path = folder / f"{document['rotation_id']}.json"
+    if not module.check_mode:
+        path = reporting.write(folder, document)
+        if document["outcome"] != "interrupted":
+            rotation_log.append(folder, rotation_log.record(document))
+    return {
+        "changed": True,
+        "outcome": document["outcome"],
+        "path": str(path),
+        "text": reporting.text(document, path),
+    }
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "folder": {"type": "path", "required": True},
+            "plan": {"type": "dict", "required": True},
+            "hosts": {"type": "dict", "required": True},
+            "failure": {"type": "str", "default": ""},
+            "ended": {"type": "bool", "required": True},
+        },
+        report,
+    )

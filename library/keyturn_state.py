@@ -1,0 +1,61 @@
+#!/usr/bin/python
+"""Say which rotation is open on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_state
+short_description: Say which rotation is open on a host
+description:
+  - Reads the journals of one application. Changes nothing.
+options:
+  app_root:
+    description: Folder of the application.
+    type: path
+    required: true
+  state_dir:
+    description: Keyturn's state folder on the host.
+    type: path
+    required: true
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Changes nothing anyway.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Look for an open rotation
+  keyturn_state:
+    app_root: /opt/trader-ai
+    state_dir: /var/lib/keyturn
+"""
+
+RETURN = r"""
+rotation:
+  description: The journal of the rotation that is open, empty when none is.
+  returned: success
+  type: dict
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.keyturn.ansible_module import run
+from ansible.module_utils.keyturn.journal import Application
+
+
+def look(module):
+    """Return the open journal."""
+    application = Application(Path(module.params["state_dir"]), Path(module.params["app_root"]))
+    journal = application.open_journal()
+    return {"changed": False, "rotation": journal.record if journal else {}}
+
+
+if __name__ == "__main__":
+    run(
+        {"app_root": {"type": "path", "required": True}, "state_dir": {"type": "path", "required": True}},
+        look,
+    )

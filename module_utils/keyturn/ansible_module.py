@@ -1,0 +1,86 @@
+"""The one file that knows AnsibleModule: parameters in, one exception root to one ``fail_json``, nothing secret out."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from . import catalogue
+from .errors import KeyturnError
+from .rotation import Rotation
+
+Call = Callable[[AnsibleModule], dict[str, Any]]
+
+
+def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
+    """Run ``call`` as a module with check mode; it returns the result, or raises KeyturnError."""
+    module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **options)
+    try:
+        result = call(module)
+    except KeyturnError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or 'the system'}: {error.strerror}")
+    except Exception as error:  # a library's text may quote a value, so only the place is told
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        module.fail_json(
+            msg=f"keyturn has a defect: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+        )
+    else:
+        module.exit_json(**result)
+
+
+def run_phase(phase: Callable[..., dict[str, Any]], extra: Mapping[str, Any] | None = None) -> None:
+    """Run a phase of the lifecycle as a module; the parameters of ``extra`` are passed on by name."""
+    more = dict(extra or {})
+
+    def call(module: AnsibleModule) -> dict[str, Any]:
+        rotation = rotation_of(module)
+        result = phase(rotation, **{name: module.params[name] for name in more})
+        if module._diff and result["changed"]:
+            result["diff"] = _diff(result.get("rotation") or {})
+        return result
+
+    run({"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}, **more}, call)
+
+
+def rotation_of(module: AnsibleModule) -> Rotation:
+    """Return the rotation that the parameters describe; secrets that it reads are masked in whatever is returned."""
+    given = dict(module.params["rotation"])
+    given["app_root"] = Path(given["app_root"])
+    given["state_dir"] = Path(given["state_dir"])
+    given["allow_empty_tables"] = tuple(given["allow_empty_tables"])
+    given["services"] = services(given["services"])
+    return Rotation(**given, check_mode=module.check_mode, hide=module.no_log_values.update)
+
+
+def validated(where: str, spec: Mapping[str, Any], given: Any, required_if: Any = None) -> dict[str, Any]:
+    """Return ``given`` with defaults; KeyturnError names ``where`` and the legal values."""
+    if not isinstance(given, dict):
+        raise KeyturnError(f"{where} must be a mapping")
+    outcome = ArgumentSpecValidator(dict(spec), required_if=required_if).validate(given)
+    if outcome.error_messages:
+        raise KeyturnError(f"{where}: {'; '.join(outcome.error_messages)}")
+    return dict(outcome.validated_parameters)
+
+
+def services(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return ``keyturn_services`` with defaults."""
+    return {
+        name: validated(f"keyturn_services.{name}", catalogue.SERVICE, spec, catalogue.SERVICE_REQUIRED_IF)
+        for name, spec in given.items()
+    }
+
+
+def _diff(record: Mapping[str, Any]) -> dict[str, str]:
+    """Return old and new fingerprints as before and after."""
+
+    def lines(side: str) -> str:
+        return "".join(f"{name}={value}\n" for name, value in (record.get(side) or {}).items())
+
+    return {"before": lines("old"), "after": lines("new")}

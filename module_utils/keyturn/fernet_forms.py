@@ -1,0 +1,147 @@
+"""The forms in which an application stores a Fernet token, and turning a token in the form that it has.
+
+``two_layer`` is urlsafe_b64encode(token), ``one_layer`` the token itself, ``plaintext`` a value that was never
+encrypted, ``empty`` NULL or no characters. What a stored value is under is decided by what opens it, nothing else.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+
+from .errors import KeyturnError
+
+Stored = str | bytes | int | float | None
+Side = Literal["old", "new"]
+FORMS = ("two_layer", "one_layer", "plaintext", "empty")
+
+# version 0x80 and the leading zeros of a 64-bit time (until the year 2106) fix the first characters
+ONE_LAYER_PREFIX = b"gAAAAA"
+TWO_LAYER_PREFIX = b"Z0FBQUFB"
+TOKEN_TEXT = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{60,}={0,2}")
+
+
+class Unreadable(Exception):
+    """A stored value that may not be touched. The text says why, and holds nothing of the value."""
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A stored value that was understood: its form, the side whose key opens it, the token and what it protects."""
+
+    form: str
+    side: Side | None
+    token: bytes
+    plaintext: bytes
+
+
+def fernet(name: str, key: str) -> Fernet:
+    """Return the Fernet of ``key``; KeyturnError names the variable when it is no Fernet key."""
+    try:
+        return Fernet(key.encode())
+    except (ValueError, binascii.Error):
+        raise KeyturnError(
+            f"{name} is not a Fernet key: 32 bytes as 44 characters of URL-safe base64 are needed, it has {len(key)} characters"
+        ) from None
+
+
+def other(side: Side) -> Side:
+    """Return the opposite side."""
+    return "old" if side == "new" else "new"
+
+
+class Turner:
+    """Opens stored values under the old or the new key, and turns them to either."""
+
+    def __init__(self, ciphers: Mapping[Side, Fernet], plaintext: str) -> None:
+        """``ciphers`` has ``old``, and ``new`` once there is one; ``plaintext`` is the shape of what is protected."""
+        self._ciphers = ciphers
+        self._shape = re.compile(plaintext.encode())
+
+    def open(self, stored: Stored) -> Opened:
+        """Return what ``stored`` is. Unreadable when no key opens it, or what it protects has another shape."""
+        if stored is None or stored in ("", b""):
+            return Opened("empty", None, b"", b"")
+        if not isinstance(stored, str | bytes):
+            raise Unreadable("is a number, not text")
+        text = stored.encode() if isinstance(stored, str) else stored
+        if text.startswith(ONE_LAYER_PREFIX):
+            return self._open_token("one_layer", text)
+        if text.startswith(TWO_LAYER_PREFIX):
+            try:
+                return self._open_token("two_layer", base64.urlsafe_b64decode(text))
+            except binascii.Error:
+                raise Unreadable("is a damaged token (its outer layer cannot be decoded)") from None
+        if self._shape.search(text):
+            return Opened("plaintext", None, b"", text)
+        raise Unreadable("is neither a token nor of the declared shape of a plaintext")
+
+    def _open_token(self, form: str, token: bytes) -> Opened:
+        for side, cipher in self._ciphers.items():
+            try:
+                plaintext = cipher.decrypt(token)
+            except InvalidToken:
+                continue
+            if plaintext.startswith((ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)):
+                raise Unreadable(f"is a token inside a token (the outer one opens under the {side} value)")
+            if not self._shape.search(plaintext):
+                raise Unreadable(f"opens under the {side} value, but what it protects has not the declared shape")
+            return Opened(form, side, token, plaintext)
+        known = (
+            "neither the old nor the new value"
+            if len(self._ciphers) > 1
+            else "no value that is known (the current one does not open it)"
+        )
+        raise Unreadable(f"opens under {known}")
+
+    def turn(self, stored: Stored, opened: Opened, to: Side) -> Stored:
+        """Return ``stored`` under the key of ``to``: same form, type and time of encryption. What is there stays."""
+        if opened.side in (None, to):
+            return stored
+        token = MultiFernet([self._ciphers[to], self._ciphers[other(to)]]).rotate(opened.token)
+        return _dress(opened.form, token, isinstance(stored, str))
+
+    def encrypt(self, stored: Stored, opened: Opened, to: Side) -> Stored:
+        """Return the plaintext row ``stored`` as a two-layer token under the key of ``to``."""
+        return _dress("two_layer", self._ciphers[to].encrypt(opened.plaintext), isinstance(stored, str))
+
+
+def _dress(form: str, token: bytes, as_text: bool) -> str | bytes:
+    content = base64.urlsafe_b64encode(token) if form == "two_layer" else token
+    return content.decode() if as_text else content
+
+
+def tokens_in(content: bytes) -> list[bytes]:
+    """Return what may be a Fernet token anywhere in ``content``, each in its one-layer form.
+
+    For finding tokens where none were declared: it overlooks none, and may return text that is no token.
+    """
+    found: list[bytes] = []
+    for match in TOKEN_TEXT.finditer(content):
+        text = match.group()
+        if text.startswith(ONE_LAYER_PREFIX):
+            found.extend(_possible_ends(text))
+        else:
+            inner = base64.urlsafe_b64decode(text if text.endswith(b"=") else text[: len(text) // 4 * 4])
+            found.extend(end for part in TOKEN_TEXT.findall(inner) for end in _possible_ends(part))
+    return found
+
+
+def _possible_ends(text: bytes) -> list[bytes]:
+    """In a database file other text may follow at once. A token of 57 + 16n bytes without padding ends at 76 + 64k."""
+    return [text] if text.endswith(b"=") else [text[:end] for end in range(76, len(text) + 1, 64)]
+
+
+def opens(cipher: Fernet, token: bytes) -> bool:
+    """Tell whether ``cipher`` opens ``token``."""
+    try:
+        cipher.decrypt(token)
+    except InvalidToken:
+        return False
+    return True

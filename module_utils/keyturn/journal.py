@@ -1,0 +1,167 @@
+"""What a host knows on disk of its rotations.
+
+A folder for each application root, in it a folder for each rotation::
+
+    <state>/<application>/
+        lock                      held by the call that is at work, with its pid
+        rotations/<rotation id>/
+            journal.json          written before each step; the rotation is open until its phase is ``closed``
+            pending.json          the new values (0600), until they stand in the consumers for good
+            previous.json         the old values (0600), until the retention of the backup ends
+            backup.db prepared.db
+
+The open journal is the lock that keeps a second rotation away: there is nothing to release but the journal itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from . import durable
+from .errors import KeyturnError
+
+PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
+RECOVERY = "end it with resume.yml (on the new value) or rollback.yml (on the old one)"
+
+
+def utc_now() -> str:
+    """Return the time as ISO 8601 in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+@dataclass
+class Journal:
+    """The record of one rotation on this host. Every change is durable before the method returns."""
+
+    folder: Path
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def phase(self) -> str:
+        """The phase that was entered last."""
+        return str(self.record["phase"])
+
+    @property
+    def decision(self) -> str | None:
+        """``commit`` or ``rollback`` once that is decided: nothing turns it round."""
+        return self.record.get("decision")
+
+    @property
+    def closed(self) -> bool:
+        """Whether the rotation has ended on this host."""
+        return self.phase == "closed"
+
+    def reached(self, phase: str) -> bool:
+        """Tell whether the rotation has come to ``phase``, or further."""
+        return PHASES.index(self.phase) >= PHASES.index(phase)
+
+    def enter(self, phase: str, **fields: Any) -> None:
+        """Write that ``phase`` begins or is reached, with ``fields``."""
+        self.record["history"] = [*self.record.get("history", []), {"phase": phase, "at": utc_now()}]
+        self.update(phase=phase, **fields)
+
+    def update(self, **fields: Any) -> None:
+        """Write ``fields``; the phase stays."""
+        self.record.update(fields)
+        durable.write_json(self.folder / "journal.json", self.record)
+
+    def path(self, name: str) -> Path:
+        """Return the file ``name`` in the folder of this rotation."""
+        return self.folder / name
+
+
+class Application:
+    """The part of the state folder that belongs to one application root."""
+
+    def __init__(self, state_dir: Path, app_root: Path) -> None:
+        self.state_dir = state_dir
+        root = str(app_root.resolve())
+        digest = hashlib.sha256(root.encode()).hexdigest()[:8]
+        self.folder = state_dir / f"{Path(root).name or 'root'}-{digest}"
+
+    def check(self) -> None:
+        """Refuse a state folder that is not private to this user. Changes nothing."""
+        for folder in (self.state_dir, self.folder, self.folder / "rotations"):
+            durable.check_private_folder(folder)
+
+    def journals(self) -> list[Journal]:
+        """Return all rotations of this application, the oldest first (their ids sort by time)."""
+        self.check()
+        found = []
+        for folder in sorted((self.folder / "rotations").glob("*/")):
+            record = durable.read_json(folder / "journal.json")
+            if record is not None:
+                found.append(Journal(folder, record))
+        return found
+
+    def open_journal(self) -> Journal | None:
+        """Return the rotation that is open on this host, if one is."""
+        return next((journal for journal in self.journals() if not journal.closed), None)
+
+    def get(self, rotation_id: str) -> Journal | None:
+        """Return the rotation with this id."""
+        return next((journal for journal in self.journals() if journal.folder.name == rotation_id), None)
+
+    def find(self, rotation_id: str) -> Journal | None:
+        """Return the rotation with this id; refuse while another one is open."""
+        opened = self.open_journal()
+        if opened is not None and opened.folder.name != rotation_id:
+            raise KeyturnError(
+                f"rotation {opened.folder.name} of {opened.record['secret']} is open on this host "
+                f"(phase {opened.phase}, by {opened.record['operator']} since {opened.record['started']}): {RECOVERY}"
+            )
+        return self.get(rotation_id)
+
+    def begin(self, rotation_id: str, **fields: Any) -> Journal:
+        """Open the rotation on this host. The caller holds ``lock`` and has asked ``find``."""
+        folder = self.folder / "rotations" / rotation_id
+        durable.make_private_folder(folder)
+        journal = Journal(folder)
+        journal.enter("staging", schema=1, rotation_id=rotation_id, started=utc_now(), **fields)
+        return journal
+
+    @contextlib.contextmanager
+    def lock(self, call: str, wait_seconds: float) -> Iterator[None]:
+        """Hold this application for one call; a call that is still at work is waited for, then named.
+
+        A module outlives the SIGKILL of ansible-playbook, so the next call may meet it. The lock ends with the process.
+        """
+        durable.make_private_folder(self.folder)
+        fd = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self._acquire(fd, wait_seconds)
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, json.dumps({"call": call, "pid": os.getpid(), "since": utc_now()}).encode(), 0)
+            yield
+        finally:
+            os.close(fd)
+
+    def _acquire(self, fd: int, wait_seconds: float) -> None:
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() < deadline:
+                    time.sleep(0.1)
+                    continue
+                raise KeyturnError(f"{self._holder(fd)}: wait until it ends, then run this again") from None
+            return
+
+    @staticmethod
+    def _holder(fd: int) -> str:
+        try:
+            holder = json.loads(os.pread(fd, 4096, 0))
+            return f"keyturn is still at work on this host ({holder['call']}, pid {holder['pid']})"
+        except (ValueError, KeyError, TypeError):
+            return "keyturn is still at work on this host"

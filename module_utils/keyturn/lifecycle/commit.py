@@ -1,0 +1,87 @@
+"""Commit in two calls: decide on every host of the unit, and only when all have answered finish."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+from .. import durable, values
+from ..errors import KeyturnError
+from ..journal import Journal, utc_now
+from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from .common import BACKUP, SIDE_FILE, Result, forward_journal, result, would
+
+
+def run(rotation: Rotation, step: str) -> Result:
+    """Take one of the two steps."""
+    return STEPS[step](rotation)
+
+
+def decide(rotation: Rotation) -> Result:
+    """Write down that this host commits. Nothing is deleted; from here rollback needs the whole unit's consent."""
+    if rotation.check_mode:
+        return would("decide to commit")
+    with rotation.application.lock("decide", LOCK_WAIT_SECONDS):
+        journal = forward_journal(rotation)
+        if journal.decision == "commit":
+            return result(journal, changed=False)
+        if not journal.reached("proved"):
+            raise KeyturnError(f"rotation {rotation.rotation_id} is not proved on this host (phase {journal.phase})")
+        journal.update(decision="commit")
+        return result(journal, changed=True)
+
+
+def finish(rotation: Rotation) -> Result:
+    """Close the journal: one more census, then the new value's staging copy and the side file go."""
+    if rotation.check_mode:
+        return would("close the journal and catalogue the backup")
+    with rotation.application.lock("finish", LOCK_WAIT_SECONDS):
+        journal = forward_journal(rotation)
+        if journal.closed:
+            return result(journal, changed=False)
+        if journal.decision != "commit":
+            raise KeyturnError(f"rotation {rotation.rotation_id} is not decided on this host (phase {journal.phase})")
+        if not journal.record.get("counted"):
+            _check_nothing_needs_old(rotation, journal)
+            journal.update(counted=True)
+        values.discard_pending(journal)
+        close(rotation, journal, "committed")
+        return result(journal, changed=True)
+
+
+def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
+    """End the rotation on this host: catalogue its backup, prune what has expired."""
+    durable.remove(journal.path(SIDE_FILE))
+    expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=rotation.backup_retention_days)
+    fields: dict[str, Any] = {"outcome": outcome, "finished": utc_now()}
+    if "backup" in journal.record:
+        fields["backup"] = journal.record["backup"] | {"expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    journal.enter("closed", **fields)
+    _prune(rotation)
+
+
+def _check_nothing_needs_old(rotation: Rotation, journal: Journal) -> None:
+    staged = rotation.staged_values(journal)
+    migration = rotation.migration(staged.old, staged.new)
+    if migration is None:
+        return
+    census = migration.census()
+    if census["under"]["old"] or census["refused"]:
+        raise KeyturnError(
+            f"{migration.database.path}: {census['under']['old']} rows still need the old value and {census['refused']} open "
+            "under neither; the old value is kept and the rotation stays open: find what wrote them, then run resume.yml"
+        )
+
+
+def _prune(rotation: Rotation) -> None:
+    """A backup and the value that opens it live and die together."""
+    now = utc_now()
+    for journal in rotation.application.journals():
+        backup = journal.record.get("backup")
+        if journal.closed and backup and not backup.get("pruned") and backup.get("expires", now) <= now:
+            durable.remove(journal.path(BACKUP))
+            values.destroy_previous(journal)
+            journal.update(backup=backup | {"pruned": now})
+
+
+STEPS = {"decide": decide, "finish": finish}

@@ -1,0 +1,89 @@
+"""What the phases share: the open journal, the evidence of the files, and what the controller is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import consumers
+from ..errors import KeyturnError
+from ..fingerprint import fingerprints
+from ..journal import Journal
+from ..rotation import Rotation
+from ..service import Service
+from ..side_file import SideFile
+from ..values import Staged
+
+Result = dict[str, Any]
+BACKUP = "backup.db"
+SIDE_FILE = "prepared.db"
+
+
+def result(journal: Journal, changed: bool) -> Result:
+    """Return what the controller may know: the journal holds no value."""
+    return {"changed": changed, "rotation": journal.record}
+
+
+def would(message: str) -> Result:
+    """Return the answer of check mode."""
+    return {"changed": True, "would": message}
+
+
+def open_journal(rotation: Rotation) -> Journal:
+    """Return the journal of this rotation; KeyturnError where it is not open on this host."""
+    journal = rotation.application.find(rotation.rotation_id)
+    if journal is None:
+        raise KeyturnError(f"rotation {rotation.rotation_id} is not staged on this host: run the rotation again")
+    return journal
+
+
+def forward_journal(rotation: Rotation) -> Journal:
+    """Return the journal of a rotation that may go on; KeyturnError where going back is decided."""
+    journal = open_journal(rotation)
+    if journal.decision == "rollback":
+        raise KeyturnError(
+            f"rotation {rotation.rotation_id} is being rolled back on this host: end that with rollback.yml"
+        )
+    return journal
+
+
+def check_files(rotation: Rotation, staged: Staged) -> None:
+    """Refuse when a consumer holds neither the old nor the new value: somebody else has changed it."""
+    known = (fingerprints(staged.old), fingerprints(staged.new))
+    for consumer in rotation.consumers():
+        held = fingerprints(consumers.read(consumer, rotation.variables))
+        for name, found in held.items():
+            if found not in (known[0][name], known[1][name]):
+                raise KeyturnError(
+                    f"{consumer.path}: {name} is {found}, neither the old value {known[0][name]} nor the new "
+                    f"{known[1][name]}; nothing was touched: put one of the two back, then run resume.yml or rollback.yml"
+                )
+
+
+def replace_files(rotation: Rotation, values: Mapping[str, str]) -> None:
+    """Put ``values`` into every consumer."""
+    for consumer in rotation.consumers():
+        consumers.replace(consumer, values)
+
+
+def stop(services: Sequence[Service]) -> None:
+    """Stop the services, the last to start first."""
+    for service in reversed(services):
+        service.stop()
+
+
+def start(services: Sequence[Service]) -> None:
+    """Start the services and wait until each is healthy."""
+    for service in services:
+        service.start()
+        service.wait_healthy()
+
+
+def side_file(journal: Journal) -> SideFile | None:
+    """Return the prepared ciphertexts if the file is the one that the journal vouches for."""
+    prepared = journal.record.get("prepared")
+    path = journal.path(SIDE_FILE)
+    if not prepared or not path.exists():
+        return None
+    file = SideFile(path)
+    return file if file.checksum() == prepared["sha256"] else None

@@ -1,0 +1,55 @@
+"""Prove: behaviour shows that the host runs on the new value and that the old one is dead."""
+
+from __future__ import annotations
+
+from .. import probes
+from ..errors import KeyturnError
+from ..fernet_forms import Side
+from ..journal import Journal
+from ..probes import Proof
+from ..procfs import Moment
+from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..values import Staged
+from .common import Result, forward_journal, result, would
+
+
+def run(rotation: Rotation) -> Result:
+    """Collect the proofs; KeyturnError names the first that fails."""
+    if rotation.check_mode:
+        kinds = ", ".join(["process", *(probe["kind"] for probe in rotation.entry["probes"])])
+        return would(f"prove the new value by: {kinds}")
+    with rotation.application.lock("prove", LOCK_WAIT_SECONDS):
+        journal = forward_journal(rotation)
+        if journal.decision == "commit":
+            return result(journal, changed=False)
+        if not journal.reached("switched"):
+            raise KeyturnError(f"rotation {rotation.rotation_id} is not switched on this host (phase {journal.phase})")
+        staged = rotation.staged_values(journal)
+        proofs = collect(rotation, journal, staged)
+        migration = rotation.migration(staged.old, staged.new)
+        failure = probes.first_failure(proofs)
+        if failure:
+            journal.update(proofs=proofs)
+            raise KeyturnError(failure)
+        residue = migration.residue() if migration else {}
+        journal.enter("proved", proofs=proofs, findings=journal.record["findings"] + _residue_findings(residue))
+        return result(journal, changed=True)
+
+
+def collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]:
+    """Return all proofs for the side that the journal is on."""
+    services = rotation.service_list()
+    side: Side = "old" if journal.decision == "rollback" else "new"
+    migration = rotation.migration(staged.old, staged.new)
+    return [
+        *probes.process(services, Moment(*journal.record["changed"])),
+        *probes.ask(rotation, services, migration, side),
+    ]
+
+
+def _residue_findings(residue: dict[str, int]) -> list[str]:
+    return [
+        f"{name} still holds {count} ciphertexts under the old value in pages that were free before: "
+        "run VACUUM in a maintenance window"
+        for name, count in residue.items()
+    ]

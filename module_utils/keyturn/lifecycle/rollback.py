@@ -1,0 +1,63 @@
+"""Rollback: from any point before commit, back to the old value, and proved to be there."""
+
+from __future__ import annotations
+
+from .. import probes, procfs, values
+from ..errors import KeyturnError
+from ..journal import Journal
+from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from .commit import close
+from .common import Result, check_files, open_journal, replace_files, result, side_file, start, stop, would
+from .prove import collect
+
+
+def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
+    """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
+
+    ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
+    that has decided go back, since nobody can have finished.
+    """
+    application = rotation.application
+    journal = application.get(rotation.rotation_id)
+    if journal is None or journal.closed:
+        return {"changed": False, "rotation": journal.record if journal else {}}
+    if journal.decision == "commit" and not abandon_commit:
+        raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+    if rotation.check_mode:
+        return would(f"go back to the old value from phase {journal.phase}")
+    with application.lock("rollback", LOCK_WAIT_SECONDS):
+        # the call that held the lock may have gone on
+        journal = open_journal(rotation)
+        if journal.closed:
+            return result(journal, changed=False)
+        if journal.decision == "commit" and not abandon_commit:
+            raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+        journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
+        if journal.reached("switching") and not journal.record.get("turned_back"):
+            _turn_back(rotation, journal)
+        values.discard_pending(journal)
+        close(rotation, journal, "rolled_back")
+        return result(journal, changed=True)
+
+
+def _turn_back(rotation: Rotation, journal: Journal) -> None:
+    staged = rotation.staged_values(journal)
+    check_files(rotation, staged)
+    migration = rotation.migration(staged.old, staged.new)
+    services = rotation.service_list()
+    stop(services)
+    if migration is not None:
+        turned = migration.switch("old", side_file(journal))
+        if turned["left"]:
+            journal.update(findings=[*journal.record["findings"], f"left as they are: {turned['left']}"])
+    replace_files(rotation, staged.old)
+    journal.update(changed=list(procfs.now()))
+    start(services)
+    proofs = collect(rotation, journal, staged)
+    journal.update(proofs=proofs)
+    failure = probes.first_failure(proofs)
+    if failure:
+        raise KeyturnError(
+            f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
+        )
+    journal.update(turned_back=True)

@@ -1,0 +1,130 @@
+"""Stage: see that the rotation can succeed, then make the new value durable. Nothing of the application changes."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import consumers, probes, values
+from ..errors import KeyturnError
+from ..fingerprint import fingerprints
+from ..generate import GENERATORS
+from ..journal import Journal
+from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from .common import Result, result
+
+SPARE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the host is like before the rotation."""
+
+    old: dict[str, str]
+    rows: dict[str, int]
+    already_turned: int
+    findings: list[str]
+
+
+def run(rotation: Rotation) -> Result:
+    """Examine the host, open the journal and stage the new value. A repetition with the same id changes nothing."""
+    journal = _resumable(rotation)
+    if journal is not None and (journal.closed or journal.reached("staged")):
+        return result(journal, changed=False)
+    examined = examine(rotation)
+    if rotation.check_mode:
+        return {"changed": True, "rotation": _fields(rotation, examined) | {"phase": "not begun"}}
+    with rotation.application.lock("stage", LOCK_WAIT_SECONDS):
+        journal = _resumable(rotation) or rotation.application.begin(
+            rotation.rotation_id, **_fields(rotation, examined)
+        )
+        if not journal.reached("staged"):
+            old = rotation.current_values()
+            new = values.staged_before(journal) or _generate(rotation)
+            rotation.hide(new.values())
+            values.stage(journal, values.Staged(old, new))
+            journal.enter("staged", old=fingerprints(old), new=fingerprints(new))
+        return result(journal, changed=True)
+
+
+def examine(rotation: Rotation) -> Examined:
+    """Raise KeyturnError for everything that would stop the rotation later; changes nothing."""
+    for consumer in rotation.consumers():
+        consumers.check_replaceable(consumer)
+    old = rotation.current_values()
+    findings = [
+        f"{name} is still the template's placeholder" for name, value in old.items() if consumers.is_placeholder(value)
+    ]
+    findings += _file_findings(rotation, old)
+    try:
+        migration = rotation.migration(old, None)
+    except KeyturnError as error:
+        raise KeyturnError("; ".join([str(error), *findings])) from None
+    rows: dict[str, int] = {}
+    already = 0
+    if migration is not None:
+        migration.database.check_file()
+        census = migration.census()
+        findings += migration.check_census(census, rotation.allow_empty_tables)
+        rows, already = census["rows"], census["under"]["new"]
+        _check_space(rotation, migration.database.path, migration.database.size)
+    services = rotation.service_list()
+    for service in services:
+        if not service.healthy():
+            raise KeyturnError(f"service {service.name} is not healthy at {service.health_url}: start it, then rotate")
+    failure = probes.first_failure(probes.ask(rotation, services, migration, "old"))
+    if failure:
+        raise KeyturnError(f"the current value does not work, nothing was changed: {failure}")
+    return Examined(old, rows, already, findings)
+
+
+def _resumable(rotation: Rotation) -> Journal | None:
+    journal = rotation.application.find(rotation.rotation_id)
+    if journal is not None and journal.decision == "rollback":
+        ended = "was rolled back" if journal.closed else "is being rolled back"
+        raise KeyturnError(
+            f"rotation {rotation.rotation_id} {ended} on this host: its id is used up, start a new rotation"
+        )
+    return journal
+
+
+def _fields(rotation: Rotation, examined: Examined) -> dict[str, Any]:
+    return {
+        "secret": rotation.secret,
+        "environment": rotation.environment,
+        "reason": rotation.reason,
+        "operator": rotation.operator,
+        "app_root": str(rotation.app_root),
+        "old": fingerprints(examined.old),
+        "rows": examined.rows,
+        "findings": examined.findings,
+    }
+
+
+def _generate(rotation: Rotation) -> dict[str, str]:
+    generator = GENERATORS[rotation.entry["source"]["generator"]]
+    return {name: generator() for name in rotation.variables}
+
+
+def _file_findings(rotation: Rotation, old: dict[str, str]) -> list[str]:
+    return [
+        line
+        for consumer in rotation.consumers()
+        for line in consumers.findings(consumer, rotation.variables, old.values())
+    ]
+
+
+def _check_space(rotation: Rotation, database: Path, size: int) -> None:
+    """The state folder takes a backup and the side file, the database's folder SQLite's journal of all pages."""
+    state = rotation.state_dir
+    while not state.exists():
+        state = state.parent
+    needs = [(state, int(size * 2.5) + SPARE_BYTES), (database.parent, size + SPARE_BYTES)]
+    if state.stat().st_dev == database.parent.stat().st_dev:
+        needs = [(state, sum(need for _, need in needs))]
+    for folder, need in needs:
+        free = shutil.disk_usage(folder).free
+        if free < need:
+            raise KeyturnError(f"{folder}: {need >> 20} MiB of disk space are needed and {free >> 20} MiB are free")

@@ -1,0 +1,68 @@
+"""Switch: the only downtime. Stop, turn the rows in one transaction, replace the files, start."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from .. import probes, procfs
+from ..journal import Journal
+from ..procfs import Moment
+from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..values import Staged
+from .common import Result, check_files, forward_journal, replace_files, result, side_file, start, stop, would
+from .prepare import backup
+
+
+def run(rotation: Rotation) -> Result:
+    """Switch this host to the new value. What holds now is decided by evidence, so every repetition converges."""
+    if rotation.check_mode:
+        names = ", ".join(rotation.entry["services"])
+        files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
+        return would(f"stop {names}, turn the rows, replace {', '.join(rotation.variables)} in {files}, start {names}")
+    with rotation.application.lock("switch", LOCK_WAIT_SECONDS):
+        journal = forward_journal(rotation)
+        services = rotation.service_list()
+        if journal.reached("switched"):
+            if _runs_on_new(rotation, journal):
+                return result(journal, changed=False)
+            stop(services)
+        else:
+            staged = rotation.staged_values(journal)
+            check_files(rotation, staged)
+            _turn(rotation, journal, staged)
+        start(services)
+        journal.update(downtime_seconds=_downtime(journal.record["stopped"]))
+        return result(journal, changed=True)
+
+
+def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
+    migration = rotation.migration(staged.old, staged.new)
+    side = side_file(journal)
+    if not journal.reached("switching"):
+        journal.enter("switching", stopped=_stamp())
+    stop(rotation.service_list())
+    turned: dict[str, Any] = {}
+    if migration is not None:
+        migration.database.check_unused()
+        if "backup" not in journal.record:
+            journal.update(backup=backup(journal, migration, online=False))
+        turned = migration.switch("new", side)
+    replace_files(rotation, staged.new)
+    journal.enter("switched", changed=list(procfs.now()), turned=turned)
+
+
+def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:
+    proofs = probes.process(rotation.service_list(), Moment(*journal.record["changed"]))
+    return probes.first_failure(proofs) is None and all(service.healthy() for service in rotation.service_list())
+
+
+def _stamp() -> dict[str, Any]:
+    return {"moment": list(procfs.now()), "time": time.time()}
+
+
+def _downtime(stopped: dict[str, Any]) -> float:
+    """Seconds since the stop; by the clock of the wall when the host was booted in between."""
+    then, now = Moment(*stopped["moment"]), procfs.now()
+    seconds = now.seconds - then.seconds if now.boot_id == then.boot_id else time.time() - stopped["time"]
+    return round(seconds, 3)

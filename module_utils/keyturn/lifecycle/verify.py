@@ -1,0 +1,39 @@
+"""Verify: what one host holds now, reading only. Also while a rotation is open."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import consumers, procfs
+from ..errors import KeyturnError
+from ..fingerprint import fingerprints
+from ..rotation import Rotation
+
+
+def run(rotation: Rotation) -> dict[str, Any]:
+    """Return fingerprints, rows and services; ``problems`` is what makes the host's state wrong."""
+    problems: list[str] = []
+    findings: list[str] = []
+    found: dict[str, Any] = {"values": {}, "rows": {}, "problems": problems, "findings": findings}
+    opened = rotation.application.open_journal()
+    if opened is not None:
+        findings.append(f"rotation {opened.folder.name} of {opened.record['secret']} is open (phase {opened.phase})")
+    try:
+        current = rotation.current_values()
+        found["values"] = fingerprints(current)
+        migration = rotation.migration(current, None)
+        if migration is not None:
+            census = migration.census()
+            found["rows"] = census["rows"]
+            if census["refused"]:
+                problems.append(f"{census['refused']} rows do not open under the current value: {census['refusals']}")
+    except KeyturnError as error:
+        problems.append(str(error))
+    changed = max((consumers.changed_at(consumer) for consumer in rotation.consumers()), default=0.0)
+    for service in rotation.service_list():
+        pid = service.pid()
+        if pid is None or not service.healthy():
+            problems.append(f"service {service.name} is not healthy at {service.health_url}")
+        elif not procfs.started_after(pid, procfs.moment_of(changed)):
+            findings.append(f"service {service.name} (process {pid}) started before its files changed: restart it")
+    return {"changed": False, "verified": found}

@@ -1,0 +1,43 @@
+"""The plan, on the controller: is the request whole and legal, and which rotation is it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import secrets
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from .errors import KeyturnError
+
+ROTATION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9-]{15,47}")
+REASON = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:#/-]{0,119}")
+PIPELINE_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
+
+
+def rotation_id() -> str:
+    """Return a new id: UTC time first, so that ids sort by time, then 16 hexadecimal digits. 33 characters."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(8)}"
+
+
+def check_rotation_id(given: str) -> str:
+    """Return a given id; KeyturnError when it is none (it becomes a folder's name and a store's request token)."""
+    if not ROTATION_ID.fullmatch(given):
+        raise KeyturnError("keyturn_rotation_id must look like 20260131T235959Z-0123456789abcdef (32 to 64 characters)")
+    return given
+
+
+def check_reason(given: str) -> str:
+    """Return the reason; KeyturnError when it cannot stand in one cell of the log."""
+    if not REASON.fullmatch(given):
+        raise KeyturnError("keyturn_reason must be 1 to 120 letters, digits, spaces or . _ : # / -")
+    return given
+
+
+def operator(environment: Mapping[str, str]) -> str:
+    """Return who runs this: the pipeline's actor, or the user."""
+    for name in PIPELINE_ACTORS:
+        if environment.get(name):
+            return environment[name]
+    return pwd.getpwuid(os.getuid()).pw_name

@@ -1,0 +1,99 @@
+"""The report of one rotation: a JSON document (docs/report.schema.json) and the same as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import durable
+from .journal import PHASES, utc_now
+
+SCHEMA = 1
+HOST_FIELDS = ("phase", "decision", "outcome", "old", "new", "rows", "downtime_seconds", "backup", "proofs", "findings", "failure")
+
+
+def build(header: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], failure: str, ended: bool) -> dict[str, Any]:
+    """Return the report; ``hosts`` maps each host of the inventory to its journal's record (empty: it said nothing)."""
+    return {
+        "schema": SCHEMA,
+        **{name: header[name] for name in ("rotation_id", "secret", "title", "variables", "environment")},
+        **{name: header[name] for name in ("reason", "operator", "downtime_budget_seconds")},
+        "started": min([header["started"], *(record["started"] for record in hosts.values() if record)]),
+        "finished": utc_now() if ended else None,
+        "outcome": outcome(hosts) if ended else "interrupted",
+        "failure": failure or None,
+        "hosts": {
+            name: {field: record[field] for field in HOST_FIELDS if record.get(field) is not None}
+            for name, record in sorted(hosts.items())
+        },
+    }
+
+
+def outcome(hosts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return how the rotation ended.
+
+    ``committed`` or ``rolled_back`` when every host is; ``refused`` when no host came further than staging;
+    ``interrupted`` when one is neither: the rotation is open and resume.yml or rollback.yml ends it.
+    """
+    ends = {record.get("outcome") for record in hosts.values()}
+    if ends == {"committed"}:
+        return "committed"
+    if not any(_touched(record) for record in hosts.values()) and all(
+        not record or record.get("phase") == "closed" for record in hosts.values()
+    ):
+        return "refused"
+    return "rolled_back" if ends <= {"rolled_back", None} and "rolled_back" in ends and _all_closed(hosts) else "interrupted"
+
+
+def _all_closed(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
+    return all(record.get("phase") == "closed" for record in hosts.values() if record)
+
+
+def _touched(record: Mapping[str, Any]) -> bool:
+    begun = {step["phase"] for step in record.get("history", [])}
+    return bool(begun & set(PHASES[PHASES.index("preparing") : PHASES.index("closed")]))
+
+
+def write(folder: Path, report: Mapping[str, Any]) -> Path:
+    """Write the report durably into ``folder`` and return its path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{report['rotation_id']}.json"
+    durable.write_json(path, report)
+    return path
+
+
+def text(report: Mapping[str, Any], path: Path) -> str:
+    """Return the report for a person."""
+    lines = [
+        f"{report['outcome'].upper()}: {report['title']} ({report['secret']}) in {report['environment']}",
+        f"rotation   {report['rotation_id']}, {report['reason']}, by {report['operator']}",
+        f"time       {report['started']} to {report['finished']}",
+    ]
+    if report["failure"]:
+        lines.append(f"cause      {report['failure']}")
+    for name, host in report["hosts"].items():
+        lines += ["", f"{name}: {host.get('outcome') or host.get('phase') or 'said nothing'}"]
+        lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
+    return "\n".join([*lines, "", f"report     {path}"])
+
+
+def _host(host: Mapping[str, Any], budget: int) -> Sequence[str]:
+    lines = []
+    for variable, old in host.get("old", {}).items():
+        new = host.get("new", {}).get(variable)
+        kept = "now" if host.get("outcome") == "committed" else "kept"
+        lines.append(f"{variable}: {old} -> {new}" if kept == "now" and new else f"{variable}: {old} (kept)")
+    if host.get("rows"):
+        lines.append("rows       " + ", ".join(f"{count} {form}" for form, count in host["rows"].items()))
+    if "downtime_seconds" in host:
+        seconds = host["downtime_seconds"]
+        verdict = "within" if seconds <= budget else "OVER"
+        lines.append(f"downtime   {seconds:.1f} s ({verdict} the budget of {budget} s)")
+    if "backup" in host:
+        backup = host["backup"]
+        keys = ", ".join(backup["opens_with"].values())
+        lines.append(f"backup     {backup['path']} (opens with {keys}, until {backup.get('expires', 'the rotation ends')})")
+    lines += [f"proof      {line['proof']} of {line['subject']}: {line['verdict']} ({line['detail']})" for line in host.get("proofs", [])]
+    lines += [f"finding    {line}" for line in host.get("findings", [])]
+    return lines

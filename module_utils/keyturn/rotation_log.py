@@ -1,0 +1,78 @@
+"""The audit trail of an environment: one JSON line for each rotation, and the policy's Markdown table made from it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import durable
+from .errors import KeyturnError
+from .probes import PASSING
+
+SCHEMA = 1
+LINES = "rotation-log.jsonl"
+TABLE = "rotation-log.md"
+HEAD = "| Date | Key Type | Reason | Rotated By | Verified By |\n|------|----------|--------|------------|-------------|\n"
+
+
+def record(report: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the log's record of a report."""
+    fields = ("rotation_id", "secret", "variables", "environment", "reason", "outcome", "failure", "started", "finished")
+    proofs = [line for host in report["hosts"].values() for line in host.get("proofs", [])]
+    passed = sum(line["verdict"] in PASSING for line in proofs)
+    return {
+        "schema": SCHEMA,
+        **{name: report[name] for name in fields},
+        "rotated_by": report["operator"],
+        "verified_by": f"keyturn, {passed} of {len(proofs)} proofs" if proofs else "nobody",
+        "hosts": sorted(report["hosts"]),
+    }
+
+
+def append(folder: Path, entry: Mapping[str, Any]) -> Path:
+    """Append one record durably, render the table anew, and return the log's path. A repetition adds nothing.
+
+    A record that a kill cut off at the end is completed by the newline that keeps it apart; ``read`` names it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LINES
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if any((old["rotation_id"], old["outcome"]) == (entry["rotation_id"], entry["outcome"]) for old in read(path)):
+            return path
+        size = os.fstat(fd).st_size
+        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+        line = json.dumps(entry, sort_keys=True).encode() + b"\n"
+        os.write(fd, b"\n" + line if torn else line)
+        os.fsync(fd)
+        durable.write_file(folder / TABLE, table(read(path)).encode())
+    finally:
+        os.close(fd)
+    return path
+
+
+def read(path: Path) -> list[dict[str, Any]]:
+    """Return all records; KeyturnError names the first line that is none."""
+    records = []
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            raise KeyturnError(f"{path}, line {number} is not a record: a write was cut off, or somebody edited it") from None
+        records.append(entry)
+    return records
+
+
+def table(records: list[dict[str, Any]]) -> str:
+    """Return the policy's Markdown table, the oldest rotation first."""
+    rows = []
+    for entry in records:
+        reason = entry["reason"] if entry["outcome"] == "committed" else f"{entry['reason']} ({entry['outcome']})"
+        cells = [entry["started"][:10], ", ".join(entry["variables"]), reason, entry["rotated_by"], entry["verified_by"]]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+    return HEAD + "".join(rows)

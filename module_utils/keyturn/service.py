@@ -1,0 +1,148 @@
+"""Services: stop, start, wait until healthy, and which process serves. One class for each manager."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import subprocess
+import time
+import urllib.parse
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from . import http, procfs
+from .errors import KeyturnError
+
+HEALTH_TIMEOUT = 2
+POLL_SECONDS = 0.05
+
+
+class Service(ABC):
+    """One service of the application, as ``keyturn_services`` of the inventory describes it."""
+
+    def __init__(self, name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None) -> None:
+        self.name = name
+        self.spec = spec
+        self.app_root = app_root
+        self.app_user = app_user
+
+    @abstractmethod
+    def stop(self) -> None:
+        """Stop the service and wait until its process is gone. Nothing happens where it does not run."""
+
+    @abstractmethod
+    def start(self) -> None:
+        """Start the service. It need not be healthy yet."""
+
+    @property
+    def health_url(self) -> str:
+        """Where the service says that it is up. It says nothing about a secret."""
+        return str(self.spec["health_url"])
+
+    @property
+    def base_url(self) -> str:
+        """The origin for proofs: ``base_url``, or that of the health URL."""
+        parts = urllib.parse.urlsplit(self.health_url)
+        return str(self.spec.get("base_url") or f"{parts.scheme}://{parts.netloc}").rstrip("/")
+
+    @property
+    def port(self) -> int:
+        """The port of the health URL."""
+        parts = urllib.parse.urlsplit(self.health_url)
+        return parts.port or (443 if parts.scheme == "https" else 80)
+
+    def healthy(self) -> bool:
+        """Tell whether the health URL answers with 2xx."""
+        return http.good(http.get(self.health_url, HEALTH_TIMEOUT))
+
+    def wait_healthy(self) -> None:
+        """Wait until the health URL answers; KeyturnError after ``health_timeout_seconds``."""
+        limit = self.spec["health_timeout_seconds"]
+        deadline = time.monotonic() + limit
+        while not self.healthy():
+            if time.monotonic() > deadline:
+                raise KeyturnError(f"service {self.name} did not become healthy at {self.health_url} within {limit} s")
+            time.sleep(POLL_SECONDS)
+
+    def pid(self) -> int | None:
+        """The process that serves: of ``pid_file``, or the owner of the health port's listening socket."""
+        if self.spec.get("pid_file"):
+            try:
+                return int((self.app_root / self.spec["pid_file"]).read_text())
+            except (OSError, ValueError):
+                return None
+        return procfs.listener(self.port)
+
+
+class ScriptService(Service):
+    """A service with a start and a stop script, as the policy's stop_all and start_ui.
+
+    It has no gate: after a reboot in the middle of a switch whatever starts the script starts the service.
+    """
+
+    def stop(self) -> None:
+        """Run the stop script; the process and its port must be gone afterwards."""
+        pid = self.pid()
+        self._run("stop")
+        deadline = time.monotonic() + self.spec["stop_timeout_seconds"]
+        while self.healthy() or (pid is not None and procfs.started_at(pid) is not None):
+            if time.monotonic() > deadline:
+                raise KeyturnError(
+                    f"service {self.name} still runs {self.spec['stop_timeout_seconds']} s after {self.spec['stop']}"
+                )
+            time.sleep(POLL_SECONDS)
+
+    def start(self) -> None:
+        """Run the start script."""
+        self._run("start")
+
+    def _run(self, verb: str) -> None:
+        """Run a script as the application's user with a clean environment: a variable in it would win over `.env`."""
+        # No output is kept: an application may print what it was given.
+        script = self.spec[verb]
+        user = pwd.getpwnam(self.app_user) if self.app_user else pwd.getpwuid(os.geteuid())
+        environment = {
+            "HOME": user.pw_dir,
+            "LANG": "C.UTF-8",
+            "LOGNAME": user.pw_name,
+            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "USER": user.pw_name,
+        }
+        as_user: dict[str, Any] = {}
+        if user.pw_uid != os.geteuid():
+            as_user = {
+                "user": user.pw_uid,
+                "group": user.pw_gid,
+                "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
+            }
+        try:
+            done = subprocess.run(
+                [script],
+                cwd=self.app_root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                timeout=self.spec["health_timeout_seconds"],
+                check=False,
+                **as_user,
+            )
+        except OSError as error:
+            raise KeyturnError(
+                f"service {self.name}: {script} in {self.app_root} cannot be run: {error.strerror}"
+            ) from error
+        except subprocess.TimeoutExpired:
+            raise KeyturnError(f"service {self.name}: {script} did not end within its time") from None
+        if done.returncode != 0:
+            raise KeyturnError(f"service {self.name}: {script} ended with exit code {done.returncode}")
+
+
+MANAGERS: dict[str, type[Service]] = {"script": ScriptService}
+
+
+def service(name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None) -> Service:
+    """Return the service of the inventory's entry ``name``."""
+    return MANAGERS[spec["manager"]](name, spec, app_root, app_user)

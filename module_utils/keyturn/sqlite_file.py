@@ -1,0 +1,242 @@
+"""One SQLite database of an application, opened with the care that a key rotation needs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import urllib.parse
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import durable, procfs
+from .errors import KeyturnError
+
+HEADER = b"SQLite format 3\0"
+BUSY_SECONDS = 10
+PAGE_ROWS = 500
+BACKUP_PAGES = 256
+BACKUP_RESTARTS = 3
+BACKUP_PAUSE = 0.01
+
+
+class Row(NamedTuple):
+    """One row of a column: where it is, the key that a person knows it by, and what is stored."""
+
+    locator: tuple[Any, ...]
+    item: Any
+    stored: Any
+
+
+class Column(NamedTuple):
+    """A column to work on: quoted names, ready for SQL. ``locators`` find a row: rowid, or the primary key without one."""
+
+    table: str
+    key: str
+    column: str
+    locators: tuple[str, ...]
+    name: str
+
+
+class RestartedTooOften(Exception):
+    """The online backup was restarted by the application's writes more often than it pays to go on."""
+
+
+def quote(name: str) -> str:
+    """Return an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+class Database:
+    """The file and its companions (journal, WAL, shared memory)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def files(self) -> list[Path]:
+        """The database and the files that SQLite keeps beside it, whether they exist or not."""
+        return [self.path] + [self.path.with_name(self.path.name + end) for end in ("-wal", "-shm", "-journal")]
+
+    @property
+    def wal(self) -> bool:
+        """Whether the database is in WAL mode (file format, byte 18)."""
+        with self.path.open("rb") as file:
+            return file.read(20)[18:19] == b"\x02"
+
+    @property
+    def size(self) -> int:
+        """Bytes of the database and its WAL."""
+        return sum(path.stat().st_size for path in self.files[:2] if path.exists())
+
+    def check_file(self) -> None:
+        """Refuse what is not a database that this user can write."""
+        try:
+            with self.path.open("rb") as file:
+                header = file.read(len(HEADER))
+        except FileNotFoundError:
+            raise KeyturnError(f"{self.path} does not exist: correct `database` of the catalogue's migration") from None
+        except OSError as error:
+            raise KeyturnError(f"{self.path} cannot be read: {error.strerror}") from error
+        if header != HEADER:
+            raise KeyturnError(f"{self.path} is not an SQLite database")
+        for path, use in ((self.path, "written"), (self.path.parent, "written (SQLite keeps its journal there)")):
+            if not os.access(path, os.W_OK):
+                raise KeyturnError(f"{path} cannot be {use} by the user {os.geteuid()}: run as its owner")
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """A connection that reads and leaves every byte as it is, also beside a running application."""
+        # A read-only connection to a WAL database leaves an empty WAL behind; where there is no WAL yet, an ordinary one
+        # has nothing to write back and removes what it made.
+        writable = self.wal and not self.files[1].exists()
+        with self._connection("rw" if writable else "ro") as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """A connection that writes: durable at commit, and nothing of what it replaces stays in the file."""
+        with self._connection("rw") as connection:
+            # EXTRA is FULL and also makes the removal of the rollback journal durable
+            connection.execute("PRAGMA synchronous=EXTRA")
+            connection.execute("PRAGMA foreign_keys=OFF")
+            if connection.execute("PRAGMA secure_delete=ON").fetchone() != (1,):
+                raise KeyturnError(f"{self.path}: this SQLite cannot overwrite what it deletes (secure_delete)")
+            yield connection
+
+    @contextlib.contextmanager
+    def _connection(self, mode: str) -> Iterator[sqlite3.Connection]:
+        uri = f"file:{urllib.parse.quote(str(self.path))}?mode={mode}"
+        try:
+            connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+            with contextlib.closing(connection):
+                yield connection
+        except sqlite3.Error as error:
+            raise KeyturnError(f"{self.path}: {_reason(error)}") from error
+
+    @contextlib.contextmanager
+    def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
+        """One transaction with nobody else in the database; any error takes all of it back."""
+        connection.execute("BEGIN EXCLUSIVE")
+        try:
+            yield
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+
+    def truncate_wal(self, connection: sqlite3.Connection) -> None:
+        """Write the WAL back and empty it, so that no replaced ciphertext stays in it."""
+        if self.wal and connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
+            raise KeyturnError(f"{self.path}: the WAL cannot be emptied, somebody still reads the database")
+
+    def check_unused(self) -> None:
+        """Refuse while another process has the database open; the message names it."""
+        pids = procfs.holders(self.files)
+        if pids:
+            names = ", ".join(f"{procfs.command_name(pid)} (pid {pid})" for pid in pids)
+            raise KeyturnError(
+                f"{self.path} is still open in {names} after the services were stopped: stop it and run resume.yml"
+            )
+
+    def backup(self, target: Path, online: bool) -> None:
+        """Copy the database to ``target`` (0600) by SQLite's backup, durably, and check the copy.
+
+        Online it goes in steps that let the application write; RestartedTooOften after three restarts by its writes.
+        """
+        durable.remove(target)
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        watch = _RestartCounter() if online else None
+        with self.reading() as source, contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            source.backup(copy, pages=BACKUP_PAGES if online else -1, progress=watch, sleep=BACKUP_PAUSE)
+            copy.execute("PRAGMA journal_mode=DELETE")
+            if copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise KeyturnError(
+                    f"{self.path}: its backup fails SQLite's check; run `PRAGMA integrity_check` on the database"
+                )
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+        durable.sync_folder(target.parent)
+
+
+class _RestartCounter:
+    """SQLite starts the backup again when another connection writes: what remains then grows."""
+
+    def __init__(self) -> None:
+        self.restarts = 0
+        self.remaining: int | None = None
+
+    def __call__(self, status: int, remaining: int, total: int) -> None:
+        if self.remaining is not None and remaining > self.remaining:
+            self.restarts += 1
+            if self.restarts > BACKUP_RESTARTS:
+                raise RestartedTooOften
+        self.remaining = remaining
+
+
+def _reason(error: sqlite3.Error) -> str:
+    """A reason without the library's text, which may quote a value."""
+    name = getattr(error, "sqlite_errorname", type(error).__name__)
+    known = {
+        "SQLITE_BUSY": f"locked by another process for more than {BUSY_SECONDS} s",
+        "SQLITE_FULL": "no space left on the disk",
+        "SQLITE_NOTADB": "not an SQLite database",
+        "SQLITE_CORRUPT": "damaged; run `PRAGMA integrity_check`",
+        "SQLITE_READONLY": "read-only for this user",
+        "SQLITE_CANTOPEN": "cannot be opened by this user",
+        "SQLITE_READONLY_ROLLBACK": "a write was interrupted: resume.yml, rollback.yml or the starting application takes it back",
+    }
+    return f"{known.get(name, 'SQLite failed')} ({name})"
+
+
+def column(connection: sqlite3.Connection, table: str, key: str, column: str) -> Column:
+    """Return the declared column, ready for SQL; KeyturnError says what the database has instead."""
+    kinds = {row[1].lower(): row for row in connection.execute("PRAGMA main.table_list")}
+    found = kinds.get(table.lower())
+    if found is None or found[2] != "table":
+        tables = ", ".join(
+            sorted(row[1] for row in kinds.values() if row[2] == "table" and not row[1].startswith("sqlite_"))
+        )
+        raise KeyturnError(f"the database has no table {table} (it has: {tables or 'none'})")
+    columns = list(connection.execute(f"PRAGMA main.table_info({quote(table)})"))
+    names = {row[1].lower() for row in columns}
+    for name in (key, column):
+        if name.lower() not in names:
+            raise KeyturnError(f"table {table} has no column {name} (it has: {', '.join(row[1] for row in columns)})")
+    primary = [quote(row[1]) for row in sorted(columns, key=lambda row: row[5]) if row[5]]
+    aliases = [alias for alias in ("rowid", "_rowid_", "oid") if alias not in names]
+    locators = primary if found[4] else aliases[:1] or primary
+    return Column(quote(table), quote(key), quote(column), tuple(locators), f"{table}.{column}")
+
+
+def pages(connection: sqlite3.Connection, target: Column, size: int = PAGE_ROWS) -> Iterator[list[Row]]:
+    """Yield all rows in pages, in the order of their locators. No lock is held between two pages."""
+    locators = ", ".join(target.locators)
+    marks = ", ".join("?" * len(target.locators))
+    select = f"SELECT {locators}, {target.key}, {target.column} FROM main.{target.table}"  # noqa: S608 - quoted names
+    order = f"ORDER BY {locators} LIMIT {size}"
+    after: Sequence[Any] = ()
+    while True:
+        where = f"WHERE ({locators}) > ({marks})" if after else ""
+        rows = [Row(row[:-2], row[-2], row[-1]) for row in connection.execute(f"{select} {where} {order}", after)]
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].locator
+
+
+@contextlib.contextmanager
+def triggers_away(connection: sqlite3.Connection, target: Column) -> Iterator[None]:
+    """Work inside a transaction without the table's triggers: a new ciphertext is no event for the application."""
+    query = (
+        "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE ORDER BY rowid"
+    )
+    table = target.table[1:-1].replace('""', '"')
+    triggers = list(connection.execute(query, (table,)))
+    for name, _ in triggers:
+        connection.execute(f"DROP TRIGGER main.{quote(name)}")
+    yield
+    for _, sql in triggers:
+        connection.execute(sql)

@@ -1,0 +1,54 @@
+"""The store ``dotenv``: the host itself keeps pending and previous values (0600) in the folder of the rotation.
+
+The current version is what the consumers hold; ``previous.json`` is its copy from the moment of staging, so that the
+old value survives every step of the switch.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from . import durable
+from .errors import KeyturnError
+from .journal import Journal
+
+PENDING = "pending.json"
+PREVIOUS = "previous.json"
+
+
+class Staged(NamedTuple):
+    """The values of both sides, by variable."""
+
+    old: dict[str, str]
+    new: dict[str, str]
+
+
+def stage(journal: Journal, staged: Staged) -> None:
+    """Make both sides durable, before anything else changes."""
+    durable.write_json(journal.path(PREVIOUS), staged.old)
+    durable.write_json(journal.path(PENDING), staged.new)
+
+
+def staged_before(journal: Journal) -> dict[str, str] | None:
+    """Return the new values of a stage that was interrupted after they had become durable."""
+    return durable.read_json(journal.path(PENDING))
+
+
+def read(journal: Journal) -> Staged:
+    """Return what was staged; KeyturnError where it is gone."""
+    old, new = durable.read_json(journal.path(PREVIOUS)), durable.read_json(journal.path(PENDING))
+    if old is None or new is None:
+        raise KeyturnError(
+            f"the staged values are missing in {journal.folder}: restore the folder, nothing else holds them"
+        )
+    return Staged(old, new)
+
+
+def discard_pending(journal: Journal) -> None:
+    """Forget the new value: after a commit the consumers hold it, after a rollback nobody needs it."""
+    durable.remove(journal.path(PENDING))
+
+
+def destroy_previous(journal: Journal) -> None:
+    """Forget the old value."""
+    durable.remove(journal.path(PREVIOUS))

@@ -1,0 +1,76 @@
+"""The documentation that the modules of the lifecycle share."""
+
+
+class ModuleDocFragment:
+    """``extends_documentation_fragment: keyturn``."""
+
+    DOCUMENTATION = r"""
+options:
+  rotation:
+    description:
+      - The rotation as every call of one run describes it. The role C(rotation) builds it from the inventory, the
+        catalogue and the plan.
+      - It names the secret and holds no value; values stay in the host's own state folder.
+    type: dict
+    required: true
+    suboptions:
+      rotation_id:
+        description: Id of the rotation, from M(keyturn_plan). The same id makes every call safe to repeat.
+        type: str
+        required: true
+      environment:
+        description: Name of the environment, such as C(staging).
+        type: str
+        required: true
+      secret:
+        description: Name of the catalogue entry.
+        type: str
+        required: true
+      entry:
+        description: The catalogue entry, as C(keyturn_secrets) holds it.
+        type: dict
+        required: true
+      app_root:
+        description: Folder of the application; relative paths of the entry and the services start there.
+        type: path
+        required: true
+      app_user:
+        description: User that the service's scripts run as. The user of the connection if omitted.
+        type: str
+      state_dir:
+        description: Folder (0700) for the journal, the staged values and the backups.
+        type: path
+        required: true
+      services:
+        description: C(keyturn_services) of the inventory.
+        type: dict
+        required: true
+      reason:
+        description: Why the secret is rotated.
+        type: str
+        required: true
+      operator:
+        description: Who rotates.
+        type: str
+        required: true
+      encrypt_plaintext_rows:
+        description: Whether rows that were never encrypted are encrypted now.
+        type: bool
+        default: false
+      allow_empty_tables:
+        description: Declared tables that may have no rows.
+        type: list
+        elements: str
+        default: []
+      backup_retention_days:
+        description: Days that the backup and the old value are kept after the rotation.
+        type: int
+        default: 30
+attributes:
+  check_mode:
+    description: Reads only and says what would happen.
+    support: full
+  diff_mode:
+    description: Shows fingerprints, never values.
+    support: full
+"""
