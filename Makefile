@@ -1,16 +1,58 @@
 # Keyturn. `make help` lists the targets.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
 VENV := .venv
-BIN := $(VENV)/bin
 PYTHON ?= python3
-export PATH := $(CURDIR)/$(BIN):$(PATH)
+DEMO := .local/trader-ai
+ROWS := 1000
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
+# Linters and tests load modules without ansible-playbook, which would bundle module_utils.
+WITH_MODULES := PYTHONPATH=tests/support
 
-$(VENV)/.setup-run: pyproject.toml
+.PHONY: help setup demo rotate verify stop test quick lint unit integration faults clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
+
+setup: $(VENV)/.run ## make the virtual environment
+$(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
-
-$(VENV)/.setup-test: $(VENV)/.setup-run
+$(VENV)/.test: $(VENV)/.run bin/setup-debian
+	@bin/setup-debian strace systemd procps
 	@bin/setup-venv $(VENV) $(PYTHON) demo test
 	@touch $@
+
+demo: $(VENV)/.run ## start the stand-in application with its own database
+	@[ -e $(DEMO)/.env ] || PYTHONPATH=demo python demo/seed.py --root $(DEMO) --rows $(ROWS) --port 8765
+	@$(DEMO)/start.sh
+
+rotate: demo ## rotate the database key of the stand-in application while it serves
+	@ansible-playbook playbooks/rotate_db_key.yml
+
+verify: demo ## say what the stand-in application's host holds
+	@ansible-playbook playbooks/verify.yml
+
+stop: ## stop the stand-in application
+	@if [ -x $(DEMO)/stop.sh ]; then $(DEMO)/stop.sh; else echo "not running"; fi
+
+test: lint $(VENV)/.test ## run all linters and tests
+	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests
+
+quick: lint $(VENV)/.test ## linters and unit tests: the inner loop
+	@$(WITH_MODULES) pytest -q -n 2 tests/unit
+
+unit integration faults: $(VENV)/.test
+	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/$@
+
+lint: $(VENV)/.test ## run the linters
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@yamllint --strict .
+	@$(WITH_MODULES) ansible-lint -q
+
+clean: stop ## remove everything that make has made
+	@rm -rf $(VENV) .local reports .pytest_cache .mypy_cache .ruff_cache .hypothesis .ansible

@@ -54,6 +54,8 @@ def examine(rotation: Rotation) -> Examined:
     for consumer in rotation.consumers():
         consumers.check_replaceable(consumer)
     old = rotation.current_values()
+    for consumer in rotation.consumers():
+        consumers.check_writable(consumer, old)
     findings = [
         f"{name} is still the template's placeholder" for name, value in old.items() if consumers.is_placeholder(value)
     ]

@@ -1,0 +1,60 @@
+#!/bin/bash
+# Starts the application from its root directory and waits until it answers.
+# Exit status: 0 running, the application's own status when it died, 3 port taken, 1 no answer within 10 s.
+cd "$(dirname "$0")" || exit 1
+set -a
+. ./service.conf || exit 1
+set +a
+mkdir -p logs run
+
+pid=$(cat run/backend.pid 2>/dev/null)
+if [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q trader_ai && [ "/proc/$pid/cwd" -ef . ]; then
+    echo "already running (pid $pid)"
+    exit 0
+fi
+
+probe=$HOST
+[ "$probe" = 0.0.0.0 ] && probe=127.0.0.1
+# Without this, another process's answer on the port would be taken for ours.
+if (exec 3<>"/dev/tcp/$probe/$PORT") 2>/dev/null; then
+    echo "port $PORT is already in use" >&2
+    exit 3
+fi
+
+healthy() {
+    (
+        exec 3<>"/dev/tcp/$probe/$PORT" &&
+            printf 'GET /health HTTP/1.0\r\nHost: localhost\r\n\r\n' >&3 &&
+            IFS= read -r -t 2 line <&3 && [[ $line == *" 200"* ]]
+    ) 2>/dev/null
+}
+
+(
+    # A descriptor kept open here would keep the caller (Ansible, a pipe, a lock) waiting for as long as we run.
+    for entry in /proc/"$BASHPID"/fd/*; do
+        fd=${entry##*/}
+        [ "$fd" -gt 2 ] && eval "exec $fd>&-"
+    done
+    exec setsid "$PYTHON" -m trader_ai </dev/null >>logs/backend.out.log 2>>logs/backend.err.log
+) </dev/null >/dev/null 2>&1 &
+pid=$!
+echo "$pid" >run/backend.pid
+
+deadline=$((SECONDS + 10))
+while [ "$SECONDS" -lt "$deadline" ]; do
+    if ! kill -0 "$pid" 2>/dev/null; then
+        wait "$pid"
+        status=$?
+        rm -f run/backend.pid
+        echo "the application ended at start with status $status, see logs/backend.err.log" >&2
+        [ "$status" -eq 0 ] && status=1
+        exit "$status"
+    fi
+    if healthy; then
+        echo "running (pid $pid, port $PORT)"
+        exit 0
+    fi
+    sleep 0.05
+done
+echo "no healthy answer within 10 s (pid $pid)" >&2
+exit 1

@@ -1,0 +1,183 @@
+"""The files from which an application reads its values, by format."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import dotenv, durable
+from .errors import KeyturnError
+
+
+@dataclass(frozen=True)
+class Consumer:
+    """One file that holds values, and its format: a name in ``FORMATS``."""
+
+    format: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a format has to know; ``dotenv`` says what each function does."""
+
+    read: Callable[[bytes, Sequence[str]], dict[str, str | None]]
+    replace: Callable[[bytes, Mapping[str, str]], bytes]
+    findings: Callable[[bytes, Sequence[str], Iterable[str]], list[str]]
+
+
+FORMATS: dict[str, Format] = {
+    "dotenv": Format(dotenv.read, dotenv.replace, dotenv.findings),
+}
+
+
+def read(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
+    """Return the value of each name; KeyturnError for a file that cannot be read and a name without a value."""
+    with _named(consumer.path):
+        found = _format(consumer).read(consumer.path.read_bytes(), names)
+    values = {name: value for name, value in found.items() if value}
+    for name in names:
+        if name not in values:
+            raise KeyturnError(f"{name} is not set in {consumer.path}: add it with its current value")
+    return values
+
+
+def findings(consumer: Consumer, names: Sequence[str], secrets: Iterable[str]) -> list[str]:
+    """Return sentences, without values, about lines of the file that surprise; KeyturnError as ``read`` raises it."""
+    with _named(consumer.path):
+        found = _format(consumer).findings(consumer.path.read_bytes(), names, secrets)
+    return [f"{consumer.path}: {sentence}" for sentence in found]
+
+
+def changed_at(consumer: Consumer) -> float:
+    """Return when the content last changed (seconds since 1970); KeyturnError where there is no file."""
+    with _named(consumer.path):
+        return consumer.path.stat().st_mtime
+
+
+def check_replaceable(consumer: Consumer) -> None:
+    """Raise KeyturnError when the file cannot be replaced without loss. Changes nothing."""
+    path = _real_path(consumer.path)
+    with _named(path):
+        status = path.stat()
+        read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
+    if not stat.S_ISREG(status.st_mode):
+        raise KeyturnError(f"{path} is not a regular file: name the file that holds the values")
+    if status.st_nlink > 1:
+        raise KeyturnError(
+            f"{path} has {status.st_nlink} hard links, and the others would keep the old value: "
+            "replace the others by symbolic links to it"
+        )
+    if read_only:
+        raise KeyturnError(f"{path} is on a read-only file system: mount it writable")
+    user = os.geteuid()
+    if user != 0 and status.st_uid != user:
+        raise KeyturnError(f"{path} belongs to the user {status.st_uid}, not to {user}: run as its owner or as root")
+    if user != 0 and status.st_gid not in (os.getegid(), *os.getgroups()):
+        raise KeyturnError(
+            f"{path} belongs to the group {status.st_gid}, of which the user {user} is no member: "
+            "run as root, or give the file a group of this user"
+        )
+    if not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
+        raise KeyturnError(
+            f"{path.parent} cannot be written by the user {user}, and the new file is made there: allow it"
+        )
+
+
+def check_writable(consumer: Consumer, values: Mapping[str, str]) -> None:
+    """Raise KeyturnError when ``replace`` could not write these values over others. Changes nothing.
+
+    Asked about the current values before a rotation, so that a rollback can put them back.
+    """
+    with _named(consumer.path):
+        form = _format(consumer)
+        elsewhere = form.replace(consumer.path.read_bytes(), dict.fromkeys(values, _OTHER_VALUE))
+        form.replace(elsewhere, values)
+
+
+def replace(consumer: Consumer, values: Mapping[str, str]) -> None:
+    """Put ``values`` into the file, atomically and durably; nothing is written when they already stand there.
+
+    Owner and group stay; the mode stays or becomes stricter (no access for group and others, no execution). A
+    symbolic link stays, and the file that it names is replaced. KeyturnError as ``check_replaceable`` and the format
+    raise it, and for an error of the operating system.
+    """
+    path = _real_path(consumer.path)
+    with _named(path):
+        old, status = _content(path)
+        new = _format(consumer).replace(old, values)
+    if new == old:
+        return
+    check_replaceable(consumer)
+
+    def keep_owner(fd: int) -> None:
+        made = os.fstat(fd)
+        if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
+            os.fchown(fd, status.st_uid, status.st_gid)
+        os.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o600)
+
+    with _named(path):
+        durable.write_file(path, new, keep_owner)
+
+
+def is_placeholder(value: str) -> bool:
+    """Tell whether a template's text still stands where a value belongs."""
+    text = value.strip().lower()
+    return _FRAME.fullmatch(text) is not None or _PLACEHOLDER.search(text) is not None
+
+
+_OTHER_VALUE = "0"
+_FRAME = re.compile(r"|<.*>|\{\{.*\}\}|\[.*\]|%.*%|__.*__|([x*.?#0-])\1*")
+# Whole words or long ones, so that no random value matches by chance.
+_PLACEHOLDER = re.compile(
+    r"""^(?:your|my|put|insert|enter|paste|fill|add|set|generate)[-_ ].*(?:here|key|secret|token|password|value|char)
+    | ^your[-_ ]
+    | change[-_ ]?(?:me|this|it)(?:$|[^a-z])
+    | replace[-_ ](?:me|this|with)
+    | placeholder
+    | (?:^|[-_ ])(?:secret|key|token|password|value)[-_ ]here$
+    | ^(?:todo|tbd|fixme|none|null|undefined|example|dummy|sample|default|test|secret|password)$
+    | ^(?:example|dummy|sample|default|test)[-_ ](?:key|secret|token|password|value)
+    | xxxxxx
+    """,
+    re.VERBOSE,
+)
+
+
+def _format(consumer: Consumer) -> Format:
+    try:
+        return FORMATS[consumer.format]
+    except KeyError:
+        known = ", ".join(sorted(FORMATS))
+        raise KeyturnError(f"the format {consumer.format} is unknown: use one of {known}") from None
+
+
+def _real_path(path: Path) -> Path:
+    """Return the file that ``path`` stands for: a rename over a symbolic link would only replace the link."""
+    if path.is_symlink() and not path.exists():
+        raise KeyturnError(f"{path} is a symbolic link to nothing: point it to the file that holds the values")
+    with _named(path):
+        return path.resolve(strict=True)
+
+
+def _content(path: Path) -> tuple[bytes, os.stat_result]:
+    with path.open("rb") as file:
+        return file.read(), os.fstat(file.fileno())
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Name ``path`` in the errors of the operating system and of the formats."""
+    try:
+        yield
+    except KeyturnError as error:
+        raise KeyturnError(f"{path}: {error}") from None
+    except FileNotFoundError:
+        raise KeyturnError(f"{path} does not exist: make it with the application's current values") from None
+    except OSError as error:
+        raise KeyturnError(f"{path}: {error.strerror}") from None
