@@ -100,7 +100,8 @@ def plan(module):
     }
     return {
         "changed": False,
-        "plan": header | {name: entry[name] for name in ("title", "variables", "value", "switch", "downtime_budget_seconds")},
+        "plan": header
+        | {name: entry[name] for name in ("title", "variables", "value", "switch", "downtime_budget_seconds")},
     }
 
 

@@ -46,4 +46,5 @@ if __name__ == "__main__":
     run_phase(
         rollback.run,
         {"cause": {"type": "str", "required": True}, "abandon_commit": {"type": "bool", "default": False}},
+        diff=("new", "old"),
     )

@@ -34,4 +34,4 @@ from ansible.module_utils.keyturn.ansible_module import run_phase
 from ansible.module_utils.keyturn.lifecycle import stage
 
 if __name__ == "__main__":
-    run_phase(stage.run)
+    run_phase(stage.run, diff=("old", "new"))

@@ -34,4 +34,4 @@ from ansible.module_utils.keyturn.ansible_module import run_phase
 from ansible.module_utils.keyturn.lifecycle import switch
 
 if __name__ == "__main__":
-    run_phase(switch.run)
+    run_phase(switch.run, diff=("old", "new"))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
+from trader_ai import environment
 from trader_ai.upstream import Upstream
 
 logger = logging.getLogger("src.brokers.alpaca_adapter")
@@ -21,8 +21,8 @@ def read_credentials(config: Path = Path("config/config.json")) -> tuple[str, st
     except FileNotFoundError:
         settings = {}
     return (
-        settings.get("api_key") or os.environ.get("ALPACA_API_KEY", ""),
-        settings.get("secret_key") or os.environ.get("ALPACA_SECRET_KEY", ""),
+        settings.get("api_key") or environment.get("ALPACA_API_KEY"),
+        settings.get("secret_key") or environment.get("ALPACA_SECRET_KEY"),
     )
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
-from trader_ai import alpaca, auth, plaid
+from trader_ai import alpaca, auth, environment, plaid
 from trader_ai.token_store import TokenStore
 
 LOGIN_TOKEN_NAMES = ("session_token", "access_token", "jwt_token")
@@ -48,7 +47,7 @@ def positions() -> dict[str, Any]:
 @app.post("/api/auth/login")
 def login(request: Login) -> dict[str, Any]:
     """Answer as documented, the token under the name TRADER_AI_LOGIN gives; by default 404 as the real code."""
-    name = os.environ.get("TRADER_AI_LOGIN", "")
+    name = environment.get("TRADER_AI_LOGIN")
     if name not in LOGIN_TOKEN_NAMES:
         raise HTTPException(404, "Not Found")
     return {name: auth.make_token(request.user_id), "token_type": "bearer", "expires_in": auth.LIFETIME_SECONDS}
@@ -85,7 +84,7 @@ def delete_item(item_id: str) -> dict[str, str]:
 @app.get("/api/alpaca/account")
 def alpaca_account() -> JSONResponse:
     """Show which account the pair in use opens."""
-    base_url = os.environ.get("ALPACA_BASE_URL")
+    base_url = environment.get("ALPACA_BASE_URL")
     if not base_url:
         return JSONResponse({"detail": "ALPACA_BASE_URL is not set"}, 503)
     account = alpaca.get_account(base_url)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 
 from fastapi import HTTPException, Request, Response
@@ -40,7 +39,7 @@ class JwtMiddleware(BaseHTTPMiddleware):
         try:
             _check(request.headers.get("Authorization", ""), path)
         except HTTPException as refusal:
-            if os.environ.get("TRADER_AI_BAD_TOKEN_STATUS") == "401":
+            if environment.get("TRADER_AI_BAD_TOKEN_STATUS") == "401":
                 return JSONResponse({"detail": refusal.detail}, refusal.status_code)
             # The real application's bug: above a middleware nobody turns this exception into a 401,
             # so the client sees a 500 and the log a traceback.
@@ -56,7 +55,7 @@ def _check(header: str, path: str) -> None:
         logger.warning("Invalid Authorization header format for %s", path)
         raise HTTPException(401, "Invalid authorization header format. Expected: Bearer <token>")
     try:
-        claims = jwt.decode(header[7:], os.environ["JWT_SECRET_KEY"], algorithms=[ALGORITHM])
+        claims = jwt.decode(header[7:], environment.get("JWT_SECRET_KEY"), algorithms=[ALGORITHM])
     except JWTError as error:
         logger.warning("JWT verification failed for %s: %s", path, error)
         raise HTTPException(401, "Could not validate credentials") from error

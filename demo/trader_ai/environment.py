@@ -13,9 +13,14 @@ from dotenv import load_dotenv
 load_dotenv(Path.cwd() / ".env", override=False, encoding="utf-8-sig")
 
 
+def get(name: str) -> str:
+    """Return a variable's value, empty when there is none. Importing this module is what loads ``.env``."""
+    return os.environ.get(name, "")
+
+
 def require(name: str) -> str:
     """Return a variable's value, or end the process with status 1 when it is missing or empty."""
-    value = os.environ.get(name, "")
+    value = get(name)
     if not value:
         print(f"{name} is not set; the application does not start without it", file=sys.stderr)
         sys.exit(1)

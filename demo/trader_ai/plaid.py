@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterable
 
+from trader_ai import environment
 from trader_ai.upstream import Upstream
 
 logger = logging.getLogger("src.finances.plaid_client")
@@ -15,12 +15,12 @@ logger = logging.getLogger("src.finances.plaid_client")
 def count_unusable(tokens: Iterable[str]) -> int:
     """Return how many of the tokens do not work. Credentials are read at each call, as at each client's start."""
     tokens = list(tokens)
-    base_url = os.environ.get("PLAID_BASE_URL")
+    base_url = environment.get("PLAID_BASE_URL")
     if not base_url:
         return sum(not token.startswith("access-") for token in tokens)
     headers = {
-        "PLAID-CLIENT-ID": os.environ.get("PLAID_CLIENT_ID", ""),
-        "PLAID-SECRET": os.environ.get("PLAID_SECRET", ""),
+        "PLAID-CLIENT-ID": environment.get("PLAID_CLIENT_ID"),
+        "PLAID-SECRET": environment.get("PLAID_SECRET"),
     }
     failed = 0
     with Upstream(base_url) as upstream:

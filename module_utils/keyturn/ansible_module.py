@@ -35,15 +35,20 @@ def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
         module.exit_json(**result)
 
 
-def run_phase(phase: Callable[..., dict[str, Any]], extra: Mapping[str, Any] | None = None) -> None:
-    """Run a phase of the lifecycle as a module; the parameters of ``extra`` are passed on by name."""
+def run_phase(
+    phase: Callable[..., dict[str, Any]], extra: Mapping[str, Any] | None = None, diff: tuple[str, str] | None = None
+) -> None:
+    """Run a phase of the lifecycle as a module; the parameters of ``extra`` are passed on by name.
+
+    ``diff`` names the sides whose fingerprints are shown as before and after, for a phase that changes values.
+    """
     more = dict(extra or {})
 
     def call(module: AnsibleModule) -> dict[str, Any]:
         rotation = rotation_of(module)
         result = phase(rotation, **{name: module.params[name] for name in more})
-        if module._diff and result["changed"]:
-            result["diff"] = _diff(result.get("rotation") or {})
+        if module._diff and diff and result["changed"]:
+            result["diff"] = _diff(result.get("rotation", {}), *diff)
         return result
 
     run({"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}, **more}, call)
@@ -77,10 +82,11 @@ def services(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _diff(record: Mapping[str, Any]) -> dict[str, str]:
-    """Return old and new fingerprints as before and after."""
+def _diff(record: Mapping[str, Any], before: str, after: str) -> dict[str, str]:
+    """Return the fingerprints of the two sides as text."""
 
     def lines(side: str) -> str:
-        return "".join(f"{name}={value}\n" for name, value in (record.get(side) or {}).items())
+        found = record.get(side) or dict.fromkeys(record.get("old", {}), "to be generated")
+        return "".join(f"{name}={value}\n" for name, value in found.items())
 
-    return {"before": lines("old"), "after": lines("new")}
+    return {"before": lines(before), "after": lines(after)}

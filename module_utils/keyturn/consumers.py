@@ -39,7 +39,7 @@ FORMATS: dict[str, Format] = {
 def read(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
     """Return the value of each name; KeyturnError for a file that cannot be read and a name without a value."""
     with _named(consumer.path):
-        found = _format(consumer).read(consumer.path.read_bytes(), names)
+        found = _format(consumer).read(_content(consumer.path)[0], names)
     values = {name: value for name, value in found.items() if value}
     for name in names:
         if name not in values:
@@ -50,7 +50,7 @@ def read(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
 def findings(consumer: Consumer, names: Sequence[str], secrets: Iterable[str]) -> list[str]:
     """Return sentences, without values, about lines of the file that surprise; KeyturnError as ``read`` raises it."""
     with _named(consumer.path):
-        found = _format(consumer).findings(consumer.path.read_bytes(), names, secrets)
+        found = _format(consumer).findings(_content(consumer.path)[0], names, secrets)
     return [f"{consumer.path}: {sentence}" for sentence in found]
 
 
@@ -66,8 +66,7 @@ def check_replaceable(consumer: Consumer) -> None:
     with _named(path):
         status = path.stat()
         read_only = os.statvfs(path.parent).f_flag & os.ST_RDONLY
-    if not stat.S_ISREG(status.st_mode):
-        raise KeyturnError(f"{path} is not a regular file: name the file that holds the values")
+        _check_regular(status)
     if status.st_nlink > 1:
         raise KeyturnError(
             f"{path} has {status.st_nlink} hard links, and the others would keep the old value: "
@@ -96,7 +95,7 @@ def check_writable(consumer: Consumer, values: Mapping[str, str]) -> None:
     """
     with _named(consumer.path):
         form = _format(consumer)
-        elsewhere = form.replace(consumer.path.read_bytes(), dict.fromkeys(values, _OTHER_VALUE))
+        elsewhere = form.replace(_content(consumer.path)[0], dict.fromkeys(values, _OTHER_VALUE))
         form.replace(elsewhere, values)
 
 
@@ -143,6 +142,7 @@ _PLACEHOLDER = re.compile(
     | (?:^|[-_ ])(?:secret|key|token|password|value)[-_ ]here$
     | ^(?:todo|tbd|fixme|none|null|undefined|example|dummy|sample|default|test|secret|password)$
     | ^(?:example|dummy|sample|default|test)[-_ ](?:key|secret|token|password|value)
+    | ^(?:my|super)[-_ ]?secret
     | xxxxxx
     """,
     re.VERBOSE,
@@ -159,15 +159,21 @@ def _format(consumer: Consumer) -> Format:
 
 def _real_path(path: Path) -> Path:
     """Return the file that ``path`` stands for: a rename over a symbolic link would only replace the link."""
-    if path.is_symlink() and not path.exists():
-        raise KeyturnError(f"{path} is a symbolic link to nothing: point it to the file that holds the values")
     with _named(path):
+        if path.is_symlink() and not path.exists():
+            raise KeyturnError("the symbolic link leads to nothing; point it to the file that holds the values")
         return path.resolve(strict=True)
 
 
 def _content(path: Path) -> tuple[bytes, os.stat_result]:
+    _check_regular(path.stat())  # before it is opened: a pipe would block
     with path.open("rb") as file:
         return file.read(), os.fstat(file.fileno())
+
+
+def _check_regular(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise KeyturnError("this is not a regular file; name the file that holds the values")
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from . import durable
 from .journal import PHASES, utc_now
 
 SCHEMA = 1
+FORMS = ("two_layer", "one_layer", "plaintext", "empty")
 HOST_FIELDS = ("phase", "decision", "outcome", "old", "new", "rows", "downtime_seconds", "backup", "proofs", "findings", "failure")
 
 
@@ -85,7 +86,7 @@ def _host(host: Mapping[str, Any], budget: int) -> Sequence[str]:
         kept = "now" if host.get("outcome") == "committed" else "kept"
         lines.append(f"{variable}: {old} -> {new}" if kept == "now" and new else f"{variable}: {old} (kept)")
     if host.get("rows"):
-        lines.append("rows       " + ", ".join(f"{count} {form}" for form, count in host["rows"].items()))
+        lines.append("rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in FORMS))
     if "downtime_seconds" in host:
         seconds = host["downtime_seconds"]
         verdict = "within" if seconds <= budget else "OVER"

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from contextlib import closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,40 @@ def test_wrong_database_key_is_seen_only_in_use(application):
         server.secret = "another"
         assert app.call("GET", "/api/bank/accounts") == (502, {"items": 20, "failed": 19})
         assert '"error_code": "INVALID_API_KEYS"' in app.log("err")
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class FakeAlpaca(BaseHTTPRequestHandler):
+    pair = ("", "")
+
+    def do_GET(self) -> None:
+        good = (self.headers["APCA-API-KEY-ID"], self.headers["APCA-API-SECRET-KEY"]) == self.pair
+        body = {"account_number": "PA1", "status": "ACTIVE"} if good else {"code": 40110000, "message": "refused"}
+        self.send_response(200 if good else 401)
+        self.end_headers()
+        self.wfile.write(json.dumps(body).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_alpaca_pair_is_the_one_of_env_unless_the_config_file_has_one(application):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), FakeAlpaca)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    app = application(1, alpaca_url=f"http://127.0.0.1:{server.server_address[1]}")
+    FakeAlpaca.pair = (app.env["ALPACA_API_KEY"], app.env["ALPACA_SECRET_KEY"])
+    try:
+        app.start()
+        assert app.call("GET", "/api/alpaca/account") == (200, {"account_number": "PA1", "status": "ACTIVE"})
+        assert "Connected to Alpaca (Account: PA1)" in app.log("err")
+        app.run("stop.sh")
+        (app.root / "config").mkdir()
+        (app.root / "config" / "config.json").write_text('{"api_key": "env:ALPACA_API_KEY", "secret_key": ""}')
+        app.start()
+        assert app.call("GET", "/api/alpaca/account")[0] == 502
+        assert 'Failed to connect to Alpaca: Authentication failed: {"code": 40110000' in app.log("err")
     finally:
         server.shutdown()
         server.server_close()

@@ -22,6 +22,8 @@ def run(rotation: Rotation) -> Result:
         return would(f"stop {names}, turn the rows, replace {', '.join(rotation.variables)} in {files}, start {names}")
     with rotation.application.lock("switch", LOCK_WAIT_SECONDS):
         journal = forward_journal(rotation)
+        if journal.closed:
+            return result(journal, changed=False)
         services = rotation.service_list()
         if journal.reached("switched"):
             if _runs_on_new(rotation, journal):

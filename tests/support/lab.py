@@ -1,0 +1,177 @@
+"""A host of its own for a test: the stand-in application, its state folder, an inventory, and ways to act on them."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dotenv import dotenv_values
+from seed import seed
+from trader_ai.token_store import TokenStore
+
+ROOT = Path(__file__).parents[2]
+KEY = "DATABASE_ENCRYPTION_KEY"
+RUN_MODULE = (
+    "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"
+    "import json; args = json.load(open(sys.argv[2]))\n"
+    "with patch_module_args(args): runpy.run_path(sys.argv[1], run_name='__main__')"
+)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Lab:
+    """One application on this machine, in a folder of the test's own."""
+
+    folder: Path
+    rows: int = 12
+    journal_mode: str = "delete"
+    forms: str = "mixed"
+    variables: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.app = self.folder / "app"
+        self.state = self.folder / "state"
+        self.reports = self.folder / "reports"
+        self.port = free_port()
+        self.tokens = seed(
+            self.app, self.rows, self.port, journal_mode=self.journal_mode, forms=self.forms, random_seed=1
+        )
+        self.write_inventory()
+
+    @property
+    def env(self) -> Path:
+        """The application's `.env`."""
+        return self.app / ".env"
+
+    @property
+    def database(self) -> Path:
+        """The application's database."""
+        return self.app / "data/bank_accounts.db"
+
+    @property
+    def services(self) -> dict[str, Any]:
+        """``keyturn_services`` of this host."""
+        url = f"http://127.0.0.1:{self.port}/health"
+        backend = {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": url}
+        return {"backend": backend | {"proof_path": "/api/bank/accounts"}}
+
+    @property
+    def inventory(self) -> Path:
+        """The folder of the inventory."""
+        return self.folder / "inventory"
+
+    def write_inventory(self, **more: Any) -> None:
+        """Write the inventory; ``more`` overrides its variables."""
+        host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        variables = {
+            "keyturn_environment": "test",
+            "keyturn_app_root": str(self.app),
+            "keyturn_state_dir": str(self.state),
+            "keyturn_reports_dir": str(self.reports),
+            "keyturn_services": self.services,
+            **self.variables,
+            **more,
+        }
+        self.inventory.mkdir(exist_ok=True)
+        document = {"trader_ai": {"hosts": {"here": host}, "vars": variables}}
+        (self.inventory / "hosts.yml").write_text(yaml.safe_dump(document))
+
+    # -- the application -------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the service."""
+        subprocess.run([self.app / "start.sh"], check=True, stdout=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]})
+
+    def stop(self) -> None:
+        """Stop the service."""
+        subprocess.run([self.app / "stop.sh"], check=True, stdout=subprocess.DEVNULL)
+
+    def get(self, path: str) -> int:
+        """Return the status of GET ``path``; 0 without an answer."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+        except OSError:
+            return 0
+
+    def key(self) -> str:
+        """Return the key that the application would use."""
+        return str(dotenv_values(self.env)[KEY])
+
+    def tokens_read(self) -> dict[str, str]:
+        """Return every token as the application itself reads it with the key of its `.env`."""
+        store = TokenStore(self.database, self.key())
+        return {item.item_id: item.access_token for item in store.all_items()}
+
+    # -- keyturn ---------------------------------------------------------------------------------------------------
+
+    def command(self, playbook: str, *arguments: str) -> list[str]:
+        """Return the command line of a playbook."""
+        program = Path(sys.executable).with_name("ansible-playbook")
+        return [str(program), f"playbooks/{playbook}.yml", "-i", str(self.inventory), *arguments]
+
+    def play(self, playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run a playbook to its end."""
+        env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
+        return subprocess.run(
+            self.command(playbook, *arguments),
+            cwd=ROOT,
+            env=env | environment,
+            text=True,
+            capture_output=True,
+            check=False,
+        )
+
+    def rotation(self, rotation_id: str = "20260101T000000Z-0123456789abcdef", **more: Any) -> dict[str, Any]:
+        """Return the parameter ``rotation`` of the modules."""
+        catalogue = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"]
+        return {
+            "rotation_id": rotation_id,
+            "environment": "test",
+            "secret": "db_key",
+            "entry": catalogue["db_key"] | {"max_age_days": 90},
+            "app_root": str(self.app),
+            "state_dir": str(self.state),
+            "services": self.services,
+            "reason": "test",
+            "operator": "tester",
+            **more,
+        }
+
+    def module_command(self, name: str, **parameters: Any) -> list[str]:
+        """Return a command that runs a module by itself, in one process, as the interpreter of a host does."""
+        arguments = self.folder / f"{name}.json"
+        arguments.write_text(json.dumps(parameters))
+        return [sys.executable, "-c", RUN_MODULE, str(ROOT / "library" / f"keyturn_{name}.py"), str(arguments)]
+
+    def module(self, name: str, **parameters: Any) -> dict[str, Any]:
+        """Run a module by itself and return its result."""
+        command = self.module_command(name, **({"rotation": self.rotation()} | parameters))
+        env = os.environ | {"PYTHONPATH": str(ROOT / "tests/support")}
+        done = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
+        return dict(json.loads(done.stdout))
+
+    def journals(self) -> list[dict[str, Any]]:
+        """Return the journals of the host, the oldest first."""
+        return [json.loads(path.read_text()) for path in sorted(self.state.glob("*/rotations/*/journal.json"))]
+
+    def report(self) -> dict[str, Any]:
+        """Return the newest report."""
+        return dict(json.loads(max((self.reports / "test").glob("2*.json")).read_text()))
