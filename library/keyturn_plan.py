@@ -39,6 +39,11 @@ options:
     description: Id of a rotation to go on with. A new one if empty.
     type: str
     default: ''
+  batches:
+    description: Batches of a rolling switch, as C(serial) of a play takes them.
+    type: list
+    elements: raw
+    default: [1, 25%, 100%]
 author: The Keyturn maintainers
 attributes:
   check_mode:
@@ -61,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: The rotation's id, secret, title, variables, environment, reason, operator, start and downtime budget.
+  description: The rotation's id, secret, title, variables, environment, reason, operator, start, batches and downtime budget.
   returned: success
   type: dict
 """
@@ -97,6 +102,7 @@ def plan(module):
         "reason": planning.check_reason(given["reason"]),
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
+        "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
     }
     return {
         "changed": False,
@@ -115,6 +121,7 @@ if __name__ == "__main__":
             "reason": {"type": "str", "required": True},
             "operator": {"type": "str", "default": ""},
             "rotation_id": {"type": "str", "default": ""},
+            "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
         },
         plan,
     )

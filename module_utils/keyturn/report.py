@@ -11,10 +11,24 @@ from .journal import PHASES, utc_now
 
 SCHEMA = 1
 FORMS = ("two_layer", "one_layer", "plaintext", "empty")
-HOST_FIELDS = ("phase", "decision", "outcome", "old", "new", "rows", "downtime_seconds", "backup", "proofs", "findings", "failure")
+HOST_FIELDS = (
+    "phase",
+    "decision",
+    "outcome",
+    "old",
+    "new",
+    "rows",
+    "downtime_seconds",
+    "backup",
+    "proofs",
+    "findings",
+    "failure",
+)
 
 
-def build(header: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], failure: str, ended: bool) -> dict[str, Any]:
+def build(
+    header: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], failure: str, ended: bool
+) -> dict[str, Any]:
     """Return the report; ``hosts`` maps each host of the inventory to its journal's record (empty: it said nothing)."""
     return {
         "schema": SCHEMA,
@@ -44,7 +58,11 @@ def outcome(hosts: Mapping[str, Mapping[str, Any]]) -> str:
         not record or record.get("phase") == "closed" for record in hosts.values()
     ):
         return "refused"
-    return "rolled_back" if ends <= {"rolled_back", None} and "rolled_back" in ends and _all_closed(hosts) else "interrupted"
+    return (
+        "rolled_back"
+        if ends <= {"rolled_back", None} and "rolled_back" in ends and _all_closed(hosts)
+        else "interrupted"
+    )
 
 
 def _all_closed(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -94,7 +112,12 @@ def _host(host: Mapping[str, Any], budget: int) -> Sequence[str]:
     if "backup" in host:
         backup = host["backup"]
         keys = ", ".join(backup["opens_with"].values())
-        lines.append(f"backup     {backup['path']} (opens with {keys}, until {backup.get('expires', 'the rotation ends')})")
-    lines += [f"proof      {line['proof']} of {line['subject']}: {line['verdict']} ({line['detail']})" for line in host.get("proofs", [])]
+        lines.append(
+            f"backup     {backup['path']} (opens with {keys}, until {backup.get('expires', 'the rotation ends')})"
+        )
+    lines += [
+        f"proof      {line['proof']} of {line['subject']}: {line['verdict']} ({line['detail']})"
+        for line in host.get("proofs", [])
+    ]
     lines += [f"finding    {line}" for line in host.get("findings", [])]
     return lines

@@ -16,12 +16,24 @@ from .probes import PASSING
 SCHEMA = 1
 LINES = "rotation-log.jsonl"
 TABLE = "rotation-log.md"
-HEAD = "| Date | Key Type | Reason | Rotated By | Verified By |\n|------|----------|--------|------------|-------------|\n"
+HEAD = (
+    "| Date | Key Type | Reason | Rotated By | Verified By |\n|------|----------|--------|------------|-------------|\n"
+)
 
 
 def record(report: Mapping[str, Any]) -> dict[str, Any]:
     """Return the log's record of a report."""
-    fields = ("rotation_id", "secret", "variables", "environment", "reason", "outcome", "failure", "started", "finished")
+    fields = (
+        "rotation_id",
+        "secret",
+        "variables",
+        "environment",
+        "reason",
+        "outcome",
+        "failure",
+        "started",
+        "finished",
+    )
     proofs = [line for host in report["hosts"].values() for line in host.get("proofs", [])]
     passed = sum(line["verdict"] in PASSING for line in proofs)
     return {
@@ -63,7 +75,9 @@ def read(path: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
         except ValueError:
-            raise KeyturnError(f"{path}, line {number} is not a record: a write was cut off, or somebody edited it") from None
+            raise KeyturnError(
+                f"{path}, line {number} is not a record: a write was cut off, or somebody edited it"
+            ) from None
         records.append(entry)
     return records
 
@@ -73,6 +87,12 @@ def table(records: list[dict[str, Any]]) -> str:
     rows = []
     for entry in records:
         reason = entry["reason"] if entry["outcome"] == "committed" else f"{entry['reason']} ({entry['outcome']})"
-        cells = [entry["started"][:10], ", ".join(entry["variables"]), reason, entry["rotated_by"], entry["verified_by"]]
+        cells = [
+            entry["started"][:10],
+            ", ".join(entry["variables"]),
+            reason,
+            entry["rotated_by"],
+            entry["verified_by"],
+        ]
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
     return HEAD + "".join(rows)
