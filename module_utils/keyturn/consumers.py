@@ -111,6 +111,8 @@ def replace(consumer: Consumer, values: Mapping[str, str]) -> None:
         old, status = _content(path)
         new = _format(consumer).replace(old, values)
     if new == old:
+        with _named(path):
+            durable.clean(path)
         return
     check_replaceable(consumer)
 

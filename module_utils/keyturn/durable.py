@@ -26,9 +26,9 @@ def write_file(path: Path, content: bytes, before_rename: Callable[[int], None] 
 
     ``before_rename`` receives the descriptor of the temporary file, to set owner and mode.
     A reader sees the old content or the new, whole. An error leaves the old content and no temporary file;
-    a kill may leave a temporary file, which the next write to the same path replaces.
+    a kill may leave one, which the next write to the same path replaces, or ``clean`` removes.
     """
-    temporary = path.with_name(f".{path.name}.keyturn")
+    temporary = _temporary(path)
     temporary.unlink(missing_ok=True)
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
@@ -44,6 +44,15 @@ def write_file(path: Path, content: bytes, before_rename: Callable[[int], None] 
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def clean(path: Path) -> None:
+    """Remove what a killed ``write_file`` left beside ``path``: it may hold a value."""
+    _remove(_temporary(path))
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f"{path.name}.keyturn")
 
 
 def _write_all(fd: int, content: bytes) -> None:
@@ -73,7 +82,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def remove(path: Path) -> None:
-    """Remove the file ``path`` durably; nothing happens where there is none."""
+    """Remove the file ``path`` durably, and what a killed write left of it; nothing happens where there is none."""
+    clean(path)
+    _remove(path)
+
+
+def _remove(path: Path) -> None:
     try:
         path.unlink()
     except FileNotFoundError:
