@@ -9,6 +9,7 @@ short_description: Write the report and the log of a rotation
 description:
   - Runs on the controller. At the begin it writes a report with the outcome C(interrupted), which stands if the run is killed.
   - At the end it writes the report whole, and appends one record to the environment's rotation log.
+  - A report that says C(committed) or C(rolled_back) stands, so that repeating the rotation changes nothing.
 options:
   folder:
     description: Folder of reports; each environment has its own in it.
@@ -77,12 +78,15 @@ def report(module):
     document = reporting.build(given["plan"], given["hosts"], given["failure"], given["ended"])
     folder = Path(given["folder"]) / document["environment"]
     path = folder / f"{document['rotation_id']}.json"
+    stands = reporting.final(path)
+    document = stands or document
     if not module.check_mode:
-        path = reporting.write(folder, document)
+        if not stands:
+            reporting.write(folder, document)
         if document["outcome"] != "interrupted":
             rotation_log.append(folder, rotation_log.record(document))
     return {
-        "changed": True,
+        "changed": not stands,
         "outcome": document["outcome"],
         "path": str(path),
         "text": reporting.text(document, path),

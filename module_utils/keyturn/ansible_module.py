@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.errors import UnsupportedError
 
 from . import catalogue
 from .errors import KeyturnError
@@ -69,9 +70,14 @@ def validated(where: str, spec: Mapping[str, Any], given: Any, required_if: Any 
     if not isinstance(given, dict):
         raise KeyturnError(f"{where} must be a mapping")
     outcome = ArgumentSpecValidator(dict(spec), required_if=required_if).validate(given)
-    if outcome.error_messages:
-        raise KeyturnError(f"{where}: {'; '.join(outcome.error_messages)}")
+    if outcome.errors.errors:
+        raise KeyturnError(f"{where}: {'; '.join(_said(error) for error in outcome.errors.errors)}")
     return dict(outcome.validated_parameters)
+
+
+def _said(error: Exception) -> str:
+    # AnsibleModule writes these words itself, the validator alone leaves them out
+    return f"Unsupported parameters: {error}" if isinstance(error, UnsupportedError) else str(error)
 
 
 def services(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

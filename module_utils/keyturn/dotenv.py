@@ -251,15 +251,15 @@ def _quoted(name: str, value: str, old: str) -> str:
 
 
 def _check_result(text: str, result: str, values: Mapping[str, str]) -> None:
-    """Read the result again: the new values stand there and everything else is as before."""
+    """Read the result again: a new quote can pair with one that an unreadable line leaves open."""
     unchanged = all(
-        [(s.name, s.value) for s in _statements(result, recent=recent) if s.name not in values]
-        == [(s.name, s.value) for s in _statements(text, recent=recent) if s.name not in values]
+        [(s.name, s.readable, s.value) for s in _statements(result, recent=recent)]
+        == [(s.name, s.readable, values.get(s.name or "", s.value)) for s in _statements(text, recent=recent)]
         for recent in (True, False)
     )
     if not unchanged or read(result.encode(), list(values)) != dict(values):
         raise KeyturnError(
-            f"the new value of {', '.join(values)} does not read back: write each on a line of its own as NAME=value"
+            f"the new value of {', '.join(values)} would not read back: close the quote that another line leaves open"
         )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +24,11 @@ FORMS = ("two_layer", "one_layer", "plaintext", "empty")
 # version 0x80 and the leading zeros of a 64-bit time (until the year 2106) fix the first characters
 ONE_LAYER_PREFIX = b"gAAAAA"
 TWO_LAYER_PREFIX = b"Z0FBQUFB"
-TOKEN_TEXT = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{60,}={0,2}")
+START = re.compile(rb"gAAAAA|Z0FBQUFB")
+# the shortest token protects one block: 73 bytes, 98 characters without the padding
+RUN = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{92,}")
+# A token that other text follows is looked for up to this length, about what fits in a page of a database file.
+LONGEST_EMBEDDED = 4096
 
 
 class Unreadable(Exception):
@@ -62,7 +66,10 @@ class Turner:
     def __init__(self, ciphers: Mapping[Side, Fernet], plaintext: str) -> None:
         """``ciphers`` has ``old``, and ``new`` once there is one; ``plaintext`` is the shape of what is protected."""
         self._ciphers = ciphers
-        self._shape = re.compile(plaintext.encode())
+        try:
+            self._shape = re.compile(plaintext.encode())
+        except re.error as error:
+            raise KeyturnError(f"`plaintext` of the catalogue's migration is no regular expression: {error}") from None
 
     def open(self, stored: Stored) -> Opened:
         """Return what ``stored`` is. Unreadable when no key opens it, or what it protects has another shape."""
@@ -70,7 +77,10 @@ class Turner:
             return Opened("empty", None, b"", b"")
         if not isinstance(stored, str | bytes):
             raise Unreadable("is a number, not text")
-        text = stored.encode() if isinstance(stored, str) else stored
+        try:
+            text = stored.encode() if isinstance(stored, str) else stored
+        except UnicodeEncodeError:
+            raise Unreadable("is text that is not valid UTF-8") from None
         if text.startswith(ONE_LAYER_PREFIX):
             return self._open_token("one_layer", text)
         if text.startswith(TWO_LAYER_PREFIX):
@@ -117,25 +127,41 @@ def _dress(form: str, token: bytes, as_text: bool) -> str | bytes:
     return content.decode() if as_text else content
 
 
-def tokens_in(content: bytes) -> list[bytes]:
-    """Return what may be a Fernet token anywhere in ``content``, each in its one-layer form.
+def tokens_in(content: bytes) -> Iterator[bytes]:
+    """Yield what may be a Fernet token anywhere in ``content``, each in its one-layer form, with its padding.
 
-    For finding tokens where none were declared: it overlooks none, and may return text that is no token.
+    For finding tokens where none were declared: it overlooks none, whatever stands directly before or behind it, and
+    also yields text that is no token.
     """
-    found: list[bytes] = []
-    for match in TOKEN_TEXT.finditer(content):
-        text = match.group()
-        if text.startswith(ONE_LAYER_PREFIX):
-            found.extend(_possible_ends(text))
-        else:
-            inner = base64.urlsafe_b64decode(text if text.endswith(b"=") else text[: len(text) // 4 * 4])
-            found.extend(end for part in TOKEN_TEXT.findall(inner) for end in _possible_ends(part))
-    return found
+    for run in RUN.finditer(content):
+        text = run.group()
+        for start in START.finditer(text):
+            # only the first start gets the whole run, or a long text that repeats the prefix would take forever
+            part = text[start.start() : start.start() + LONGEST_EMBEDDED] if start.start() else text
+            token = part if part.startswith(ONE_LAYER_PREFIX) else _inner(part)
+            if token:
+                yield from _possible_tokens(token)
 
 
-def _possible_ends(text: bytes) -> list[bytes]:
-    """In a database file other text may follow at once. A token of 57 + 16n bytes without padding ends at 76 + 64k."""
-    return [text] if text.endswith(b"=") else [text[:end] for end in range(76, len(text) + 1, 64)]
+def _inner(text: bytes) -> bytes:
+    """Return what a two-layer text begins with, without padding; nothing where that is no token."""
+    # one character more than whole groups of four decodes to nothing: it belongs to the text behind
+    decodable = text[:-1] if len(text) % 4 == 1 else text
+    run = RUN.match(base64.urlsafe_b64decode(_padded(decodable)))
+    return run.group() if run and run.group().startswith(ONE_LAYER_PREFIX) else b""
+
+
+def _possible_tokens(text: bytes) -> Iterator[bytes]:
+    """Yield the beginnings of ``text`` that have the length of a token (57 + 16n bytes), the longest first."""
+    if len(text) > LONGEST_EMBEDDED:
+        yield _padded(text)
+    blocks = (min(len(text), LONGEST_EMBEDDED) * 3 // 4 - 57) // 16
+    for size in range(57 + 16 * blocks, 57, -16):
+        yield _padded(text[: -(-size * 4 // 3)])
+
+
+def _padded(text: bytes) -> bytes:
+    return text + b"=" * (-len(text) % 4)
 
 
 def opens(cipher: Fernet, token: bytes) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from . import fernet_forms
 from .errors import KeyturnError
 from .fernet_forms import FORMS, Opened, Side, Stored, Turner, Unreadable
 from .side_file import SideFile, Staged
-from .sqlite_file import Column, Database, Row, column, pages, quote, triggers_away
+from .sqlite_file import Column, Database, Row, column, pages, quote, triggers_away, unquote
 
 NAMED_ROWS = 10
 SCAN_BYTES = 1 << 20
@@ -55,9 +56,13 @@ class FernetSqlite:
     def columns(self, connection: sqlite3.Connection) -> list[Column]:
         """Return the declared columns as the database has them."""
         try:
-            return [column(connection, item["table"], item["key"], item["column"]) for item in self.spec["columns"]]
+            found = [column(connection, item["table"], item["key"], item["column"]) for item in self.spec["columns"]]
+            for target in found:
+                if target.key == target.column:
+                    raise KeyturnError(f"{target.name}: `key` must be another column, since messages name rows by it")
         except KeyturnError as error:
             raise KeyturnError(f"{self.database.path}: {error}") from None
+        return found
 
     # -- census ----------------------------------------------------------------------------------------------------
 
@@ -69,7 +74,7 @@ class FernetSqlite:
         rows: Counter[str] = Counter(dict.fromkeys(FORMS, 0))
         under: Counter[str] = Counter(old=0, new=0)
         refusals = Refusals()
-        empty_tables = []
+        empty_tables: list[str] = []
         with self.database.reading() as connection:
             targets = self.columns(connection)
             for target, turner in zip(targets, self.turners, strict=True):
@@ -78,8 +83,9 @@ class FernetSqlite:
                     for _, opened in self._open_page(page, target, turner, refusals):
                         rows[opened.form] += 1
                         under[opened.side or "none"] += 1
-                if rows.total() + refusals.count == before:
-                    empty_tables.append(target.name.partition(".")[0])
+                table = unquote(target.table)
+                if rows.total() + refusals.count == before and table not in empty_tables:
+                    empty_tables.append(table)
             opening, other = self._undeclared(connection, targets)
         return {
             "rows": {form: rows[form] for form in FORMS},
@@ -129,7 +135,8 @@ class FernetSqlite:
     def _undeclared(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> tuple[list[str], list[str]]:
         """Return the undeclared columns with tokens that a known key opens, and those with other Fernet-like text."""
         declared = {(target.table, target.column) for target in targets}
-        opening, other = [], []
+        opening: list[str] = []
+        other: list[str] = []
         tables = [row[1] for row in connection.execute("PRAGMA main.table_list") if row[2] == "table"]
         for table in sorted(tables):
             names = [row[1] for row in connection.execute(f"PRAGMA main.table_info({quote(table)})")]
@@ -137,12 +144,16 @@ class FernetSqlite:
                 target = column(connection, table, name, name)
                 if (target.table, target.column) in declared:
                     continue
-                tokens = [token for page in pages(connection, target) for row in page for token in _tokens(row.stored)]
-                if any(fernet_forms.opens(cipher, token) for token in tokens for cipher in self.ciphers.values()):
-                    opening.append(target.name)
-                elif tokens:
-                    other.append(target.name)
+                tokens = (token for page in pages(connection, target) for row in page for token in _tokens(row.stored))
+                first = next(tokens, None)
+                if first is None:
+                    continue
+                known = any(self._opens(token) for token in itertools.chain([first], tokens))
+                (opening if known else other).append(target.name)
         return opening, other
+
+    def _opens(self, token: bytes) -> bool:
+        return any(fernet_forms.opens(cipher, token) for cipher in self.ciphers.values())
 
     # -- prepare ---------------------------------------------------------------------------------------------------
 
@@ -155,6 +166,12 @@ class FernetSqlite:
         refusals = Refusals()
         with self.database.reading() as connection:
             targets = self.columns(connection)
+            for target in targets:
+                if encrypt_plaintext and target.column in target.locators:
+                    # the side file would hold the plaintext, and a rollback would not find the row again
+                    raise KeyturnError(
+                        f"{target.name} is part of the primary key: unset keyturn_encrypt_plaintext_rows, its plaintext stays"
+                    )
             with side_file.build(targets) as side:
                 for index, (target, turner) in enumerate(zip(targets, self.turners, strict=True)):
                     for page in pages(connection, target):
@@ -196,16 +213,17 @@ class FernetSqlite:
             targets = self.columns(connection)
             with self.database.transaction(connection):
                 for index, (target, turner) in enumerate(zip(targets, self.turners, strict=True)):
+                    before = left.count
                     with triggers_away(connection, target):
                         for page in pages(connection, target):
-                            staged = SideFile.page(side, index, target, page)
+                            staged = _staged(side, index, target, turner, page)
                             changes = list(self._changes(page, staged, target, turner, to, left))
                             _write(connection, target, changes)
                             turned += len(changes)
-                            on_the_fly += sum(row.locator not in staged for row, _ in changes)
+                            on_the_fly += sum(goal != _goal(staged.get(row.locator), to) for row, goal in changes)
                         if left.count and to == "new":
                             raise KeyturnError(f"{self.database.path}: {left.count} rows cannot be turned: {left}")
-                        self._check(connection, side, index, target, turner, to, left.count)
+                        self._check(connection, side, index, target, turner, to, left.count - before)
             self.database.truncate_wal(connection)
         return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
 
@@ -221,25 +239,17 @@ class FernetSqlite:
         """Yield the rows that must change, with what they change to."""
         for row in page:
             known = staged.get(row.locator)
-            source, goal = (
-                (None, None) if known is None else (known.old, known.new) if to == "new" else (known.new, known.old)
-            )
-            if goal is not None and row.stored == goal:
+            if known is not None and row.stored == _goal(known, to):
                 continue
-            if goal is not None and source is not None and row.stored == source:
-                yield row, goal
+            if known is not None and row.stored == _goal(known, fernet_forms.other(to)):
+                yield row, _goal(known, to)
                 continue
             try:
                 opened = turner.open(row.stored)
             except Unreadable as reason:
                 left.add(target, row, str(reason))
                 continue
-            was_plaintext = known is not None and known.old is None
-            if was_plaintext and opened.form == "plaintext" and to == "new":
-                yield row, turner.encrypt(row.stored, opened, "new")
-            elif was_plaintext and opened.side == "new" and to == "old":
-                yield row, opened.plaintext.decode() if isinstance(row.stored, str) else opened.plaintext
-            elif opened.side == fernet_forms.other(to):
+            if opened.side == fernet_forms.other(to):
                 yield row, turner.turn(row.stored, opened, to)
 
     def _check(
@@ -252,16 +262,22 @@ class FernetSqlite:
         to: Side,
         allowed: int,
     ) -> None:
-        """Read every row again inside the transaction: it stands as staged (and opened then), or opens under ``to``."""
-        refusals = Refusals()
+        """Read every row again inside the transaction: it stands as staged (and opened then), or opens under ``to``.
+
+        ``allowed`` rows are left because nothing opens them.
+        """
+        unreadable, missed = Refusals(), Refusals()
         for page in pages(connection, target):
-            staged = SideFile.page(side, index, target, page)
+            staged = _staged(side, index, target, turner, page)
             unknown = [row for row in page if row.stored != _goal(staged.get(row.locator), to)]
-            for row, opened in self._open_page(unknown, target, turner, refusals):
+            for row, opened in self._open_page(unknown, target, turner, unreadable):
                 if opened.side == fernet_forms.other(to):
-                    refusals.add(target, row, f"is still under the {opened.side} value")
-        if refusals.count > allowed:
-            raise KeyturnError(f"{self.database.path}: the check before the commit failed, all rows stay: {refusals}")
+                    missed.add(target, row, f"is still under the {opened.side} value")
+        if missed.count or unreadable.count > allowed:
+            raise KeyturnError(
+                f"{self.database.path}: the check before the commit failed, all rows stay: "
+                f"{missed if missed.count else unreadable}"
+            )
 
     # -- check -----------------------------------------------------------------------------------------------------
 
@@ -278,10 +294,26 @@ class FernetSqlite:
         with file:
             tail = b""
             while chunk := file.read(SCAN_BYTES):
-                tokens = fernet_forms.tokens_in(tail + chunk)
+                # in a UTF-16 database a NUL stands beside each character of a token
+                tokens = fernet_forms.tokens_in((tail + chunk).replace(b"\0", b""))
                 found.update(token for token in tokens if fernet_forms.opens(self.ciphers["old"], token))
                 tail = chunk[-SCAN_OVERLAP:]
         return len(found)
+
+
+def _staged(
+    side: sqlite3.Connection | None, index: int, target: Column, turner: Turner, page: Sequence[Row]
+) -> dict[tuple[Any, ...], Staged]:
+    """Return what is staged for the rows, with the plaintext that the side file itself does not hold."""
+    staged = SideFile.page(side, index, target, page)
+    return {
+        locator: both if both.old is not None else _with_plaintext(both, turner) for locator, both in staged.items()
+    }
+
+
+def _with_plaintext(staged: Staged, turner: Turner) -> Staged:
+    plaintext = turner.open(staged.new).plaintext
+    return Staged(plaintext.decode() if isinstance(staged.new, str) else plaintext, staged.new)
 
 
 def _goal(staged: Staged | None, to: Side) -> Any:
@@ -300,7 +332,7 @@ def _optional(side_file: SideFile | None) -> contextlib.AbstractContextManager[s
     return contextlib.nullcontext() if side_file is None else side_file.reading()
 
 
-def _tokens(stored: Any) -> list[bytes]:
+def _tokens(stored: Any) -> Iterator[bytes]:
     if isinstance(stored, str):
         stored = stored.encode(errors="replace")
-    return fernet_forms.tokens_in(stored) if isinstance(stored, bytes) else []
+    return fernet_forms.tokens_in(stored) if isinstance(stored, bytes) else iter(())

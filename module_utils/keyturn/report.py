@@ -36,7 +36,7 @@ def build(
         **{name: header[name] for name in ("reason", "operator", "downtime_budget_seconds")},
         "started": min([header["started"], *(record["started"] for record in hosts.values() if record)]),
         "finished": utc_now() if ended else None,
-        "outcome": outcome(hosts) if ended else "interrupted",
+        "outcome": outcome(hosts, failure) if ended else "interrupted",
         "failure": failure or None,
         "hosts": {
             name: {field: record[field] for field in HOST_FIELDS if record.get(field) is not None}
@@ -45,24 +45,20 @@ def build(
     }
 
 
-def outcome(hosts: Mapping[str, Mapping[str, Any]]) -> str:
+def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str) -> str:
     """Return how the rotation ended.
 
-    ``committed`` or ``rolled_back`` when every host is; ``refused`` when no host came further than staging;
+    ``committed`` or ``rolled_back`` when every host is; ``refused`` when ``failure`` let no host come further than staging;
     ``interrupted`` when one is neither: the rotation is open and resume.yml or rollback.yml ends it.
     """
     ends = {record.get("outcome") for record in hosts.values()}
     if ends == {"committed"}:
         return "committed"
-    if not any(_touched(record) for record in hosts.values()) and all(
-        not record or record.get("phase") == "closed" for record in hosts.values()
-    ):
+    if not _all_closed(hosts):
+        return "interrupted"
+    if failure and not any(_touched(record) for record in hosts.values()):
         return "refused"
-    return (
-        "rolled_back"
-        if ends <= {"rolled_back", None} and "rolled_back" in ends and _all_closed(hosts)
-        else "interrupted"
-    )
+    return "rolled_back" if "rolled_back" in ends and "committed" not in ends else "interrupted"
 
 
 def _all_closed(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -72,6 +68,12 @@ def _all_closed(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
 def _touched(record: Mapping[str, Any]) -> bool:
     begun = {step["phase"] for step in record.get("history", [])}
     return bool(begun & set(PHASES[PHASES.index("preparing") : PHASES.index("closed")]))
+
+
+def final(path: Path) -> dict[str, Any] | None:
+    """Return the report in ``path`` if its rotation has ended for good: repeating the rotation does not rewrite it."""
+    report = durable.read_json(path)
+    return report if report and report.get("outcome") in ("committed", "rolled_back") else None
 
 
 def write(folder: Path, report: Mapping[str, Any]) -> Path:

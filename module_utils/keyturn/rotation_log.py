@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -55,14 +56,15 @@ def append(folder: Path, entry: Mapping[str, Any]) -> Path:
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
-        if any((old["rotation_id"], old["outcome"]) == (entry["rotation_id"], entry["outcome"]) for old in read(path)):
+        written = _readable(path)
+        if any((old["rotation_id"], old["outcome"]) == (entry["rotation_id"], entry["outcome"]) for old in written):
             return path
         size = os.fstat(fd).st_size
         torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
         line = json.dumps(entry, sort_keys=True).encode() + b"\n"
         os.write(fd, b"\n" + line if torn else line)
         os.fsync(fd)
-        durable.write_file(folder / TABLE, table(read(path)).encode())
+        durable.write_file(folder / TABLE, table([*written, dict(entry)]).encode())
     finally:
         os.close(fd)
     return path
@@ -79,6 +81,15 @@ def read(path: Path) -> list[dict[str, Any]]:
                 f"{path}, line {number} is not a record: a write was cut off, or somebody edited it"
             ) from None
         records.append(entry)
+    return records
+
+
+def _readable(path: Path) -> list[dict[str, Any]]:
+    """Return the records that can be read: a line that was cut off must not keep later rotations out of the log."""
+    records = []
+    for line in path.read_text().splitlines():
+        with contextlib.suppress(ValueError):
+            records.append(json.loads(line))
     return records
 
 

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import durable
-from .sqlite_file import Column, Row
+from .sqlite_file import Column, Row, named_errors
+
+NAME = "the file of prepared ciphertexts in keyturn_state_dir"
 
 
 class Staged(NamedTuple):
@@ -33,14 +35,15 @@ class SideFile:
         durable.remove(self.path)
         os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            # a kill throws the file away, so a journal for it would be wasted
-            connection.execute("PRAGMA journal_mode=OFF")
-            connection.execute("PRAGMA synchronous=OFF")
-            for index, column in enumerate(columns):
-                keys = ", ".join(_keys(column))
-                connection.execute(
-                    f"CREATE TABLE staged_{index} ({keys}, old, new, PRIMARY KEY ({keys})) WITHOUT ROWID"
-                )
+            with named_errors(NAME):
+                # a kill throws the file away, so a journal for it would be wasted
+                connection.execute("PRAGMA journal_mode=OFF")
+                connection.execute("PRAGMA synchronous=OFF")
+                for index, column in enumerate(columns):
+                    keys = ", ".join(_keys(column))
+                    connection.execute(
+                        f"CREATE TABLE staged_{index} ({keys}, old, new, PRIMARY KEY ({keys})) WITHOUT ROWID"
+                    )
             yield connection
         with self.path.open("rb") as file:
             os.fsync(file.fileno())
@@ -52,10 +55,11 @@ class SideFile:
         values = [(*row.locator, staged.old, staged.new) for row, staged in rows]
         if values:
             marks = ", ".join("?" * len(values[0]))
-            connection.execute("BEGIN")
-            # a row may move while the pages are read, and then comes twice
-            connection.executemany(f"INSERT OR REPLACE INTO staged_{index} VALUES ({marks})", values)  # noqa: S608
-            connection.execute("COMMIT")
+            with named_errors(NAME):
+                connection.execute("BEGIN")
+                # a row may move while the pages are read, and then comes twice
+                connection.executemany(f"INSERT OR REPLACE INTO staged_{index} VALUES ({marks})", values)  # noqa: S608
+                connection.execute("COMMIT")
         return len(values)
 
     def checksum(self) -> str:
@@ -66,7 +70,9 @@ class SideFile:
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """A connection that only reads."""
-        with contextlib.closing(sqlite3.connect(f"{self.path.as_uri()}?mode=ro", uri=True)) as connection:
+        with named_errors(NAME):
+            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
+        with contextlib.closing(connection):
             yield connection
 
     @staticmethod
@@ -76,10 +82,17 @@ class SideFile:
         """Return what is staged for ``rows`` (in the order of their locators), by locator."""
         if connection is None:
             return {}
-        keys = ", ".join(_keys(column))
-        marks = ", ".join("?" * len(column.locators))
-        query = f"SELECT {keys}, old, new FROM staged_{index} WHERE ({keys}) >= ({marks}) AND ({keys}) <= ({marks})"  # noqa: S608
-        found = connection.execute(query, (*rows[0].locator, *rows[-1].locator))
+        keys = _keys(column)
+        query = f"SELECT {', '.join(keys)}, old, new FROM staged_{index} WHERE "  # noqa: S608
+        with named_errors(NAME):
+            if column.by_rowid:
+                found = connection.execute(
+                    query + "k0 BETWEEN ? AND ?", (*rows[0].locator, *rows[-1].locator)
+                ).fetchall()
+            else:
+                # one by one: the database may sort its keys by another collation than this file
+                query += " AND ".join(f"{key} = ?" for key in keys)
+                found = [staged for row in rows for staged in connection.execute(query, row.locator)]
         return {row[:-2]: Staged(*row[-2:]) for row in found}
 
 

@@ -38,6 +38,11 @@ class Column(NamedTuple):
     locators: tuple[str, ...]
     name: str
 
+    @property
+    def by_rowid(self) -> bool:
+        """Whether rows are found by their rowid: a plain number, the same order everywhere."""
+        return not self.locators[0].startswith('"')
+
 
 class RestartedTooOften(Exception):
     """The online backup was restarted by the application's writes more often than it pays to go on."""
@@ -46,6 +51,11 @@ class RestartedTooOften(Exception):
 def quote(name: str) -> str:
     """Return an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def unquote(identifier: str) -> str:
+    """Return the name that ``quote`` was given."""
+    return identifier[1:-1].replace('""', '"')
 
 
 class Database:
@@ -61,29 +71,36 @@ class Database:
 
     @property
     def wal(self) -> bool:
-        """Whether the database is in WAL mode (file format, byte 18)."""
-        with self.path.open("rb") as file:
-            return file.read(20)[18:19] == b"\x02"
+        """Whether the database is in WAL mode (file format, byte 18).
+
+        Never ask while this process has a connection: closing the file drops all locks that the process has on it.
+        """
+        return self._header()[18:19] == b"\x02"
 
     @property
     def size(self) -> int:
         """Bytes of the database and its WAL."""
-        return sum(path.stat().st_size for path in self.files[:2] if path.exists())
+        total = self.path.stat().st_size
+        with contextlib.suppress(FileNotFoundError):  # the application may remove it at any time
+            total += self.files[1].stat().st_size
+        return total
 
     def check_file(self) -> None:
         """Refuse what is not a database that this user can write."""
-        try:
-            with self.path.open("rb") as file:
-                header = file.read(len(HEADER))
-        except FileNotFoundError:
-            raise KeyturnError(f"{self.path} does not exist: correct `database` of the catalogue's migration") from None
-        except OSError as error:
-            raise KeyturnError(f"{self.path} cannot be read: {error.strerror}") from error
-        if header != HEADER:
+        if not self._header().startswith(HEADER):
             raise KeyturnError(f"{self.path} is not an SQLite database")
         for path, use in ((self.path, "written"), (self.path.parent, "written (SQLite keeps its journal there)")):
             if not os.access(path, os.W_OK):
                 raise KeyturnError(f"{path} cannot be {use} by the user {os.geteuid()}: run as its owner")
+
+    def _header(self) -> bytes:
+        try:
+            with self.path.open("rb") as file:
+                return file.read(20)
+        except FileNotFoundError:
+            raise KeyturnError(f"{self.path} does not exist: correct `database` of the catalogue's migration") from None
+        except OSError as error:
+            raise KeyturnError(f"{self.path} cannot be read: {error.strerror}") from error
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -97,6 +114,7 @@ class Database:
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """A connection that writes: durable at commit, and nothing of what it replaces stays in the file."""
+        self._header()
         with self._connection("rw") as connection:
             # EXTRA is FULL and also makes the removal of the rollback journal durable
             connection.execute("PRAGMA synchronous=EXTRA")
@@ -108,12 +126,12 @@ class Database:
     @contextlib.contextmanager
     def _connection(self, mode: str) -> Iterator[sqlite3.Connection]:
         uri = f"file:{urllib.parse.quote(str(self.path))}?mode={mode}"
-        try:
+        with named_errors(str(self.path)):
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
+            # text that is not UTF-8 is the application's business, and sqlite3 would quote it in an error
+            connection.text_factory = _text
             with contextlib.closing(connection):
                 yield connection
-        except sqlite3.Error as error:
-            raise KeyturnError(f"{self.path}: {_reason(error)}") from error
 
     @contextlib.contextmanager
     def transaction(self, connection: sqlite3.Connection) -> Iterator[None]:
@@ -129,7 +147,8 @@ class Database:
 
     def truncate_wal(self, connection: sqlite3.Connection) -> None:
         """Write the WAL back and empty it, so that no replaced ciphertext stays in it."""
-        if self.wal and connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
+        wal = connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        if wal and connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
             raise KeyturnError(f"{self.path}: the WAL cannot be emptied, somebody still reads the database")
 
     def check_unused(self) -> None:
@@ -145,50 +164,79 @@ class Database:
         """Copy the database to ``target`` (0600) by SQLite's backup, durably, and check the copy.
 
         Online it goes in steps that let the application write; RestartedTooOften after three restarts by its writes.
+        Under the stop it may write to the database, and so takes back what a killed application began.
         """
-        durable.remove(target)
+        for path in Database(target).files:
+            durable.remove(path)
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        watch = _RestartCounter() if online else None
-        with self.reading() as source, contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
-            source.backup(copy, pages=BACKUP_PAGES if online else -1, progress=watch, sleep=BACKUP_PAUSE)
-            copy.execute("PRAGMA journal_mode=DELETE")
-            if copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise KeyturnError(
-                    f"{self.path}: its backup fails SQLite's check; run `PRAGMA integrity_check` on the database"
-                )
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
+        try:
+            with self.reading() if online else self._connection("rw") as source:
+                self._copy(source, target, BACKUP_PAGES if online else -1)
+            with target.open("rb") as file:
+                os.fsync(file.fileno())
+        except BaseException:
+            durable.remove(target)
+            raise
         durable.sync_folder(target.parent)
 
+    def _copy(self, source: sqlite3.Connection, target: Path, pages: int) -> None:
+        name = f"the backup {target} of {self.path}"
+        with named_errors(name), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
+            source.backup(copy, pages=pages, progress=_Watch(self.path), sleep=BACKUP_PAUSE)
+            copy.execute("PRAGMA journal_mode=DELETE")
+            if copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
+                raise KeyturnError(f"{name} fails SQLite's check; run `PRAGMA integrity_check` on the database")
 
-class _RestartCounter:
-    """SQLite starts the backup again when another connection writes: what remains then grows."""
 
-    def __init__(self) -> None:
+class _Watch:
+    """Ends a backup that would go on for ever.
+
+    SQLite starts it again when another connection writes: what remains then is not less than before. And Python tries
+    again for as long as the database is locked, each time for the whole timeout.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.restarts = 0
         self.remaining: int | None = None
 
     def __call__(self, status: int, remaining: int, total: int) -> None:
-        if self.remaining is not None and remaining > self.remaining:
+        if status == sqlite3.SQLITE_BUSY:
+            raise KeyturnError(f"{self.path}: {_reason('SQLITE_BUSY')}")
+        if self.remaining is not None and remaining >= self.remaining:
             self.restarts += 1
             if self.restarts > BACKUP_RESTARTS:
                 raise RestartedTooOften
         self.remaining = remaining
 
 
-def _reason(error: sqlite3.Error) -> str:
-    """A reason without the library's text, which may quote a value."""
-    name = getattr(error, "sqlite_errorname", type(error).__name__)
+@contextlib.contextmanager
+def named_errors(name: str) -> Iterator[None]:
+    """Turn SQLite's errors into KeyturnError about ``name``, without the library's text: it may quote a value."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise KeyturnError(f"{name}: {_reason(getattr(error, 'sqlite_errorname', type(error).__name__))}") from None
+
+
+def _reason(name: str) -> str:
+    """A reason for the name of an SQLite error, or of the one that it is a kind of (SQLITE_IOERR_WRITE)."""
     known = {
         "SQLITE_BUSY": f"locked by another process for more than {BUSY_SECONDS} s",
         "SQLITE_FULL": "no space left on the disk",
+        "SQLITE_IOERR": "the disk or its file system fails",
         "SQLITE_NOTADB": "not an SQLite database",
         "SQLITE_CORRUPT": "damaged; run `PRAGMA integrity_check`",
         "SQLITE_READONLY": "read-only for this user",
         "SQLITE_CANTOPEN": "cannot be opened by this user",
         "SQLITE_READONLY_ROLLBACK": "a write was interrupted: resume.yml, rollback.yml or the starting application takes it back",
     }
-    return f"{known.get(name, 'SQLite failed')} ({name})"
+    kind = "_".join(name.split("_")[:2])
+    return f"{known.get(name) or known.get(kind, 'SQLite failed')} ({name})"
+
+
+def _text(raw: bytes) -> str:
+    return raw.decode(errors="surrogateescape")
 
 
 def column(connection: sqlite3.Connection, table: str, key: str, column: str) -> Column:
@@ -201,13 +249,17 @@ def column(connection: sqlite3.Connection, table: str, key: str, column: str) ->
         )
         raise KeyturnError(f"the database has no table {table} (it has: {tables or 'none'})")
     columns = list(connection.execute(f"PRAGMA main.table_info({quote(table)})"))
-    names = {row[1].lower() for row in columns}
+    names = {row[1].lower(): row[1] for row in columns}
     for name in (key, column):
         if name.lower() not in names:
-            raise KeyturnError(f"table {table} has no column {name} (it has: {', '.join(row[1] for row in columns)})")
+            raise KeyturnError(f"table {table} has no column {name} (it has: {', '.join(names.values())})")
+    table, key, column = found[1], names[key.lower()], names[column.lower()]
     primary = [quote(row[1]) for row in sorted(columns, key=lambda row: row[5]) if row[5]]
     aliases = [alias for alias in ("rowid", "_rowid_", "oid") if alias not in names]
-    locators = primary if found[4] else aliases[:1] or primary
+    locators = primary if found[4] else aliases[:1]
+    if not locators:
+        # its primary key would not do: SQLite allows NULL in it
+        raise KeyturnError(f"table {table} has columns named rowid, _rowid_ and oid: no row of it can be addressed")
     return Column(quote(table), quote(key), quote(column), tuple(locators), f"{table}.{column}")
 
 
@@ -233,8 +285,7 @@ def triggers_away(connection: sqlite3.Connection, target: Column) -> Iterator[No
     query = (
         "SELECT name, sql FROM main.sqlite_master WHERE type = 'trigger' AND tbl_name = ? COLLATE NOCASE ORDER BY rowid"
     )
-    table = target.table[1:-1].replace('""', '"')
-    triggers = list(connection.execute(query, (table,)))
+    triggers = list(connection.execute(query, (unquote(target.table),)))
     for name, _ in triggers:
         connection.execute(f"DROP TRIGGER main.{quote(name)}")
     yield

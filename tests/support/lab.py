@@ -42,6 +42,7 @@ class Lab:
     journal_mode: str = "delete"
     forms: str = "mixed"
     variables: dict[str, Any] = field(default_factory=dict)
+    interpreter: str = sys.executable
 
     def __post_init__(self) -> None:
         self.app = self.folder / "app"
@@ -77,7 +78,7 @@ class Lab:
 
     def write_inventory(self, **more: Any) -> None:
         """Write the inventory; ``more`` overrides its variables."""
-        host = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+        host = {"ansible_connection": "local", "ansible_python_interpreter": self.interpreter}
         variables = {
             "keyturn_environment": "test",
             "keyturn_app_root": str(self.app),
@@ -129,15 +130,19 @@ class Lab:
 
     def play(self, playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run a playbook to its end."""
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
         return subprocess.run(
             self.command(playbook, *arguments),
             cwd=ROOT,
-            env=env | environment,
+            env=self.environment() | environment,
             text=True,
             capture_output=True,
             check=False,
         )
+
+    @staticmethod
+    def environment() -> dict[str, str]:
+        """Return an operator's environment: none of what the tests themselves need or Ansible was told."""
+        return {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
 
     def rotation(self, rotation_id: str = "20260101T000000Z-0123456789abcdef", **more: Any) -> dict[str, Any]:
         """Return the parameter ``rotation`` of the modules."""
@@ -162,11 +167,18 @@ class Lab:
         return [sys.executable, "-c", RUN_MODULE, str(ROOT / "library" / f"keyturn_{name}.py"), str(arguments)]
 
     def module(self, name: str, **parameters: Any) -> dict[str, Any]:
-        """Run a module by itself and return its result."""
-        command = self.module_command(name, **({"rotation": self.rotation()} | parameters))
+        """Run a module by itself and return its result; ``rotation=None`` for a module that takes none."""
+        given = {"rotation": self.rotation()} | parameters
+        command = self.module_command(name, **{key: value for key, value in given.items() if value is not None})
         env = os.environ | {"PYTHONPATH": str(ROOT / "tests/support")}
         done = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
         return dict(json.loads(done.stdout))
+
+    def step(self, name: str, **parameters: Any) -> dict[str, Any]:
+        """Run a module by itself and return its result; fail with its message where it fails."""
+        found = self.module(name, **parameters)
+        assert not found.get("failed"), f"keyturn_{name}: {found.get('msg')}"
+        return found
 
     def journals(self) -> list[dict[str, Any]]:
         """Return the journals of the host, the oldest first."""

@@ -1,0 +1,77 @@
+"""SIGKILL before every system call with which `switch` and `rollback` change something, in both journal modes.
+
+strace delivers the signal at the entry of a call, so the disk holds what the calls before it did. The calls are those of
+a clean run; they are shared out to several tests, so that two workers have an even load.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from keyturn.errors import KeyturnError
+from support.faults import Call, Host, record
+
+SHARES = 4
+
+
+@pytest.fixture
+def host(tmp_path: Path, journal_mode: str) -> Iterator[Host]:
+    made = Host(tmp_path / "host", journal_mode)
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize("share", range(SHARES))
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+@pytest.mark.parametrize(
+    ("module", "phase"), [("switch", "prepared"), ("rollback", "switched"), ("rollback", "proved")]
+)
+def test_a_kill_before_any_call_loses_nothing(
+    host: Host, journal_mode: str, module: str, phase: str, share: int
+) -> None:
+    parameters = {"cause": "a test"} if module == "rollback" else {}
+    host.go_to(phase)
+    host.save(phase)
+    calls = host.calls(module, **parameters)
+    # One more of each name: it must not be reached, or a kill before it counts as well.
+    beyond = [Call(name, number + 1) for name, number in Counter(call.name for call in calls).items()]
+    reached = []
+    lost = converged = 0
+    todo = [*calls, *beyond][share::SHARES]
+    for call in todo:
+        host.restore(phase)
+        if host.killed_module(module, call, **parameters):
+            reached.append(call)
+            if call not in calls:
+                todo.append(Call(call.name, call.number + 1))
+            lost += host.lost_rows()
+            host.check_invariants()
+            host.save("killed")
+            converged += converges(host)
+    points = len(calls[share::SHARES])
+    record(
+        f"SIGKILL at every call, {module} from {phase}, {journal_mode}",
+        {"points": points, "fired": len(reached), "lost_rows": lost, "converged": converged},
+    )
+    assert points > 0
+    assert set(calls[share::SHARES]) <= set(reached), "a kill did not fire"
+    assert (lost, converged) == (0, len(reached))
+
+
+def converges(host: Host) -> bool:
+    """End the rotation both ways from what the kill left, and see that each way that is legal ends it whole."""
+    running = host.lab.get("/health") == 200
+    (journal,) = host.lab.journals()
+    if journal.get("decision") == "rollback":
+        with pytest.raises(KeyturnError, match=r"rolled back|roll.*back"):
+            host.go_forward()
+    else:
+        host.go_forward()
+        host.check_ended("committed")
+    host.restore("killed", running)
+    host.go_back()
+    host.check_ended("rolled_back")
+    return True

@@ -1,0 +1,117 @@
+"""SIGKILL through ansible-playbook: at every transition of the journal, and at random times.
+
+Of the controller alone, so that the module goes on as an orphan while the recovery starts at once, and of everything
+but the application. `resume.yml` and `rollback.yml` have one half each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from keyturn.fingerprint import fingerprints
+from support.evidence import lost
+from support.faults import Play, hold, record, release
+from support.lab import KEY, Lab
+
+STATES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "decided", "closed")
+HOLD_SECONDS = 4.0
+SEED = 20260101
+RANDOM_KILLS = 10
+# Seconds from the opening of the journal, before which there is nothing to lose, to the end of a run.
+LATEST = 8.0
+
+
+@pytest.mark.parametrize("who", ["controller", "all"])
+@pytest.mark.parametrize("state", STATES)
+def test_a_kill_at_a_transition_loses_nothing(make_lab: Callable[..., Lab], state: str, who: str) -> None:
+    lab = make_lab()
+    hold(lab, state, HOLD_SECONDS)
+    lab.start()
+    old = fingerprint(lab)
+    run = Play(lab, "rotate_db_key")
+    run.wait_for(state)
+    run.kill(who)
+    assert run.state() == state, "the kill came too late"
+    if who == "controller":
+        assert run.processes(), "no module is at work any more"
+    release(lab)
+
+    way = "resume" if (STATES.index(state) + (who == "all")) % 2 else "rollback"
+    done = lab.play(way)
+    outcome = "committed" if way == "resume" or state in ("decided", "closed") else "rolled_back"
+    if way == "rollback" and outcome == "committed":
+        assert done.returncode != 0
+        assert "only goes forward, run resume.yml" in done.stdout
+        done = lab.play("resume")
+    assert done.returncode == 0, done.stdout
+    check_ended(lab, old, outcome)
+    record(f"SIGKILL of {who} at a transition", counts(lab) | {"note": f"{state}: {way}"})
+
+
+@pytest.mark.parametrize("number", range(RANDOM_KILLS))
+def test_a_kill_at_a_random_time_loses_nothing(make_lab: Callable[..., Lab], number: int) -> None:
+    draw = random.Random(f"{SEED}.{number}")
+    who, way = ("controller", "all")[number % 2], ("resume", "rollback")[number // 2 % 2]
+    delay = None
+    while delay is None:
+        lab = make_lab(rows=1000)
+        lab.start()
+        old = fingerprint(lab)
+        run = Play(lab, "rotate_db_key")
+        run.wait_for_journal()
+        delay = draw.uniform(0, LATEST)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.process.wait(delay)
+            delay = None  # it came after the end, so it is drawn again
+            lab.stop()
+    run.kill(who)
+    state = run.state()
+    print(f"seed {SEED}.{number}: {delay:.2f} s, {who}, {state}, {way}")
+    done = lab.play(way)
+    if done.returncode and way == "rollback":
+        assert "only goes forward, run resume.yml" in done.stdout
+        done = lab.play("resume")
+    assert done.returncode == 0, done.stdout
+    journals = lab.journals()
+    check_ended(lab, old, journals[0]["outcome"] if journals else None)
+    note = f"seed {SEED}.{number}: {delay:.2f} s, {state}: {way}"
+    record(f"SIGKILL of {who} at a random time, 1000 rows", counts(lab) | {"note": note})
+
+
+def check_ended(lab: Lab, old: str, outcome: str | None) -> None:
+    """Check that the rotation ended whole: on the host, in the report and once in the log. None: it had not begun."""
+    assert (fingerprint(lab) != old) == (outcome == "committed")
+    assert lost(lab, lab.tokens) == []
+    assert lab.get("/api/bank/accounts") == 200
+    verified = lab.play("verify")
+    assert verified.returncode == 0, verified.stdout
+    assert "is open" not in verified.stdout
+    assert "restart it" not in verified.stdout
+    if outcome is None:
+        assert lab.journals() == []
+        return
+    (journal,) = lab.journals()
+    assert (journal["phase"], journal["outcome"]) == ("closed", outcome)
+    report = lab.report()
+    assert (report["rotation_id"], report["outcome"]) == (journal["rotation_id"], outcome)
+    assert report["hosts"]["here"]["outcome"] == outcome
+    assert [entry["outcome"] for entry in log(lab) if entry["rotation_id"] == journal["rotation_id"]] == [outcome]
+
+
+def log(lab: Lab) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (lab.reports / "test/rotation-log.jsonl").read_text().splitlines()]
+
+
+def counts(lab: Lab) -> dict[str, int]:
+    return {"points": 1, "fired": 1, "lost_rows": len(lost(lab, lab.tokens)), "converged": 1}
+
+
+def fingerprint(lab: Lab) -> str:
+    """Return the fingerprint of the key: pytest would print a key that a test holds."""
+    return fingerprints({KEY: lab.key()})[KEY]

@@ -1,0 +1,296 @@
+"""What a host lacks or refuses: disk space, a free database, a service that comes up, a free lock."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keyturn.errors import KeyturnError
+from keyturn.fingerprint import fingerprints
+from support.evidence import lost
+from support.faults import Host, Play, hold, patched, record, run
+from support.lab import KEY, Lab
+
+HOLD_DATABASE = (
+    "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN IMMEDIATE')\n"
+    "print('held', flush=True); time.sleep(600)"
+)
+HOLD_LOCK = (
+    "import fcntl, json, os, sys, time; f = open(sys.argv[1], 'w'); fcntl.flock(f, fcntl.LOCK_EX)\n"
+    "f.write(json.dumps({'call': 'switch', 'pid': os.getpid()})); f.flush(); print('held', flush=True); time.sleep(600)"
+)
+
+
+@pytest.fixture
+def make_host(tmp_path: Path) -> Iterator[Callable[..., Host]]:
+    hosts: list[Host] = []
+
+    def make(journal_mode: str = "delete") -> Host:
+        hosts.append(Host(tmp_path / f"host{len(hosts)}", journal_mode))
+        return hosts[-1]
+
+    yield make
+    for host in hosts:
+        host.stop()
+
+
+@contextlib.contextmanager
+def holder(program: str, path: Path) -> Iterator[int]:
+    """Run a process that holds ``path``; its pid."""
+    process = subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield process.pid
+    finally:
+        process.kill()
+        process.wait()
+
+
+def message(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the message of a module that failed."""
+    result = json.loads(done.stdout)
+    assert result["failed"]
+    return str(result["msg"])
+
+
+# -- no space left -------------------------------------------------------------------------------------------------
+
+FULL = {
+    "database's journal": ("switch", "delete", "app/data/bank_accounts.db-journal", "pwrite64", 1, "SQLITE_FULL"),
+    "database": ("switch", "delete", "app/data/bank_accounts.db", "pwrite64", 1, "SQLITE_FULL"),
+    "database's second page": ("switch", "delete", "app/data/bank_accounts.db", "pwrite64", 2, "SQLITE_FULL"),
+    "wal": ("switch", "wal", "app/data/bank_accounts.db-wal", "pwrite64", 1, "SQLITE_FULL"),
+    "wal's second frame": ("switch", "wal", "app/data/bank_accounts.db-wal", "pwrite64", 3, "SQLITE_FULL"),
+    "database at the checkpoint": ("switch", "wal", "app/data/bank_accounts.db", "pwrite64", 1, "SQLITE_FULL"),
+    "file": ("switch", "delete", "app/.env.keyturn", "write", 1, ".env: No space left on device"),
+    "file at fsync": ("switch", "delete", "app/.env.keyturn", "fsync", 1, ".env: No space left on device"),
+    "journal, switching": ("switch", "delete", "{rotation}/journal.json.keyturn", "write", 1, "journal.json: No space"),
+    "journal, switched": ("switch", "delete", "{rotation}/journal.json.keyturn", "write", 2, "journal.json: No space"),
+    "journal, downtime": ("switch", "delete", "{rotation}/journal.json.keyturn", "write", 3, "journal.json: No space"),
+    "backup": ("prepare", "delete", "{rotation}/backup.db", "pwrite64", 1, "SQLITE_FULL"),
+    "side file": ("prepare", "delete", "{rotation}/prepared.db", "pwrite64", 1, "SQLITE_FULL"),
+}
+
+
+@pytest.mark.parametrize("what", FULL)
+def test_a_full_disk_is_named_and_goes_back(make_host: Callable[..., Host], what: str) -> None:
+    module, journal_mode, path, call, number, expected = FULL[what]
+    host = make_host(journal_mode)
+    host.go_to("prepared" if module == "switch" else "staged")
+    target = host.lab.folder / path.format(rotation=host.state_file("x").parent)
+    options = ["-P", str(target), "-e", f"trace={call}", "-e", f"inject={call}:error=ENOSPC:when={number}+"]
+    done = host.module(module, *options)
+    assert "(INJECTED)" in host.log.read_text(), "no call was refused"
+    assert expected in message(done)
+    lost_rows = host.lost_rows()
+    host.check_invariants()
+    host.save("full")
+    running = host.lab.get("/health") == 200
+    host.go_back()
+    host.check_ended("rolled_back")
+    host.restore("full", running)
+    host.go_forward()
+    host.check_ended("committed")
+    record("ENOSPC, module", {"points": 1, "fired": 1, "lost_rows": lost_rows, "converged": 1, "note": what})
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts a file system")
+def test_a_small_disk_is_refused_before_anything_changes(make_host: Callable[..., Host]) -> None:
+    host = make_host()
+    host.lab.state.mkdir(mode=0o700)
+    mount = f'mount -t tmpfs -o size=256k,mode=700 none {host.lab.state} && exec "$@"'
+    command = host.lab.module_command("stage", rotation=host.parameters())
+    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("this container may not mount a file system")
+    done = run(["unshare", "-m", "sh", "-c", mount, "sh", *command])
+    assert re.search(r"state: \d+ MiB of disk space are needed and 0 MiB are free", message(done))
+    assert list(host.lab.state.iterdir()) == []
+
+
+# -- a database that somebody holds ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("journal_mode", ["delete", "wal"])
+def test_a_process_that_holds_the_database_is_named_and_the_service_comes_back(
+    make_host: Callable[..., Host], journal_mode: str
+) -> None:
+    host = make_host(journal_mode)
+    host.go_to("prepared")
+    with holder(HOLD_DATABASE, host.lab.database) as pid:
+        done = host.module("switch")
+        assert re.search(rf"bank_accounts.db is still open in \S+ \(pid {pid}\)", message(done))
+        assert host.lab.get("/health") == 0
+        host.check_invariants()
+        host.go_back()
+        assert host.lab.get("/health") == 200
+    host.check_ended("rolled_back")
+
+
+def test_a_lock_longer_than_the_timeout_takes_nothing(make_host: Callable[..., Host]) -> None:
+    """The holder is not to be seen from here, as one in another container."""
+    host = make_host()
+    host.go_to("prepared")
+    unseen = (
+        "from ansible.module_utils.keyturn import procfs, sqlite_file\n"
+        "procfs.holders = lambda files: []; sqlite_file.BUSY_SECONDS = 0.5"
+    )
+    command = host.lab.module_command("switch", rotation=host.parameters())
+    with holder(HOLD_DATABASE, host.lab.database):
+        done = run(patched(command, unseen))
+    assert "locked by another process for more than 0.5 s (SQLITE_BUSY)" in message(done)
+    host.check_invariants()
+    host.go_back()
+    host.check_ended("rolled_back")
+
+
+def test_a_held_database_through_the_playbook(lab: Lab) -> None:
+    old = fingerprint(lab)
+    with holder(HOLD_DATABASE, lab.database) as pid:
+        done = lab.play("rotate_db_key")
+        check_went_back(lab, done, old, rf"bank_accounts.db is still open in \S+ \(pid {pid}\)")
+
+
+# -- a service that does not come up, or not well ---------------------------------------------------------------------
+
+FAILS_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || exit 7\n'
+FAILS_ONCE = "[ -e failed-once ] || { touch failed-once; exit 7; }\n"
+
+
+def break_start(lab: Lab, line: str) -> None:
+    """Put a line into start.sh; the service runs already."""
+    script = lab.app / "start.sh"
+    text = script.read_text().replace("mkdir -p logs run\n", "mkdir -p logs run\n" + line)
+    assert line in text
+    script.write_text(text)
+
+
+@pytest.mark.parametrize("line", [FAILS_ON_NEW, FAILS_ONCE], ids=["always on the new value", "once"])
+def test_a_service_that_does_not_start_is_rolled_back(lab: Lab, line: str) -> None:
+    old = fingerprint(lab)
+    checksum = subprocess.run(["sha256sum"], input=lab.env.read_bytes(), capture_output=True, check=True).stdout
+    break_start(lab, line.replace("{checksum}", checksum.decode().strip()))
+    done = lab.play("rotate_db_key")
+    check_went_back(lab, done, old, r"service backend: ./start.sh ended with exit code 7")
+
+
+def test_a_service_that_fails_the_proof_is_rolled_back(make_lab: Callable[..., Lab]) -> None:
+    """A key in the environment of the service wins over `.env`, so it comes up and cannot open a row."""
+    lab = make_lab()
+    conf = lab.app / "service.conf"
+    conf.write_text(f"{conf.read_text()}{KEY}='{lab.key()}'\n")
+    lab.start()
+    old = fingerprint(lab)
+    done = lab.play("rotate_db_key")
+    check_went_back(lab, done, old, r"proof http of backend is rejected: GET /api/bank/accounts: HTTP 502")
+
+
+def test_a_service_that_starts_on_neither_value_leaves_the_rotation_open(make_host: Callable[..., Host]) -> None:
+    host = make_host()
+    host.go_to("prepared")
+    start = host.lab.app / "start.sh"
+    good = start.read_text()
+    start.write_text("#!/bin/sh\nexit 7\n")
+    assert "start.sh ended with exit code 7" in message(host.module("switch"))
+    for _ in range(2):
+        with pytest.raises(KeyturnError, match=r"start\.sh ended with exit code 7"):
+            host.go_back()
+    (journal,) = host.lab.journals()
+    assert journal["phase"] != "closed"
+    start.write_text(good)
+    host.go_back()
+    host.check_ended("rolled_back")
+
+
+@pytest.mark.parametrize("way", ["forward", "back"])
+@pytest.mark.parametrize("script", ["stop.sh", "start.sh"])
+@pytest.mark.parametrize("module", ["switch", "rollback"])
+def test_a_script_that_outlives_its_call_disturbs_nothing(
+    make_host: Callable[..., Host], module: str, script: str, way: str
+) -> None:
+    """The call is killed while the script works, and the recovery starts at once."""
+    if (module, way) == ("rollback", "forward"):
+        pytest.skip("a rollback that has begun only goes back")
+    host = make_host()
+    host.go_to("prepared" if module == "switch" else "proved")
+    (host.lab.app / f"outlive-{script}").touch()
+    done = host.module(module, **({"cause": "a test"} if module == "rollback" else {}))
+    assert done.returncode == -signal.SIGKILL
+    host.check_invariants()
+    if way == "forward":
+        host.go_forward()
+        host.check_ended("committed")
+    else:
+        host.go_back()
+        host.check_ended("rolled_back")
+    record("SIGKILL during a script, module", {"points": 1, "fired": 1, "lost_rows": 0, "converged": 1})
+
+
+def check_went_back(lab: Lab, done: subprocess.CompletedProcess[str], old: str, cause: str) -> None:
+    """Check that a rotation failed, and that the host is back on the old value, running and proved."""
+    assert done.returncode == 2, done.stdout
+    report = lab.report()
+    assert report["outcome"] == "rolled_back"
+    assert re.search(cause, report["failure"])
+    assert "\n" not in report["failure"]
+    assert "going back failed" not in report["failure"]
+    assert re.search(cause, done.stdout)
+    assert fingerprint(lab) == old
+    assert lost(lab, lab.tokens) == []
+    assert lab.get("/api/bank/accounts") == 200
+    proofs = report["hosts"]["here"]["proofs"]
+    assert {line["proof"]: line["verdict"] for line in proofs} == dict.fromkeys(("process", "rows", "http"), "accepted")
+
+
+def fingerprint(lab: Lab) -> str:
+    return fingerprints({KEY: lab.key()})[KEY]
+
+
+# -- two at once -------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_rotation_is_refused_and_the_first_is_not_disturbed(make_lab: Callable[..., Lab]) -> None:
+    lab = make_lab()
+    hold(lab, "switching", 20)
+    lab.start()
+    old = fingerprint(lab)
+    first = Play(lab, "rotate_db_key", "-e", "keyturn_operator=alice")
+    first.wait_for("switching")
+    (journal,) = lab.journals()
+    second = lab.play("rotate_db_key")
+    assert first.process.poll() is None, "the first rotation has ended too early"
+    assert second.returncode == 2
+    said = re.sub(r"\s+", " ", second.stdout)
+    assert f"rotation {journal['rotation_id']} of db_key is open on this host (phase switching, by alice since" in said
+    assert "resume.yml" in said
+    assert "rollback.yml" in said
+    assert first.process.wait() == 0, first.output.read_text()
+    (journal,) = lab.journals()
+    assert journal["outcome"] == "committed"
+    assert fingerprint(lab) != old
+    assert lost(lab, lab.tokens) == []
+    assert lab.get("/api/bank/accounts") == 200
+
+
+@pytest.mark.parametrize("module", ["prepare", "switch", "prove", "commit", "rollback"])
+def test_a_call_that_is_still_at_work_is_waited_for_and_then_named(make_host: Callable[..., Host], module: str) -> None:
+    host = make_host()
+    host.go_to("staged")
+    more: dict[str, Any] = {"commit": {"step": "decide"}, "rollback": {"cause": "a test"}}.get(module, {})
+    command = host.lab.module_command(module, rotation=host.parameters(), **more)
+    impatient = f"from ansible.module_utils.keyturn.lifecycle import {module}; {module}.LOCK_WAIT_SECONDS = 0.5"
+    with holder(HOLD_LOCK, host.rotation().application.folder / "lock") as pid:
+        done = run(patched(command, impatient))
+    assert f"keyturn is still at work on this host (switch, pid {pid}): wait until it ends" in message(done)
+    (journal,) = host.lab.journals()
+    assert journal["phase"] == "staged"
+    assert "decision" not in journal

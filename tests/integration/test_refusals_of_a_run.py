@@ -1,0 +1,198 @@
+"""What ansible-playbook refuses: partial runs, wrong inventories, a wrong catalogue, a host that is not ready."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from cryptography.fernet import Fernet
+from support import reports
+from support.evidence import everything
+from support.lab import ROOT, Lab
+
+PARTS = [
+    ("--limit", "here"),
+    ("--limit", "here,localhost"),
+    ("--tags", "x"),
+    ("--skip-tags", "always"),
+    ("--tags", "x", "--skip-tags", "always"),
+    ("--start-at-task", "Stage"),
+    ("--start-at-task", "no such task"),
+]
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    """A lab whose service is down: nobody comes so far as to ask it."""
+    return Lab(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", PARTS, ids=" ".join)
+def test_a_run_of_a_part_is_refused(lab: Lab, arguments: tuple[str, ...]) -> None:
+    before = everything(lab)
+    done = lab.play("rotate_db_key", *arguments)
+    assert done.returncode not in (0, None), done.stdout
+    assert f"this playbook must run whole, and {', '.join(arguments[::2])} would leave out" in done.stderr + done.stdout
+    assert everything(lab) == before
+
+
+@pytest.mark.parametrize("playbook", ["resume", "rollback", "verify"])
+def test_the_other_playbooks_have_the_same_guard(lab: Lab, playbook: str) -> None:
+    done = lab.play(playbook, "--tags", "x", "--skip-tags", "always")
+    assert done.returncode != 0
+    assert "this playbook must run whole" in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("playbook", ["rotate_db_key", "resume", "rollback", "verify"])
+def test_an_inventory_without_application_hosts_is_refused(lab: Lab, playbook: str) -> None:
+    path = lab.inventory / "hosts.yml"
+    path.write_text(path.read_text().replace("trader_ai:", "trader_al:"))
+    refused(lab, lab.play(playbook), "The group trader_ai of this inventory has no hosts")
+
+
+def test_a_host_without_its_variables_is_refused(lab: Lab) -> None:
+    document = yaml.safe_load((lab.inventory / "hosts.yml").read_text())
+    del document["trader_ai"]["vars"]["keyturn_app_root"]
+    (lab.inventory / "hosts.yml").write_text(yaml.safe_dump(document))
+    refused(lab, lab.play("rotate_db_key"), "The inventory lacks keyturn_app_root of here", "README.md")
+
+
+def test_a_bad_entry_is_refused_by_name_with_the_legal_values(lab: Lab) -> None:
+    entry = catalogue()
+    entry["db_key"]["migration"]["kind"] = "fernet_mysql"
+    (lab.folder / "catalogue.yml").write_text(yaml.safe_dump({"keyturn_secrets": entry}))
+    done = lab.play("rotate_db_key", "-e", f"@{lab.folder}/catalogue.yml")
+    refused(lab, done, "keyturn_secrets.db_key:", "must be one of: none, fernet_sqlite, got: fernet_mysql")
+
+
+def test_an_unknown_secret_is_refused(lab: Lab) -> None:
+    done = lab.play("rotate_db_key", "-e", "keyturn_secret=jwd")
+    refused(lab, done, "keyturn_secrets has no entry jwd (it has: db_key)")
+
+
+CHANGES: list[tuple[str, Any, str]] = [
+    ("source.generator", "uuid", "must be one of: fernet, password, token_urlsafe, got: uuid found in source"),
+    ("value", "shared", "value of value must be one of: per_host, got: shared"),
+    ("consumers", [{"format": "toml", "path": "x"}], "must be one of: dotenv, got: toml found in consumers"),
+    ("consumers", [], "consumers is empty: a rotation needs at least one"),
+    ("probes", [{"kind": "ping"}], "must be one of: fernet_rows, http, got: ping found in probes"),
+    ("migration.database", None, "kind is fernet_sqlite but all of the following are missing: database"),
+    ("downtime_budget_seconds", "soon", "downtime_budget_seconds is of type"),
+    ("services", ["engine"], "service engine is not in keyturn_services of this host (it has: backend)"),
+    ("variables", ["A", "B"], "migration fernet_sqlite needs the generator fernet and exactly one variable"),
+    ("colour", "blue", "Unsupported parameters: colour"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "message"), CHANGES)
+def test_the_plan_names_the_entry_and_what_is_legal(lab: Lab, name: str, value: Any, message: str) -> None:
+    secrets = catalogue()
+    place, _, last = f"db_key.{name}".rpartition(".")
+    part = secrets
+    for step in place.split("."):
+        part = part[step]
+    if value is None:
+        del part[last]
+    else:
+        part[last] = value
+    assert_plan_fails(lab, "keyturn_secrets.db_key: ", message, secrets=secrets)
+
+
+SERVICES = [
+    ({"manager": "upstart"}, "value of manager must be one of: script, got: upstart"),
+    ({"start": None}, "manager is script but all of the following are missing: start"),
+    ({"health_url": "127.0.0.1:1"}, "health_url must begin with http:// or https://"),
+    ({"pidfile": "x"}, "Unsupported parameters: pidfile"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), SERVICES)
+def test_the_plan_names_the_service_and_what_is_legal(lab: Lab, change: dict[str, Any], message: str) -> None:
+    services = {"backend": {name: value for name, value in (lab.services["backend"] | change).items() if value}}
+    assert_plan_fails(lab, "keyturn_services.backend: ", message, services=services)
+
+
+REQUESTS = [
+    ({"environments": ["staging", "production"]}, "must have one keyturn_environment, they have: production, staging"),
+    ({"reason": "a | b"}, "keyturn_reason must be 1 to 120 letters"),
+    ({"rotation_id": "../../etc"}, "keyturn_rotation_id must look like 2026"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), REQUESTS)
+def test_the_plan_refuses_a_request_that_is_not_legal(lab: Lab, change: dict[str, Any], message: str) -> None:
+    assert_plan_fails(lab, "", message, **change)
+
+
+def test_a_row_under_another_key_ends_in_a_report_that_says_refused(make_lab: Any) -> None:
+    lab = make_lab()
+    lab.start()
+    with contextlib.closing(sqlite3.connect(lab.database)) as connection:
+        foreign = Fernet(Fernet.generate_key()).encrypt(b"access-x").decode()
+        connection.execute("UPDATE plaid_items SET access_token = ? WHERE item_id = 'item-00002'", (foreign,))
+        connection.commit()
+    failure = check_report_of(lab, lab.play("rotate_db_key"))
+    assert failure.startswith(f"here: {lab.database}: 1 rows cannot be turned, nothing was changed: ")
+    assert "plaid_items.access_token of 'item-00002'" in failure
+
+
+def test_a_state_folder_that_others_may_read_ends_in_a_report_that_says_refused(lab: Lab) -> None:
+    lab.state.mkdir(mode=0o755)
+    failure = check_report_of(lab, lab.play("rotate_db_key"))
+    assert failure == f"here: {lab.state} is open to other users: chmod 700 {lab.state}"
+
+
+def test_a_service_that_is_down_ends_in_a_report_that_says_refused(lab: Lab) -> None:
+    failure = check_report_of(lab, lab.play("rotate_db_key"))
+    url = lab.services["backend"]["health_url"]
+    assert failure == f"here: service backend is not healthy at {url}: start it, then rotate"
+
+
+def catalogue() -> dict[str, Any]:
+    found = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"]
+    found["db_key"]["max_age_days"] = 90
+    return copy.deepcopy(found)
+
+
+def refused(lab: Lab, done: Any, *texts: str) -> None:
+    said = " ".join((done.stdout + done.stderr).replace("''", "'").split())
+    assert done.returncode != 0, said
+    for text in texts:
+        assert text in said
+    assert not lab.state.exists()
+    assert not lab.reports.exists()
+
+
+def assert_plan_fails(lab: Lab, *texts: str, **change: Any) -> None:
+    request = {
+        "secrets": catalogue(),
+        "secret": "db_key",
+        "services": lab.services,
+        "environments": ["test"],
+        "reason": "a test",
+    }
+    answer = lab.module("plan", rotation=None, **(request | change))
+    assert answer.get("failed"), "the plan accepted it"
+    for text in texts:
+        assert text in answer["msg"]
+
+
+def check_report_of(lab: Lab, done: Any) -> str:
+    assert done.returncode == 2, done.stdout
+    report = reports.report(lab)
+    assert report["outcome"] == "refused", report["failure"]
+    assert "REFUSED: Database Encryption Key (db_key) in test" in done.stdout
+    (record,) = reports.log(lab)
+    assert (record["outcome"], record["verified_by"]) == ("refused", "nobody")
+    assert lab.journals() == []
+    assert lost_nothing(lab)
+    return str(report["failure"])
+
+
+def lost_nothing(lab: Lab) -> bool:
+    return not list(lab.state.rglob("*.json")) and lab.get("/health") in (200, 0)

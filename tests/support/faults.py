@@ -1,0 +1,472 @@
+"""Faults for tests: a service that starts in no time, kills at chosen system calls, evidence after them, the matrix."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography.fernet import Fernet
+from keyturn import procfs
+from keyturn.ansible_module import services as with_defaults
+from keyturn.fernet_forms import Turner
+from keyturn.lifecycle import commit, prepare, prove, rollback, stage, switch
+from keyturn.rotation import Rotation
+
+from support.lab import KEY, ROOT, RUN_MODULE, Lab
+
+MATRIX = "KEYTURN_FAULT_MATRIX"
+ROTATION_ID = "20260101T000000Z-0123456789abcdef"
+
+# Whatever changes what a disk or another process holds. Opening with O_CREAT is left out, since strace cannot tell it
+# from reading: a kill before the next call of this list leaves the created file, and so does every other call's effect.
+CHANGING_CALLS = re.sub(
+    r"\s+",
+    ",",
+    """?write ?writev ?pwrite64 ?pwritev ?pwritev2 ?sendfile ?copy_file_range ?truncate ?ftruncate ?fallocate
+    ?rename ?renameat ?renameat2 ?unlink ?unlinkat ?rmdir ?mkdir ?mkdirat ?mknod ?mknodat ?link ?linkat ?symlink ?symlinkat
+    ?fsync ?fdatasync ?sync ?syncfs ?sync_file_range ?msync ?chmod ?fchmod ?fchmodat ?chown ?fchown ?lchown ?fchownat
+    ?utime ?utimes ?futimesat ?utimensat ?setxattr ?fsetxattr ?removexattr ?flock
+    ?kill ?tkill ?tgkill ?pidfd_send_signal ?fork ?vfork ?clone ?clone3""",
+)
+KILLED = "+++ killed by SIGKILL +++"
+
+# A parent that waits: process 1 of a container may be slow to reap, and an ended process must be gone at once.
+START = """#!/bin/sh
+{outlive}
+rm -f run/pid
+setsid sh -c '"$0" -I -S server.py "$1" & echo $! >run/pid.new; mv run/pid.new run/pid; wait' \\
+    {python} {port} </dev/null >/dev/null 2>&1 &
+while [ ! -e run/pid ]; do sleep 0.01; done
+"""
+STOP = """#!/bin/sh
+{outlive}
+[ -e run/pid ] || exit 0
+kill -9 "$(cat run/pid)" 2>/dev/null
+rm -f run/pid
+"""
+SERVER = """\
+import socket, sys
+listener = socket.socket()
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen(20)
+while True:
+    connection = listener.accept()[0]
+    connection.recv(4096)
+    connection.sendall(b"HTTP/1.0 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n")
+    connection.close()
+"""
+# A script that outlives the call that started it.
+OUTLIVE = """
+if [ -e outlive-{script} ]; then rm outlive-{script}; kill -9 $PPID; sleep 0.5; fi
+"""
+# Looks at what is fsynced last in each write of a journal: its folder.
+HOLD = """\
+import json, os, pathlib, time
+
+fsync = os.fsync
+
+
+def hold(fd):
+    fsync(fd)
+    journal = pathlib.Path(os.readlink(f"/proc/self/fd/{{fd}}"), "journal.json")
+    if journal.exists():
+        record = json.loads(journal.read_text())
+        decided = record.get("decision") == "commit" and record["phase"] != "closed"
+        if ("decided" if decided else record["phase"]) == {state!r}:
+            held = pathlib.Path({folder!r}, "held")
+            if not held.exists():
+                held.write_text("")
+                time.sleep({seconds})
+
+
+os.fsync = hold
+"""
+# What the application would lose if Keyturn dropped or fired a trigger.
+TRIGGER = (
+    "CREATE TRIGGER touched AFTER UPDATE ON plaid_items BEGIN "
+    "UPDATE plaid_items SET updated_at = 'touched' WHERE item_id = new.item_id; END"
+)
+
+
+class Call(NamedTuple):
+    """A system call of a process: the ``number``-th with this name. strace counts each name by itself."""
+
+    name: str
+    number: int
+
+
+class Host:
+    """A lab whose service is a few lines, taken to a phase once and put back there for each kill.
+
+    The fault hits the module in a process of its own; what brings the host to a phase and what ends the rotation after
+    the fault calls the same phases in this process, which saves the start of an interpreter for each.
+    """
+
+    def __init__(self, folder: Path, journal_mode: str = "delete", **rotation: Any) -> None:
+        folder.mkdir(exist_ok=True)
+        self.lab = Lab(folder, journal_mode=journal_mode)
+        self.more = rotation
+        for name, text in {"start.sh": START, "stop.sh": STOP, "server.py": SERVER}.items():
+            (self.lab.app / name).write_text(
+                text.format(python=sys.executable, port=self.lab.port, outlive=OUTLIVE.format(script=name))
+            )
+        with contextlib.closing(sqlite3.connect(self.lab.database)) as connection:
+            connection.execute(TRIGGER)
+            connection.commit()
+        self.old = self.lab.key()
+        self.new = ""
+        self.old_env = self.lab.env.read_bytes()
+        self.untouched = self.everything_else()
+        self.forms = self.forms_under()[0]
+        self.start()
+
+    # -- the application -------------------------------------------------------------------------------------------
+
+    @property
+    def services(self) -> dict[str, Any]:
+        """``keyturn_services``: no proof path, since the few lines know no token."""
+        url = f"http://127.0.0.1:{self.lab.port}/health"
+        backend = {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": url}
+        return {"backend": backend | {"pid_file": "run/pid", "stop_timeout_seconds": 10, "health_timeout_seconds": 10}}
+
+    def start(self) -> None:
+        """Start the service and wait until it answers."""
+        subprocess.run(["./start.sh"], cwd=self.lab.app, check=True)
+        deadline = time.monotonic() + 30
+        while self.lab.get("/health") != 200:
+            assert time.monotonic() < deadline, "the service of the test does not answer"
+            time.sleep(0.01)
+
+    def stop(self) -> None:
+        """Stop the service."""
+        if (self.lab.app / "stop.sh").exists():
+            subprocess.run(["./stop.sh"], cwd=self.lab.app, check=True)
+
+    # -- snapshots -------------------------------------------------------------------------------------------------
+
+    def save(self, name: str) -> None:
+        """Keep application and state as they are now under ``name``. The service may run: it has no file open."""
+        target = self.lab.folder / name
+        shutil.rmtree(target, ignore_errors=True)
+        for folder in (self.lab.app, self.lab.state):
+            if folder.exists():
+                shutil.copytree(folder, target / folder.name, symlinks=True)
+
+    def restore(self, name: str, running: bool = True) -> None:
+        """Put application and state back as they were, at the same paths."""
+        self.stop()
+        for folder in (self.lab.app, self.lab.state):
+            shutil.rmtree(folder, ignore_errors=True)
+            if (self.lab.folder / name / folder.name).exists():
+                shutil.copytree(self.lab.folder / name / folder.name, folder, symlinks=True)
+        (self.lab.app / "run/pid").unlink(missing_ok=True)
+        if running:
+            self.start()
+
+    # -- keyturn ---------------------------------------------------------------------------------------------------
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameter ``rotation`` of the modules."""
+        return self.lab.rotation(ROTATION_ID, services=self.services, **self.more)
+
+    def rotation(self) -> Rotation:
+        """Return the rotation for calls in this process."""
+        given = self.parameters() | {"app_user": None, "services": with_defaults(self.services)}
+        given |= {"app_root": self.lab.app, "state_dir": self.lab.state}
+        return Rotation(**given)
+
+    def go_to(self, phase: str) -> None:
+        """Take the host to ``phase``."""
+        steps = {"staged": stage.run, "prepared": prepare.run, "switched": switch.run, "proved": prove.run}
+        for name, step in steps.items():
+            step(self.rotation())
+            if name == phase:
+                break
+        self.new = json.loads(self.state_file("pending.json").read_text())[KEY]
+
+    def go_forward(self) -> None:
+        """End the rotation on the new value, as resume.yml does on a host."""
+        rotation = self.rotation()
+        for step in (stage.run, prepare.run, switch.run, prove.run, commit.decide, commit.finish):
+            step(rotation)
+
+    def go_back(self) -> None:
+        """End the rotation on the old value, as rollback.yml does on a host."""
+        rollback.run(self.rotation(), cause="a test", abandon_commit=False)
+
+    def state_file(self, name: str) -> Path:
+        """Return a file of the rotation's folder."""
+        return self.rotation().application.folder / "rotations" / ROTATION_ID / name
+
+    def module(self, name: str, *strace: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
+        """Run a module by itself, under strace with the options ``strace`` if there are any."""
+        command = self.lab.module_command(name, rotation=self.parameters(), **parameters)
+        prefix = ["strace", "-o", str(self.log), *strace] if strace else []
+        self.log.unlink(missing_ok=True)
+        return run(prefix + command)
+
+    def calls(self, name: str, **parameters: Any) -> list[Call]:
+        """Run a module to its end and return its changing calls, each with its number among those of its name."""
+        done = self.module(name, "-e", f"trace={CHANGING_CALLS}", **parameters)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return self._logged_calls()
+
+    def killed_module(self, name: str, call: Call, **parameters: Any) -> bool:
+        """Run a module and kill it before ``call``; False where it came to its end without making that call."""
+        kill = f"inject={call.name}:signal=SIGKILL:when={call.number}"
+        done = self.module(name, "-e", f"trace={CHANGING_CALLS}", "-e", kill, **parameters)
+        if self.log.read_text().splitlines()[-1] == KILLED:
+            assert done.returncode == -signal.SIGKILL, done
+            assert self._logged_calls()[-1] == call
+            return True
+        assert done.returncode == 0, done.stdout + done.stderr
+        return False
+
+    def _logged_calls(self) -> list[Call]:
+        names = re.findall(r"^(\w+)\(", self.log.read_text(), flags=re.MULTILINE)
+        return [Call(name, names[: index + 1].count(name)) for index, name in enumerate(names)]
+
+    @property
+    def log(self) -> Path:
+        """What strace wrote."""
+        return self.lab.folder / "strace.log"
+
+    # -- evidence --------------------------------------------------------------------------------------------------
+
+    def rows(self) -> list[tuple[str, str]]:
+        """Return item_id and access_token of every row, from a copy: looking must not repair what a kill left."""
+        with self._copied_database() as connection:
+            return list(connection.execute("SELECT item_id, access_token FROM plaid_items ORDER BY item_id"))
+
+    def everything_else(self) -> str:
+        """Return the database as text without the tokens: schema with its triggers, other columns, other tables."""
+        with self._copied_database() as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            schema = list(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY name"))
+            columns = "item_id, institution_name, created_at, updated_at"
+            items = list(connection.execute(f"SELECT rowid, {columns} FROM plaid_items ORDER BY rowid"))
+            others = [
+                list(connection.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid"))
+                for table in ("bank_accounts", "bank_transactions")
+            ]
+            return repr([schema, items, others])
+
+    def forms_under(self) -> tuple[dict[str, str], set[str]]:
+        """Return the form of each row and the sides that rows are under; fail where a row's token is not what it was."""
+        ciphers = {"old": Fernet(self.old)} | ({"new": Fernet(self.new)} if self.new else {})
+        turner = Turner(ciphers, "^access-")  # type: ignore[arg-type]
+        forms, sides = {}, set()
+        for item, stored in self.rows():
+            opened = turner.open(stored)
+            kept = opened.plaintext.decode() == self.lab.tokens[item]
+            assert kept, f"the token of {item} is not what it was"
+            forms[item] = opened.form
+            sides |= {opened.side} - {None}
+        assert forms.keys() == self.lab.tokens.keys()
+        return forms, {str(side) for side in sides}
+
+    def lost_rows(self) -> int:
+        """Return the number of rows that no stored value opens to their token."""
+        keys = [*self.stored_values().values(), self.lab.key()]
+        turners = [Turner({"old": Fernet(key)}, "^access-") for key in keys]
+        lost = dict(self.lab.tokens)
+        for item, stored in self.rows():
+            for turner in turners:
+                with contextlib.suppress(Exception):
+                    if turner.open(stored).plaintext.decode() == self.lab.tokens[item]:
+                        lost.pop(item, None)
+        return len(lost)
+
+    def stored_values(self) -> dict[str, str]:
+        """Return what the host's store holds durably."""
+        names = ("previous.json", "pending.json")
+        return {
+            name: json.loads(self.state_file(name).read_text())[KEY] for name in names if self.state_file(name).exists()
+        }
+
+    def check_invariants(self) -> None:
+        """Check invariants 1 to 4 on what a kill left. Comparisons have names: pytest would print both sides."""
+        forms, sides = self.forms_under()
+        assert forms == self.forms, "a row came back in another form"
+        assert len(sides) == 1, "one transaction, yet rows are under both values"
+        assert self.everything_else() == self.untouched, "something beside the tokens changed"
+        assert stat.S_IMODE(self.lab.env.stat().st_mode) == 0o600
+        content = self.lab.env.read_bytes()
+        file = "old" if content == self.old_env else "new" if content == self.new_env else "neither"
+        assert file != "neither", ".env is neither the old file nor the new one"
+        values = self.stored_values()
+        keeps_old, keeps_new = values.get("previous.json") == self.old, values.get("pending.json") == self.new
+        assert keeps_old, "the old value is gone before its backup"
+        if "new" in (*sides, file):
+            assert keeps_new, "rows or files have a value that nothing else holds"
+        if any(step["phase"] == "switched" for step in self.lab.journals()[0]["history"]):
+            return  # a rollback may be on its way, and there the rows go first as well
+        assert (sides, file) != ({"old"}, "new"), "the file was replaced before the rows"
+
+    def check_ended(self, outcome: str) -> None:
+        """Check that the rotation ended, whole, on one side."""
+        committed = outcome == "committed"
+        reads_all = self.lab.tokens_read() == self.lab.tokens
+        assert reads_all, "the application does not read every token"
+        whole = self.lab.env.read_bytes() == (self.new_env if committed else self.old_env)
+        assert whole, ".env is not the file that it should be"
+        assert stat.S_IMODE(self.lab.env.stat().st_mode) == 0o600
+        forms, sides = self.forms_under()
+        assert forms == self.forms
+        assert sides == ({"new"} if committed else {"old"})
+        assert self.everything_else() == self.untouched
+        (journal,) = self.lab.journals()
+        assert (journal["phase"], journal["outcome"]) == ("closed", outcome)
+        assert self.lab.get("/health") == 200
+        pid = int((self.lab.app / "run/pid").read_text())
+        assert procfs.started_after(pid, procfs.moment_of(self.lab.env.stat().st_mtime)), "it runs on another value"
+        # the value that lost may only stand where the retention keeps it
+        assert self.files_with(self.new) == (["app/.env"] if committed else [])
+        assert self.files_with(self.old) == ["state/previous.json"] + ([] if committed else ["app/.env"])
+
+    def files_with(self, value: str) -> list[str]:
+        """Return the files of application and state that hold ``value`` in clear, temporary ones as well."""
+        found = []
+        for folder in (self.lab.state, self.lab.app):
+            for path in folder.rglob("*"):
+                if path.is_file() and value.encode() in path.read_bytes():
+                    found.append(f"{folder.name}/{path.name}")
+        return found
+
+    @property
+    def new_env(self) -> bytes:
+        """The `.env` that the rotation makes."""
+        return self.old_env.replace(self.old.encode(), self.new.encode())
+
+    @contextlib.contextmanager
+    def _copied_database(self) -> Iterator[sqlite3.Connection]:
+        copy = self.lab.folder / "looked-at"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(self.lab.database.parent, copy)
+        with contextlib.closing(sqlite3.connect(copy / self.lab.database.name)) as connection:
+            yield connection
+
+
+class Play:
+    """A running ansible-playbook, whose processes are found by a mark in their environment.
+
+    Keyturn runs a service's scripts with a clean environment, so the application never carries the mark.
+    """
+
+    def __init__(self, lab: Lab, playbook: str, *arguments: str) -> None:
+        self.lab = lab
+        self.mark = f"KEYTURN_TEST_MARK={uuid.uuid4()}"
+        self.output = lab.folder / f"{playbook}.out"
+        with self.output.open("w") as output:
+            self.process = subprocess.Popen(
+                lab.command(playbook, *arguments),
+                cwd=ROOT,
+                env=lab.environment() | dict([self.mark.split("=")]),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def wait_for(self, state: str) -> None:
+        """Wait until the interpreter of ``holding`` has stopped the module at ``state``."""
+        while not (self.lab.folder / "held").exists():
+            assert self.process.poll() is None, f"the run ended before {state}:\n{self.output.read_text()}"
+            time.sleep(0.02)
+
+    def wait_for_journal(self) -> None:
+        """Wait until the rotation has opened its journal."""
+        while self.state() == "none":
+            assert self.process.poll() is None, f"the run ended before its journal:\n{self.output.read_text()}"
+            time.sleep(0.02)
+
+    def state(self) -> str:
+        """Return the phase of the newest journal, ``decided`` from the decision to commit on, ``none`` without one."""
+        journals = self.lab.journals()
+        if not journals:
+            return "none"
+        phase, decision = journals[-1]["phase"], journals[-1].get("decision")
+        return "decided" if decision == "commit" and phase != "closed" else str(phase)
+
+    def processes(self) -> dict[int, list[str]]:
+        """Return the command lines of all processes of the run that still live, by pid."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
+        return found
+
+    def kill(self, who: str) -> None:
+        """SIGKILL the controller with its workers (and let a module go on), or everything but the application."""
+        victims = self._victims(who)
+        for pid in victims:  # none may start another one meanwhile
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        for pid in {*victims, *self._victims(who)}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self.process.wait()
+        while self._victims(who):
+            time.sleep(0.01)
+
+    def _victims(self, who: str) -> list[int]:
+        return [
+            pid
+            for pid, command in self.processes().items()
+            if who == "all" or any(part.endswith("/ansible-playbook") for part in command[:2])
+        ]
+
+
+def hold(lab: Lab, state: str, seconds: float) -> None:
+    """Give the lab's host an interpreter that sleeps as soon as a journal says ``state``.
+
+    The journal is durable then, and nothing that comes after it has begun.
+    """
+    folder = lab.folder / "hold"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(HOLD.format(folder=str(lab.folder), state=state, seconds=seconds))
+    lab.interpreter = str(folder / "python")
+    Path(lab.interpreter).write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} "$@"\n')
+    Path(lab.interpreter).chmod(0o755)
+    lab.write_inventory()
+
+
+def release(lab: Lab) -> None:
+    """Give the lab's host its ordinary interpreter again."""
+    lab.interpreter = sys.executable
+    lab.write_inventory()
+
+
+def run(command: list[str], **more: Any) -> subprocess.CompletedProcess[str]:
+    """Run a command that loads a module by itself."""
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    return subprocess.run(command, env=env, text=True, capture_output=True, check=False, **more)
+
+
+def patched(command: list[str], patch: str) -> list[str]:
+    """Return a command of ``module_command`` that runs the statements ``patch`` first."""
+    assert command[2] == RUN_MODULE
+    return [*command[:2], f"{patch}\n{RUN_MODULE}", *command[3:]]
+
+
+def record(series: str, points: Mapping[str, Any]) -> None:
+    """Add a line to the matrix that is printed at the end of the session."""
+    folder = os.environ.get(MATRIX)
+    if folder:
+        name = re.sub(r"\W+", "-", f"{series}-{os.getpid()}-{time.monotonic_ns()}")
+        (Path(folder) / f"{name}.json").write_text(json.dumps({"series": series, **points}))

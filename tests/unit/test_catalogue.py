@@ -1,0 +1,157 @@
+"""The catalogue says only what code can do, and its errors name the entry."""
+
+from __future__ import annotations
+
+import copy
+import string
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from keyturn import catalogue, consumers, generate, probes, rotation, service
+from keyturn.ansible_module import services, validated
+from keyturn.catalogue import check_meaning
+from keyturn.errors import KeyturnError
+
+URL_SAFE = string.ascii_letters + string.digits + "-_="
+GROUP_VARS = Path(__file__).parents[2] / "playbooks" / "group_vars" / "all"
+
+# Where a choice dispatches to code: the registry. Where it does not yet: the only value that the phases know.
+REGISTRIES: dict[str, set[str]] = {
+    "source.generator": set(generate.GENERATORS),
+    "consumers.format": set(consumers.FORMATS),
+    "migration.kind": {"none", *rotation.MIGRATIONS},
+    "probes.kind": set(probes.PROBES),
+    "manager": set(service.MANAGERS),
+    "source.kind": {"generated"},
+    "value": {"per_host"},
+    "switch": {"rolling"},
+    "overlap": {"none_needed"},
+    "retire.kind": {"none"},
+}
+
+
+def choices(spec: catalogue.Spec, where: str = "") -> Iterator[tuple[str, set[str]]]:
+    """All legal values in a specification, by the place."""
+    for name, option in spec.items():
+        if "choices" in option:
+            yield where + name, set(option["choices"])
+        yield from choices(option.get("options", {}), f"{where}{name}.")
+
+
+def test_every_legal_value_has_its_code_and_the_reverse() -> None:
+    assert dict([*choices(catalogue.ENTRY), *choices(catalogue.SERVICE)]) == REGISTRIES
+
+
+def shipped() -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for path in GROUP_VARS.glob("*.yml"):
+        found |= yaml.safe_load(path.read_text())
+    for name, entry in found["keyturn_secrets"].items():
+        entry["max_age_days"] = found["keyturn_schedule"][name]["max_age_days"]
+    return dict(found["keyturn_secrets"])
+
+
+SERVICES = {
+    "backend": {"manager": "script", "start": "./start", "stop": "./stop", "health_url": "http://127.0.0.1/health"}
+}
+
+
+def with_change(path: str, value: Any) -> dict[str, Any]:
+    """The shipped entry of the database key with one change; the value ``...`` takes the field away."""
+    entry = copy.deepcopy(shipped()["db_key"])
+    *way, last = path.split(".")
+    place: Any = entry
+    for step in way:
+        place = place[int(step) if step.isdigit() else step]
+    if value is ...:
+        del place[last]
+    else:
+        place[int(last) if last.isdigit() else last] = value
+    return entry
+
+
+def check(entry: dict[str, Any], given: dict[str, Any] = SERVICES) -> None:
+    """What the plan asks of an entry."""
+    check_meaning("db_key", validated("keyturn_secrets.db_key", catalogue.ENTRY, entry), services(given))
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_shipped_catalogue_is_legal(name: str) -> None:
+    entry = validated(name, catalogue.ENTRY, shipped()[name])
+    check_meaning(name, entry, services(dict.fromkeys(entry["services"], SERVICES["backend"])))
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("title", ..., "missing required arguments: title"),
+        ("source.generator", "dice", "must be one of: fernet, password, token_urlsafe, got: dice"),
+        ("consumers.0.format", "ini", "must be one of: dotenv, got: ini"),
+        ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, got: mongo"),
+        ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
+        ("migration.columns", ..., "missing: columns"),
+        ("migration.columns.0.key", ..., "missing required arguments: key"),
+        ("probes.0.kind", "hope", "must be one of: fernet_rows, http, got: hope"),
+        ("typo", 1, "typo"),
+        ("downtime_budget_seconds", "soon", "downtime_budget_seconds"),
+        ("variables", [], "variables is empty"),
+        ("consumers", [], "consumers is empty"),
+        ("services", [], "services is empty"),
+        ("services", ["nothing"], r"service nothing is not in keyturn_services of this host \(it has: backend\)"),
+        ("source.generator", "password", "needs the generator fernet and exactly one variable"),
+        ("variables", ["A", "B"], "needs the generator fernet and exactly one variable"),
+        ("migration", {"kind": "none"}, "probe fernet_rows needs the migration fernet_sqlite"),
+        ("migration.columns", [], "migration.columns is empty"),
+        ("migration.columns.0.plaintext", "access-[", "plaintext of plaid_items.access_token is no regular expression"),
+        ("migration.columns.0.plaintext", "", "plaintext of plaid_items.access_token matches everything"),
+        ("migration.columns.0.plaintext", ".*", "plaintext of plaid_items.access_token matches everything"),
+    ],
+)
+def test_an_error_names_the_entry_and_what_is_legal(path: str, value: Any, message: str) -> None:
+    with pytest.raises(KeyturnError, match=rf"^keyturn_secrets\.db_key: .*({message})"):
+        check(with_change(path, value))
+
+
+@pytest.mark.parametrize("entry", [None, [], "db_key"])
+def test_an_entry_that_is_no_mapping_is_named(entry: Any) -> None:
+    with pytest.raises(KeyturnError, match=r"^keyturn_secrets\.db_key must be a mapping"):
+        check(entry)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"manager": "cron"}, "must be one of: script, got: cron"),
+        ({"start": None}, "missing: start"),
+        ({"health_url": None}, "missing required arguments: health_url"),
+        ({"health_url": "127.0.0.1/health"}, "health_url must begin with http:// or https://"),
+        ({"health_url": "file:///etc/passwd"}, "health_url must begin with http:// or https://"),
+        ({"health_timeout_seconds": "long"}, "health_timeout_seconds"),
+        ({"unit": "x.service"}, "unit"),
+    ],
+)
+def test_an_error_of_a_service_names_it(change: dict[str, Any], message: str) -> None:
+    spec = {name: value for name, value in (SERVICES["backend"] | change).items() if value is not None}
+    with pytest.raises(KeyturnError, match=rf"^keyturn_services\.backend: .*{message}"):
+        check(shipped()["db_key"], {"backend": spec})
+
+
+def test_a_host_without_services_is_told_so() -> None:
+    with pytest.raises(KeyturnError, match=r"service backend is not in keyturn_services of this host \(it has: none\)"):
+        check(shipped()["db_key"], {})
+
+
+def test_a_secret_without_data_needs_no_migration() -> None:
+    entry = with_change("migration", {"kind": "none"}) | {"probes": [{"kind": "http"}], "variables": ["A", "B"]}
+    entry["source"]["generator"] = "token_urlsafe"
+    check(entry)
+
+
+@pytest.mark.parametrize("kind", sorted(generate.GENERATORS))
+def test_a_generated_value_is_new_and_fits_one_line(kind: str) -> None:
+    made = {generate.GENERATORS[kind]() for _ in range(50)}
+    assert len(made) == 50
+    assert all(len(value) >= 43 and set(value) <= set(URL_SAFE) for value in made)

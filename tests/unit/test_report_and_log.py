@@ -1,0 +1,264 @@
+"""The report of a rotation, and the audit trail that is made from it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from keyturn import report, rotation_log
+from keyturn.errors import KeyturnError
+from keyturn.journal import PHASES
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
+HEADER = {
+    "rotation_id": "20260101T000000Z-0123456789abcdef",
+    "secret": "db_key",
+    "title": "Database Encryption Key",
+    "variables": ["DATABASE_ENCRYPTION_KEY"],
+    "environment": "local",
+    "reason": "scheduled",
+    "operator": "somebody",
+    "downtime_budget_seconds": 60,
+    "started": "2026-01-01T00:00:05Z",
+}
+FULL = {
+    "old": {"DATABASE_ENCRYPTION_KEY": "kt:0123456789ab"},
+    "new": {"DATABASE_ENCRYPTION_KEY": "kt:ba9876543210"},
+    "rows": {"two_layer": 5, "one_layer": 2, "plaintext": 1, "empty": 0},
+    "downtime_seconds": 61.25,
+    "backup": {
+        "path": "/state/backup.db",
+        "bytes": 4096,
+        "sha256": "0" * 64,
+        "opens_with": {"DATABASE_ENCRYPTION_KEY": "kt:0123456789ab"},
+        "expires": "2026-02-01T00:00:00Z",
+    },
+    "proofs": [
+        {"proof": "process", "subject": "backend", "verdict": "accepted", "detail": "started after the change"},
+        {"proof": "http", "subject": "backend", "verdict": "not configured", "detail": "proof_path is not set"},
+        {"proof": "rows", "subject": "data.db", "verdict": "rejected", "detail": "1 rows do not open"},
+    ],
+    "findings": ["1 rows are plaintext"],
+}
+
+
+def host(phase: str, outcome: str | None = None, began: str = "2026-01-01T00:00:01Z", **fields: Any) -> dict[str, Any]:
+    """A journal's record that has come to ``phase``; ``closed`` comes from ``last`` or from the whole way."""
+    last = fields.pop("last", "proved" if phase == "closed" else phase)
+    history = [{"phase": name, "at": began} for name in PHASES[: PHASES.index(last) + 1]]
+    if phase == "closed":
+        history.append({"phase": "closed", "at": began})
+    record = {"phase": phase, "started": began, "history": history, **fields}
+    examined = {name: FULL[name] for name in ("old", "rows", "findings")}
+    return record | (examined | {"outcome": outcome} if outcome else {})
+
+
+COMMITTED = host("closed", "committed")
+BACK = host("closed", "rolled_back", last="switched")
+UNTOUCHED = host("closed", "rolled_back", last="staged")
+SAID_NOTHING: dict[str, Any] = {}
+
+OUTCOMES = {
+    "committed": [("", [COMMITTED]), ("", [COMMITTED, COMMITTED])],
+    "rolled_back": [("cause", [BACK]), ("cause", [BACK, UNTOUCHED]), ("", [UNTOUCHED])],
+    "refused": [("cause", []), ("cause", [SAID_NOTHING]), ("cause", [UNTOUCHED]), ("cause", [UNTOUCHED, SAID_NOTHING])],
+    "interrupted": [
+        *[("cause", [host(phase)]) for phase in PHASES[:-1]],
+        *[("", [COMMITTED, host(phase)]) for phase in PHASES[:-1]],
+        *[("cause", [BACK, host(phase)]) for phase in PHASES[:-1]],
+        ("cause", [COMMITTED, BACK]),
+        ("cause", [COMMITTED, UNTOUCHED]),
+        ("", [COMMITTED, SAID_NOTHING]),
+        ("cause", [COMMITTED, SAID_NOTHING]),
+        # who does not answer after the others have been touched may stand on the new value
+        ("cause", [BACK, SAID_NOTHING]),
+        ("cause", [host("proved", decision="commit")]),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("expected", "failure", "records"),
+    [(expected, *case) for expected, cases in OUTCOMES.items() for case in cases],
+)
+def test_the_outcome_of_a_fleet_in_any_order(expected: str, failure: str, records: list[dict[str, Any]]) -> None:
+    for order in itertools.permutations(records):
+        hosts = {f"host{number}": record for number, record in enumerate(order)}
+        built = report.build(HEADER, hosts, failure, ended=True)
+        assert built["outcome"] == expected == report.outcome(hosts, failure)
+        assert (built["failure"] or "") == failure
+        assert report.build(HEADER, hosts, failure, ended=False)["outcome"] == "interrupted"
+        jsonschema.validate(built, SCHEMA)
+
+
+def test_a_report_is_whole_valid_and_durable(tmp_path: Path) -> None:
+    hosts = {
+        "b": host("closed", "committed", **FULL),
+        "a": host("closed", "committed", pid=17, secret="db_key", **FULL),
+    }
+    built = report.build(HEADER, hosts, "", ended=True)
+    jsonschema.validate(built, SCHEMA)
+    assert built["started"] == "2026-01-01T00:00:01Z" and built["finished"] >= built["started"]
+    assert list(built["hosts"]) == ["a", "b"]
+    assert set(built["hosts"]["a"]) == {"phase", "outcome", *FULL}, "what the journal says besides stays in the journal"
+    path = report.write(tmp_path / "reports" / "local", built)
+    assert path.name == "20260101T000000Z-0123456789abcdef.json" and json.loads(path.read_text()) == built
+    assert report.final(path) == built
+
+
+@pytest.mark.parametrize("phase", PHASES[:-1])
+def test_an_open_report_may_be_written_again(tmp_path: Path, phase: str) -> None:
+    path = report.write(tmp_path, report.build(HEADER, {"a": host(phase)}, "", ended=False))
+    assert report.final(path) is None and report.final(tmp_path / "none.json") is None
+
+
+def test_the_text_tells_what_the_report_holds() -> None:
+    text = report.text(report.build(HEADER, {"a": host("closed", "committed", **FULL)}, "", ended=True), Path("r.json"))
+    for line in (
+        "COMMITTED: Database Encryption Key (db_key) in local",
+        "DATABASE_ENCRYPTION_KEY: kt:0123456789ab -> kt:ba9876543210",
+        "5 two_layer, 2 one_layer, 1 plaintext, 0 empty",
+        "61.2 s (OVER the budget of 60 s)",
+        "backup     /state/backup.db (opens with kt:0123456789ab, until 2026-02-01T00:00:00Z)",
+        "proof      rows of data.db: rejected (1 rows do not open)",
+        "finding    1 rows are plaintext",
+        "report     r.json",
+    ):
+        assert line in text
+    back = report.text(report.build(HEADER, {"a": BACK | FULL}, "why", ended=True), Path("r.json"))
+    assert "cause      why" in back and "kt:0123456789ab (kept)" in back and "kt:ba9876543210" not in back
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), st.sets(st.sampled_from(sorted(FULL)))),
+    st.sampled_from(PHASES),
+    st.booleans(),
+)
+def test_the_text_lacks_what_is_missing_and_nothing_else(hosts: dict[str, set[str]], phase: str, ended: bool) -> None:
+    """Whatever a host has not come to: the report is valid, the text stands, and each host is in it."""
+    records = {name: host(phase, **{field: FULL[field] for field in fields}) for name, fields in hosts.items()}
+    built = report.build(HEADER, records | {"silent": {}}, "", ended)
+    jsonschema.validate(built, SCHEMA)
+    lines = report.text(built, Path("r.json")).splitlines()
+    assert "silent: said nothing" in lines and all(f"{name}: {phase}" in lines for name in hosts)
+
+
+# -- the log ---------------------------------------------------------------------------------------------------------
+
+
+def entry(number: int = 0, outcome: str = "committed", **changes: Any) -> dict[str, Any]:
+    hosts = {"a": COMMITTED | FULL} if outcome == "committed" else {"a": BACK}
+    built = report.build(HEADER, hosts, "" if outcome == "committed" else "why", ended=True)
+    assert built["outcome"] == outcome
+    return rotation_log.record(built | {"rotation_id": f"rotation-{number}"}) | changes
+
+
+def test_a_record_counts_the_proofs() -> None:
+    assert entry()["verified_by"] == "keyturn, 2 of 3 proofs"
+    assert entry(outcome="rolled_back")["verified_by"] == "nobody"
+    assert entry()["hosts"] == ["a"] and entry()["rotated_by"] == "somebody"
+
+
+def test_the_log_grows_by_one_line_and_a_repetition_adds_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "made" / "by it"
+    for number in (0, 1, 0, 1, 1):
+        path = rotation_log.append(folder, entry(number))
+    rotation_log.append(folder, entry(0, "rolled_back"))
+    records = rotation_log.read(path)
+    assert [(line["rotation_id"], line["outcome"]) for line in records] == [
+        ("rotation-0", "committed"),
+        ("rotation-1", "committed"),
+        ("rotation-0", "rolled_back"),
+    ]
+    assert records[0] == entry(0)
+    assert (folder / rotation_log.TABLE).read_text() == rotation_log.table(records)
+    assert not list(folder.glob("*.keyturn"))
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, 200])
+def test_a_line_that_a_kill_cut_off_keeps_nobody_out_and_is_named(tmp_path: Path, cut: int) -> None:
+    for number in (0, 1):
+        path = rotation_log.append(tmp_path, entry(number))
+    path.write_bytes(path.read_bytes()[:-cut])
+    rotation_log.append(tmp_path, entry(1))
+    rotation_log.append(tmp_path, entry(2))
+    lines = path.read_text().splitlines()
+    whole = [json.loads(line)["rotation_id"] for line in lines if line.endswith("}")]
+    assert whole == ["rotation-0", "rotation-1", "rotation-2"]
+    assert (tmp_path / rotation_log.TABLE).read_text().count("\n") == 2 + 3
+    if cut > 1:
+        with pytest.raises(KeyturnError, match=f"{path}, line 2 is not a record"):
+            rotation_log.read(path)
+    else:
+        assert len(rotation_log.read(path)) == 3
+
+
+def test_a_kill_before_the_table_leaves_it_to_the_repetition(tmp_path: Path) -> None:
+    path = rotation_log.append(tmp_path, entry())
+    (tmp_path / rotation_log.TABLE).unlink()
+    rotation_log.append(tmp_path, entry())
+    assert (tmp_path / rotation_log.TABLE).read_text() == rotation_log.table(rotation_log.read(path))
+
+
+def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
+    program = """
+import json, sys
+from pathlib import Path
+from keyturn import rotation_log
+for line in sys.stdin:
+    rotation_log.append(Path(sys.argv[1]), json.loads(line))
+"""
+    environment = {"PYTHONPATH": ":".join(sys.path)}
+    command = [sys.executable, "-c", program, tmp_path]
+    processes = [subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, text=True) for _ in range(3)]
+    for number, process in enumerate(processes):
+        assert process.stdin is not None
+        process.stdin.write("".join(json.dumps(entry(one)) + "\n" for one in range(number * 10, number * 10 + 15)))
+        process.stdin.close()
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    records = rotation_log.read(tmp_path / rotation_log.LINES)
+    assert sorted(line["rotation_id"] for line in records) == sorted(f"rotation-{number}" for number in range(35))
+    assert (tmp_path / rotation_log.TABLE).read_text().count("\n") == 2 + 35
+
+
+# -- the policy's table ----------------------------------------------------------------------------------------------
+
+
+def cells(line: str) -> list[str]:
+    """The cells of one line, as GitHub's Markdown reads it: a backslash takes the next character out of the syntax."""
+    found, escaped = [""], False
+    for character in line:
+        if escaped or character not in "\\|":
+            found[-1] += character
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        else:
+            found.append("")
+    return [cell.strip() for cell in found[1:-1]]
+
+
+@given(st.lists(st.tuples(st.text(max_size=30), st.sampled_from(["committed", "rolled_back", "refused"])), max_size=4))
+def test_the_table_parses_back(rotations: list[tuple[str, str]]) -> None:
+    """Who ran it comes from outside (a pipeline's actor), so its text may hold anything."""
+    records = [entry(number, rotated_by=who) | {"outcome": outcome} for number, (who, outcome) in enumerate(rotations)]
+    head, rule, *lines = rotation_log.table(records).removesuffix("\n").split("\n")
+    assert cells(head) == ["Date", "Key Type", "Reason", "Rotated By", "Verified By"] and set(rule) == {"|", "-"}
+    assert [cells(line) for line in lines] == [
+        [
+            "2026-01-01",
+            "DATABASE_ENCRYPTION_KEY",
+            "scheduled" if outcome == "committed" else f"scheduled ({outcome})",
+            " ".join(who.split()),
+            "keyturn, 2 of 3 proofs",
+        ]
+        for who, outcome in rotations
+    ]
