@@ -21,7 +21,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -73,7 +73,14 @@ class Journal:
     def update(self, **fields: Any) -> None:
         """Write ``fields``; the phase stays."""
         self.record.update(fields)
-        durable.write_json(self.folder / "journal.json", self.record)
+        self.write("journal.json", self.record)
+
+    def write(self, name: str, document: Mapping[str, Any]) -> None:
+        """Replace a JSON file of this rotation durably; KeyturnError names the file, which an error of a write does not."""
+        try:
+            durable.write_json(self.path(name), document)
+        except OSError as error:
+            raise KeyturnError(f"{self.path(name)}: {error.strerror}") from error
 
     def path(self, name: str) -> Path:
         """Return the file ``name`` in the folder of this rotation."""

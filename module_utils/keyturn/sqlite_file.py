@@ -18,7 +18,6 @@ BUSY_SECONDS = 10
 PAGE_ROWS = 500
 BACKUP_PAGES = 256
 BACKUP_RESTARTS = 3
-BACKUP_PAUSE = 0.01
 
 
 class Row(NamedTuple):
@@ -182,7 +181,7 @@ class Database:
     def _copy(self, source: sqlite3.Connection, target: Path, pages: int) -> None:
         name = f"the backup {target} of {self.path}"
         with named_errors(name), contextlib.closing(sqlite3.connect(target, isolation_level=None)) as copy:
-            source.backup(copy, pages=pages, progress=_Watch(self.path), sleep=BACKUP_PAUSE)
+            source.backup(copy, pages=pages, progress=_Watch(self.path))
             copy.execute("PRAGMA journal_mode=DELETE")
             if copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
                 raise KeyturnError(f"{name} fails SQLite's check; run `PRAGMA integrity_check` on the database")

@@ -25,8 +25,8 @@ class Staged(NamedTuple):
 
 def stage(journal: Journal, staged: Staged) -> None:
     """Make both sides durable, before anything else changes."""
-    durable.write_json(journal.path(PREVIOUS), staged.old)
-    durable.write_json(journal.path(PENDING), staged.new)
+    journal.write(PREVIOUS, staged.old)
+    journal.write(PENDING, staged.new)
 
 
 def staged_before(journal: Journal) -> dict[str, str] | None:

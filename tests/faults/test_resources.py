@@ -235,6 +235,33 @@ def test_a_script_that_outlives_its_call_disturbs_nothing(
     record("SIGKILL during a script, module", {"points": 1, "fired": 1, "lost_rows": 0, "converged": 1})
 
 
+# The script that outlives its call brings the application up just after the recovery has stopped it.
+OUTLIVING_START = """cd "$(dirname "$0")" || exit 1
+if [ -e outlive ]; then rm outlive; kill -9 $PPID; until [ -e stopped ]; do sleep 0.01; done; rm stopped; fi
+"""
+STOP_TOO_EARLY = """cd "$(dirname "$0")" || exit 1
+if [ -e too-early ]; then rm too-early; touch stopped; until [ -s run/backend.pid ]; do sleep 0.01; done; exit 0; fi
+"""
+
+
+def test_a_process_that_a_killed_call_brings_up_is_replaced(lab: Lab) -> None:
+    for name, text in {"start.sh": OUTLIVING_START, "stop.sh": STOP_TOO_EARLY}.items():
+        script = lab.app / name
+        script.write_text(script.read_text().replace(text.splitlines(keepends=True)[0], text))
+    lab.step("stage")
+    lab.step("prepare")
+    (lab.app / "outlive").touch()
+    done = run(lab.module_command("switch", rotation=lab.rotation()))
+    assert done.returncode == -signal.SIGKILL
+    (lab.app / "too-early").touch()
+    lab.step("rollback", cause="a test")
+    assert not (lab.app / "too-early").exists()
+    assert not (lab.app / "stopped").exists()
+    assert lab.journals()[0]["outcome"] == "rolled_back"
+    assert lost(lab, lab.tokens) == []
+    assert lab.get("/api/bank/accounts") == 200
+
+
 def check_went_back(lab: Lab, done: subprocess.CompletedProcess[str], old: str, cause: str) -> None:
     """Check that a rotation failed, and that the host is back on the old value, running and proved."""
     assert done.returncode == 2, done.stdout

@@ -82,7 +82,7 @@ CHANGES: list[tuple[str, Any, str]] = [
     ("consumers", [], "consumers is empty: a rotation needs at least one"),
     ("probes", [{"kind": "ping"}], "must be one of: fernet_rows, http, got: ping found in probes"),
     ("migration.database", None, "kind is fernet_sqlite but all of the following are missing: database"),
-    ("downtime_budget_seconds", "soon", "downtime_budget_seconds is of type"),
+    ("downtime_budget_seconds", "soon", "is of type str and we were unable to convert to int"),
     ("services", ["engine"], "service engine is not in keyturn_services of this host (it has: backend)"),
     ("variables", ["A", "B"], "migration fernet_sqlite needs the generator fernet and exactly one variable"),
     ("colour", "blue", "Unsupported parameters: colour"),

@@ -46,6 +46,7 @@ KILLED = "+++ killed by SIGKILL +++"
 # A parent that waits: process 1 of a container may be slow to reap, and an ended process must be gone at once.
 START = """#!/bin/sh
 {outlive}
+[ -e run/pid ] && kill -0 "$(cat run/pid)" 2>/dev/null && exit 0
 rm -f run/pid
 setsid sh -c '"$0" -I -S server.py "$1" & echo $! >run/pid.new; mv run/pid.new run/pid; wait' \\
     {python} {port} </dev/null >/dev/null 2>&1 &
@@ -160,8 +161,9 @@ class Host:
 
     def save(self, name: str) -> None:
         """Keep application and state as they are now under ``name``. The service may run: it has no file open."""
-        target = self.lab.folder / name
+        target = self.lab.folder / f"saved-{name}"
         shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
         for folder in (self.lab.app, self.lab.state):
             if folder.exists():
                 shutil.copytree(folder, target / folder.name, symlinks=True)
@@ -171,8 +173,9 @@ class Host:
         self.stop()
         for folder in (self.lab.app, self.lab.state):
             shutil.rmtree(folder, ignore_errors=True)
-            if (self.lab.folder / name / folder.name).exists():
-                shutil.copytree(self.lab.folder / name / folder.name, folder, symlinks=True)
+            saved = self.lab.folder / f"saved-{name}" / folder.name
+            if saved.exists():
+                shutil.copytree(saved, folder, symlinks=True)
         (self.lab.app / "run/pid").unlink(missing_ok=True)
         if running:
             self.start()
@@ -192,11 +195,18 @@ class Host:
     def go_to(self, phase: str) -> None:
         """Take the host to ``phase``."""
         steps = {"staged": stage.run, "prepared": prepare.run, "switched": switch.run, "proved": prove.run}
+        steps["decided"] = commit.decide
         for name, step in steps.items():
             step(self.rotation())
             if name == phase:
                 break
-        self.new = json.loads(self.state_file("pending.json").read_text())[KEY]
+        self.learn()
+
+    def learn(self) -> None:
+        """Take the new value from where the host holds it, if it does."""
+        self.new = self.stored_values().get("pending.json", "")
+        if not self.new and self.lab.key() != self.old:
+            self.new = self.lab.key()
 
     def go_forward(self) -> None:
         """End the rotation on the new value, as resume.yml does on a host."""
@@ -309,16 +319,17 @@ class Host:
         file = "old" if content == self.old_env else "new" if content == self.new_env else "neither"
         assert file != "neither", ".env is neither the old file nor the new one"
         values = self.stored_values()
-        keeps_old, keeps_new = values.get("previous.json") == self.old, values.get("pending.json") == self.new
-        assert keeps_old, "the old value is gone before its backup"
         if "new" in (*sides, file):
-            assert keeps_new, "rows or files have a value that nothing else holds"
-        if any(step["phase"] == "switched" for step in self.lab.journals()[0]["history"]):
+            # after the decision files and rows hold the new value for good
+            decided = self.journal().get("decision") == "commit"
+            keeps_both = values["previous.json"] == self.old and (decided or values["pending.json"] == self.new)
+            assert keeps_both, "rows or files have a value that nothing else holds"
+        if any(step["phase"] == "switched" for step in self.journal().get("history", [])):
             return  # a rollback may be on its way, and there the rows go first as well
         assert (sides, file) != ({"old"}, "new"), "the file was replaced before the rows"
 
-    def check_ended(self, outcome: str) -> None:
-        """Check that the rotation ended, whole, on one side."""
+    def check_ended(self, outcome: str | None) -> None:
+        """Check that the rotation ended, whole, on one side. None: it had not begun."""
         committed = outcome == "committed"
         reads_all = self.lab.tokens_read() == self.lab.tokens
         assert reads_all, "the application does not read every token"
@@ -329,14 +340,23 @@ class Host:
         assert forms == self.forms
         assert sides == ({"new"} if committed else {"old"})
         assert self.everything_else() == self.untouched
-        (journal,) = self.lab.journals()
-        assert (journal["phase"], journal["outcome"]) == ("closed", outcome)
+        journal = self.journal()
+        assert (journal.get("phase"), journal.get("outcome")) == ("closed" if outcome else None, outcome)
         assert self.lab.get("/health") == 200
         pid = int((self.lab.app / "run/pid").read_text())
         assert procfs.started_after(pid, procfs.moment_of(self.lab.env.stat().st_mtime)), "it runs on another value"
+        assert [*self.lab.app.rglob("*.keyturn"), *self.lab.state.rglob("*.keyturn")] == [], (
+            "a temporary file may hold a value"
+        )
         # the value that lost may only stand where the retention keeps it
-        assert self.files_with(self.new) == (["app/.env"] if committed else [])
-        assert self.files_with(self.old) == ["state/previous.json"] + ([] if committed else ["app/.env"])
+        assert not self.new or self.files_with(self.new) == (["app/.env"] if committed else [])
+        kept = ["state/previous.json"] if self.state_file("previous.json").exists() else []
+        assert kept or not committed, "nothing opens the backup"
+        assert self.files_with(self.old) == kept + ([] if committed else ["app/.env"])
+
+    def journal(self) -> dict[str, Any]:
+        """Return the journal of the rotation, empty before it has begun."""
+        return next(iter(self.lab.journals()), {})
 
     def files_with(self, value: str) -> list[str]:
         """Return the files of application and state that hold ``value`` in clear, temporary ones as well."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.request
@@ -63,6 +65,16 @@ class Lab:
     def database(self) -> Path:
         """The application's database."""
         return self.app / "data/bank_accounts.db"
+
+    @property
+    def plaintext_item(self) -> str:
+        """The row whose token was never encrypted (one of 12, of ``forms`` mixed)."""
+        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as connection:
+            return next(
+                str(item)
+                for item, stored in connection.execute("SELECT item_id, access_token FROM plaid_items")
+                if stored == self.tokens.get(item) != ""
+            )
 
     @property
     def services(self) -> dict[str, Any]:

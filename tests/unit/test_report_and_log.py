@@ -158,7 +158,8 @@ def entry(number: int = 0, outcome: str = "committed", **changes: Any) -> dict[s
     hosts = {"a": COMMITTED | FULL} if outcome == "committed" else {"a": BACK}
     built = report.build(HEADER, hosts, "" if outcome == "committed" else "why", ended=True)
     assert built["outcome"] == outcome
-    return rotation_log.record(built | {"rotation_id": f"rotation-{number}"}) | changes
+    fixed = {"rotation_id": f"rotation-{number}", "finished": "2026-01-01T00:01:00Z"}
+    return rotation_log.record(built | fixed) | changes
 
 
 def test_a_record_counts_the_proofs() -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .. import consumers
+from .. import consumers, procfs
 from ..errors import KeyturnError
 from ..fingerprint import fingerprints
 from ..journal import Journal
+from ..procfs import Moment
 from ..rotation import Rotation
 from ..service import Service
 from ..side_file import SideFile
@@ -72,11 +73,19 @@ def stop(services: Sequence[Service]) -> None:
         service.stop()
 
 
-def start(services: Sequence[Service]) -> None:
-    """Start the services and wait until each is healthy."""
+def start(services: Sequence[Service], changed: Moment) -> None:
+    """Start the services and wait until each is healthy; one that came up before ``changed`` is started again.
+
+    The start script of a call that was killed goes on, and may bring up a process that still knows the other value.
+    """
     for service in services:
         service.start()
         service.wait_healthy()
+        pid = service.pid()
+        if pid is not None and not procfs.started_after(pid, changed):
+            service.stop()
+            service.start()
+            service.wait_healthy()
 
 
 def side_file(journal: Journal) -> SideFile | None:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .. import probes, procfs, values
 from ..errors import KeyturnError
 from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..side_file import SideFile
 from .commit import close
 from .common import Result, check_files, open_journal, replace_files, result, side_file, start, stop, would
 from .prove import collect
+
+if TYPE_CHECKING:
+    from ..fernet_sqlite import FernetSqlite
 
 
 def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
@@ -47,12 +53,13 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
     services = rotation.service_list()
     stop(services)
     if migration is not None:
-        turned = migration.switch("old", side_file(journal))
-        if turned["left"]:
-            journal.update(findings=[*journal.record["findings"], f"left as they are: {turned['left']}"])
+        left = _turn_rows(migration, side_file(journal))
+        if left:
+            journal.update(findings=[*journal.record["findings"], f"left as they are: {left}"])
     replace_files(rotation, staged.old)
-    journal.update(changed=list(procfs.now()))
-    start(services)
+    changed = procfs.now()
+    journal.update(changed=list(changed))
+    start(services, changed)
     proofs = collect(rotation, journal, staged)
     journal.update(proofs=proofs)
     failure = probes.first_failure(proofs)
@@ -61,3 +68,25 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
             f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
         )
     journal.update(turned_back=True)
+
+
+def _turn_rows(migration: FernetSqlite, side: SideFile | None) -> str:
+    """Put the rows under the old value and return which were left as they are.
+
+    Whatever made the switch fail, such as a process that holds the database, may be there still. Where no row has to be
+    turned, it does not keep the service down.
+    """
+    try:
+        return str(migration.switch("old", side)["left"])
+    except KeyturnError:
+        if _needs_turning(migration):
+            raise
+        return ""
+
+
+def _needs_turning(migration: FernetSqlite) -> bool:
+    try:
+        census = migration.census()
+    except KeyturnError:  # also where an interrupted transaction has to be taken back first
+        return True
+    return bool(census["under"]["new"] or census["refused"])

@@ -33,7 +33,7 @@ def run(rotation: Rotation) -> Result:
             staged = rotation.staged_values(journal)
             check_files(rotation, staged)
             _turn(rotation, journal, staged)
-        start(services)
+        start(services, Moment(*journal.record["changed"]))
         journal.update(downtime_seconds=_downtime(journal.record["stopped"]))
         return result(journal, changed=True)
 

@@ -1,0 +1,146 @@
+"""Modules and playbooks as ansible-doc, ansible-playbook and an operator see them."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from keyturn import catalogue
+from keyturn.fingerprint import fingerprint
+from keyturn.generate import GENERATORS
+from support.lab import ROOT, Lab
+
+BIN = Path(sys.executable).parent
+NAMES = sorted(path.stem for path in (ROOT / "library").glob("keyturn_*.py"))
+PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml"))
+ASKED = ("type", "required", "choices", "default", "elements")
+# The module's main() with an AnsibleModule that only tells its argument spec.
+SPEC = """
+import json, runpy, sys
+from ansible.module_utils import basic
+class Told(basic.AnsibleModule):
+    def __init__(self, argument_spec, **more):
+        print(json.dumps([argument_spec, more]))
+        sys.exit()
+basic.AnsibleModule = Told
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+
+@pytest.fixture(scope="module")
+def documented() -> dict[str, Any]:
+    """What ansible-doc knows of all modules, as JSON: one start of it for all."""
+    command = [BIN / "ansible-doc", "-t", "module", "-M", "library", "--json", *NAMES]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def test_ansible_doc_renders_every_module() -> None:
+    command = [BIN / "ansible-doc", "-t", "module", "-M", "library", *NAMES]
+    done = subprocess.run(command, cwd=ROOT, text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    for name in NAMES:
+        assert f"> MODULE {name}" in done.stdout
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_documentation_says_what_the_module_takes(documented: dict[str, Any], name: str) -> None:
+    command = [sys.executable, "-c", SPEC, ROOT / "library" / f"{name}.py"]
+    told = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "tests/support")}, text=True, capture_output=True)
+    spec, more = json.loads(told.stdout)
+    assert more == {"supports_check_mode": True}
+    page = documented[name]
+    assert shape(page["doc"]["options"]) == shape(spec)
+    if "rotation" in spec:
+        # the entry's own options are those of the catalogue, which the README describes
+        assert shape(page["doc"]["options"]["rotation"]["suboptions"]) == shape(catalogue.ROTATION)
+    for task in yaml.safe_load(page["examples"]):
+        assert set(task[name]) <= set(spec)
+        assert {option for option, about in spec.items() if about.get("required")} <= set(task[name])
+    assert page["return"]
+    for value in page["return"].values():
+        assert {"description", "returned", "type"} <= value.keys()
+    assert page["doc"]["attributes"]["check_mode"]["support"] == "full"
+
+
+def shape(options: dict[str, Any]) -> dict[str, Any]:
+    ordinary = {"required": False, "type": "str"}
+    return {
+        name: {word: value for word in ASKED if (value := about.get(word, ordinary.get(word))) is not None}
+        for name, about in options.items()
+    }
+
+
+def test_both_settings_say_the_same() -> None:
+    root, playbooks = (settings(ROOT / place) for place in ("ansible.cfg", "playbooks/ansible.cfg"))
+    places = ("inventory", "roles_path", "library", "module_utils", "doc_fragment_plugins", "lookup_plugins")
+    for name in places:
+        root["defaults"][name] = f"../{root['defaults'][name]}"
+    assert playbooks == root
+    for name in places:
+        assert (ROOT / "playbooks" / playbooks["defaults"][name]).exists()
+    assert root["connection"]["pipelining"] == "true"
+
+
+def settings(path: Path) -> dict[str, dict[str, str]]:
+    parser = configparser.ConfigParser()
+    parser.read(path)
+    return {section: dict(parser[section]) for section in parser.sections()}
+
+
+@pytest.mark.parametrize("folder", [".", "playbooks"])
+def test_every_playbook_passes_the_syntax_check(folder: str) -> None:
+    paths = [name if folder == "playbooks" else f"playbooks/{name}" for name in PLAYBOOKS]
+    command = [BIN / "ansible-playbook", "--syntax-check", *paths]
+    done = subprocess.run(command, cwd=ROOT / folder, env=Lab.environment(), text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    for name in PLAYBOOKS:
+        assert f"playbook: {'' if folder == 'playbooks' else 'playbooks/'}{name}" in done.stdout
+
+
+def test_generate_value_writes_a_private_file_and_prints_its_fingerprint(tmp_path: Path) -> None:
+    dest = tmp_path / "new-key"
+    done = generate_value(dest)
+    assert done.returncode == 0, done.stdout
+    value = dest.read_text().removesuffix("\n")
+    assert dest.stat().st_mode & 0o777 == 0o600
+    assert f"{dest}: {fingerprint(value)}" in " ".join(done.stdout.split())
+    assert value not in done.stdout + done.stderr, "the value was printed"
+    again = generate_value(dest)
+    assert again.returncode == 2, again.stdout
+    assert f"{dest} exists: choose a new file, a value is never overwritten" in " ".join(again.stdout.split())
+    assert dest.read_text() == f"{value}\n", "the file was overwritten"
+
+
+def generate_value(dest: Path) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "ansible-playbook", "playbooks/generate_value.yml", "-e", "keyturn_kind=fernet"]
+    command += ["-e", f"keyturn_dest={dest}", "-vvv", "--diff"]
+    return subprocess.run(command, cwd=ROOT, env=Lab.environment(), text=True, capture_output=True)
+
+
+@pytest.mark.parametrize("kind", sorted(GENERATORS))
+def test_every_kind_of_value_can_be_generated(tmp_path: Path, kind: str) -> None:
+    lab = Lab(tmp_path)
+    dest = tmp_path / "value"
+    would = lab.module("generate", rotation=None, kind=kind, dest=str(dest), _ansible_check_mode=True)
+    assert would["changed"] and not dest.exists()
+    answer = lab.module("generate", rotation=None, kind=kind, dest=str(dest))
+    value = dest.read_text().strip()
+    assert answer["fingerprint"] == fingerprint(value)
+    assert len(value) >= 43
+    assert value not in str(answer), "the value was returned"
+    dangling = tmp_path / "dangling"
+    dangling.symlink_to("nowhere")
+    assert "exists" in lab.module("generate", rotation=None, kind=kind, dest=str(dangling))["msg"]
+    missing = tmp_path / "missing" / "value"
+    assert "is not a folder" in lab.module("generate", rotation=None, kind=kind, dest=str(missing))["msg"]
+    answer = lab.module("generate", rotation=None, kind="uuid", dest=str(missing))
+    assert "value of kind must be one of: fernet, password, token_urlsafe, got: uuid" in answer["msg"]
