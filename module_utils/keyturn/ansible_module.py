@@ -21,19 +21,19 @@ Call = Callable[[AnsibleModule], dict[str, Any]]
 def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
     """Run ``call`` as a module with check mode; it returns the result, or raises KeyturnError."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **options)
+    # Ansible adds the traceback of an exception that is being handled, with the text of what caused it: so none is.
     try:
         result = call(module)
     except KeyturnError as error:
-        module.fail_json(msg=str(error))
+        failure = str(error)
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or 'the system'}: {error.strerror}")
+        failure = f"{error.filename or 'the system'}: {error.strerror}"
     except Exception as error:  # a library's text may quote a value, so only the place is told
         place = traceback.extract_tb(error.__traceback__)[-1]
-        module.fail_json(
-            msg=f"keyturn has a defect: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
-        )
+        failure = f"keyturn has a defect: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
     else:
         module.exit_json(**result)
+    module.fail_json(msg=failure)
 
 
 def run_phase(

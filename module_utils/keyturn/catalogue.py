@@ -6,6 +6,7 @@ a test holds the two together.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from .errors import KeyturnError
@@ -99,8 +100,22 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
     if entry["migration"]["kind"] == "fernet_sqlite":
         if entry["source"]["generator"] != "fernet" or len(entry["variables"]) != 1:
             raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator fernet and exactly one variable")
+        _check_columns(where, entry["migration"]["columns"])
     elif any(probe["kind"] == "fernet_rows" for probe in entry["probes"]):
         raise KeyturnError(f"{where}: probe fernet_rows needs the migration fernet_sqlite")
     for name in entry["services"]:
         if not services[name]["health_url"].startswith(("http://", "https://")):
             raise KeyturnError(f"keyturn_services.{name}: health_url must begin with http:// or https://")
+
+
+def _check_columns(where: str, columns: list[dict[str, Any]]) -> None:
+    if not columns:
+        raise KeyturnError(f"{where}: migration.columns is empty: no row would be turned")
+    for column in columns:
+        name = f"plaintext of {column['table']}.{column['column']}"
+        try:
+            matches_all = re.search(column["plaintext"], "")
+        except re.error as error:
+            raise KeyturnError(f"{where}: {name} is no regular expression: {error}") from None
+        if matches_all:
+            raise KeyturnError(f"{where}: {name} matches everything, so a damaged token would pass for a plaintext")

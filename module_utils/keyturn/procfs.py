@@ -37,7 +37,10 @@ def started_at(pid: int) -> Moment | None:
     except OSError:
         return None
     # the name in parentheses may hold spaces: field 22 is counted from the last one
-    ticks = int(text.rpartition(")")[2].split()[19])
+    fields = text.rpartition(")")[2].split()
+    if fields[0] in ("Z", "X"):
+        return None  # it has ended, and only waits for its parent (which a container's first process may never be)
+    ticks = int(fields[19])
     return Moment(_boot_id(), ticks / os.sysconf("SC_CLK_TCK"))
 
 

@@ -58,7 +58,7 @@ def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str) -> str:
         return "interrupted"
     if failure and not any(_touched(record) for record in hosts.values()):
         return "refused"
-    return "rolled_back" if "rolled_back" in ends and "committed" not in ends else "interrupted"
+    return "rolled_back" if ends == {"rolled_back"} else "interrupted"
 
 
 def _all_closed(hosts: Mapping[str, Mapping[str, Any]]) -> bool:

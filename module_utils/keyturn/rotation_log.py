@@ -57,14 +57,15 @@ def append(folder: Path, entry: Mapping[str, Any]) -> Path:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         written = _readable(path)
-        if any((old["rotation_id"], old["outcome"]) == (entry["rotation_id"], entry["outcome"]) for old in written):
-            return path
-        size = os.fstat(fd).st_size
-        torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
-        line = json.dumps(entry, sort_keys=True).encode() + b"\n"
-        os.write(fd, b"\n" + line if torn else line)
-        os.fsync(fd)
-        durable.write_file(folder / TABLE, table([*written, dict(entry)]).encode())
+        if not any((old["rotation_id"], old["outcome"]) == (entry["rotation_id"], entry["outcome"]) for old in written):
+            size = os.fstat(fd).st_size
+            torn = size > 0 and os.pread(fd, 1, size - 1) != b"\n"
+            line = json.dumps(entry, sort_keys=True).encode() + b"\n"
+            os.write(fd, b"\n" + line if torn else line)
+            os.fsync(fd)
+            written.append(dict(entry))
+        # also for a repetition: the call before may have been killed between the two files
+        durable.write_file(folder / TABLE, table(written).encode())
     finally:
         os.close(fd)
     return path
@@ -105,5 +106,10 @@ def table(records: list[dict[str, Any]]) -> str:
             entry["rotated_by"],
             entry["verified_by"],
         ]
-        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n")
+        rows.append("| " + " | ".join(_cell(text) for text in cells) + " |\n")
     return HEAD + "".join(rows)
+
+
+def _cell(text: str) -> str:
+    """Return text that stays in its cell, whatever it holds: the name of a pipeline's actor comes from outside."""
+    return " ".join(text.split()).replace("\\", "\\\\").replace("|", "\\|")
