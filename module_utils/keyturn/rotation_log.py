@@ -65,10 +65,15 @@ def append(folder: Path, entry: Mapping[str, Any]) -> Path:
             os.fsync(fd)
             written.append(dict(entry))
         # also for a repetition: the call before may have been killed between the two files
-        durable.write_file(folder / TABLE, table(written).encode())
+        _write_changed(folder / TABLE, table(written).encode())
     finally:
         os.close(fd)
     return path
+
+
+def _write_changed(path: Path, content: bytes) -> None:
+    if not path.exists() or path.read_bytes() != content:
+        durable.write_file(path, content)
 
 
 def read(path: Path) -> list[dict[str, Any]]:

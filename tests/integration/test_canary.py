@@ -122,8 +122,8 @@ def wait_for(lab: Lab, phase: str, run: Run) -> None:
 
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {
     "as it is": lambda raw: raw,
-    "cut off": lambda raw: raw[:24],
-    "its end": lambda raw: raw[-24:],
+    "cut off": lambda raw: raw[:26],
+    "its end": lambda raw: raw[-27:],
     "base64": base64.b64encode,
     "base64 with a word before": lambda raw: base64.b64encode(b"KEY=" + raw + b"\n"),
     "base64 with two letters before": lambda raw: base64.b64encode(b"ab" + raw + b"cd"),

@@ -54,6 +54,16 @@ def test_rollback_ends_it_on_the_old_value(lab: Lab, last: str) -> None:
     assert not list(lab.state.rglob("pending.json")), "the value that nobody uses is still there"
 
 
+def test_repeating_the_id_completes_report_and_log_of_a_controller_that_died_before_them(lab: Lab) -> None:
+    interrupt(lab, "commit")
+    lab.step("commit", step="finish")
+    key = lab.key()
+    done = lab.play("rotate_db_key", "-e", f"keyturn_rotation_id={ID}")
+    assert done.returncode == 0, done.stdout
+    assert lab.key() == key
+    check_ended(lab, {}, "committed")
+
+
 def test_what_is_decided_only_goes_forward(lab: Lab) -> None:
     interrupt(lab, "commit")
     before = everything(lab)
@@ -99,15 +109,17 @@ def test_a_third_value_stops_every_step_and_both_ways(lab: Lab, last: str) -> No
     if last == "prepare":
         # as after a kill in the middle of the switch
         (journal,) = lab.state.rglob("journal.json")
-        journal.write_text(journal.read_text().replace('"phase": "prepared",\n "prepared', '"phase": "switching",\n "prepared'))
+        journal.write_text(
+            journal.read_text().replace('"phase": "prepared",\n "prepared', '"phase": "switching",\n "prepared')
+        )
         assert lab.journals()[0]["phase"] == "switching"
     message = edit_env(lab)
     env, database = lab.env.read_bytes(), lab.database.read_bytes()
-    forward = [(name, more) for name, more in (*STEPS.items(), ("commit", {"step": "finish"}))]
-    answers = [lab.module(name, **more) for name, more in forward]
-    failures = [answer["msg"] for answer in answers if answer.get("failed")]
-    assert failures, "every step of resume.yml accepted it"
-    assert message in failures[0]
+    forward = (lab.module(name, **more) for name, more in (*STEPS.items(), ("commit", {"step": "finish"})))
+    failure = next(
+        (answer["msg"] for answer in forward if answer.get("failed")), "every step of resume.yml accepted it"
+    )
+    assert message in failure
     if last != "commit":
         assert message in lab.module("rollback", cause="a test")["msg"]
     check_kept(lab, env, database)

@@ -77,7 +77,7 @@ def test_a_service_that_fails_the_proof_is_rolled_back_and_its_id_is_used_up(lab
     old, before = lab.key(), lab.env.read_bytes()
     # The application comes up, is healthy, and cannot use its tokens: as if something else in its code broke.
     start = lab.app / "start.sh"
-    once = '[ -e run/tried ] || { touch run/tried; export TRADER_AI_ONE_LAYER=refuse; }'
+    once = "[ -e run/tried ] || { touch run/tried; export TRADER_AI_ONE_LAYER=refuse; }"
     start.write_text(start.read_text().replace("mkdir -p logs run\n", f"mkdir -p logs run\n{once}\n"))
     done = lab.play("rotate_db_key")
     assert done.returncode == 2, done.stdout

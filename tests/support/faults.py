@@ -18,9 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from cryptography.fernet import Fernet
 from keyturn import procfs
 from keyturn.ansible_module import services as with_defaults
+from keyturn.errors import KeyturnError
 from keyturn.fernet_forms import Turner
 from keyturn.lifecycle import commit, prepare, prove, rollback, stage, switch
 from keyturn.rotation import Rotation
@@ -55,7 +57,7 @@ while [ ! -e run/pid ]; do sleep 0.01; done
 STOP = """#!/bin/sh
 {outlive}
 [ -e run/pid ] || exit 0
-kill -9 "$(cat run/pid)" 2>/dev/null
+while kill -9 "$(cat run/pid)" 2>/dev/null; do sleep 0.005; done
 rm -f run/pid
 """
 SERVER = """\
@@ -345,14 +347,39 @@ class Host:
         assert self.lab.get("/health") == 200
         pid = int((self.lab.app / "run/pid").read_text())
         assert procfs.started_after(pid, procfs.moment_of(self.lab.env.stat().st_mtime)), "it runs on another value"
-        assert [*self.lab.app.rglob("*.keyturn"), *self.lab.state.rglob("*.keyturn")] == [], (
-            "a temporary file may hold a value"
-        )
-        # the value that lost may only stand where the retention keeps it
+        # the value that lost, and what was computed on the way, may only stand where the retention keeps it
+        temporary = [path.name for path in self.lab.app.rglob("*.keyturn")]
+        assert temporary == []
+        folder = self.state_file("journal.json").parent
+        left = {path.name for path in folder.iterdir()} if folder.exists() else set()
+        if outcome:
+            assert left == {"journal.json", *(("previous.json", "backup.db") if "backup" in journal else ())}
+        else:
+            assert left <= {"journal.json.keyturn"}
         assert not self.new or self.files_with(self.new) == (["app/.env"] if committed else [])
-        kept = ["state/previous.json"] if self.state_file("previous.json").exists() else []
-        assert kept or not committed, "nothing opens the backup"
+        kept = ["state/previous.json"] if "backup" in journal else []
         assert self.files_with(self.old) == kept + ([] if committed else ["app/.env"])
+
+    def check_converges(self) -> None:
+        """End the rotation both ways from what a fault left, and check that each way that is legal ends it whole."""
+        running = self.lab.get("/health") == 200
+        journal = self.journal()
+        self.save("fault")
+        if journal.get("decision") == "rollback":
+            with pytest.raises(KeyturnError, match=r"roll.*back"):
+                self.go_forward()
+        else:
+            self.go_forward()
+            self.learn()
+            self.check_ended("committed")
+        self.restore("fault", running)
+        self.learn()
+        if journal.get("decision") != "commit":
+            self.go_back()
+            self.check_ended("rolled_back" if journal else None)
+        elif journal["phase"] != "closed":
+            with pytest.raises(KeyturnError, match=r"only goes forward, run resume\.yml"):
+                self.go_back()
 
     def journal(self) -> dict[str, Any]:
         """Return the journal of the rotation, empty before it has begun."""

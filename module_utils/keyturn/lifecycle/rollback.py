@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import probes, procfs, values
+from .. import durable, probes, procfs, values
 from ..errors import KeyturnError
 from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..side_file import SideFile
 from .commit import close
-from .common import Result, check_files, open_journal, replace_files, result, side_file, start, stop, would
+from .common import BACKUP, Result, check_files, open_journal, replace_files, result, side_file, start, stop, would
 from .prove import collect
 
 if TYPE_CHECKING:
@@ -42,8 +42,17 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
         if journal.reached("switching") and not journal.record.get("turned_back"):
             _turn_back(rotation, journal)
         values.discard_pending(journal)
+        if "backup" not in journal.record:
+            _discard_old_copies(journal)
         close(rotation, journal, "rolled_back")
         return result(journal, changed=True)
+
+
+def _discard_old_copies(journal: Journal) -> None:
+    """Remove what an interrupted backup left, and the copy of the old value: no retention would ever end for them."""
+    for name in (BACKUP, f"{BACKUP}-journal"):
+        durable.remove(journal.path(name))
+    values.destroy_previous(journal)
 
 
 def _turn_back(rotation: Rotation, journal: Journal) -> None:
