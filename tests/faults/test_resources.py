@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from keyturn import sqlite_file
 from keyturn.errors import KeyturnError
 from keyturn.fingerprint import fingerprints
+from keyturn.lifecycle import switch
 from support.evidence import lost
 from support.faults import Host, Play, hold, patched, record, run
 from support.lab import KEY, Lab
@@ -156,6 +159,22 @@ def test_a_lock_longer_than_the_timeout_takes_nothing(make_host: Callable[..., H
     host.check_invariants()
     host.go_back()
     host.check_ended("rolled_back")
+
+
+def test_a_reader_that_keeps_old_ciphertexts_in_the_wal_is_refused(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader is this process, which is none of the others that have the database open."""
+    host = make_host("wal")
+    host.go_to("prepared")
+    monkeypatch.setattr(sqlite_file, "BUSY_SECONDS", 0.5)
+    with contextlib.closing(sqlite3.connect(host.lab.database, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM plaid_items").fetchone()
+        with pytest.raises(KeyturnError, match="the WAL cannot be emptied"):
+            switch.run(host.rotation())
+    host.check_invariants()
+    host.check_converges()
 
 
 def test_a_held_database_through_the_playbook(lab: Lab) -> None:

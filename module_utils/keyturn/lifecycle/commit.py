@@ -9,7 +9,8 @@ from .. import durable, values
 from ..errors import KeyturnError
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .common import BACKUP, SIDE_FILE, Result, forward_journal, result, would
+from ..values import Staged
+from .common import BACKUP, SIDE_FILE, Result, check_files_hold_new, forward_journal, result, would
 
 
 def run(rotation: Rotation, step: str) -> Result:
@@ -42,7 +43,9 @@ def finish(rotation: Rotation) -> Result:
         if journal.decision != "commit":
             raise KeyturnError(f"rotation {rotation.rotation_id} is not decided on this host (phase {journal.phase})")
         if not journal.record.get("counted"):
-            _check_nothing_needs_old(rotation, journal)
+            staged = rotation.staged_values(journal)
+            check_files_hold_new(rotation, staged)
+            _check_nothing_needs_old(rotation, staged)
             journal.update(counted=True)
         values.discard_pending(journal)
         close(rotation, journal, "committed")
@@ -60,8 +63,7 @@ def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     _prune(rotation)
 
 
-def _check_nothing_needs_old(rotation: Rotation, journal: Journal) -> None:
-    staged = rotation.staged_values(journal)
+def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
     migration = rotation.migration(staged.old, staged.new)
     if migration is None:
         return

@@ -61,6 +61,19 @@ def check_files(rotation: Rotation, staged: Staged) -> None:
                 )
 
 
+def check_files_hold_new(rotation: Rotation, staged: Staged) -> None:
+    """Refuse when a consumer holds anything but the new value: the next start of the application would read that."""
+    check_files(rotation, staged)
+    for consumer in rotation.consumers():
+        held = fingerprints(consumers.read(consumer, rotation.variables))
+        for name, wanted in fingerprints(staged.new).items():
+            if held[name] != wanted:
+                raise KeyturnError(
+                    f"{consumer.path}: {name} is the old value {held[name]} again and not the new {wanted}: "
+                    "put the new value back (pending.json in the folder of the rotation holds it), then run resume.yml"
+                )
+
+
 def replace_files(rotation: Rotation, values: Mapping[str, str]) -> None:
     """Put ``values`` into every consumer."""
     for consumer in rotation.consumers():

@@ -10,7 +10,7 @@ from ..probes import Proof
 from ..procfs import Moment
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..values import Staged
-from .common import Result, forward_journal, result, would
+from .common import Result, check_files_hold_new, forward_journal, result, would
 
 
 def run(rotation: Rotation) -> Result:
@@ -25,6 +25,7 @@ def run(rotation: Rotation) -> Result:
         if not journal.reached("switched"):
             raise KeyturnError(f"rotation {rotation.rotation_id} is not switched on this host (phase {journal.phase})")
         staged = rotation.staged_values(journal)
+        check_files_hold_new(rotation, staged)
         proofs = collect(rotation, journal, staged)
         migration = rotation.migration(staged.old, staged.new)
         failure = probes.first_failure(proofs)
