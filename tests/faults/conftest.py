@@ -34,6 +34,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(f"{name:<58}" + "".join(f"{line[number]:>11}" for number in NUMBERS))
     total = {number: sum(line[number] for line in series.values()) for number in NUMBERS}
     terminalreporter.write_line(f"{'total':<58}" + "".join(f"{total[number]:>11}" for number in NUMBERS))
-    path = Path(os.environ[MATRIX]) / "matrix.json"
-    path.with_suffix(".all").write_text(json.dumps({"series": series, "total": total, "parts": parts}, indent=1))
-    terminalreporter.write_line(f"details: {path.with_suffix('.all')}")
+    for part in parts:
+        if "seed" in part.get("note", ""):
+            terminalreporter.write_line(f"{part['series']}, {part['note']}")
+    path = Path(os.environ[MATRIX]) / "matrix.all"
+    path.write_text(json.dumps({"series": series, "total": total, "parts": parts}, indent=1))
+    terminalreporter.write_line(f"details: {path}")

@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -252,10 +253,12 @@ def test_a_script_that_outlives_its_call_disturbs_nothing(
     host.check_invariants()
     if way == "forward":
         host.go_forward()
-        host.check_ended("committed")
     else:
         host.go_back()
-        host.check_ended("rolled_back")
+    while not (host.lab.app / "outlived").exists():
+        time.sleep(0.01)
+    time.sleep(0.2)  # its last lines
+    host.check_ended("committed" if way == "forward" else "rolled_back")
     record("SIGKILL during a script, module", {"points": 1, "fired": 1, "lost_rows": 0, "converged": 1})
 
 

@@ -55,10 +55,10 @@ setsid sh -c '"$0" -I -S server.py "$1" & echo $! >run/pid.new; mv run/pid.new r
 while [ ! -e run/pid ]; do sleep 0.01; done
 """
 STOP = """#!/bin/sh
+pid=$(cat run/pid 2>/dev/null) || exit 0
 {outlive}
-[ -e run/pid ] || exit 0
-while kill -9 "$(cat run/pid)" 2>/dev/null; do sleep 0.005; done
-rm -f run/pid
+while kill -9 "$pid" 2>/dev/null; do sleep 0.005; done
+[ "$(cat run/pid 2>/dev/null)" != "$pid" ] || rm -f run/pid
 """
 SERVER = """\
 import socket, sys
@@ -74,7 +74,7 @@ while True:
 """
 # A script that outlives the call that started it.
 OUTLIVE = """
-if [ -e outlive-{script} ]; then rm outlive-{script}; kill -9 $PPID; sleep 0.5; fi
+if [ -e outlive-{script} ]; then rm outlive-{script}; kill -9 $PPID; sleep 0.5; touch outlived; fi
 """
 # Looks at what is fsynced last in each write of a journal: its folder.
 HOLD = """\
