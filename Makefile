@@ -8,10 +8,11 @@ DEMO := .local/trader-ai
 ROWS := 1000
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
+HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-client
 # Linters and tests load modules without ansible-playbook, which would bundle module_utils.
 WITH_MODULES := PYTHONPATH=tests/support
 
-.PHONY: help setup demo rotate verify stop test quick lint unit integration faults clean
+.PHONY: help setup demo rotate verify stop test fleet molecule quick lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,8 +39,16 @@ verify: demo ## say what the stand-in application's host holds
 stop: ## stop the stand-in application
 	@if [ -x $(DEMO)/stop.sh ]; then $(DEMO)/stop.sh; else echo "not running"; fi
 
-test: lint $(VENV)/.test ## run all linters and tests
-	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests
+test: lint $(VENV)/.test ## run all linters and tests that need no other host
+	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/unit tests/integration tests/faults
+
+fleet: $(VENV)/.test ## test on three real hosts, in containers that the tests make
+	@bin/setup-debian $(HOST_PACKAGES)
+	@$(WITH_MODULES) pytest tests/fleet
+
+molecule: $(VENV)/.test ## run the molecule scenarios on the same hosts
+	@bin/setup-debian $(HOST_PACKAGES)
+	@MOLECULE_GLOB='tests/molecule/*/molecule.yml' molecule test --all
 
 quick: lint $(VENV)/.test ## linters and unit tests: the inner loop
 	@$(WITH_MODULES) pytest -q -n 2 tests/unit

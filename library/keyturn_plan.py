@@ -39,6 +39,10 @@ options:
     description: Id of a rotation to go on with. A new one if empty.
     type: str
     default: ''
+  inventory:
+    description: Folder of the inventory. It must bear the environment's name, unless this is empty.
+    type: str
+    default: ''
   batches:
     description: Batches of a rolling switch, as C(serial) of a play takes them.
     type: list
@@ -61,6 +65,7 @@ EXAMPLES = r"""
     secret: db_key
     services: "{{ keyturn_services }}"
     environments: [staging]
+    inventory: staging
     reason: scheduled
 """
 
@@ -79,6 +84,8 @@ from ansible.module_utils.keyturn.ansible_module import run, services, validated
 from ansible.module_utils.keyturn.errors import KeyturnError
 from ansible.module_utils.keyturn.journal import utc_now
 
+PLANNED = ("title", "variables", "value", "switch", "sessions", "downtime_budget_seconds")
+
 
 def plan(module):
     """Check the request and return the plan."""
@@ -95,6 +102,11 @@ def plan(module):
             "the hosts of this inventory must have one keyturn_environment, "
             f"they have: {', '.join(environments) or 'none'}"
         )
+    if given["inventory"] not in ("", environments[0]):
+        raise KeyturnError(
+            f"keyturn_environment is {environments[0]}, and the inventory's folder is {given['inventory']}: "
+            "one of the two is the wrong one. An inventory lies in a folder of its environment's name"
+        )
     header = {
         "rotation_id": planning.check_rotation_id(given["rotation_id"] or planning.rotation_id()),
         "secret": secret,
@@ -102,12 +114,12 @@ def plan(module):
         "reason": planning.check_reason(given["reason"]),
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
+        "generator": entry["source"]["generator"],
         "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
     }
     return {
         "changed": False,
-        "plan": header
-        | {name: entry[name] for name in ("title", "variables", "value", "switch", "downtime_budget_seconds")},
+        "plan": header | {name: entry[name] for name in PLANNED},
     }
 
 
@@ -121,6 +133,7 @@ if __name__ == "__main__":
             "reason": {"type": "str", "required": True},
             "operator": {"type": "str", "default": ""},
             "rotation_id": {"type": "str", "default": ""},
+            "inventory": {"type": "str", "default": ""},
             "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
         },
         plan,

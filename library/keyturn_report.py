@@ -23,6 +23,10 @@ options:
     description: The journal of each host of the inventory, empty for a host that said nothing.
     type: dict
     required: true
+  excluded:
+    description: The hosts that a person has left out, with the reason.
+    type: dict
+    default: {}
   failure:
     description: The first cause, when something failed.
     type: str
@@ -52,9 +56,18 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: C(committed), C(rolled_back), C(refused) or C(interrupted).
+  description: C(committed), C(committed_with_exclusions), C(rolled_back), C(refused) or C(interrupted).
   returned: success
   type: str
+finished:
+  description: When the run ended.
+  returned: success
+  type: str
+over_budget:
+  description: Hosts that were down for longer than the catalogue allows.
+  returned: success
+  type: list
+  elements: str
 text:
   description: The report for a person.
   returned: success
@@ -75,7 +88,7 @@ from ansible.module_utils.keyturn.ansible_module import run
 def report(module):
     """Write the report; at the end also the log."""
     given = module.params
-    document = reporting.build(given["plan"], given["hosts"], given["failure"], given["ended"])
+    document = reporting.build(given["plan"], given["hosts"], given["failure"], given["ended"], given["excluded"])
     folder = Path(given["folder"]) / document["environment"]
     path = folder / f"{document['rotation_id']}.json"
     stands = reporting.final(path)
@@ -89,6 +102,8 @@ def report(module):
         "changed": not stands,
         "outcome": document["outcome"],
         "path": str(path),
+        "finished": document["finished"],
+        "over_budget": reporting.over_budget(document),
         "text": reporting.text(document, path),
     }
 
@@ -99,6 +114,7 @@ if __name__ == "__main__":
             "folder": {"type": "path", "required": True},
             "plan": {"type": "dict", "required": True},
             "hosts": {"type": "dict", "required": True},
+            "excluded": {"type": "dict", "default": {}},
             "failure": {"type": "str", "default": ""},
             "ended": {"type": "bool", "required": True},
         },

@@ -9,6 +9,14 @@ short_description: Examine a host and stage the new value of a secret
 description:
   - Reads the current value, opens every row under it, looks at space, permissions, services and files, and refuses with a reason.
   - Then opens the host's journal and writes the new value durably (0600). Nothing of the application changes.
+options:
+  new_values:
+    description: The new value of each variable, where all hosts share one. Each host generates its own if omitted.
+    type: dict
+  sent_at:
+    description: The controller's clock, in seconds since 1970.
+    type: float
+    required: true
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
@@ -17,6 +25,7 @@ EXAMPLES = r"""
 - name: Stage the new value
   keyturn_stage:
     rotation: "{{ rotation_context }}"
+    sent_at: "{{ now().timestamp() }}"
 """
 
 RETURN = r"""
@@ -24,9 +33,13 @@ rotation:
   description: The host's journal of the rotation. It holds fingerprints, counts and proofs, no value.
   returned: success
   type: dict
-would:
-  description: What would be done.
-  returned: in check mode
+clock_offset:
+  description: Seconds that the host's clock is ahead of the controller's, the call's own time included.
+  returned: success
+  type: float
+place:
+  description: Identity of the machine and the application's folder on it.
+  returned: success
   type: str
 """
 
@@ -34,4 +47,8 @@ from ansible.module_utils.keyturn.ansible_module import run_phase
 from ansible.module_utils.keyturn.lifecycle import stage
 
 if __name__ == "__main__":
-    run_phase(stage.run, diff=("old", "new"))
+    run_phase(
+        stage.run,
+        {"new_values": {"type": "dict", "no_log": True}, "sent_at": {"type": "float", "required": True}},
+        diff=("old", "new"),
+    )

@@ -39,6 +39,10 @@ rotation:
   description: The journal of the rotation that is open, empty when none is.
   returned: success
   type: dict
+closed:
+  description: How each rotation of the past ended here, by its id.
+  returned: success
+  type: dict
 """
 
 from pathlib import Path
@@ -48,10 +52,16 @@ from ansible.module_utils.keyturn.journal import Application
 
 
 def look(module):
-    """Return the open journal."""
+    """Return the open journal and the ends of the others."""
     application = Application(Path(module.params["state_dir"]), Path(module.params["app_root"]))
-    journal = application.open_journal()
-    return {"changed": False, "rotation": journal.record if journal else {}}
+    opened = application.open_journal()
+    told = ("rotation_id", "secret", "phase", "decision", "outcome", "new")
+    closed = {
+        journal.folder.name: {name: journal.record.get(name) for name in told}
+        for journal in application.journals()
+        if journal.closed
+    }
+    return {"changed": False, "rotation": opened.record if opened else {}, "closed": closed}
 
 
 if __name__ == "__main__":

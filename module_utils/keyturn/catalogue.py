@@ -32,15 +32,20 @@ MIGRATION: Spec = {
     "database": {"type": "path"},
     "columns": {"type": "list", "elements": "dict", "options": COLUMN},
 }
-PROBE: Spec = {"kind": {"type": "str", "required": True, "choices": ["fernet_rows", "http"]}}
+PROBE: Spec = {
+    "kind": {"type": "str", "required": True, "choices": ["fernet_rows", "http", "jwt", "log", "login"]},
+    "path": {"type": "str"},
+    "patterns": {"type": "list", "elements": "str"},
+}
+PROBE_REQUIRED_IF = [["kind", "jwt", ["path"]], ["kind", "login", ["path"]], ["kind", "log", ["patterns"]]]
 RETIRE: Spec = {"kind": {"type": "str", "required": True, "choices": ["none"]}}
 
 ENTRY: Spec = {
     "title": {"type": "str", "required": True},
     "variables": {"type": "list", "elements": "str", "required": True},
     "source": {"type": "dict", "required": True, "options": SOURCE},
-    "value": {"type": "str", "required": True, "choices": ["per_host"]},
-    "switch": {"type": "str", "required": True, "choices": ["rolling"]},
+    "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
+    "switch": {"type": "str", "required": True, "choices": ["rolling", "together"]},
     "overlap": {"type": "str", "required": True, "choices": ["none_needed"]},
     "max_age_days": {"type": "int"},
     "consumers": {"type": "list", "elements": "dict", "required": True, "options": CONSUMER},
@@ -51,13 +56,21 @@ ENTRY: Spec = {
         "required_if": [["kind", "fernet_sqlite", ["database", "columns"]]],
     },
     "services": {"type": "list", "elements": "str", "required": True},
-    "probes": {"type": "list", "elements": "dict", "required": True, "options": PROBE},
+    "probes": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": PROBE,
+        "required_if": PROBE_REQUIRED_IF,
+    },
+    "sessions": {"type": "str", "default": "kept", "choices": ["kept", "invalidated"]},
     "retire": {"type": "dict", "required": True, "options": RETIRE},
     "downtime_budget_seconds": {"type": "int", "required": True},
 }
 
 SERVICE: Spec = {
-    "manager": {"type": "str", "required": True, "choices": ["script"]},
+    "manager": {"type": "str", "required": True, "choices": ["script", "systemd"]},
+    "unit": {"type": "str"},
     "start": {"type": "str"},
     "stop": {"type": "str"},
     "health_url": {"type": "str", "required": True},
@@ -68,7 +81,7 @@ SERVICE: Spec = {
     "stop_timeout_seconds": {"type": "int", "default": 30},
     "proof_timeout_seconds": {"type": "int", "default": 60},
 }
-SERVICE_REQUIRED_IF = [["manager", "script", ["start", "stop"]]]
+SERVICE_REQUIRED_IF = [["manager", "script", ["start", "stop"]], ["manager", "systemd", ["unit"]]]
 
 ROTATION: Spec = {
     "rotation_id": {"type": "str", "required": True},
@@ -97,6 +110,8 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
         if name not in services:
             known = ", ".join(sorted(services)) or "none"
             raise KeyturnError(f"{where}: service {name} is not in keyturn_services of this host (it has: {known})")
+    if (entry["value"], entry["switch"]) not in (("per_host", "rolling"), ("shared", "together")):
+        raise KeyturnError(f"{where}: value per_host goes with switch rolling, and shared with together")
     if entry["migration"]["kind"] == "fernet_sqlite":
         if entry["source"]["generator"] != "fernet" or len(entry["variables"]) != 1:
             raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator fernet and exactly one variable")

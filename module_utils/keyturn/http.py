@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
+
+BODY_BYTES = 1 << 16
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -13,17 +17,34 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def get(url: str, timeout: float, headers: Mapping[str, str] | None = None) -> int | None:
-    """Return the status of GET ``url``, None when there was no HTTP answer within ``timeout`` seconds."""
-    request = urllib.request.Request(url, headers=dict(headers or {}))  # noqa: S310 - the catalogue's spec allows http(s) only
+class Answer(NamedTuple):
+    """The status (None when there was no HTTP answer) and the first bytes of the body."""
+
+    status: int | None
+    body: bytes
+
+
+def ask(
+    url: str, timeout: float, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+) -> Answer:
+    """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for each step of the answer."""
+    content = None if body is None else json.dumps(body).encode()
+    more = {} if body is None else {"Content-Type": "application/json"}
+    # the catalogue's spec allows http and https only
+    request = urllib.request.Request(url, data=content, headers={**(headers or {}), **more})  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
         with opener.open(request, timeout=timeout) as answer:
-            return int(answer.status)
+            return Answer(int(answer.status), answer.read(BODY_BYTES))
     except urllib.error.HTTPError as error:
-        return error.code
-    except (OSError, ValueError):
-        return None
+        return Answer(error.code, b"")
+    except (OSError, ValueError, http.client.HTTPException):
+        return Answer(None, b"")
+
+
+def get(url: str, timeout: float, headers: Mapping[str, str] | None = None) -> int | None:
+    """Return the status of GET ``url``, None when there was no HTTP answer."""
+    return ask(url, timeout, headers).status
 
 
 def good(status: int | None) -> bool:

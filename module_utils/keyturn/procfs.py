@@ -61,6 +61,16 @@ def command_name(pid: int) -> str:
         return "?"
 
 
+def environment(pid: int) -> dict[str, str]:
+    """Return the environment that the process was started with; it may hold secrets. Empty where it is not ours to see."""
+    try:
+        content = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (line.decode(errors="replace").partition("=") for line in content.split(b"\0") if line)
+    return {name: value for name, _, value in pairs}
+
+
 def holders(files: Iterable[Path]) -> list[int]:
     """Return the other processes that have one of ``files`` open, as far as this user may look."""
     wanted = set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from . import durable
@@ -27,33 +28,50 @@ HOST_FIELDS = (
 
 
 def build(
-    header: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]], failure: str, ended: bool
+    header: Mapping[str, Any],
+    hosts: Mapping[str, Mapping[str, Any]],
+    failure: str,
+    ended: bool,
+    excluded: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the report; ``hosts`` maps each host of the inventory to its journal's record (empty: it said nothing)."""
+    """Return the report.
+
+    ``hosts`` maps each host of the inventory to its journal's record (empty: it said nothing), ``excluded`` those that
+    a person has left out to the reason.
+    """
+    taking_part = {name: record for name, record in hosts.items() if name not in excluded}
     return {
         "schema": SCHEMA,
         **{name: header[name] for name in ("rotation_id", "secret", "title", "variables", "environment")},
         **{name: header[name] for name in ("reason", "operator", "downtime_budget_seconds")},
         "started": min([header["started"], *(record["started"] for record in hosts.values() if record)]),
         "finished": utc_now() if ended else None,
-        "outcome": outcome(hosts, failure) if ended else "interrupted",
+        "outcome": outcome(taking_part, failure, bool(excluded)) if ended else "interrupted",
         "failure": failure or None,
         "hosts": {
             name: {field: record[field] for field in HOST_FIELDS if record.get(field) is not None}
+            | ({"excluded": excluded[name]} if name in excluded else {})
             for name, record in sorted(hosts.items())
         },
     }
 
 
-def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str) -> str:
+def over_budget(report: Mapping[str, Any]) -> list[str]:
+    """Return the hosts whose downtime is over the catalogue's budget."""
+    budget = report["downtime_budget_seconds"]
+    return [name for name, host in report["hosts"].items() if host.get("downtime_seconds", 0) > budget]
+
+
+def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str, exclusions: bool = False) -> str:
     """Return how the rotation ended.
 
-    ``committed`` or ``rolled_back`` when every host is; ``refused`` when ``failure`` let no host come further than staging;
+    ``committed`` (``_with_exclusions``) or ``rolled_back`` when every host that takes part is; ``refused`` when ``failure``
+    let no host come further than staging;
     ``interrupted`` when one is neither: the rotation is open and resume.yml or rollback.yml ends it.
     """
     ends = {record.get("outcome") for record in hosts.values()}
     if ends == {"committed"}:
-        return "committed"
+        return "committed_with_exclusions" if exclusions else "committed"
     if not _all_closed(hosts):
         return "interrupted"
     if failure and not any(_touched(record) for record in hosts.values()):
@@ -73,7 +91,11 @@ def _touched(record: Mapping[str, Any]) -> bool:
 def final(path: Path) -> dict[str, Any] | None:
     """Return the report in ``path`` if its rotation has ended for good: repeating the rotation does not rewrite it."""
     report = durable.read_json(path)
-    return report if report and report.get("outcome") in ("committed", "rolled_back") else None
+    return (
+        report
+        if report and report.get("outcome") in ("committed", "committed_with_exclusions", "rolled_back")
+        else None
+    )
 
 
 def write(folder: Path, report: Mapping[str, Any]) -> Path:
@@ -94,9 +116,15 @@ def text(report: Mapping[str, Any], path: Path) -> str:
     if report["failure"]:
         lines.append(f"cause      {report['failure']}")
     for name, host in report["hosts"].items():
-        lines += ["", f"{name}: {host.get('outcome') or host.get('phase') or 'said nothing'}"]
+        lines += ["", f"{name}: {_state(host)}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
     return "\n".join([*lines, "", f"report     {path}"])
+
+
+def _state(host: Mapping[str, Any]) -> str:
+    if "excluded" in host:
+        return f"left out ({host['excluded']})"
+    return str(host.get("outcome") or host.get("phase") or "said nothing")
 
 
 def _host(host: Mapping[str, Any], budget: int) -> Sequence[str]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from . import durable
 from .errors import KeyturnError
-from .probes import PASSING
+from .probes import holds
 
 SCHEMA = 1
 LINES = "rotation-log.jsonl"
@@ -35,8 +35,9 @@ def record(report: Mapping[str, Any]) -> dict[str, Any]:
         "started",
         "finished",
     )
-    proofs = [line for host in report["hosts"].values() for line in host.get("proofs", [])]
-    passed = sum(line["verdict"] in PASSING for line in proofs)
+    lines = [line for host in report["hosts"].values() for line in host.get("proofs", [])]
+    proofs = [line for line in lines if line["verdict"] != "not configured"]
+    passed = sum(holds(line) for line in proofs)
     return {
         "schema": SCHEMA,
         **{name: report[name] for name in fields},

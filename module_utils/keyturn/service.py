@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,20 @@ class Service(ABC):
     def start(self) -> None:
         """Start the service. It need not be healthy yet."""
 
+    def check(self) -> None:  # noqa: B027 - a manager without this has nothing to refuse
+        """Refuse a service that the host does not know. Changes nothing."""
+
+    def failed(self) -> bool:
+        """Tell whether the service has ended for good, so that waiting is of no use."""
+        return False
+
+    def log_lines(self) -> Iterator[str] | None:
+        """Return what the service has logged since it started, None where nobody keeps that."""
+        return None
+
+    def close_gate(self, gate: Path) -> None:  # noqa: B027 - a manager without a gate
+        """Let nothing start the service while the file ``gate`` exists, where the manager can do that."""
+
     @property
     def health_url(self) -> str:
         """Where the service says that it is up. It says nothing about a secret."""
@@ -62,6 +76,8 @@ class Service(ABC):
         limit = self.spec["health_timeout_seconds"]
         deadline = time.monotonic() + limit
         while not self.healthy():
+            if self.failed():
+                raise KeyturnError(f"service {self.name} ended while it started")
             if time.monotonic() > deadline:
                 raise KeyturnError(f"service {self.name} did not become healthy at {self.health_url} within {limit} s")
             time.sleep(POLL_SECONDS)
@@ -140,7 +156,16 @@ class ScriptService(Service):
             raise KeyturnError(f"service {self.name}: {script} ended with exit code {done.returncode}")
 
 
-MANAGERS: dict[str, type[Service]] = {"script": ScriptService}
+def _systemd(name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None) -> Service:
+    from .systemd import SystemdService
+
+    return SystemdService(name, spec, app_root, app_user)
+
+
+MANAGERS: dict[str, Callable[[str, Mapping[str, Any], Path, str | None], Service]] = {
+    "script": ScriptService,
+    "systemd": _systemd,
+}
 
 
 def service(name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None) -> Service:

@@ -70,7 +70,7 @@ def test_what_is_decided_only_goes_forward(lab: Lab) -> None:
     done = lab.play("rollback")
     assert done.returncode == 2, done.stdout
     said = " ".join(done.stdout.split())
-    assert f"Rotation {ID} is decided on every host that answers: it only goes forward, run resume.yml" in said
+    assert f"rotation {ID} is decided on every host that answers: it only goes forward, run resume.yml" in said
     assert everything(lab) == before
     answer = lab.module("rollback", cause="a test")
     assert "is decided: it only goes forward, run resume.yml" in answer["msg"]

@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,7 +87,7 @@ class Lab:
     @property
     def inventory(self) -> Path:
         """The folder of the inventory."""
-        return self.folder / "inventory"
+        return self.folder / "test"
 
     def write_inventory(self, **more: Any) -> None:
         """Write the inventory; ``more`` overrides its variables."""
@@ -175,7 +176,8 @@ class Lab:
     def module_command(self, name: str, **parameters: Any) -> list[str]:
         """Return a command that runs a module by itself, in one process, as the interpreter of a host does."""
         arguments = self.folder / f"{name}.json"
-        arguments.write_text(json.dumps(parameters))
+        clock = {"sent_at": time.time()} if name == "stage" else {}
+        arguments.write_text(json.dumps(clock | parameters))
         return [sys.executable, "-c", RUN_MODULE, str(ROOT / "library" / f"keyturn_{name}.py"), str(arguments)]
 
     def module(self, name: str, **parameters: Any) -> dict[str, Any]:

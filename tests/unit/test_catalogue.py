@@ -26,8 +26,9 @@ REGISTRIES: dict[str, set[str]] = {
     "probes.kind": set(probes.PROBES),
     "manager": set(service.MANAGERS),
     "source.kind": {"generated"},
-    "value": {"per_host"},
-    "switch": {"rolling"},
+    "value": {"per_host", "shared"},
+    "switch": {"rolling", "together"},
+    "sessions": {"kept", "invalidated"},
     "overlap": {"none_needed"},
     "retire.kind": {"none"},
 }
@@ -94,7 +95,7 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),
         ("migration.columns.0.key", ..., "missing required arguments: key"),
-        ("probes.0.kind", "hope", "must be one of: fernet_rows, http, got: hope"),
+        ("probes.0.kind", "hope", "must be one of: fernet_rows, http, jwt, log, login, got: hope"),
         ("typo", 1, "typo"),
         ("downtime_budget_seconds", "soon", "downtime_budget_seconds"),
         ("variables", [], "variables is empty"),
@@ -124,13 +125,13 @@ def test_an_entry_that_is_no_mapping_is_named(entry: Any) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"manager": "cron"}, "must be one of: script, got: cron"),
+        ({"manager": "cron"}, "must be one of: script, systemd, got: cron"),
         ({"start": None}, "missing: start"),
         ({"health_url": None}, "missing required arguments: health_url"),
         ({"health_url": "127.0.0.1/health"}, "health_url must begin with http:// or https://"),
         ({"health_url": "file:///etc/passwd"}, "health_url must begin with http:// or https://"),
         ({"health_timeout_seconds": "long"}, "health_timeout_seconds"),
-        ({"unit": "x.service"}, "unit"),
+        ({"manager": "systemd"}, "manager is systemd but all of the following are missing: unit"),
     ],
 )
 def test_an_error_of_a_service_names_it(change: dict[str, Any], message: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import logging
 import string
 
 import pytest
@@ -22,7 +21,6 @@ TURNER = Turner({"old": OLD, "new": NEW}, "^access-")
 ANY_SHAPE = Turner({"old": OLD, "new": NEW}, "")
 LAYERS = {"one_layer": 0, "two_layer": 1}
 
-logging.getLogger("src.security.token_encryption").setLevel(logging.CRITICAL)
 
 secrets_ = st.text(min_size=1, max_size=300).map(lambda text: f"access-{text}")
 times = st.integers(min_value=0, max_value=2**32 - 1)

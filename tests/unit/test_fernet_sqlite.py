@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import itertools
-import logging
 import os
 import re
 import sqlite3
@@ -32,7 +31,6 @@ PLAINTEXT = "^access-"
 COLUMN = {"table": "plaid_items", "key": "item_id", "column": "access_token", "plaintext": PLAINTEXT}
 MODES = ("delete", "wal")
 
-logging.getLogger("src.security.token_encryption").setLevel(logging.CRITICAL)
 
 # Each has the columns item_id, access_token and updated_at.
 TABLES = {

@@ -42,9 +42,27 @@ FULL = {
         "expires": "2026-02-01T00:00:00Z",
     },
     "proofs": [
-        {"proof": "process", "subject": "backend", "verdict": "accepted", "detail": "started after the change"},
-        {"proof": "http", "subject": "backend", "verdict": "not configured", "detail": "proof_path is not set"},
-        {"proof": "rows", "subject": "data.db", "verdict": "rejected", "detail": "1 rows do not open"},
+        {
+            "proof": "process",
+            "subject": "backend",
+            "verdict": "accepted",
+            "wanted": "accepted",
+            "detail": "started after the change",
+        },
+        {
+            "proof": "http",
+            "subject": "backend",
+            "verdict": "not configured",
+            "wanted": "accepted",
+            "detail": "proof_path is not set",
+        },
+        {
+            "proof": "rows",
+            "subject": "data.db",
+            "verdict": "rejected",
+            "wanted": "accepted",
+            "detail": "1 rows do not open",
+        },
     ],
     "findings": ["1 rows are plaintext"],
 }
@@ -163,7 +181,7 @@ def entry(number: int = 0, outcome: str = "committed", **changes: Any) -> dict[s
 
 
 def test_a_record_counts_the_proofs() -> None:
-    assert entry()["verified_by"] == "keyturn, 2 of 3 proofs"
+    assert entry()["verified_by"] == "keyturn, 1 of 2 proofs"
     assert entry(outcome="rolled_back")["verified_by"] == "nobody"
     assert entry()["hosts"] == ["a"] and entry()["rotated_by"] == "somebody"
 
@@ -259,7 +277,7 @@ def test_the_table_parses_back(rotations: list[tuple[str, str]]) -> None:
             "DATABASE_ENCRYPTION_KEY",
             "scheduled" if outcome == "committed" else f"scheduled ({outcome})",
             " ".join(who.split()),
-            "keyturn, 2 of 3 proofs",
+            "keyturn, 1 of 2 proofs",
         ]
         for who, outcome in rotations
     ]

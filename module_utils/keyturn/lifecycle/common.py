@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from .. import consumers, procfs
+from .. import consumers, durable, procfs
 from ..errors import KeyturnError
 from ..fingerprint import fingerprints
 from ..journal import Journal
@@ -80,6 +82,23 @@ def replace_files(rotation: Rotation, values: Mapping[str, str]) -> None:
         consumers.replace(consumer, values)
 
 
+def gate(rotation: Rotation) -> Path:
+    """Return the file that keeps the services from starting while it exists."""
+    return rotation.application.folder / "switching"
+
+
+def close_gate(rotation: Rotation) -> None:
+    """Let nothing but keyturn start the services, across reboots, where their manager can do that."""
+    for service in rotation.service_list():
+        service.close_gate(gate(rotation))
+    durable.write_file(gate(rotation), rotation.rotation_id.encode())
+
+
+def open_gate(rotation: Rotation) -> None:
+    """Let the services start again."""
+    durable.remove(gate(rotation))
+
+
 def stop(services: Sequence[Service]) -> None:
     """Stop the services, the last to start first."""
     for service in reversed(services):
@@ -109,3 +128,15 @@ def side_file(journal: Journal) -> SideFile | None:
         return None
     file = SideFile(path)
     return file if file.checksum() == prepared["sha256"] else None
+
+
+def stamp() -> dict[str, Any]:
+    """Return the present time, by the boot and by the wall."""
+    return {"moment": list(procfs.now()), "time": time.time()}
+
+
+def seconds_since(then: Mapping[str, Any]) -> float:
+    """Return the seconds since a stamp; by the clock of the wall when the host was booted in between."""
+    began, now = Moment(*then["moment"]), procfs.now()
+    seconds = now.seconds - began.seconds if now.boot_id == began.boot_id else time.time() - then["time"]
+    return round(float(seconds), 3)

@@ -6,7 +6,7 @@ from .. import probes
 from ..errors import KeyturnError
 from ..fernet_forms import Side
 from ..journal import Journal
-from ..probes import Proof
+from ..probes import Proof, Question
 from ..procfs import Moment
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..values import Staged
@@ -39,12 +39,15 @@ def run(rotation: Rotation) -> Result:
 
 def collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]:
     """Return all proofs for the side that the journal is on."""
+    back = journal.decision == "rollback"
+    side: Side = "old" if back else "new"
+    live, dead = (staged.old, staged.new) if back else (staged.new, staged.old)
     services = rotation.service_list()
-    side: Side = "old" if journal.decision == "rollback" else "new"
-    migration = rotation.migration(staged.old, staged.new)
+    question = Question(side, live, dead, services, rotation.migration(staged.old, staged.new))
     return [
         *probes.process(services, Moment(*journal.record["changed"])),
-        *probes.ask(rotation, services, migration, side),
+        *probes.environment(services, live),
+        *probes.ask(rotation.entry["probes"], question),
     ]
 
 

@@ -10,7 +10,22 @@ from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..side_file import SideFile
 from .commit import close
-from .common import BACKUP, Result, check_files, open_journal, replace_files, result, side_file, start, stop, would
+from .common import (
+    BACKUP,
+    Result,
+    check_files,
+    close_gate,
+    open_gate,
+    open_journal,
+    replace_files,
+    result,
+    seconds_since,
+    side_file,
+    stamp,
+    start,
+    stop,
+    would,
+)
 from .prove import collect
 
 if TYPE_CHECKING:
@@ -41,6 +56,9 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
         journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
         if journal.reached("switching") and not journal.record.get("turned_back"):
             _turn_back(rotation, journal)
+        open_gate(rotation)
+        # a host that was down meanwhile could not start them behind the gate
+        start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
         values.discard_pending(journal)
         if "backup" not in journal.record:
             _discard_old_copies(journal)
@@ -60,6 +78,12 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
     check_files(rotation, staged)
     migration = rotation.migration(staged.old, staged.new)
     services = rotation.service_list()
+    if all(service.healthy() for service in services):
+        # the switch had brought them up: its downtime counts, and a second one begins
+        before, stopped = journal.record.get("downtime_seconds", 0.0), stamp()
+    else:
+        before, stopped = 0.0, journal.record["stopped"]
+    close_gate(rotation)
     stop(services)
     if migration is not None:
         left = _turn_rows(migration, side_file(journal))
@@ -68,7 +92,9 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
     replace_files(rotation, staged.old)
     changed = procfs.now()
     journal.update(changed=list(changed))
+    open_gate(rotation)
     start(services, changed)
+    journal.update(downtime_seconds=round(before + seconds_since(stopped), 3))
     proofs = collect(rotation, journal, staged)
     journal.update(proofs=proofs)
     failure = probes.first_failure(proofs)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import consumers, probes, values
+from .. import consumers, probes, procfs, values
 from ..errors import KeyturnError
 from ..fingerprint import fingerprints
 from ..generate import GENERATORS
 from ..journal import Journal
+from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .common import Result, result
+from .common import Result, close_gate, result
 
 SPARE_BYTES = 1 << 20
 
@@ -28,10 +31,20 @@ class Examined:
     findings: list[str]
 
 
-def run(rotation: Rotation) -> Result:
-    """Examine the host, open the journal and stage the new value. A repetition with the same id changes nothing."""
+def run(rotation: Rotation, new_values: Mapping[str, str] | None, sent_at: float) -> Result:
+    """Examine the host, open the journal and stage the new value. A repetition with the same id changes nothing.
+
+    ``new_values`` is the value that all hosts share, None where each host generates its own; ``sent_at`` is the
+    controller's clock (seconds since 1970). The result also tells how this host's clock differs, and which place it is.
+    """
+    offset = round(time.time() - sent_at, 1)
+    return _stage(rotation, new_values) | {"clock_offset": offset, "place": _place(rotation)}
+
+
+def _stage(rotation: Rotation, new_values: Mapping[str, str] | None) -> Result:
+    rotation.hide((new_values or {}).values())
     journal = _resumable(rotation)
-    if journal is not None and (journal.closed or journal.reached("staged")):
+    if journal is not None and (journal.closed or _staged(journal, new_values)):
         return result(journal, changed=False)
     examined = examine(rotation)
     if rotation.check_mode:
@@ -40,13 +53,29 @@ def run(rotation: Rotation) -> Result:
         journal = _resumable(rotation) or rotation.application.begin(
             rotation.rotation_id, **_fields(rotation, examined)
         )
-        if not journal.reached("staged"):
+        if not _staged(journal, new_values):
             old = rotation.current_values()
-            new = values.staged_before(journal) or _generate(rotation)
+            new = dict(new_values or values.staged_before(journal) or _generate(rotation))
             rotation.hide(new.values())
             values.stage(journal, values.Staged(old, new))
             journal.enter("staged", old=fingerprints(old), new=fingerprints(new))
+            if rotation.entry["switch"] == "together":
+                # a host that dies from here on stays stopped until it has the value of the others
+                close_gate(rotation)
         return result(journal, changed=True)
+
+
+def _staged(journal: Journal, new_values: Mapping[str, str] | None) -> bool:
+    """Until the host has gone on, a shared value may be staged anew: an interrupted stage has no other way to agree."""
+    if journal.phase == "staged" and new_values is not None:
+        return bool(journal.record["new"] == fingerprints(new_values))
+    return journal.reached("staged")
+
+
+def _place(rotation: Rotation) -> str:
+    """Two names of the inventory that give the same place are one host."""
+    status = rotation.app_root.stat()
+    return f"{procfs.now().boot_id}:{status.st_dev}:{status.st_ino}"
 
 
 def examine(rotation: Rotation) -> Examined:
@@ -74,9 +103,11 @@ def examine(rotation: Rotation) -> Examined:
         _check_space(rotation, migration.database.path, migration.database.size)
     services = rotation.service_list()
     for service in services:
+        service.check()
         if not service.healthy():
             raise KeyturnError(f"service {service.name} is not healthy at {service.health_url}: start it, then rotate")
-    failure = probes.first_failure(probes.ask(rotation, services, migration, "old"))
+    question = Question("old", old, None, services, migration)
+    failure = probes.first_failure(probes.ask(rotation.entry["probes"], question))
     if failure:
         raise KeyturnError(f"the current value does not work, nothing was changed: {failure}")
     return Examined(old, rows, already, findings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from .. import probes, procfs
@@ -10,7 +9,21 @@ from ..journal import Journal
 from ..procfs import Moment
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..values import Staged
-from .common import Result, check_files, forward_journal, replace_files, result, side_file, start, stop, would
+from .common import (
+    Result,
+    check_files,
+    close_gate,
+    forward_journal,
+    open_gate,
+    replace_files,
+    result,
+    seconds_since,
+    side_file,
+    stamp,
+    start,
+    stop,
+    would,
+)
 from .prepare import backup
 
 
@@ -33,8 +46,9 @@ def run(rotation: Rotation) -> Result:
             staged = rotation.staged_values(journal)
             check_files(rotation, staged)
             _turn(rotation, journal, staged)
+        open_gate(rotation)
         start(services, Moment(*journal.record["changed"]))
-        journal.update(downtime_seconds=_downtime(journal.record["stopped"]))
+        journal.update(downtime_seconds=seconds_since(journal.record["stopped"]))
         return result(journal, changed=True)
 
 
@@ -42,7 +56,8 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
     migration = rotation.migration(staged.old, staged.new)
     side = side_file(journal)
     if not journal.reached("switching"):
-        journal.enter("switching", stopped=_stamp())
+        journal.enter("switching", stopped=stamp())
+    close_gate(rotation)
     stop(rotation.service_list())
     turned: dict[str, Any] = {}
     if migration is not None:
@@ -57,14 +72,3 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
 def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:
     proofs = probes.process(rotation.service_list(), Moment(*journal.record["changed"]))
     return probes.first_failure(proofs) is None and all(service.healthy() for service in rotation.service_list())
-
-
-def _stamp() -> dict[str, Any]:
-    return {"moment": list(procfs.now()), "time": time.time()}
-
-
-def _downtime(stopped: dict[str, Any]) -> float:
-    """Seconds since the stop; by the clock of the wall when the host was booted in between."""
-    then, now = Moment(*stopped["moment"]), procfs.now()
-    seconds = now.seconds - then.seconds if now.boot_id == then.boot_id else time.time() - stopped["time"]
-    return round(seconds, 3)

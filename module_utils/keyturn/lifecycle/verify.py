@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import consumers, procfs
+from ..consumers import Consumer
 from ..errors import KeyturnError
 from ..fingerprint import fingerprints
 from ..rotation import Rotation
@@ -29,7 +30,7 @@ def run(rotation: Rotation) -> dict[str, Any]:
                 problems.append(f"{census['refused']} rows do not open under the current value: {census['refusals']}")
     except KeyturnError as error:
         problems.append(str(error))
-    changed = max((consumers.changed_at(consumer) for consumer in rotation.consumers()), default=0.0)
+    changed = max((_changed_at(consumer) for consumer in rotation.consumers()), default=0.0)
     for service in rotation.service_list():
         pid = service.pid()
         if pid is None or not service.healthy():
@@ -37,3 +38,11 @@ def run(rotation: Rotation) -> dict[str, Any]:
         elif not procfs.started_after(pid, procfs.moment_of(changed)):
             findings.append(f"service {service.name} (process {pid}) started before its files changed: restart it")
     return {"changed": False, "verified": found}
+
+
+def _changed_at(consumer: Consumer) -> float:
+    """A file that cannot be read is a problem already."""
+    try:
+        return consumers.changed_at(consumer)
+    except KeyturnError:
+        return 0.0

@@ -1,0 +1,75 @@
+#!/usr/bin/python
+"""Refuse to go on with hosts that do not agree."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_agree
+short_description: Refuse to go on with hosts that do not agree
+description:
+  - Runs on the controller after all hosts have staged. A shared value must be the same on all, a value per host on none two.
+  - Also refuses two names for one machine, clocks too far apart, and hosts that hold different values now of what they share.
+options:
+  value:
+    description: Whether the hosts share the value.
+    type: str
+    required: true
+    choices: [per_host, shared]
+  hosts:
+    description: What M(keyturn_stage) returned, by host.
+    type: dict
+    required: true
+  adopted:
+    description: Host whose present value is right, where they differ.
+    type: str
+    default: ''
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Changes nothing anyway.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Compare what the hosts have staged
+  keyturn_agree:
+    value: shared
+    hosts: "{{ rotation_staged_hosts }}"
+"""
+
+RETURN = r"""
+hosts:
+  description: The hosts that agree.
+  returned: success
+  type: list
+  elements: str
+"""
+
+from ansible.module_utils.keyturn import agreement
+from ansible.module_utils.keyturn.ansible_module import run
+
+
+def compare(module):
+    """Compare the hosts."""
+    given = module.params
+    hosts = {
+        name: {"place": said["place"], "clock_offset": float(said["clock_offset"])}
+        | {side: said["rotation"].get(side) for side in ("old", "new")}
+        for name, said in given["hosts"].items()
+    }
+    agreement.check(given["value"], hosts, given["adopted"])
+    return {"changed": False, "hosts": sorted(hosts)}
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
+            "hosts": {"type": "dict", "required": True},
+            "adopted": {"type": "str", "default": ""},
+        },
+        compare,
+    )

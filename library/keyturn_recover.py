@@ -1,0 +1,74 @@
+#!/usr/bin/python
+"""Choose the way on which an open rotation ends."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_recover
+short_description: Choose the way on which an open rotation ends
+description:
+  - Runs on the controller. A decision that stands on any host binds all; where there is none the wish counts.
+options:
+  wish:
+    description: The way where both are possible.
+    type: str
+    required: true
+    choices: [forward, back]
+  hosts:
+    description: What M(keyturn_state) returned, by host.
+    type: dict
+    required: true
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Changes nothing anyway.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Choose the way
+  keyturn_recover:
+    wish: forward
+    hosts: "{{ rotation_looked_hosts }}"
+  register: rotation_recovery
+"""
+
+RETURN = r"""
+way:
+  description: C(forward), C(back) or C(none).
+  returned: success
+  type: str
+rotation_id:
+  description: Id of the open rotation.
+  returned: success
+  type: str
+secret:
+  description: Its secret.
+  returned: success
+  type: str
+message:
+  description: What is open, for a person.
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.keyturn import recovery
+from ansible.module_utils.keyturn.ansible_module import run
+
+
+def recover(module):
+    """Choose."""
+    return {"changed": False} | recovery.choose(module.params["wish"], module.params["hosts"])
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "wish": {"type": "str", "required": True, "choices": ["forward", "back"]},
+            "hosts": {"type": "dict", "required": True},
+        },
+        recover,
+    )

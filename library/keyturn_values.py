@@ -1,0 +1,84 @@
+#!/usr/bin/python
+"""Generate the values of a secret that all hosts share."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_values
+short_description: Generate the values of a secret that all hosts share
+description:
+  - Runs on the controller. The task must have C(no_log), and the result goes to M(keyturn_stage) only.
+options:
+  variables:
+    description: Names of the variables.
+    type: list
+    elements: str
+    required: true
+  generator:
+    description: Kind of value.
+    type: str
+    required: true
+    choices: [fernet, password, token_urlsafe]
+  rotation_id:
+    description: Id of the rotation.
+    type: str
+    required: true
+  hosts:
+    description:
+      - What M(keyturn_state) returned, by host. Where the hosts have the value of an interrupted rotation already, none is
+        generated.
+    type: dict
+    required: true
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Generates nothing.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Generate the value
+  keyturn_values:
+    variables: [JWT_SECRET_KEY]
+    generator: token_urlsafe
+    rotation_id: "{{ rotation_plan.rotation_id }}"
+    hosts: "{{ rotation_looked_hosts }}"
+  no_log: true
+  register: rotation_generated
+"""
+
+RETURN = r"""
+new_values:
+  description: The value of each variable. It is secret.
+  returned: when one was needed, outside check mode
+  type: dict
+"""
+
+from ansible.module_utils.keyturn.ansible_module import run
+from ansible.module_utils.keyturn.generate import GENERATORS
+from ansible.module_utils.keyturn.recovery import needs_value
+
+
+def generate(module):
+    """Return the values."""
+    if not needs_value(module.params["rotation_id"], module.params["hosts"]):
+        return {"changed": False}
+    if module.check_mode:
+        return {"changed": True}
+    generator = GENERATORS[module.params["generator"]]
+    return {"changed": True, "new_values": {name: generator() for name in module.params["variables"]}}
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "variables": {"type": "list", "elements": "str", "required": True},
+            "generator": {"type": "str", "required": True, "choices": sorted(GENERATORS)},
+            "rotation_id": {"type": "str", "required": True},
+            "hosts": {"type": "dict", "required": True},
+        },
+        generate,
+    )

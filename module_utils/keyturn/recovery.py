@@ -1,0 +1,73 @@
+"""Which rotation is open in a fleet, and which way it must end. Each host tells its open journal and those it has closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import KeyturnError
+from .journal import PHASES
+
+Looked = Mapping[str, Mapping[str, Any]]
+
+
+def choose(wish: str, hosts: Looked) -> dict[str, str]:
+    """Return ``way`` (forward, back or none), ``rotation_id``, ``secret`` and a ``message``.
+
+    ``hosts`` has what each host that answers said: ``rotation`` (its open journal or nothing) and ``closed``. A decision
+    that stands anywhere binds every host, also one that was away; ``wish`` counts where none does. KeyturnError when two
+    rotations are open, or when the wish is to go back on a decision.
+    """
+    opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
+    ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
+    if not ids:
+        return {"way": "none", "rotation_id": "", "secret": "", "message": "nothing is open: there is nothing to do"}
+    if len(ids) > 1:
+        raise KeyturnError(
+            f"more than one rotation is open: {', '.join(ids)}; end one at a time, with an inventory of its hosts"
+        )
+    known = _known(hosts, ids[0])
+    way = _way(wish, list(known.values()))
+    if wish == "back" and way == "forward":
+        raise KeyturnError(
+            f"rotation {ids[0]} is decided on every host that answers: it only goes forward, run resume.yml; "
+            "to go back afterwards is a new rotation"
+        )
+    first = next(iter(opened.values()))
+    message = f"rotation {ids[0]} of {first['secret']} is open on {', '.join(sorted(opened))}: going {way}"
+    return {"way": way, "rotation_id": ids[0], "secret": str(first["secret"]), "message": message}
+
+
+def needs_value(rotation_id: str, hosts: Looked) -> bool:
+    """Tell whether the value that all hosts share must be generated: none has gone on with one, or not all have it staged."""
+    known = list(_known(hosts, rotation_id).values())
+    if any(_gone_on(journal) for journal in known):
+        return False
+    staged = [journal["new"] for journal in known if journal.get("new")]
+    return len(staged) < len(hosts) or any(new != staged[0] for new in staged)
+
+
+def _known(hosts: Looked, rotation_id: str) -> dict[str, Mapping[str, Any]]:
+    """What each host knows of the rotation, open or closed."""
+    known = {}
+    for name, said in hosts.items():
+        journal = said.get("rotation") or {}
+        if journal.get("rotation_id") != rotation_id:
+            journal = (said.get("closed") or {}).get(rotation_id)
+        if journal:
+            known[name] = journal
+    return known
+
+
+def _way(wish: str, journals: list[Mapping[str, Any]]) -> str:
+    decisions = {journal.get("decision") for journal in journals}
+    ended = {journal.get("outcome") for journal in journals}
+    if "rollback" in decisions or "rolled_back" in ended:
+        return "back"
+    if "committed" in ended or decisions == {"commit"}:
+        return "forward"
+    return wish
+
+
+def _gone_on(journal: Mapping[str, Any]) -> bool:
+    return PHASES.index(str(journal["phase"])) > PHASES.index("staged")

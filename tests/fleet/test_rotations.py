@@ -1,0 +1,141 @@
+"""Both secrets on real hosts, a secret that is data alone, and what a failed batch leaves."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.fleet import HOSTS, ROOT, Fleet, Prober
+
+DB_PASSWORD = """
+keyturn_secrets:
+  db_password:
+    title: Database Password
+    variables: [DB_PASSWORD]
+    source: {kind: generated, generator: password}
+    value: shared
+    switch: together
+    overlap: none_needed
+    consumers: [{format: dotenv, path: .env}]
+    migration: {kind: none}
+    services: [backend]
+    probes: [{kind: http}]
+    retire: {kind: none}
+    downtime_budget_seconds: 300
+"""
+THREE_LINES = """---
+- name: Rotate the database password
+  ansible.builtin.import_playbook: {root}/playbooks/_lifecycle.yml
+  vars:
+    keyturn_secret: db_password
+"""
+
+
+def test_jwt_together_and_measured(fleet: Fleet) -> None:
+    before = fleet.look()
+    with Prober() as prober:
+        code, output = fleet.play("rotate_jwt_secret")
+    assert code == 0, output[-3000:]
+    after, report = fleet.look(), fleet.report()
+    assert {host["JWT_SECRET_KEY"] for host in after.values()} == {report["hosts"]["app1"]["new"]["JWT_SECRET_KEY"]}
+    assert all(after[host]["JWT_SECRET_KEY"] != before[host]["JWT_SECRET_KEY"] for host in HOSTS)
+    downtimes = [host["downtime_seconds"] for host in report["hosts"].values()]
+    print(f"downtime: report {min(downtimes):.2f} to {max(downtimes):.2f} s, prober {prober.window:.2f} s")
+    assert max(downtimes) < 10
+    # the balancer serves while any host does: its window is the time in which all were down
+    assert min(downtimes) - 1 < prober.window < max(downtimes) + 1
+    tokens = {line["proof"]: line["verdict"] for line in report["hosts"]["app3"]["proofs"]}
+    assert (tokens["token"], tokens["token of the other secret"]) == ("accepted", "rejected")
+    assert tokens["environment"] == "accepted"
+    assert "users must sign in again" in " ".join(output.split())
+
+
+def test_db_key_rolls_and_nobody_notices(fleet: Fleet) -> None:
+    before = fleet.look()
+    with Prober("/api/bank/accounts") as prober:
+        code, output = fleet.play("rotate_db_key")
+    assert code == 0, output[-3000:]
+    after, report = fleet.look(), fleet.report()
+    keys = [after[host]["DATABASE_ENCRYPTION_KEY"] for host in HOSTS]
+    assert len(set(keys)) == 3
+    assert all(after[host]["DATABASE_ENCRYPTION_KEY"] != before[host]["DATABASE_ENCRYPTION_KEY"] for host in HOSTS)
+    assert all(found["lost"] == 0 for found in after.values())
+    starts = [output.index(f"included: rotation for {host}\n", output.index("Turn, batch by batch")) for host in HOSTS]
+    assert starts == sorted(starts), "app1 is the canary, then app2, then app3"
+    print(f"prober: {len(prober.failures)} of {prober.asked} answers failed while hosts went down in turn")
+    again, output = fleet.play("rotate_db_key", "-e", f"keyturn_rotation_id={report['rotation_id']}")
+    assert again == 0, output[-3000:]
+    assert fleet.look() == after
+
+
+def test_a_failed_batch_stops_the_rest(fleet: Fleet) -> None:
+    before = fleet.look()
+    fleet.run(
+        "app2",
+        "mkdir -p /etc/systemd/system/trader-ai-backend.service.d; "
+        "printf '[Service]\\nExecStartPre=/bin/sh -c \"grep -q %s /opt/trader-ai/.env\"\\n' "
+        "$(grep ^DATABASE_ENCRYPTION_KEY= /opt/trader-ai/.env | cut -d= -f2- | tr -d '\"' | cut -c1-20) "
+        ">/etc/systemd/system/trader-ai-backend.service.d/10-refuse.conf; systemctl daemon-reload",
+    )
+    code, _ = fleet.play("rotate_db_key")
+    assert code == 2
+    after, report = fleet.look(), fleet.report()
+    name = "DATABASE_ENCRYPTION_KEY"
+    assert {host: after[host][name] != before[host][name] for host in HOSTS} == {
+        "app1": True,
+        "app2": False,
+        "app3": False,
+    }
+    assert {host: said["outcome"] for host, said in report["hosts"].items()} == {
+        "app1": "committed",
+        "app2": "rolled_back",
+        "app3": "rolled_back",
+    }
+    assert report["failure"].startswith("app2: service backend")
+    assert all(fleet.healthy(host) and after[host]["lost"] == 0 for host in HOSTS)
+
+
+def test_a_sixth_secret_is_data(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "secret.yml").write_text(DB_PASSWORD)
+    playbook = ROOT / "playbooks" / "rotate_db_password_test.yml"
+    playbook.write_text(THREE_LINES.format(root=ROOT))
+    try:
+        password = "grep ^DB_PASSWORD /opt/trader-ai/.env | sha256sum"
+        before = [fleet.run(host, password) for host in HOSTS]
+        code, output = fleet.play(playbook.stem, "-e", f"@{tmp_path / 'secret.yml'}", "-e", "keyturn_adopt=app1")
+    finally:
+        playbook.unlink()
+    assert code == 0, output[-3000:]
+    after = [fleet.run(host, password) for host in HOSTS]
+    assert len(set(after)) == 1
+    assert not set(after) & set(before)
+
+
+@pytest.mark.parametrize(
+    ("hurt", "heal", "cause"),
+    [
+        ("chattr +i /opt/trader-ai/.env", "chattr -i /opt/trader-ai/.env", ".env"),
+        ("systemctl stop ssh; pkill sshd", "systemctl start ssh", "app2"),
+        (
+            "systemctl stop trader-ai-backend",
+            "systemctl start trader-ai-backend",
+            "app2: service backend is not healthy",
+        ),
+        (
+            "sed -i 's/^JWT_SECRET_KEY=.*/JWT_SECRET_KEY=other/' /opt/trader-ai/.env; systemctl restart trader-ai-backend; sleep 2",
+            "true",
+            "different values",
+        ),
+    ],
+)
+def test_a_host_that_cannot_is_named_and_nothing_changes(fleet: Fleet, hurt: str, heal: str, cause: str) -> None:
+    if "chattr" in hurt and "Operation not" in fleet.run("app2", f"{hurt} 2>&1; {heal} 2>&1", check=False):
+        pytest.skip("this file system has no immutable files")
+    fleet.run("app2", hurt, check=False)
+    before = fleet.look()
+    code, _ = fleet.play("rotate_jwt_secret")
+    fleet.run("app2", heal)
+    assert code != 0
+    assert cause in json.dumps(fleet.report()["failure"])
+    assert fleet.look() == before
