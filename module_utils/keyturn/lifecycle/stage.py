@@ -31,7 +31,7 @@ class Examined:
     findings: list[str]
 
 
-def run(rotation: Rotation, new_values: Mapping[str, str] | None, sent_at: float) -> Result:
+def run(rotation: Rotation, new_values: Mapping[str, str] | None = None, sent_at: float = 0.0) -> Result:
     """Examine the host, open the journal and stage the new value. A repetition with the same id changes nothing.
 
     ``new_values`` is the value that all hosts share, None where each host generates its own; ``sent_at`` is the
