@@ -10,7 +10,6 @@ import pytest
 from hypothesis import settings
 from support.lab import Lab
 
-
 # how long an example takes says how busy the machine is, nothing else
 settings.register_profile("keyturn", deadline=None)
 settings.load_profile("keyturn")

@@ -188,11 +188,18 @@ def test_a_held_database_through_the_playbook(lab: Lab) -> None:
 # -- a service that does not come up, or not well ---------------------------------------------------------------------
 
 FAILS_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || exit 7\n'
+# comes up, and finds no bank
+UNUSABLE_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || export PLAID_BASE_URL=http://127.0.0.1:9\n'
 FAILS_ONCE = "[ -e failed-once ] || { touch failed-once; exit 7; }\n"
+
+
+PROOFS = ("process", "rows", "http")
 
 
 def break_start(lab: Lab, line: str) -> None:
     """Put a line into start.sh; the service runs already."""
+    checksum = subprocess.run(["sha256sum"], input=lab.env.read_bytes(), capture_output=True, check=True).stdout
+    line = line.replace("{checksum}", checksum.decode().strip())
     script = lab.app / "start.sh"
     text = script.read_text().replace("mkdir -p logs run\n", "mkdir -p logs run\n" + line)
     assert line in text
@@ -202,23 +209,27 @@ def break_start(lab: Lab, line: str) -> None:
 @pytest.mark.parametrize("line", [FAILS_ON_NEW, FAILS_ONCE], ids=["always on the new value", "once"])
 def test_a_service_that_does_not_start_is_rolled_back(lab: Lab, line: str) -> None:
     old = fingerprint(lab)
-    checksum = subprocess.run(["sha256sum"], input=lab.env.read_bytes(), capture_output=True, check=True).stdout
-    break_start(lab, line.replace("{checksum}", checksum.decode().strip()))
+    break_start(lab, line)
     done = lab.play("rotate_db_key")
     check_went_back(lab, done, old, r"service backend: ./start.sh ended with exit code 7")
 
 
-def test_a_service_that_fails_the_proof_is_rolled_back(make_lab: Callable[..., Lab]) -> None:
-    """A key in the environment of the service wins over `.env`, so it comes up and cannot open a row."""
+def test_a_service_that_fails_the_proof_is_rolled_back(lab: Lab) -> None:
+    old = fingerprint(lab)
+    break_start(lab, UNUSABLE_ON_NEW)
+    done = lab.play("rotate_db_key")
+    check_went_back(lab, done, old, r"proof http of backend is rejected: GET /api/bank/accounts: HTTP 502")
+
+
+def test_a_service_that_has_the_old_value_in_its_environment_is_rolled_back(make_lab: Callable[..., Lab]) -> None:
+    """What the service is started with wins over `.env`, so it comes up and cannot open a row."""
     lab = make_lab()
     conf = lab.app / "service.conf"
     conf.write_text(f"{conf.read_text()}{KEY}='{lab.key()}'\n")
     lab.start()
     old = fingerprint(lab)
     done = lab.play("rotate_db_key")
-    check_went_back(
-        lab, done, old, rf"proof environment of backend is rejected: the process was started with {KEY} kt:"
-    )
+    check_went_back(lab, done, old, rf"proof \w+ of backend is rejected: .*({KEY}|HTTP 502)")
 
 
 def test_a_service_that_starts_on_neither_value_leaves_the_rotation_open(make_host: Callable[..., Host]) -> None:

@@ -15,6 +15,7 @@ from support.lab import KEY
 
 TRACED = "openat,write,pwrite64,ftruncate,rename,unlink,mkdir,fsync,fdatasync,fchmod"
 FOLDER = "(folder)"
+GATE = "switching"
 
 
 class Event(NamedTuple):
@@ -58,6 +59,11 @@ def position(found: Sequence[Event], call: str, file: str, last: bool = False) -
     return places[-1 if last else 0]
 
 
+def folders(host: Host) -> dict[str, Path]:
+    """Return the folder of each file that is replaced outside the folder of the rotation."""
+    return {".env": host.lab.app, GATE: host.rotation().application.folder}
+
+
 def check_durable(found: Sequence[Event], host: Host) -> None:
     """Check each file that is replaced or removed: content fsynced before the rename, folder fsynced right after."""
     renamed = [(index, event.file) for index, event in enumerate(found) if event.call == "rename"]
@@ -67,11 +73,12 @@ def check_durable(found: Sequence[Event], host: Host) -> None:
         assert before[-1].call == "fsync", f"{name} is renamed before its content is durable"
         assert "write" in {event.call for event in before}
         after = found[index + 1]
-        folder = (host.lab.app if name == ".env" else host.state_file(name).parent).name
+        folder = folders(host).get(name, host.state_file(name).parent).name
         assert after == Event("fsync", folder + FOLDER), f"{name}: its new name is not durable before the next step"
     for index, event in enumerate(found):
-        if event.call == "unlink" and event.file in ("pending.json", "prepared.db", "previous.json", "backup.db"):
-            assert found[index + 1] == Event("fsync", host.state_file(event.file).parent.name + FOLDER)
+        if event.call == "unlink" and event.file in ("pending.json", "prepared.db", "previous.json", "backup.db", GATE):
+            folder = folders(host).get(event.file, host.state_file(event.file).parent).name
+            assert found[index + 1] == Event("fsync", folder + FOLDER)
 
 
 def check_database(found: Sequence[Event], journal_mode: str, before: int, after: int) -> None:
@@ -110,15 +117,15 @@ def test_each_step_is_durable_before_the_next(host: Host, journal_mode: str) -> 
     switch = events(host, "switch")
     check_durable(switch, host)
     names = [event.file for event in switch if event.call == "rename"]
-    assert names == ["journal.json", ".env", "journal.json", "journal.json"], "switching, the files, switched, healthy"
-    check_database(switch, journal_mode, position(switch, "rename", "journal.json"), position(switch, "rename", ".env"))
+    assert names == ["journal.json", GATE, ".env", "journal.json", "journal.json"], "each step of the switch"
+    assert position(switch, "rename", "journal.json") < position(switch, "rename", GATE)
+    assert position(switch, "rename", "journal.json", last=True) > position(switch, "unlink", GATE)
+    check_database(switch, journal_mode, position(switch, "rename", GATE), position(switch, "rename", ".env"))
 
     host.save("switched")
     rollback = events(host, "rollback", cause="a test")
     check_durable(rollback, host)
-    check_database(
-        rollback, journal_mode, position(rollback, "rename", "journal.json"), position(rollback, "rename", ".env")
-    )
+    check_database(rollback, journal_mode, position(rollback, "rename", GATE), position(rollback, "rename", ".env"))
     assert position(rollback, "rename", ".env") < position(rollback, "unlink", "pending.json")
     assert rollback[-2] == Event("rename", "journal.json"), "the journal is closed last"
 
