@@ -8,6 +8,7 @@ module: keyturn_recover
 short_description: Choose the way on which an open rotation ends
 description:
   - Runs on the controller. A decision that stands on any host binds all; where there is none the wish counts.
+  - Where no rotation is open, one that has ended on the hosts but whose report was never finished is chosen.
 options:
   wish:
     description: The way where both are possible.
@@ -17,6 +18,10 @@ options:
   hosts:
     description: What M(keyturn_state) returned, by host.
     type: dict
+    required: true
+  reports:
+    description: The environment's folder of reports.
+    type: path
     required: true
 author: The Keyturn maintainers
 attributes:
@@ -33,6 +38,7 @@ EXAMPLES = r"""
   keyturn_recover:
     wish: forward
     hosts: "{{ rotation_looked_hosts }}"
+    reports: reports/staging
   register: rotation_recovery
 """
 
@@ -42,7 +48,7 @@ way:
   returned: success
   type: str
 rotation_id:
-  description: Id of the open rotation.
+  description: Id of the rotation.
   returned: success
   type: str
 secret:
@@ -55,13 +61,17 @@ message:
   type: str
 """
 
-from ansible.module_utils.keyturn import recovery
+from pathlib import Path
+
+from ansible.module_utils.keyturn import recovery, report
 from ansible.module_utils.keyturn.ansible_module import run
 
 
 def recover(module):
     """Choose."""
-    return {"changed": False} | recovery.choose(module.params["wish"], module.params["hosts"])
+    given = module.params
+    unreported = report.unreported(Path(given["reports"]))
+    return {"changed": False} | recovery.choose(given["wish"], given["hosts"], unreported)
 
 
 if __name__ == "__main__":
@@ -69,6 +79,7 @@ if __name__ == "__main__":
         {
             "wish": {"type": "str", "required": True, "choices": ["forward", "back"]},
             "hosts": {"type": "dict", "required": True},
+            "reports": {"type": "path", "required": True},
         },
         recover,
     )

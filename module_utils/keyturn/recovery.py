@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .errors import KeyturnError
@@ -11,21 +11,24 @@ from .journal import PHASES
 Looked = Mapping[str, Mapping[str, Any]]
 
 
-def choose(wish: str, hosts: Looked) -> dict[str, str]:
+def choose(wish: str, hosts: Looked, unreported: Sequence[str] = ()) -> dict[str, str]:
     """Return ``way`` (forward, back or none), ``rotation_id``, ``secret`` and a ``message``.
 
     ``hosts`` has what each host that answers said: ``rotation`` (its open journal or nothing) and ``closed``. A decision
     that stands anywhere binds every host, also one that was away; ``wish`` counts where none does. KeyturnError when two
-    rotations are open, or when the wish is to go back on a decision.
+    rotations are open, or when the wish is to go back on a decision. ``unreported`` are the rotations without a report of
+    their end: where none is open, one of them that has ended on the hosts is taken through its phases, which change nothing
+    any more, to its report.
     """
     opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
     ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
-    if not ids:
-        return {"way": "none", "rotation_id": "", "secret": "", "message": "nothing is open: there is nothing to do"}
     if len(ids) > 1:
         raise KeyturnError(
             f"more than one rotation is open: {', '.join(ids)}; end one at a time, with an inventory of its hosts"
         )
+    ids = ids or [rotation_id for rotation_id in sorted(unreported) if _known(hosts, rotation_id)]
+    if not ids:
+        return {"way": "none", "rotation_id": "", "secret": "", "message": "nothing is open: there is nothing to do"}
     known = _known(hosts, ids[0])
     way = _way(wish, list(known.values()))
     if wish == "back" and way == "forward":
@@ -33,9 +36,10 @@ def choose(wish: str, hosts: Looked) -> dict[str, str]:
             f"rotation {ids[0]} is decided on every host that answers: it only goes forward, run resume.yml; "
             "to go back afterwards is a new rotation"
         )
-    first = next(iter(opened.values()))
-    message = f"rotation {ids[0]} of {first['secret']} is open on {', '.join(sorted(opened))}: going {way}"
-    return {"way": way, "rotation_id": ids[0], "secret": str(first["secret"]), "message": message}
+    secret = str(next(iter(known.values()))["secret"])
+    where = f"is open on {', '.join(sorted(opened))}" if opened else "has ended on the hosts and lacks its report"
+    message = f"rotation {ids[0]} of {secret} {where}: going {way}"
+    return {"way": way, "rotation_id": ids[0], "secret": secret, "message": message}
 
 
 def needs_value(rotation_id: str, hosts: Looked) -> bool:

@@ -98,6 +98,12 @@ def final(path: Path) -> dict[str, Any] | None:
     )
 
 
+def unreported(folder: Path) -> list[str]:
+    """Return the rotations of which ``folder`` tells the begin but no end: the run was killed before it could."""
+    documents = [durable.read_json(path) or {} for path in folder.glob("*.json")]
+    return [str(document["rotation_id"]) for document in documents if document.get("outcome") == "interrupted"]
+
+
 def write(folder: Path, report: Mapping[str, Any]) -> Path:
     """Write the report durably into ``folder`` and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
