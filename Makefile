@@ -42,11 +42,11 @@ stop: ## stop the stand-in application
 test: lint $(VENV)/.test ## run all linters and tests that need no other host
 	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/unit tests/integration tests/faults
 
-fleet: $(VENV)/.test ## test on three real hosts, in containers that the tests make
+fleet: $(VENV)/.test ## test on real hosts, in containers that the tests make
 	@bin/setup-debian $(HOST_PACKAGES)
-	@$(WITH_MODULES) pytest tests/fleet
+	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/fleet
 
-molecule: $(VENV)/.test ## run the molecule scenarios on the same hosts
+molecule: $(VENV)/.test ## run the molecule scenarios on such hosts
 	@bin/setup-debian $(HOST_PACKAGES)
 	@MOLECULE_GLOB='tests/molecule/*/molecule.yml' molecule test --all
 

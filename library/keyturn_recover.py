@@ -19,6 +19,10 @@ options:
     description: What M(keyturn_state) returned, by host.
     type: dict
     required: true
+  secrets:
+    description: The catalogue.
+    type: dict
+    required: true
   reports:
     description: The environment's folder of reports.
     type: path
@@ -38,6 +42,7 @@ EXAMPLES = r"""
   keyturn_recover:
     wish: forward
     hosts: "{{ rotation_looked_hosts }}"
+    secrets: "{{ keyturn_secrets }}"
     reports: reports/staging
   register: rotation_recovery
 """
@@ -71,7 +76,7 @@ def recover(module):
     """Choose."""
     given = module.params
     unreported = report.unreported(Path(given["reports"]))
-    return {"changed": False} | recovery.choose(given["wish"], given["hosts"], unreported)
+    return {"changed": False} | recovery.choose(given["wish"], given["hosts"], given["secrets"], unreported)
 
 
 if __name__ == "__main__":
@@ -79,6 +84,7 @@ if __name__ == "__main__":
         {
             "wish": {"type": "str", "required": True, "choices": ["forward", "back"]},
             "hosts": {"type": "dict", "required": True},
+            "secrets": {"type": "dict", "required": True},
             "reports": {"type": "path", "required": True},
         },
         recover,

@@ -9,7 +9,8 @@ short_description: Write the report and the log of a rotation
 description:
   - Runs on the controller. At the begin it writes a report with the outcome C(interrupted), which stands if the run is killed.
   - At the end it writes the report whole, and appends one record to the environment's rotation log.
-  - A report that says C(committed) or C(rolled_back) stands, so that repeating the rotation changes nothing.
+  - A report that tells an end stands, so that repeating the rotation changes nothing, unless
+    a host that was left out has come back.
 options:
   folder:
     description: Folder of reports; each environment has its own in it.
@@ -56,7 +57,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: C(committed), C(committed_with_exclusions), C(rolled_back), C(refused) or C(interrupted).
+  description: C(committed), C(committed_with_exclusions), C(committed_in_part), C(rolled_back), C(refused) or C(interrupted).
   returned: success
   type: str
 finished:
@@ -91,7 +92,7 @@ def report(module):
     document = reporting.build(given["plan"], given["hosts"], given["failure"], given["ended"], given["excluded"])
     folder = Path(given["folder"]) / document["environment"]
     path = folder / f"{document['rotation_id']}.json"
-    stands = reporting.final(path)
+    stands = reporting.final(path, document)
     document = stands or document
     if not module.check_mode:
         if not stands:

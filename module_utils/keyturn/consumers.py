@@ -74,6 +74,8 @@ def check_replaceable(consumer: Consumer) -> None:
         )
     if read_only:
         raise KeyturnError(f"{path} is on a read-only file system: mount it writable")
+    if _is_mount_point(path):
+        raise KeyturnError(f"{path} is a mount point, which no rename can replace: mount its folder instead")
     user = os.geteuid()
     if user != 0 and status.st_uid != user:
         raise KeyturnError(f"{path} belongs to the user {status.st_uid}, not to {user}: run as its owner or as root")
@@ -86,6 +88,13 @@ def check_replaceable(consumer: Consumer) -> None:
         raise KeyturnError(
             f"{path.parent} cannot be written by the user {user}, and the new file is made there: allow it"
         )
+
+
+def _is_mount_point(path: Path) -> bool:
+    """os.path.ismount does not see a file that is mounted from the same file system."""
+    lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    escaped = str(path).replace("\\", "\\134").replace(" ", "\\040")  # as proc(5) writes them
+    return any(line.split()[4] == escaped for line in lines)
 
 
 def check_writable(consumer: Consumer, values: Mapping[str, str]) -> None:

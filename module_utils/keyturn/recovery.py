@@ -9,14 +9,16 @@ from .errors import KeyturnError
 from .journal import PHASES
 
 Looked = Mapping[str, Mapping[str, Any]]
+Catalogue = Mapping[str, Mapping[str, Any]]
 
 
-def choose(wish: str, hosts: Looked, unreported: Sequence[str] = ()) -> dict[str, str]:
+def choose(wish: str, hosts: Looked, catalogue: Catalogue, unreported: Sequence[str] = ()) -> dict[str, str]:
     """Return ``way`` (forward, back or none), ``rotation_id``, ``secret`` and a ``message``.
 
     ``hosts`` has what each host that answers said: ``rotation`` (its open journal or nothing) and ``closed``. A decision
-    that stands anywhere binds every host, also one that was away; ``wish`` counts where none does. KeyturnError when two
-    rotations are open, or when the wish is to go back on a decision. ``unreported`` are the rotations without a report of
+    that stands anywhere binds every host, also one that was away; ``wish`` counts where none does. Where each host has its
+    own value (``catalogue``), a batch that has committed binds no other. KeyturnError when two rotations are open, or when
+    the wish is to go back on a decision. ``unreported`` are the rotations without a report of
     their end: where none is open, one of them that has ended on the hosts is taken through its phases, which change nothing
     any more, to its report.
     """
@@ -30,13 +32,14 @@ def choose(wish: str, hosts: Looked, unreported: Sequence[str] = ()) -> dict[str
     if not ids:
         return {"way": "none", "rotation_id": "", "secret": "", "message": "nothing is open: there is nothing to do"}
     known = _known(hosts, ids[0])
-    way = _way(wish, list(known.values()))
+    secret = str(next(iter(known.values()))["secret"])
+    shared = catalogue.get(secret, {}).get("value") != "per_host"
+    way = _way(wish, list(known.values()), list((known if shared or not opened else opened).values()))
     if wish == "back" and way == "forward":
         raise KeyturnError(
             f"rotation {ids[0]} is decided on every host that answers: it only goes forward, run resume.yml; "
             "to go back afterwards is a new rotation"
         )
-    secret = str(next(iter(known.values()))["secret"])
     where = f"is open on {', '.join(sorted(opened))}" if opened else "has ended on the hosts and lacks its report"
     message = f"rotation {ids[0]} of {secret} {where}: going {way}"
     return {"way": way, "rotation_id": ids[0], "secret": secret, "message": message}
@@ -63,14 +66,13 @@ def _known(hosts: Looked, rotation_id: str) -> dict[str, Mapping[str, Any]]:
     return known
 
 
-def _way(wish: str, journals: list[Mapping[str, Any]]) -> str:
-    decisions = {journal.get("decision") for journal in journals}
-    ended = {journal.get("outcome") for journal in journals}
-    if "rollback" in decisions or "rolled_back" in ended:
+def _way(wish: str, journals: Sequence[Mapping[str, Any]], binding: Sequence[Mapping[str, Any]]) -> str:
+    """``binding`` are the journals whose decision to commit binds the open hosts; one to go back always does."""
+    if any(journal.get("decision") == "rollback" for journal in journals):
         return "back"
-    if "committed" in ended or decisions == {"commit"}:
+    if any(journal.get("outcome") == "committed" for journal in binding):
         return "forward"
-    return wish
+    return "forward" if all(journal.get("decision") == "commit" for journal in binding) else wish
 
 
 def _gone_on(journal: Mapping[str, Any]) -> bool:

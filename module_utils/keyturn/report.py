@@ -12,6 +12,7 @@ from .journal import PHASES, utc_now
 
 SCHEMA = 1
 FORMS = ("two_layer", "one_layer", "plaintext", "empty")
+ENDED = ("committed", "committed_with_exclusions", "committed_in_part", "rolled_back")
 HOST_FIELDS = (
     "phase",
     "decision",
@@ -65,9 +66,9 @@ def over_budget(report: Mapping[str, Any]) -> list[str]:
 def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str, exclusions: bool = False) -> str:
     """Return how the rotation ended.
 
-    ``committed`` (``_with_exclusions``) or ``rolled_back`` when every host that takes part is; ``refused`` when ``failure``
-    let no host come further than staging;
-    ``interrupted`` when one is neither: the rotation is open and resume.yml or rollback.yml ends it.
+    ``committed`` (``_with_exclusions``) or ``rolled_back`` when every host that takes part is, ``committed_in_part`` when each
+    is one of the two: a batch failed after another had committed. ``refused`` when ``failure`` let no host come further
+    than staging. ``interrupted`` when a host has not ended or said nothing: resume.yml or rollback.yml ends the rotation.
     """
     ends = {record.get("outcome") for record in hosts.values()}
     if ends == {"committed"}:
@@ -76,6 +77,8 @@ def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str, exclusions: bo
         return "interrupted"
     if failure and not any(_touched(record) for record in hosts.values()):
         return "refused"
+    if ends == {"committed", "rolled_back"}:
+        return "committed_in_part"
     return "rolled_back" if ends == {"rolled_back"} else "interrupted"
 
 
@@ -88,14 +91,16 @@ def _touched(record: Mapping[str, Any]) -> bool:
     return bool(begun & set(PHASES[PHASES.index("preparing") : PHASES.index("closed")]))
 
 
-def final(path: Path) -> dict[str, Any] | None:
-    """Return the report in ``path`` if its rotation has ended for good: repeating the rotation does not rewrite it."""
+def final(path: Path, document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the report in ``path`` if its rotation has ended for good: repeating the rotation does not rewrite it.
+
+    Unless ``document`` tells that a host which was left out has come back and ended as well.
+    """
     report = durable.read_json(path)
-    return (
-        report
-        if report and report.get("outcome") in ("committed", "committed_with_exclusions", "rolled_back")
-        else None
-    )
+    if not report or report.get("outcome") not in ENDED:
+        return None
+    returned = (report["outcome"], document["outcome"]) == ("committed_with_exclusions", "committed")
+    return None if returned else report
 
 
 def unreported(folder: Path) -> list[str]:
@@ -133,12 +138,18 @@ def _state(host: Mapping[str, Any]) -> str:
     return str(host.get("outcome") or host.get("phase") or "said nothing")
 
 
+def _change(host: Mapping[str, Any], new: str | None) -> str:
+    """Tell what became of a value; between the switch and the end the host may hold either."""
+    if not new or host.get("outcome") == "rolled_back" or host.get("phase") in PHASES[: PHASES.index("switching")]:
+        return "(kept)"
+    return f"-> {new}" if host.get("outcome") == "committed" else f"-> {new}, not ended: either may be in use"
+
+
 def _host(host: Mapping[str, Any], budget: int) -> Sequence[str]:
     lines = []
     for variable, old in host.get("old", {}).items():
         new = host.get("new", {}).get(variable)
-        kept = "now" if host.get("outcome") == "committed" else "kept"
-        lines.append(f"{variable}: {old} -> {new}" if kept == "now" and new else f"{variable}: {old} (kept)")
+        lines.append(f"{variable}: {old} {_change(host, new)}")
     if host.get("rows"):
         lines.append("rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in FORMS))
     if "downtime_seconds" in host:

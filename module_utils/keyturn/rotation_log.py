@@ -44,6 +44,7 @@ def record(report: Mapping[str, Any]) -> dict[str, Any]:
         "rotated_by": report["operator"],
         "verified_by": f"keyturn, {passed} of {len(proofs)} proofs" if proofs else "nobody",
         "hosts": sorted(report["hosts"]),
+        "excluded": {name: host["excluded"] for name, host in report["hosts"].items() if "excluded" in host},
     }
 
 
@@ -104,7 +105,9 @@ def table(records: list[dict[str, Any]]) -> str:
     """Return the policy's Markdown table, the oldest rotation first."""
     rows = []
     for entry in records:
-        reason = entry["reason"] if entry["outcome"] == "committed" else f"{entry['reason']} ({entry['outcome']})"
+        remarks = [] if entry["outcome"] == "committed" else [entry["outcome"]]
+        remarks += [f"without {host}: {why}" for host, why in entry["excluded"].items()]
+        reason = f"{entry['reason']} ({', '.join(remarks)})" if remarks else entry["reason"]
         cells = [
             entry["started"][:10],
             ", ".join(entry["variables"]),

@@ -6,18 +6,16 @@ import base64
 import binascii
 import os
 import shutil
-import signal
 import subprocess
 import threading
-import time
 import urllib.parse
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
 
 from support.lab import KEY, Lab
+from support.processes import kill, marked, new_mark
 
 # Whatever a controller, a host or a logger may leave behind, besides the folder of the lab itself.
 PLACES = (Path.home() / ".ansible", Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/var/log"))
@@ -144,35 +142,17 @@ class Run:
     """A playbook whose every process, on controller and host, can be killed at once; the application lives on."""
 
     def __init__(self, lab: Lab, playbook: str, *arguments: str, **environment: str) -> None:
-        self.mark = f"KEYTURN_RUN={uuid.uuid4()}"
-        name, _, value = self.mark.partition("=")
+        self.mark = new_mark()
         self.process = subprocess.Popen(
             lab.command(playbook, *arguments),
             cwd=Path(__file__).parents[2],
-            env=lab.environment() | environment | {name: value},
+            env=lab.environment() | environment | self.mark,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
         )
 
     def kill(self) -> bytes:
         """Kill all with SIGKILL, and return what was printed until then."""
-        while pids := self._pids():
-            for pid in pids:
-                try:
-                    os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            self.process.poll()
-            time.sleep(0.02)
-        return self.process.communicate()[0]
-
-    def _pids(self) -> list[int]:
         # the service's scripts start with a clean environment, so that the application has not got the mark
-        found = []
-        for process in Path("/proc").iterdir():
-            try:
-                if process.name.isdigit() and self.mark.encode() in (process / "environ").read_bytes().split(b"\0"):
-                    found.append(int(process.name))
-            except OSError:
-                continue
-        return found
+        kill(lambda: marked(self.mark))
+        return self.process.communicate()[0]

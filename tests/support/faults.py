@@ -13,7 +13,6 @@ import stat
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +27,7 @@ from keyturn.lifecycle import commit, prepare, prove, rollback, stage, switch
 from keyturn.rotation import Rotation
 
 from support.lab import KEY, ROOT, RUN_MODULE, Lab
+from support.processes import Commands, kill, marked, new_mark
 
 MATRIX = "KEYTURN_FAULT_MATRIX"
 ROTATION_ID = "20260101T000000Z-0123456789abcdef"
@@ -416,13 +416,13 @@ class Play:
 
     def __init__(self, lab: Lab, playbook: str, *arguments: str) -> None:
         self.lab = lab
-        self.mark = f"KEYTURN_TEST_MARK={uuid.uuid4()}"
+        self.mark = new_mark()
         self.output = lab.folder / f"{playbook}.out"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
                 lab.command(playbook, *arguments),
                 cwd=ROOT,
-                env=lab.environment() | dict([self.mark.split("=")]),
+                env=lab.environment() | self.mark,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -451,32 +451,19 @@ class Play:
 
     def processes(self) -> dict[int, list[str]]:
         """Return the command lines of all processes of the run that still live, by pid."""
-        found = {}
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if self.mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
-                    found[int(folder.name)] = (folder / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        return found
+        return marked(self.mark)
 
     def kill(self, who: str) -> None:
         """SIGKILL the controller with its workers (and let a module go on), or everything but the application."""
-        victims = self._victims(who)
-        for pid in victims:  # none may start another one meanwhile
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGSTOP)
-        for pid in {*victims, *self._victims(who)}:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(lambda: self._victims(who))
         self.process.wait()
-        while self._victims(who):
-            time.sleep(0.01)
 
-    def _victims(self, who: str) -> list[int]:
-        return [
-            pid
+    def _victims(self, who: str) -> Commands:
+        return {
+            pid: command
             for pid, command in self.processes().items()
             if who == "all" or any(part.endswith("/ansible-playbook") for part in command[:2])
-        ]
+        }
 
 
 def hold(lab: Lab, state: str, seconds: float) -> None:

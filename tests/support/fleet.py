@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from support.processes import kill, marked, new_mark
+
 ROOT = Path(__file__).parents[2]
+JWT, KEY = "JWT_SECRET_KEY", "DATABASE_ENCRYPTION_KEY"
 HOSTS = ("app1", "app2", "app3")
-ADDRESS = {"app1": "10.99.7.11", "app2": "10.99.7.12", "app3": "10.99.7.13"}
-BALANCER = "http://10.99.7.10"
+# tests that run in parallel have a lab each: gw0 has 1
+NUMBER = str(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + 1)
+os.environ["KEYTURN_LAB"] = NUMBER
+ADDRESS = {host: f"10.99.7.{NUMBER}{host[-1]}" for host in HOSTS}
+BALANCER = f"http://10.99.7.{NUMBER}0"
 SCRIPT = ROOT / "tests/molecule/host/fleet"
 INVENTORY = ROOT / "tests/molecule/inventory/lab"
+MATRIX = "KEYTURN_FLEET_MATRIX"  # names the file that takes the lines of the matrix, from all workers
 
 # what the application itself reads, and what the host holds: fingerprints, never values
 LOOK = """
@@ -36,12 +44,56 @@ bad = [i for i in items if i.access_token and not i.access_token.startswith("acc
 print(json.dumps({"rows": len(items), "lost": len(bad), **{n: mark(env[n]) for n in ("JWT_SECRET_KEY", "DATABASE_ENCRYPTION_KEY")}}))
 """
 
+# holds the lock from the first moment at which the newest journal says what it waits for; another process that has the lock
+# file open then is a call that wants it
+HOLD_LOCK = """
+import fcntl, glob, json, os, sys, time  # keyturn-test-hold
+def says():
+    found = sorted(glob.glob("/var/lib/keyturn/*/rotations/*/journal.json"))
+    journal = json.load(open(found[-1])) if found else {"phase": "none"}
+    decided = journal.get("decision") == "commit" and journal["phase"] != "closed"
+    return "decided" if decided else journal["phase"]
+while says() != sys.argv[1]:
+    time.sleep(0.01)
+lock = glob.glob("/var/lib/keyturn/*/lock")[0]
+file = open(lock)
+fcntl.flock(file, fcntl.LOCK_EX)
+assert says() == sys.argv[1], "the host has gone on"
+def wanted():
+    for path in glob.glob("/proc/[0-9]*/fd/*"):
+        try:
+            if os.readlink(path) == lock and path.split("/")[2] != str(os.getpid()):
+                return True
+        except OSError:
+            pass
+    return False
+while not wanted():
+    time.sleep(0.02)
+print("wanted", flush=True)
+time.sleep(600)
+"""
+KILL_WAITING = """
+for fd in /proc/[0-9]*/fd/*; do
+  case $(readlink $fd) in /var/lib/keyturn/*/lock)
+    pid=${fd#/proc/}; pid=${pid%%/*}
+    grep -q keyturn-test-hold /proc/$pid/cmdline || kill -9 $pid;;
+  esac
+done 2>/dev/null
+true
+"""
+
+
+def container(host: str) -> str:
+    """Return the name of a host's container."""
+    return f"keyturn-lab{NUMBER}-{host}"
+
 
 @dataclass
 class Run:
     """A playbook that is under way: its output so far, and a way to wait for a line of it."""
 
     process: subprocess.Popen[str]
+    mark: dict[str, str]
     output: list[str] = field(default_factory=list)
     arrived: threading.Condition = field(default_factory=threading.Condition)
 
@@ -58,15 +110,14 @@ class Run:
         with self.arrived:
             self.arrived.notify_all()
 
-    def wait_for(self, text: str, timeout: float = 120) -> bool:
-        """Wait until a line with ``text`` is printed; False when the run ended without it."""
+    def wait_for(self, text: str, timeout: float = 120) -> None:
+        """Wait until a line with ``text`` is printed; fail when the run ended without it."""
         deadline = time.monotonic() + timeout
         with self.arrived:
             while not any(text in line for line in self.output):
-                if not self.reader.is_alive() or time.monotonic() > deadline:
-                    return False
+                going = self.reader.is_alive() and time.monotonic() < deadline
+                assert going, f"the run ended before {text}:\n{''.join(self.output)}"
                 self.arrived.wait(1)
-        return True
 
     def end(self, timeout: float = 300) -> tuple[int, str]:
         """Wait for the end; return the exit code and all output."""
@@ -75,8 +126,8 @@ class Run:
         return code, "".join(self.output)
 
     def kill(self) -> None:
-        """Kill the controller: ansible-playbook and its workers, at once. What runs on hosts goes on."""
-        os.killpg(self.process.pid, signal.SIGKILL)
+        """Kill the controller: ansible-playbook, its workers and its connections. What runs on hosts goes on."""
+        kill(lambda: marked(self.mark))
 
 
 class Fleet:
@@ -95,15 +146,30 @@ class Fleet:
 
     def run(self, host: str, command: str, check: bool = True) -> str:
         """Run a shell command on a host, not by SSH."""
-        return self.podman("exec", f"keyturn-{host}", "bash", "-c", command, check=check)
+        return self.podman("exec", container(host), "bash", "-c", command, check=check)
+
+    def wait_on(self, host: str, condition: str, timeout: int = 120) -> None:
+        """Wait until a shell condition holds on a host."""
+        self.run(host, f"timeout {timeout} sh -c 'until {condition}; do sleep 0.05; done'")
+
+    def pids_of(self, host: str, name: str) -> list[int]:
+        """Return the processes of a host with this name, as the machine that runs the tests numbers them."""
+        init = Path("/proc", self.podman("inspect", "--format", "{{.State.Pid}}", container(host)).strip())
+        inside = (init / "ns/pid").readlink()
+        found = []
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (folder / "ns/pid").readlink() == inside and (folder / "comm").read_text().strip() == name:
+                    found.append(int(folder.name))
+        return found
 
     def power_off(self, host: str) -> None:
         """Cut the power: nothing is written any more."""
-        self.podman("kill", "--signal", "KILL", f"keyturn-{host}")
+        self.podman("kill", "--signal", "KILL", container(host))
 
     def boot(self, host: str) -> None:
         """Start the host again, and wait for its sshd."""
-        self.podman("start", f"keyturn-{host}")
+        self.podman("start", container(host))
         self._wait_for_login(host)
 
     def cut(self, host: str) -> None:
@@ -131,45 +197,111 @@ class Fleet:
         """Make the application of each host anew."""
         subprocess.run([SCRIPT, "install", str(rows)], check=True, capture_output=True)
         for host in HOSTS:
-            self.run(host, "until curl -sf http://127.0.0.1:8000/health >/dev/null; do sleep 0.1; done")
+            self.run(
+                host, "timeout 60 sh -c 'until curl -sf http://127.0.0.1:8000/health; do sleep 0.1; done' >/dev/null"
+            )
 
     def look(self) -> dict[str, dict[str, Any]]:
         """Return what each host holds, read as the application reads it."""
         with ThreadPoolExecutor() as pool:
-            command = f"PYTHONDONTWRITEBYTECODE=1 python3 -c '{LOOK}' 2>/dev/null"
-            return dict(zip(HOSTS, pool.map(lambda host: json.loads(self.run(host, command)), HOSTS), strict=True))
+            return dict(zip(HOSTS, pool.map(self.look_at, HOSTS), strict=True))
+
+    def look_at(self, host: str) -> dict[str, Any]:
+        """Return what a host holds, read as the application reads it."""
+        return dict(json.loads(self.run(host, f"PYTHONDONTWRITEBYTECODE=1 python3 -c '{LOOK}' 2>/dev/null")))
 
     def open_rotations(self) -> list[str]:
         """Return the hosts on which a rotation is open."""
-        command = 'grep -L \'"phase": "closed"\' /var/lib/keyturn/*/rotations/*/journal.json'
-        return [host for host in HOSTS if self.run(host, command, check=False)]
+        return [host for host in HOSTS if self.phase(host) not in ("none", "closed")]
+
+    def phase(self, host: str) -> str:
+        """Return the phase of the host's newest journal, ``decided`` from the decision to commit on."""
+        command = "cat $(ls -d /var/lib/keyturn/*/rotations/*/journal.json | tail -1)"
+        text = self.run(host, f"{command} 2>/dev/null", check=False)
+        journal = json.loads(text or '{"phase": "none"}')
+        decided = journal.get("decision") == "commit" and journal["phase"] != "closed"
+        return "decided" if decided else str(journal["phase"])
+
+    @contextlib.contextmanager
+    def lock_held(self, host: str, when: str) -> Iterator[Callable[[], None]]:
+        """Hold Keyturn's lock on a host as soon as its journal says ``when``; yields a way to wait until a call wants it."""
+        command = ["podman", "exec", container(host), "python3", "-c", HOLD_LOCK, when]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+            try:
+                yield lambda: self._wait_for_line(holder, "wanted")
+            finally:
+                self.run(host, "pkill -9 -f keyturn-test-hold", check=False)
+                holder.kill()
+
+    @staticmethod
+    def _wait_for_line(process: subprocess.Popen[str], text: str) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if text in line:
+                return
+        raise AssertionError(f"no call came to the lock (waited for {text})")
+
+    def kill_waiting(self, host: str) -> None:
+        """Kill the call that waits for the lock: it has done nothing."""
+        self.run(host, KILL_WAITING)
 
     def healthy(self, host: str) -> bool:
         """Tell whether the application of the host answers."""
         return bool(self.run(host, "curl -sf -m 5 http://127.0.0.1:8000/health || true", check=False))
 
+    # -- evidence --------------------------------------------------------------------------------------------------
+
+    def key_side(self, host: str, before: dict[str, dict[str, Any]]) -> str:
+        """Return whether a host holds its old database key or a new one."""
+        return "old" if self.look_at(host)[KEY] == before[host][KEY] else "new"
+
+    def one_side(self, variable: str, before: dict[str, dict[str, Any]]) -> str:
+        """Check that all hosts hold one value of ``variable``, no row is lost, and return which: old or new."""
+        after = self.look()
+        assert len({found[variable] for found in after.values()}) == 1, after
+        return "old" if after["app1"][variable] == before["app1"][variable] else "new"
+
+    def assert_ended(self) -> None:
+        """Check that nothing is open, that every application runs on what its host holds, and that no row is lost."""
+        assert not self.open_rotations()
+        assert all(found["lost"] == 0 for found in self.look().values())
+        assert all(self.healthy(host) for host in HOSTS)
+        code, output = self.play("verify")
+        assert code == 0, output
+        assert "finding:" not in output, output
+
+    def record(self, fault: str, when: str, outcome: str, sides: Mapping[str, Sequence[str]]) -> None:
+        """Add a line to the matrix that is printed at the end: every figure is asked of the hosts."""
+        lost = sum(found["lost"] for found in self.look().values())
+        converged = "no" if self.open_rotations() else "yes"
+        hosts = (" ".join(sides.get(side, ())) or "-" for side in ("old", "new"))
+        row = [fault, when, outcome, *hosts, str(lost), converged]
+        with Path(os.environ[MATRIX]).open("a") as file:
+            file.write(json.dumps(row) + "\n")
+
     # -- keyturn ---------------------------------------------------------------------------------------------------
 
-    def start(self, playbook: str, *arguments: str, **environment: str) -> Run:
-        """Start a playbook in a process group of its own."""
+    def start(self, playbook: str, *arguments: str, inventory: Path = INVENTORY, **environment: str) -> Run:
+        """Start a playbook."""
         program = Path(sys.executable).with_name("ansible-playbook")
-        command = [str(program), f"playbooks/{playbook}.yml", "-i", str(INVENTORY)]
+        command = [str(program), f"playbooks/{playbook}.yml", "-i", str(inventory)]
         command += ["-e", f"keyturn_reports_dir={self.reports}", *arguments]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
+        mark = new_mark()
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=env | {"PYTHONUNBUFFERED": "1"} | environment,
+            env=env | {"PYTHONUNBUFFERED": "1"} | environment | mark,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        return Run(process)
+        return Run(process, mark)
 
-    def play(self, playbook: str, *arguments: str, **environment: str) -> tuple[int, str]:
+    def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY, **environment: str) -> tuple[int, str]:
         """Run a playbook to its end; return the exit code and the output."""
-        return self.start(playbook, *arguments, **environment).end()
+        return self.start(playbook, *arguments, inventory=inventory, **environment).end()
 
     def report(self) -> dict[str, Any]:
         """Return the newest report."""

@@ -87,13 +87,17 @@ SAID_NOTHING: dict[str, Any] = {}
 OUTCOMES = {
     "committed": [("", [COMMITTED]), ("", [COMMITTED, COMMITTED])],
     "rolled_back": [("cause", [BACK]), ("cause", [BACK, UNTOUCHED]), ("", [UNTOUCHED])],
+    "committed_in_part": [
+        ("cause", [COMMITTED, BACK]),
+        ("cause", [COMMITTED, UNTOUCHED]),
+        ("", [COMMITTED, BACK, BACK]),
+    ],
     "refused": [("cause", []), ("cause", [SAID_NOTHING]), ("cause", [UNTOUCHED]), ("cause", [UNTOUCHED, SAID_NOTHING])],
     "interrupted": [
         *[("cause", [host(phase)]) for phase in PHASES[:-1]],
         *[("", [COMMITTED, host(phase)]) for phase in PHASES[:-1]],
         *[("cause", [BACK, host(phase)]) for phase in PHASES[:-1]],
-        ("cause", [COMMITTED, BACK]),
-        ("cause", [COMMITTED, UNTOUCHED]),
+        ("cause", [COMMITTED, BACK, SAID_NOTHING]),
         ("", [COMMITTED, SAID_NOTHING]),
         ("cause", [COMMITTED, SAID_NOTHING]),
         # who does not answer after the others have been touched may stand on the new value
@@ -129,13 +133,22 @@ def test_a_report_is_whole_valid_and_durable(tmp_path: Path) -> None:
     assert set(built["hosts"]["a"]) == {"phase", "outcome", *FULL}, "what the journal says besides stays in the journal"
     path = report.write(tmp_path / "reports" / "local", built)
     assert path.name == "20260101T000000Z-0123456789abcdef.json" and json.loads(path.read_text()) == built
-    assert report.final(path) == built
+    assert report.final(path, built) == built
 
 
 @pytest.mark.parametrize("phase", PHASES[:-1])
 def test_an_open_report_may_be_written_again(tmp_path: Path, phase: str) -> None:
-    path = report.write(tmp_path, report.build(HEADER, {"a": host(phase)}, "", ended=False))
-    assert report.final(path) is None and report.final(tmp_path / "none.json") is None
+    built = report.build(HEADER, {"a": host(phase)}, "", ended=False)
+    path = report.write(tmp_path, built)
+    assert report.final(path, built) is None and report.final(tmp_path / "none.json", built) is None
+
+
+def test_a_host_that_returns_changes_the_report(tmp_path: Path) -> None:
+    without = report.build(HEADER, {"a": COMMITTED, "b": {}}, "", ended=True, excluded={"b": "away"})
+    path = report.write(tmp_path, without)
+    assert without["outcome"] == "committed_with_exclusions"
+    assert report.final(path, without) == without
+    assert report.final(path, report.build(HEADER, {"a": COMMITTED, "b": COMMITTED}, "", ended=True)) is None
 
 
 def test_the_text_tells_what_the_report_holds() -> None:

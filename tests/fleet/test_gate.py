@@ -1,0 +1,103 @@
+"""The start gate: a host that lost its power in the middle of a switch boots, and starts nothing that is half switched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.fleet import HOSTS, KEY, Fleet
+
+# what the rows open under, by the application's own code and with the value that the file holds: counts
+UNREADABLE = """
+import os, sys
+sys.path.insert(0, "/usr/share/trader-ai")
+os.chdir("/opt/trader-ai")
+from dotenv import dotenv_values
+from trader_ai.token_store import TokenStore
+items = TokenStore("data/bank_accounts.db", dotenv_values(".env")["DATABASE_ENCRYPTION_KEY"]).all_items()
+print(sum(bool(i.access_token) and not i.access_token.startswith("access-") for i in items))
+"""
+
+
+@pytest.mark.parametrize("playbook", ["resume", "rollback"])
+def test_power_off_between_the_commit_of_the_rows_and_the_rename_of_the_file(fleet: Fleet, playbook: str) -> None:
+    before = fleet.look()
+    run = fleet.start("rotate_db_key")
+    run.wait_for("TASK [rotation : Back up and compute")
+    with rename_held(fleet, "app1") as wait:
+        run.wait_for("TASK [rotation : Stop, turn, replace, start")
+        wait()
+        fleet.power_off("app1")
+    code, _ = run.end()
+    assert code != 0
+    fleet.boot("app1")
+
+    assert fleet.look_at("app1")[KEY] == before["app1"][KEY], "the file is the old one"
+    assert int(fleet.run("app1", f"python3 -c '{UNREADABLE}' 2>/dev/null")) > 0, "the rows are the new ones"
+    fleet.run("app1", "systemctl start trader-ai-backend", check=False)
+    state = fleet.run("app1", "systemctl show trader-ai-backend -p ActiveState,ConditionResult")
+    assert state.split() == ["ConditionResult=no", "ActiveState=inactive"]
+    assert not fleet.healthy("app1")
+
+    code, output = fleet.play(playbook)
+    # the other batches went back when the canary was lost, and their decision is the rotation's
+    assert code == 0, output
+    after = fleet.look()
+    assert {host: after[host][KEY] == before[host][KEY] for host in HOSTS} == dict.fromkeys(HOSTS, True)
+    fleet.assert_ended()
+    fleet.record("power", f"db_key, rows new and file old, {playbook}", fleet.report()["outcome"], {"old": HOSTS})
+
+
+def test_power_off_of_all_in_the_switch_and_resume_ends_on_the_new_value(fleet: Fleet) -> None:
+    """The controller dies with the host, so that nothing has decided to go back."""
+    before = fleet.look()
+    run = fleet.start("rotate_db_key")
+    run.wait_for("TASK [rotation : Back up and compute")
+    with rename_held(fleet, "app1") as wait:
+        run.wait_for("TASK [rotation : Stop, turn, replace, start")
+        wait()
+        run.kill()
+        fleet.power_off("app1")
+    fleet.boot("app1")
+    assert not fleet.healthy("app1")
+    code, output = fleet.play("resume")
+    assert code == 0, output
+    after = fleet.look()
+    assert all(after[host][KEY] != before[host][KEY] for host in HOSTS)
+    fleet.assert_ended()
+    fleet.record("power, controller", "db_key, rows new and file old", fleet.report()["outcome"], {"new": HOSTS})
+
+
+@contextlib.contextmanager
+def rename_held(fleet: Fleet, host: str) -> Iterator[Callable[[], None]]:
+    """Hold every process of the host's sshd, also of a connection that stands, before it renames a file to `.env`.
+
+    Yields a way to wait until one is held.
+    """
+    names = "rename,renameat,renameat2"
+    inject = f"inject={names}:delay_enter=60s"
+    command = [
+        "strace",
+        "-f",
+        "-qq",
+        "-o",
+        os.devnull,
+        "-P",
+        "/opt/trader-ai/.env",
+        "-e",
+        f"trace={names}",
+        "-e",
+        inject,
+    ]
+    command += [word for pid in fleet.pids_of(host, "sshd") for word in ("-p", str(pid))]
+    with subprocess.Popen(command) as tracer:
+        try:
+            # the new file is there, and stays: it would be gone in a moment
+            yield lambda: fleet.wait_on(
+                host, "test -e /opt/trader-ai/.env.keyturn && sleep 1 && test -e /opt/trader-ai/.env.keyturn"
+            )
+        finally:
+            tracer.kill()

@@ -1,0 +1,131 @@
+"""One host cannot do what is asked: its disk is full, its files are read-only, its service does not start, it is not alone."""
+
+from __future__ import annotations
+
+import pytest
+from support.fleet import HOSTS, JWT, KEY, Fleet
+
+FILL = "dd if=/dev/zero of=/var/lib/keyturn/fill bs=4k 2>/dev/null; true"
+REFUSE_OTHERS = r"""
+held() {{ grep ^{variable}= /opt/trader-ai/.env | sha256sum; }}
+printf '#!/bin/sh\n[ "$(grep ^{variable}= /opt/trader-ai/.env | sha256sum)" = "%s" ]\n' "$(held)" >/usr/local/bin/refuse
+chmod 755 /usr/local/bin/refuse
+mkdir -p /etc/systemd/system/trader-ai-backend.service.d
+printf '[Service]\nExecStartPre=/usr/local/bin/refuse\n' >/etc/systemd/system/trader-ai-backend.service.d/10-refuse.conf
+systemctl daemon-reload
+"""
+
+
+@pytest.mark.parametrize(
+    ("hurt", "heal", "cause"),
+    [
+        ("mount --bind /opt/trader-ai/.env /opt/trader-ai/.env && mount -o remount,ro,bind /opt/trader-ai/.env",
+         "umount /opt/trader-ai/.env", "/opt/trader-ai/.env is a mount point"),
+        ("mount --bind /opt/trader-ai /opt/trader-ai && mount -o remount,ro,bind /opt/trader-ai",
+         "umount -l /opt/trader-ai", "/opt/trader-ai/.env is on a read-only file system"),
+        ("mkdir -p /var/lib/keyturn && mount -t tmpfs -o size=64k,mode=700 tmpfs /var/lib/keyturn && " + FILL,
+         "umount /var/lib/keyturn", "No space left on device"),
+        ("systemctl stop ssh.socket ssh; pkill sshd", "systemctl start ssh", "app2 cannot be reached"),
+        ("systemctl stop trader-ai-backend", "systemctl start trader-ai-backend",
+         "app2: service backend is not healthy"),
+        ("sed -i 's/^JWT_SECRET_KEY=.*/JWT_SECRET_KEY=another-value-of-some-length/' /opt/trader-ai/.env; "
+         "systemctl restart trader-ai-backend; sleep 2", "true", "keyturn_adopt: HOST"),
+        ("echo 'import time; time.time = lambda real=time.time: real() + 300' "
+         ">/usr/local/lib/python3.11/dist-packages/ahead.pth",
+         "rm /usr/local/lib/python3.11/dist-packages/ahead.pth", "the clocks of the hosts differ by 30"),
+    ],
+    ids=["file_read_only", "folder_read_only", "disk_full", "sshd_stopped", "service_down", "other_value", "clock"],
+)  # fmt: skip
+def test_a_host_that_cannot_is_named_and_nothing_changes(fleet: Fleet, hurt: str, heal: str, cause: str) -> None:
+    fleet.run("app2", hurt)
+    before = fleet.look()
+    code, output = fleet.play("rotate_jwt_secret")
+    after = fleet.look()
+    fleet.run("app2", heal)
+    fleet.run("app2", "systemctl start trader-ai-backend")
+    assert code != 0
+    report = fleet.report()
+    assert cause in report["failure"], output
+    assert report["outcome"] == "refused", output
+    assert after == before
+    assert not fleet.open_rotations()
+    fleet.record(cause.split(" is ")[-1][:40], "jwt, before", report["outcome"], {"old": HOSTS})
+
+
+@pytest.mark.parametrize("playbook", ["resume", "rollback"])
+def test_a_disk_that_fills_up_in_the_rotation(fleet: Fleet, playbook: str) -> None:
+    fleet.run("app2", "mkdir -p /var/lib/keyturn && mount -t tmpfs -o size=16m,mode=700 tmpfs /var/lib/keyturn")
+    before = fleet.look()
+    run = fleet.start("rotate_db_key")
+    with fleet.lock_held("app2", "staged") as wait:
+        wait()  # the canary has committed, and the next batch prepares
+        fleet.run("app2", FILL)
+    code, output = run.end()
+    assert code != 0
+    assert "No space left on device" in fleet.report()["failure"], output
+    assert fleet.open_rotations() == ["app2"], "it could not even write that it goes back"
+    assert all(fleet.healthy(host) for host in HOSTS)
+    fleet.run("app2", "rm /var/lib/keyturn/fill")
+    fleet.play(playbook)
+    after = fleet.look()
+    assert {host: after[host][KEY] != before[host][KEY] for host in HOSTS} == {
+        "app1": True,
+        "app2": False,
+        "app3": False,
+    }
+    assert fleet.report()["outcome"] == "committed_in_part"
+    fleet.assert_ended()
+    fleet.record(
+        "disk full", "db_key, prepare of app2", f"{playbook}: committed_in_part", {"old": HOSTS[1:], "new": HOSTS[:1]}
+    )
+
+
+@pytest.mark.parametrize(("playbook", "variable"), [("rotate_jwt_secret", JWT), ("rotate_db_key", KEY)])
+def test_a_service_that_does_not_start_with_the_new_value(fleet: Fleet, playbook: str, variable: str) -> None:
+    before = fleet.look()
+    fleet.run("app2", REFUSE_OTHERS.format(variable=variable))
+    code, output = fleet.play(playbook)
+    assert code != 0
+    after, report = fleet.look(), fleet.report()
+    committed = ["app1"] if playbook == "rotate_db_key" else []
+    assert [host for host in HOSTS if after[host][variable] != before[host][variable]] == committed, output
+    assert "app2: service backend" in report["failure"]
+    assert report["outcome"] == ("committed_in_part" if committed else "rolled_back")
+    assert {host: said["outcome"] for host, said in report["hosts"].items()} == {
+        host: "committed" if host in committed else "rolled_back" for host in HOSTS
+    }
+    fleet.assert_ended()
+    back = [host for host in HOSTS if host not in committed]
+    fleet.record("service does not start", f"{variable}, switch", report["outcome"], {"old": back, "new": committed})
+
+
+def test_two_controllers_at_once(fleet: Fleet) -> None:
+    before = fleet.look()
+    runs = [fleet.start("rotate_jwt_secret"), fleet.start("rotate_db_key")]
+    ends = [run.end() for run in runs]
+    after = fleet.look()
+    jwt_moved = {after[host][JWT] != before[host][JWT] for host in HOSTS}
+    key_moved = {after[host][KEY] != before[host][KEY] for host in HOSTS}
+    assert [code == 0 for code, _ in ends] == [jwt_moved == {True}, key_moved == {True}], ends
+    assert len(jwt_moved) == len(key_moved) == 1
+    assert not (jwt_moved == key_moved == {True}), "one must have been refused"
+    refused = next(output for code, output in ends if code)
+    assert "is open on this host" in refused, refused
+    fleet.assert_ended()
+    outcome = " and ".join("committed" if code == 0 else "refused" for code, _ in ends)
+    fleet.record("two controllers", "jwt and db_key", outcome, {"new" if jwt_moved == {True} else "old": HOSTS})
+
+
+def test_a_second_controller_is_refused_while_the_first_works(fleet: Fleet) -> None:
+    before = fleet.look()
+    first = fleet.start("rotate_jwt_secret")
+    with fleet.lock_held("app2", "staged") as wait:
+        wait()
+        code, output = fleet.play("rotate_jwt_secret")
+        assert code != 0
+        assert "is open on this host" in " ".join(output.split()), output
+    code, output = first.end()
+    assert code == 0, output
+    assert fleet.one_side(JWT, before) == "new"
+    fleet.assert_ended()
+    fleet.record("second controller", "jwt, prepare", "first committed, second refused", {"new": HOSTS})
