@@ -15,7 +15,7 @@ from support.fleet import HOSTS, MATRIX, SCRIPT, Fleet, container
 HEAL = """
 ip link set eth0 up; systemctl start ssh
 for place in /opt/trader-ai/.env /opt/trader-ai /var/lib/keyturn; do umount -ql $place; done
-rm -f /usr/local/lib/python3.11/dist-packages/ahead.pth
+rm -f /usr/local/lib/python3.11/dist-packages/ahead.pth /usr/local/lib/python3.11/dist-packages/hold.pth
 """
 HEAD = ("fault", "secret, when", "ended by", "hosts on old", "hosts on new", "lost rows", "converged")
 

@@ -30,6 +30,9 @@ SCRIPT = ROOT / "tests/molecule/host/fleet"
 INVENTORY = ROOT / "tests/molecule/inventory/lab"
 MATRIX = "KEYTURN_FLEET_MATRIX"  # names the file that takes the lines of the matrix, from all workers
 
+# the name of a task is printed when it begins; without skipped hosts it is only printed with the first result
+AT_ONCE = {"PYTHONUNBUFFERED": "1", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"}
+
 # what the application itself reads, and what the host holds: fingerprints, never values
 LOOK = """
 import hashlib, json, os, sys
@@ -151,17 +154,6 @@ class Fleet:
     def wait_on(self, host: str, condition: str, timeout: int = 120) -> None:
         """Wait until a shell condition holds on a host."""
         self.run(host, f"timeout {timeout} sh -c 'until {condition}; do sleep 0.05; done'")
-
-    def pids_of(self, host: str, name: str) -> list[int]:
-        """Return the processes of a host with this name, as the machine that runs the tests numbers them."""
-        init = Path("/proc", self.podman("inspect", "--format", "{{.State.Pid}}", container(host)).strip())
-        inside = (init / "ns/pid").readlink()
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if (folder / "ns/pid").readlink() == inside and (folder / "comm").read_text().strip() == name:
-                    found.append(int(folder.name))
-        return found
 
     def power_off(self, host: str) -> None:
         """Cut the power: nothing is written any more."""
@@ -291,7 +283,7 @@ class Fleet:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=env | {"PYTHONUNBUFFERED": "1"} | environment | mark,
+            env=env | AT_ONCE | environment | mark,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
