@@ -12,7 +12,7 @@ HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-c
 # Linters and tests load modules without ansible-playbook, which would bundle module_utils.
 WITH_MODULES := PYTHONPATH=tests/support
 
-.PHONY: help setup demo rotate verify stop test fleet molecule quick lint unit integration faults clean
+.PHONY: help setup demo rotate verify stop test fleet molecule bench quick lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -49,6 +49,10 @@ fleet: $(VENV)/.test ## test on real hosts, in containers that the tests make
 molecule: $(VENV)/.test ## run the molecule scenarios on such hosts
 	@bin/setup-debian $(HOST_PACKAGES)
 	@MOLECULE_GLOB='tests/molecule/*/molecule.yml' molecule test --all
+
+bench: $(VENV)/.test ## measure Keyturn against the policy's script, a naive playbook and the floors (QUICK=1: in minutes)
+	@bin/setup-debian openssh-server openssh-client python3-cryptography
+	@PYTHONPATH=tests:demo:module_utils python -m bench
 
 quick: lint $(VENV)/.test ## linters and unit tests: the inner loop
 	@$(WITH_MODULES) pytest -q -n 2 tests/unit

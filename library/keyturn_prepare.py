@@ -8,6 +8,7 @@ module: keyturn_prepare
 short_description: Back up the data of a secret and compute its new ciphertexts
 description:
   - The expensive work of a rotation, beside the running service.
+  - One call works for about five seconds. The action plugin of the same name calls it until all is done.
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
@@ -23,6 +24,10 @@ rotation:
   description: The host's journal of the rotation. It holds fingerprints, counts and proofs, no value.
   returned: success, outside check mode
   type: dict
+progress:
+  description: How many of how many rows are prepared, how fast, and the seconds that the others will take.
+  returned: while there is more to do
+  type: str
 would:
   description: What would be done.
   returned: in check mode

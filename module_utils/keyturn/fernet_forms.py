@@ -10,16 +10,16 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from cryptography.fernet import Fernet, InvalidToken
 
 from .errors import KeyturnError
 
 Stored = str | bytes | int | float | None
 Side = Literal["old", "new"]
 FORMS = ("two_layer", "one_layer", "plaintext", "empty")
+TIME = slice(1, 9)
 
 # version 0x80 and the leading zeros of a 64-bit time (until the year 2106) fix the first characters
 ONE_LAYER_PREFIX = b"gAAAAA"
@@ -35,13 +35,15 @@ class Unreadable(Exception):
     """A stored value that may not be touched. The text says why, and holds nothing of the value."""
 
 
-@dataclass(frozen=True)
-class Opened:
-    """A stored value that was understood: its form, the side whose key opens it, the token and what it protects."""
+class Opened(NamedTuple):
+    """A stored value that was understood: its form, the side whose key opens it, when it was encrypted, what it protects.
+
+    ``time`` is as the token holds it: 8 bytes, the seconds since 1970.
+    """
 
     form: str
     side: Side | None
-    token: bytes
+    time: bytes
     plaintext: bytes
 
 
@@ -92,17 +94,21 @@ class Turner:
             return Opened("plaintext", None, b"", text)
         raise Unreadable("is neither a token nor of the declared shape of a plaintext")
 
+    def fits(self, plaintext: bytes) -> bool:
+        """Tell whether a token may protect ``plaintext``: it is no token itself, and has the declared shape."""
+        return not plaintext.startswith((ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)) and bool(self._shape.search(plaintext))
+
     def _open_token(self, form: str, token: bytes) -> Opened:
         for side, cipher in self._ciphers.items():
             try:
                 plaintext = cipher.decrypt(token)
             except InvalidToken:
                 continue
+            if self.fits(plaintext):
+                return Opened(form, side, base64.urlsafe_b64decode(token)[TIME], plaintext)
             if plaintext.startswith((ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)):
                 raise Unreadable(f"is a token inside a token (the outer one opens under the {side} value)")
-            if not self._shape.search(plaintext):
-                raise Unreadable(f"opens under the {side} value, but what it protects has not the declared shape")
-            return Opened(form, side, token, plaintext)
+            raise Unreadable(f"opens under the {side} value, but what it protects has not the declared shape")
         known = (
             "neither the old nor the new value"
             if len(self._ciphers) > 1
@@ -114,7 +120,7 @@ class Turner:
         """Return ``stored`` under the key of ``to``: same form, type and time of encryption. What is there stays."""
         if opened.side in (None, to):
             return stored
-        token = MultiFernet([self._ciphers[to], self._ciphers[other(to)]]).rotate(opened.token)
+        token = self._ciphers[to].encrypt_at_time(opened.plaintext, int.from_bytes(opened.time, "big"))
         return _dress(opened.form, token, isinstance(stored, str))
 
     def encrypt(self, stored: Stored, opened: Opened, to: Side) -> Stored:
@@ -125,6 +131,11 @@ class Turner:
 def _dress(form: str, token: bytes, as_text: bool) -> str | bytes:
     content = base64.urlsafe_b64encode(token) if form == "two_layer" else token
     return content.decode() if as_text else content
+
+
+def texts_in(content: bytes) -> list[bytes]:
+    """Return every run of characters in ``content`` that may hold tokens, padded as if it were one."""
+    return [_padded(text) for text in RUN.findall(content)]
 
 
 def tokens_in(content: bytes) -> Iterator[bytes]:

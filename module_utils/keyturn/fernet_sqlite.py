@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
+import functools
+import math
 import sqlite3
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.fernet import Fernet
 
-from . import fernet_forms
+from . import fernet_forms, token_scan
 from .errors import KeyturnError
 from .fernet_forms import FORMS, Opened, Side, Stored, Turner, Unreadable
-from .side_file import SideFile, Staged
-from .sqlite_file import Column, Database, Row, column, pages, quote, triggers_away, unquote
+from .fernet_pages import Pages
+from .side_file import Differing, SideFile, Staged, attach, differing, put_staged
+from .sqlite_file import Column, Database, Row, column, pages, triggers_away, unquote
 
 NAMED_ROWS = 10
-SCAN_BYTES = 1 << 20
-SCAN_OVERLAP = 1 << 12
+
+
+class Prepared(NamedTuple):
+    """What one call has done: rows staged and read, and whether all are."""
+
+    staged: int
+    read: int
+    finished: bool
+
+
+class Goal(NamedTuple):
+    """What a row is to hold, and whether that was computed under the stop."""
+
+    row: Row
+    stored: Stored
+    on_the_fly: bool
 
 
 class Refusals:
@@ -51,7 +67,8 @@ class FernetSqlite:
         self.spec = spec
         self.database = Database(app_root / spec["database"])
         self.ciphers: dict[Side, Fernet] = {side: fernet_forms.fernet(variable, key) for side, key in values.items()}
-        self.turners = [Turner(self.ciphers, declared["plaintext"]) for declared in spec["columns"]]
+        self.keys = values
+        self.values = [Pages(Turner(self.ciphers, declared["plaintext"]), values) for declared in spec["columns"]]
 
     def columns(self, connection: sqlite3.Connection) -> list[Column]:
         """Return the declared columns as the database has them."""
@@ -77,16 +94,16 @@ class FernetSqlite:
         empty_tables: list[str] = []
         with self.database.reading() as connection:
             targets = self.columns(connection)
-            for target, turner in zip(targets, self.turners, strict=True):
+            for target, values in zip(targets, self.values, strict=True):
                 before = rows.total() + refusals.count
                 for page in pages(connection, target):
-                    for _, opened in self._open_page(page, target, turner, refusals):
+                    for _, opened in self._open_page(page, target, values, refusals):
                         rows[opened.form] += 1
                         under[opened.side or "none"] += 1
                 table = unquote(target.table)
                 if rows.total() + refusals.count == before and table not in empty_tables:
                     empty_tables.append(table)
-            opening, other = self._undeclared(connection, targets)
+            opening, other = token_scan.undeclared(connection, targets, self._opens)
         return {
             "rows": {form: rows[form] for form in FORMS},
             "under": {side: under[side] for side in ("old", "new")},
@@ -124,46 +141,29 @@ class FernetSqlite:
         return findings
 
     def _open_page(
-        self, page: Sequence[Row], target: Column, turner: Turner, refusals: Refusals
+        self, page: Sequence[Row], target: Column, values: Pages, refusals: Refusals
     ) -> Iterator[tuple[Row, Opened]]:
-        for row in page:
-            try:
-                yield row, turner.open(row.stored)
-            except Unreadable as reason:
-                refusals.add(target, row, str(reason))
-
-    def _undeclared(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> tuple[list[str], list[str]]:
-        """Return the undeclared columns with tokens that a known key opens, and those with other Fernet-like text."""
-        declared = {(target.table, target.column) for target in targets}
-        opening: list[str] = []
-        other: list[str] = []
-        tables = [row[1] for row in connection.execute("PRAGMA main.table_list") if row[2] == "table"]
-        for table in sorted(tables):
-            names = [row[1] for row in connection.execute(f"PRAGMA main.table_info({quote(table)})")]
-            for name in names:
-                target = column(connection, table, name, name)
-                if (target.table, target.column) in declared:
-                    continue
-                tokens = (token for page in pages(connection, target) for row in page for token in _tokens(row.stored))
-                first = next(tokens, None)
-                if first is None:
-                    continue
-                known = any(self._opens(token) for token in itertools.chain([first], tokens))
-                (opening if known else other).append(target.name)
-        return opening, other
+        for row, opened in zip(page, values.open([row.stored for row in page]), strict=True):
+            if isinstance(opened, Unreadable):
+                refusals.add(target, row, str(opened))
+            else:
+                yield row, opened
 
     def _opens(self, token: bytes) -> bool:
         return any(fernet_forms.opens(cipher, token) for cipher in self.ciphers.values())
 
     # -- prepare ---------------------------------------------------------------------------------------------------
 
-    def prepare(self, side_file: SideFile, encrypt_plaintext: bool) -> int:
-        """Compute the new ciphertexts of all rows beside the running service; return how many were staged.
+    def prepare(self, side_file: SideFile, encrypt_plaintext: bool, seconds: float = math.inf) -> Prepared:
+        """Compute new ciphertexts beside the running service, going on from where ``side_file`` has come to.
 
-        Each staged value is opened again before it is written down.
+        After ``seconds`` it stops at the end of a page, the first at the earliest. Each staged value is opened again before
+        it is written down.
         """
-        staged = 0
+        deadline = time.monotonic() + seconds
+        staged = read = 0
         refusals = Refusals()
+        finished = True
         with self.database.reading() as connection:
             targets = self.columns(connection)
             for target in targets:
@@ -172,30 +172,33 @@ class FernetSqlite:
                     raise KeyturnError(
                         f"{target.name} is part of the primary key: unset keyturn_encrypt_plaintext_rows, its plaintext stays"
                     )
-            with side_file.build(targets) as side:
-                for index, (target, turner) in enumerate(zip(targets, self.turners, strict=True)):
-                    for page in pages(connection, target):
-                        opened_page = list(self._open_page(page, target, turner, refusals))
-                        rows = [
-                            (row, self._stage(row.stored, opened, turner))
-                            for row, opened in opened_page
-                            if opened.side == "old" or (encrypt_plaintext and opened.form == "plaintext")
-                        ]
-                        staged += side_file.add(side, index, rows)
-        if refusals.count:
-            raise KeyturnError(f"{self.database.path}: {refusals.count} rows cannot be turned: {refusals}")
-        return staged
+            (encoding,) = connection.execute("PRAGMA encoding").fetchone()
+            with side_file.build(targets, encoding) as side:
+                for index, (target, values) in enumerate(zip(targets, self.values, strict=True)):
+                    for page in pages(connection, target, side_file.place(side, index)):
+                        if read and time.monotonic() > deadline:
+                            finished = False
+                            break
+                        opened = list(self._open_page(page, target, values, refusals))
+                        rows = self._stage(opened, values, encrypt_plaintext)
+                        staged += side_file.add(side, index, rows, page[-1].locator)
+                        read += len(page)
+                if refusals.count:
+                    raise KeyturnError(f"{self.database.path}: {refusals.count} rows cannot be turned: {refusals}")
+        return Prepared(staged, read, finished)
 
     @staticmethod
-    def _stage(stored: Stored, opened: Opened, turner: Turner) -> Staged:
-        if opened.form == "plaintext":
-            result = Staged(None, turner.encrypt(stored, opened, "new"))
-        else:
-            result = Staged(stored, turner.turn(stored, opened, "new"))
-        again = turner.open(result.new)
-        if again.side != "new" or again.plaintext != opened.plaintext:
-            raise KeyturnError("a new ciphertext did not open again: the cryptography library of this host is broken")
-        return result
+    def _stage(
+        page: Sequence[tuple[Row, Opened]], values: Pages, encrypt_plaintext: bool
+    ) -> Iterator[tuple[Row, Staged]]:
+        """Yield what is staged for a page."""
+        turning = [(row, opened) for row, opened in page if opened.side == "old"]
+        turned = values.turn([(row.stored, opened) for row, opened in turning], "new")
+        for (row, _), new in zip(turning, turned, strict=True):
+            yield row, Staged(row.stored, new)
+        for row, opened in page:
+            if encrypt_plaintext and opened.form == "plaintext":
+                yield row, Staged(None, values.encrypt(row.stored, opened, "new"))
 
     # -- switch ----------------------------------------------------------------------------------------------------
 
@@ -209,68 +212,57 @@ class FernetSqlite:
         turned = 0
         on_the_fly = 0
         left = Refusals()
-        with self.database.writing() as connection, _optional(side_file) as side:
+        with self.database.writing() as connection:
             targets = self.columns(connection)
+            attach(connection, side_file, targets)
             with self.database.transaction(connection):
-                for index, (target, turner) in enumerate(zip(targets, self.turners, strict=True)):
+                for index, (target, values) in enumerate(zip(targets, self.values, strict=True)):
                     before = left.count
                     with triggers_away(connection, target):
-                        for page in pages(connection, target):
-                            staged = _staged(side, index, target, turner, page)
-                            changes = list(self._changes(page, staged, target, turner, to, left))
-                            _write(connection, target, changes)
-                            turned += len(changes)
-                            on_the_fly += sum(goal != _goal(staged.get(row.locator), to) for row, goal in changes)
+                        turned += put_staged(connection, index, target, to)
+                        for page in differing(connection, index, target, to):
+                            goals = list(self._goals(page, target, values, to, left))
+                            _write(connection, target, goals)
+                            turned += len(goals)
+                            on_the_fly += sum(goal.on_the_fly for goal in goals)
                         if left.count and to == "new":
                             raise KeyturnError(f"{self.database.path}: {left.count} rows cannot be turned: {left}")
-                        self._check(connection, side, index, target, turner, to, left.count - before)
+                        self._check(connection, index, target, values, to, left.count - before)
             self.database.truncate_wal(connection)
         return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
 
-    def _changes(
-        self,
-        page: Sequence[Row],
-        staged: Mapping[tuple[Any, ...], Staged],
-        target: Column,
-        turner: Turner,
-        to: Side,
-        left: Refusals,
-    ) -> Iterator[tuple[Row, Stored]]:
-        """Yield the rows that must change, with what they change to."""
-        for row in page:
-            known = staged.get(row.locator)
-            if known is not None and row.stored == _goal(known, to):
-                continue
-            if known is not None and row.stored == _goal(known, fernet_forms.other(to)):
-                yield row, _goal(known, to)
-                continue
-            try:
-                opened = turner.open(row.stored)
-            except Unreadable as reason:
-                left.add(target, row, str(reason))
-                continue
-            if opened.side == fernet_forms.other(to):
-                yield row, turner.turn(row.stored, opened, to)
+    def _goals(
+        self, page: Sequence[Differing], target: Column, values: Pages, to: Side, left: Refusals
+    ) -> Iterator[Goal]:
+        """Yield what must be written to rows that do not stand as staged."""
+        staged = _plaintexts(page, values)
+        pairs = {row.locator: (sealed, plain) if to == "new" else (plain, sealed) for row, sealed, plain in staged}
+        unknown = []
+        for row, _ in page:
+            goal, source = pairs.get(row.locator, (None, None))
+            if goal is not None and row.stored == source:
+                yield Goal(row, goal, on_the_fly=False)
+            elif goal is None or row.stored != goal:
+                unknown.append(row)
+        turning = [
+            (row, opened)
+            for row, opened in self._open_page(unknown, target, values, left)
+            if opened.side == fernet_forms.other(to)
+        ]
+        turned = values.turn([(row.stored, opened) for row, opened in turning], to)
+        for (row, _), new in zip(turning, turned, strict=True):
+            yield Goal(row, new, on_the_fly=True)
 
     def _check(
-        self,
-        connection: sqlite3.Connection,
-        side: sqlite3.Connection | None,
-        index: int,
-        target: Column,
-        turner: Turner,
-        to: Side,
-        allowed: int,
+        self, connection: sqlite3.Connection, index: int, target: Column, values: Pages, to: Side, allowed: int
     ) -> None:
         """Read every row again inside the transaction: it stands as staged (and opened then), or opens under ``to``.
 
         ``allowed`` rows are left because nothing opens them.
         """
         unreadable, missed = Refusals(), Refusals()
-        for page in pages(connection, target):
-            staged = _staged(side, index, target, turner, page)
-            unknown = [row for row in page if row.stored != _goal(staged.get(row.locator), to)]
-            for row, opened in self._open_page(unknown, target, turner, unreadable):
+        for page in differing(connection, index, target, to):
+            for row, opened in self._open_page([row for row, _ in page], target, values, unreadable):
                 if opened.side == fernet_forms.other(to):
                     missed.add(target, row, f"is still under the {opened.side} value")
         if missed.count or unreadable.count > allowed:
@@ -283,56 +275,27 @@ class FernetSqlite:
 
     def residue(self) -> dict[str, int]:
         """Count the tokens under the old key that are left in the bytes of each file of the database."""
-        return {path.name: count for path in self.database.files if (count := self._tokens_under_old(path))}
-
-    def _tokens_under_old(self, path: Path) -> int:
-        found: set[bytes] = set()
-        try:
-            file = path.open("rb")
-        except FileNotFoundError:
-            return 0
-        with file:
-            tail = b""
-            while chunk := file.read(SCAN_BYTES):
-                # in a UTF-16 database a NUL stands beside each character of a token
-                tokens = fernet_forms.tokens_in((tail + chunk).replace(b"\0", b""))
-                found.update(token for token in tokens if fernet_forms.opens(self.ciphers["old"], token))
-                tail = chunk[-SCAN_OVERLAP:]
-        return len(found)
+        found: dict[str, int] = {}
+        for path in self.database.files:
+            count = token_scan.left_over(
+                path, self.keys["new"], functools.partial(fernet_forms.opens, self.ciphers["old"])
+            )
+            if count:
+                found[path.name] = count
+        return found
 
 
-def _staged(
-    side: sqlite3.Connection | None, index: int, target: Column, turner: Turner, page: Sequence[Row]
-) -> dict[tuple[Any, ...], Staged]:
-    """Return what is staged for the rows, with the plaintext that the side file itself does not hold."""
-    staged = SideFile.page(side, index, target, page)
-    return {
-        locator: both if both.old is not None else _with_plaintext(both, turner) for locator, both in staged.items()
-    }
+def _plaintexts(page: Sequence[Differing], values: Pages) -> Iterator[tuple[Row, Stored, Stored]]:
+    """Yield rows that were staged as plaintexts: the row, its ciphertext, and the plaintext that the side file leaves out."""
+    known = [(row, sealed) for row, sealed in page if sealed is not None]
+    for (row, sealed), opened in zip(known, values.open([sealed for _, sealed in known]), strict=True):
+        if isinstance(opened, Opened):
+            yield row, sealed, opened.plaintext.decode() if isinstance(sealed, str) else opened.plaintext
 
 
-def _with_plaintext(staged: Staged, turner: Turner) -> Staged:
-    plaintext = turner.open(staged.new).plaintext
-    return Staged(plaintext.decode() if isinstance(staged.new, str) else plaintext, staged.new)
-
-
-def _goal(staged: Staged | None, to: Side) -> Any:
-    return None if staged is None else staged.new if to == "new" else staged.old
-
-
-def _write(connection: sqlite3.Connection, target: Column, changes: Sequence[tuple[Row, Stored]]) -> None:
+def _write(connection: sqlite3.Connection, target: Column, goals: Sequence[Goal]) -> None:
     where = " AND ".join(f"{locator} = ?" for locator in target.locators)
     connection.executemany(
         f"UPDATE main.{target.table} SET {target.column} = ? WHERE {where}",  # noqa: S608 - quoted names
-        [(goal, *row.locator) for row, goal in changes],
+        [(goal.stored, *goal.row.locator) for goal in goals],
     )
-
-
-def _optional(side_file: SideFile | None) -> contextlib.AbstractContextManager[sqlite3.Connection | None]:
-    return contextlib.nullcontext() if side_file is None else side_file.reading()
-
-
-def _tokens(stored: Any) -> Iterator[bytes]:
-    if isinstance(stored, str):
-        stored = stored.encode(errors="replace")
-    return fernet_forms.tokens_in(stored) if isinstance(stored, bytes) else iter(())

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import durable
-from .sqlite_file import Column, Row, named_errors
+from .fernet_forms import Side, other
+from .sqlite_file import PAGE_ROWS, Column, Row, behind, named_errors
 
 NAME = "the file of prepared ciphertexts in keyturn_state_dir"
 
@@ -23,77 +24,132 @@ class Staged(NamedTuple):
     new: Any
 
 
+class Differing(NamedTuple):
+    """A row that does not stand as staged; ``sealed`` is what was staged for it when it was a plaintext."""
+
+    row: Row
+    sealed: Any
+
+
 class SideFile:
-    """A database of ciphertexts (0600), one table for each declared column."""
+    """A database of ciphertexts (0600): for each declared column a table, and the place that its reading has come to."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextlib.contextmanager
-    def build(self, columns: Sequence[Column]) -> Iterator[sqlite3.Connection]:
-        """Make the file anew; it is durable when the block ends."""
-        durable.remove(self.path)
-        os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+    def build(self, columns: Sequence[Column], encoding: str) -> Iterator[sqlite3.Connection]:
+        """Make the file or go on with it: all of the block is durable when it ends, or nothing.
+
+        ``encoding`` is that of the database: SQLite compares only texts of one encoding.
+        """
+        if not self.path.exists():
+            os.close(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        with self._connected() as connection:
             with named_errors(NAME):
-                # a kill throws the file away, so a journal for it would be wasted
-                connection.execute("PRAGMA journal_mode=OFF")
-                connection.execute("PRAGMA synchronous=OFF")
-                for index, column in enumerate(columns):
-                    keys = ", ".join(_keys(column))
-                    connection.execute(
-                        f"CREATE TABLE staged_{index} ({keys}, old, new, PRIMARY KEY ({keys})) WITHOUT ROWID"
-                    )
+                connection.execute(f"PRAGMA encoding='{encoding}'")
+                connection.execute("BEGIN")
+                create_tables(connection, "main", columns)
             yield connection
-        with self.path.open("rb") as file:
-            os.fsync(file.fileno())
+            with named_errors(NAME):
+                connection.execute("COMMIT")
         durable.sync_folder(self.path.parent)
 
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[sqlite3.Connection]:
+        with contextlib.closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
+            yield connection
+
     @staticmethod
-    def add(connection: sqlite3.Connection, index: int, rows: Iterable[tuple[Row, Staged]]) -> int:
-        """Write one page; return its number of rows."""
+    def place(connection: sqlite3.Connection, index: int) -> tuple[Any, ...]:
+        """Return the locator of the row that was read last; nothing before the first."""
+        with named_errors(NAME):
+            return tuple(connection.execute(f"SELECT * FROM place_{index}").fetchone() or ())  # noqa: S608
+
+    @staticmethod
+    def add(
+        connection: sqlite3.Connection, index: int, rows: Iterable[tuple[Row, Staged]], place: Sequence[Any]
+    ) -> int:
+        """Write one page and the place that it leads to; return its number of rows."""
         values = [(*row.locator, staged.old, staged.new) for row, staged in rows]
-        if values:
-            marks = ", ".join("?" * len(values[0]))
-            with named_errors(NAME):
-                connection.execute("BEGIN")
-                # a row may move while the pages are read, and then comes twice
-                connection.executemany(f"INSERT OR REPLACE INTO staged_{index} VALUES ({marks})", values)  # noqa: S608
-                connection.execute("COMMIT")
+        marks = ", ".join("?" * len(place))
+        with named_errors(NAME):
+            connection.executemany(f"INSERT OR REPLACE INTO staged_{index} VALUES ({marks}, ?, ?)", values)  # noqa: S608
+            connection.execute(f"DELETE FROM place_{index}")  # noqa: S608
+            connection.execute(f"INSERT INTO place_{index} VALUES ({marks})", tuple(place))  # noqa: S608
         return len(values)
 
     def checksum(self) -> str:
-        """Return the SHA-256 of the file."""
+        """Return the SHA-256 of the file, after SQLite has taken back what a killed call had begun."""
+        with (
+            contextlib.suppress(sqlite3.Error),
+            self._connected() as connection,
+        ):  # a damaged file has another sum anyway
+            connection.execute("SELECT count(*) FROM sqlite_master")
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
 
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """A connection that only reads."""
-        with named_errors(NAME):
-            connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
-        with contextlib.closing(connection):
-            yield connection
+    def remove(self) -> None:
+        """Remove the file, durably."""
+        durable.remove(self.path)
+        durable.remove(self.path.with_name(f"{self.path.name}-journal"))
 
-    @staticmethod
-    def page(
-        connection: sqlite3.Connection | None, index: int, column: Column, rows: Sequence[Row]
-    ) -> dict[tuple[Any, ...], Staged]:
-        """Return what is staged for ``rows`` (in the order of their locators), by locator."""
-        if connection is None:
-            return {}
+
+def create_tables(connection: sqlite3.Connection, schema: str, columns: Sequence[Column]) -> None:
+    """Make the tables of a side file where they are missing."""
+    for index, column in enumerate(columns):
         keys = _keys(column)
-        query = f"SELECT {', '.join(keys)}, old, new FROM staged_{index} WHERE "  # noqa: S608
-        with named_errors(NAME):
-            if column.by_rowid:
-                found = connection.execute(
-                    query + "k0 BETWEEN ? AND ?", (*rows[0].locator, *rows[-1].locator)
-                ).fetchall()
-            else:
-                # one by one: the database may sort its keys by another collation than this file
-                query += " AND ".join(f"{key} = ?" for key in keys)
-                found = [staged for row in rows for staged in connection.execute(query, row.locator)]
-        return {row[:-2]: Staged(*row[-2:]) for row in found}
+        named, ending = f"{', '.join(keys)}, old, new, PRIMARY KEY ({', '.join(keys)})", "WITHOUT ROWID"
+        if column.by_rowid:
+            named, ending = "k0 INTEGER PRIMARY KEY, old, new", ""
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {schema}.staged_{index} ({named}) {ending}")
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {schema}.place_{index} ({', '.join(keys)})")
+
+
+def attach(connection: sqlite3.Connection, side: SideFile | None, columns: Sequence[Column]) -> None:
+    """Let statements of ``connection`` see the staged rows as the schema ``side``; without a file there are none."""
+    with named_errors(NAME):
+        if side is None:
+            connection.execute("ATTACH ':memory:' AS side")
+            create_tables(connection, "side", columns)
+            return
+        connection.execute("ATTACH ? AS side", (f"{side.path.absolute().as_uri()}?mode=ro",))
+        for index in range(len(columns)):
+            connection.execute(f"SELECT 1 FROM side.staged_{index} LIMIT 1").fetchone()  # noqa: S608
+
+
+def put_staged(connection: sqlite3.Connection, index: int, target: Column, to: Side) -> int:
+    """Give every row that stands as staged under the other key its staged value under ``to``; return how many."""
+    staged = f"FROM side.staged_{index} WHERE old IS NOT NULL AND {_same_row(target)}"
+    return connection.execute(
+        f"UPDATE main.{target.table} AS t SET {target.column} = (SELECT {to} {staged}) "  # noqa: S608 - quoted names
+        f"WHERE t.{target.column} = (SELECT {other(to)} {staged}) COLLATE BINARY"
+    ).rowcount
+
+
+def differing(connection: sqlite3.Connection, index: int, target: Column, to: Side) -> Iterator[list[Differing]]:
+    """Yield in pages the rows that are not what is staged for ``to``, and those for which nothing is staged."""
+    locators = ", ".join(f"t.{locator}" for locator in target.locators)
+    select = (
+        f"SELECT {locators}, t.{target.key}, t.{target.column}, CASE WHEN s.old IS NULL THEN s.new END "  # noqa: S608
+        f"FROM main.{target.table} AS t LEFT JOIN side.staged_{index} AS s ON {_same_row(target)} "
+        f"WHERE s.{to} IS NOT t.{target.column} COLLATE BINARY"
+    )
+    after: Sequence[Any] = ()
+    while True:
+        where = f"AND {behind(target, 't.')}" if after else ""
+        query = f"{select} {where} ORDER BY {locators} LIMIT {PAGE_ROWS}"
+        rows = [Differing(Row(row[:-3], *row[-3:-1]), row[-1]) for row in connection.execute(query, after)]
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].row.locator
+
+
+def _same_row(target: Column) -> str:
+    # "+" takes the type of the column away, or SQLite would convert the keys and not use their index
+    pairs = zip(_keys(target), target.locators, strict=True)
+    return " AND ".join(f"{key} = +t.{locator}" for key, locator in pairs)
 
 
 def _keys(column: Column) -> list[str]:

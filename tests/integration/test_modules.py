@@ -80,7 +80,15 @@ def shape(options: dict[str, Any]) -> dict[str, Any]:
 
 def test_both_settings_say_the_same() -> None:
     root, playbooks = (settings(ROOT / place) for place in ("ansible.cfg", "playbooks/ansible.cfg"))
-    places = ("inventory", "roles_path", "library", "module_utils", "doc_fragment_plugins", "lookup_plugins")
+    places = (
+        "inventory",
+        "roles_path",
+        "library",
+        "module_utils",
+        "doc_fragment_plugins",
+        "lookup_plugins",
+        "action_plugins",
+    )
     for name in places:
         root["defaults"][name] = f"../{root['defaults'][name]}"
     assert playbooks == root

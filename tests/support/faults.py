@@ -119,9 +119,9 @@ class Host:
     the fault calls the same phases in this process, which saves the start of an interpreter for each.
     """
 
-    def __init__(self, folder: Path, journal_mode: str = "delete", **rotation: Any) -> None:
+    def __init__(self, folder: Path, journal_mode: str = "delete", rows: int = 12, **rotation: Any) -> None:
         folder.mkdir(exist_ok=True)
-        self.lab = Lab(folder, journal_mode=journal_mode)
+        self.lab = Lab(folder, rows, journal_mode)
         self.more = rotation
         for name, text in {"start.sh": START, "stop.sh": STOP, "server.py": SERVER}.items():
             (self.lab.app / name).write_text(

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet, InvalidToken
-from keyturn import fernet_sqlite, sqlite_file
+from keyturn import fernet_sqlite, side_file, sqlite_file, token_scan
 from keyturn.errors import KeyturnError
 from keyturn.fernet_sqlite import FernetSqlite
 from keyturn.side_file import SideFile
@@ -197,7 +197,8 @@ def test_every_row_turns_in_its_form_and_nothing_else_changes(
     tmp_path: Path, mode: str, table: str, prepared: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sqlite_file, "PAGE_ROWS", 7)
-    monkeypatch.setattr(sqlite_file.pages, "__defaults__", (7,))
+    monkeypatch.setattr(sqlite_file.pages, "__defaults__", ((), 7))
+    monkeypatch.setattr(side_file, "PAGE_ROWS", 7)
     host = Host(tmp_path, mode, table)
     host.fill()
     both = host.migration()
@@ -207,7 +208,7 @@ def test_every_row_turns_in_its_form_and_nothing_else_changes(
     side = host.side if prepared else None
 
     if prepared:
-        assert both.prepare(host.side, encrypt_plaintext=False) == under_old
+        assert both.prepare(host.side, encrypt_plaintext=False).staged == under_old
         assert host.tokens() == before
     turned = both.switch("new", side)
     assert turned == {"turned": under_old, "on_the_fly": 0 if prepared else under_old, "left": ""}
@@ -362,12 +363,42 @@ def test_a_broken_side_file_is_named_and_nothing_changes(host: Host, content: by
 
 def test_the_side_file_is_private_and_its_checksum_follows_its_content(host: Host) -> None:
     host.fill()
-    host.side.path.touch(0o644)
     host.migration().prepare(host.side, False)
     assert stat.S_IMODE(host.side.path.stat().st_mode) == 0o600
     first = host.side.checksum()
     host.migration().prepare(host.side, False)
+    assert host.side.checksum() == first
+    host.side.remove()
+    host.migration().prepare(host.side, False)
     assert host.side.checksum() != first
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_a_prepare_in_pieces_is_a_whole_one(tmp_path: Path, table: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each piece is one page, and before each another one is killed when it has written its page."""
+    monkeypatch.setattr(sqlite_file.pages, "__defaults__", ((), 7))
+    host = Host(tmp_path, "delete", table)
+    host.fill()
+    expected = sorted(((item, try_both(stored)) for item, stored in host.tokens()), key=repr)
+    rows, under_old = len(host.tokens()), sum(opens_only(OLD, stored) for _, stored in host.tokens())
+    add = SideFile.add
+
+    def killed(*arguments: Any) -> int:
+        add(*arguments)
+        raise KeyboardInterrupt
+
+    pieces = []
+    while not pieces or not pieces[-1].finished:
+        before = host.side.checksum() if pieces else None
+        with monkeypatch.context() as patch, contextlib.suppress(KeyboardInterrupt):
+            patch.setattr(SideFile, "add", staticmethod(killed))
+            host.migration().prepare(host.side, False, seconds=0)
+        assert before is None or host.side.checksum() == before
+        pieces.append(host.migration().prepare(host.side, False, seconds=0))
+    assert len(pieces) > 10
+    assert (sum(piece.staged for piece in pieces), sum(piece.read for piece in pieces)) == (under_old, rows)
+    assert host.migration().switch("new", host.side)["on_the_fly"] == 0
+    assert host.opened(NEW) == expected
 
 
 # -- refusals --------------------------------------------------------------------------------------------------------
@@ -499,7 +530,7 @@ def test_two_columns_of_one_table(host: Host) -> None:
     without_triggers(host)
     host.execute("UPDATE plaid_items SET refresh_token = ?", wrap(OLD, "refresh-1", "one_layer", False))
     both = host.migration(COLUMN, COLUMN | {"column": "refresh_token", "plaintext": "^refresh-"})
-    assert both.prepare(host.side, False) == 2
+    assert both.prepare(host.side, False).staged == 2
     assert both.switch("new", host.side) == {"turned": 2, "on_the_fly": 0, "left": ""}
     [(access, refresh)] = host.execute("SELECT access_token, refresh_token FROM plaid_items")
     assert unwrap(NEW, access)[2] == b"access-1" and Fernet(NEW).decrypt(refresh) == b"refresh-1"
@@ -629,7 +660,7 @@ def test_a_writer_and_a_reader_go_on_during_prepare(memory: Path, mode: str) -> 
     host.fill_many(5_000)
     both = host.migration()
     with another_process(host.path, WRITER) as writer, another_process(host.path, READER) as reader:
-        staged = both.prepare(host.side, False)
+        staged = both.prepare(host.side, False).staged
         time.sleep(0.1)
         written, waited = stop(writer)
         read, _ = stop(reader)
@@ -821,7 +852,7 @@ def test_residue_is_found_across_the_borders_of_what_is_read_at_once(
     tmp_path: Path, offset: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = Host(tmp_path)
-    monkeypatch.setattr(fernet_sqlite, "SCAN_BYTES", 5000)
+    monkeypatch.setattr(token_scan, "SCAN_BYTES", 5000)
     tokens = [wrap(OLD, f"access-{number}", "two_layer", False) for number in range(100)]
     (tmp_path / "data.db-journal").write_bytes(b"\0" * offset + b"\0".join(map(bytes, tokens)))
     assert host.migration().residue() == {"data.db-journal": 100}

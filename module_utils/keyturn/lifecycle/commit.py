@@ -9,6 +9,7 @@ from .. import durable, values
 from ..errors import KeyturnError
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..side_file import SideFile
 from ..values import Staged
 from .common import BACKUP, SIDE_FILE, Result, check_files_hold_new, forward_journal, result, would
 
@@ -54,7 +55,7 @@ def finish(rotation: Rotation) -> Result:
 
 def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     """End the rotation on this host: catalogue its backup, prune what has expired."""
-    durable.remove(journal.path(SIDE_FILE))
+    SideFile(journal.path(SIDE_FILE)).remove()
     expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=rotation.backup_retention_days)
     fields: dict[str, Any] = {"outcome": outcome, "finished": utc_now()}
     if "backup" in journal.record:

@@ -1,43 +1,85 @@
-"""Prepare: the expensive work while the service runs. A backup, and the new ciphertexts beside the database."""
+"""Prepare: the expensive work while the service runs. A backup, and the new ciphertexts beside the database.
+
+Long work is done in calls of a few seconds: each goes on where the one before has come to, which is what the controller
+prints in between, and what a kill leaves of it.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import time
 from typing import TYPE_CHECKING, Any
 
 from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..side_file import SideFile
 from ..sqlite_file import RestartedTooOften
-from .common import BACKUP, SIDE_FILE, Result, forward_journal, result, would
+from .common import BACKUP, SIDE_FILE, Result, forward_journal, result, side_file, would
 
 if TYPE_CHECKING:
     from ..fernet_sqlite import FernetSqlite
 
 
+# of one call: how often a person sees progress, and the most work that a kill can undo
+SECONDS = 5.0
+
+
 def run(rotation: Rotation) -> Result:
-    """Back up and compute. What an interrupted attempt left is thrown away and done again."""
+    """Back up and compute for some seconds. The phase is ``prepared`` when all is done, and ``preparing`` before."""
     if rotation.check_mode:
         return would("back up the database and compute the new ciphertexts while the service runs")
+    deadline = time.monotonic() + SECONDS
     with rotation.application.lock("prepare", LOCK_WAIT_SECONDS):
         journal = forward_journal(rotation)
         if journal.reached("prepared"):
             return result(journal, changed=False)
-        journal.enter("preparing")
+        if not journal.reached("preparing"):
+            journal.enter("preparing")
         staged = rotation.staged_values(journal)
         migration = rotation.migration(staged.old, staged.new)
         if migration is None:
             journal.enter("prepared")
             return result(journal, changed=True)
-        fields: dict[str, Any] = {}
-        try:
-            fields["backup"] = backup(journal, migration, online=True)
-        except RestartedTooOften:
-            fields["backup_deferred"] = "the application's writes restarted it too often: it is made under the stop"
+        if not {"backup", "backup_deferred"} & journal.record.keys():
+            journal.update(**_backup_online(journal, migration))
+        _go_on(rotation, journal, migration, deadline)
+        done = result(journal, changed=True)
+        return done if journal.reached("prepared") else done | {"progress": _progress(journal)}
+
+
+def _backup_online(journal: Journal, migration: FernetSqlite) -> dict[str, Any]:
+    try:
+        return {"backup": backup(journal, migration, online=True)}
+    except RestartedTooOften:
+        return {"backup_deferred": "the application's writes restarted it too often: it is made under the stop"}
+
+
+def _go_on(rotation: Rotation, journal: Journal, migration: FernetSqlite, deadline: float) -> None:
+    """Go on with the side file if it is the one that the journal vouches for; any other is thrown away."""
+    side = side_file(journal)
+    before = journal.record["prepared"] if side else {"rows": 0, "read": 0, "seconds": 0.0}
+    if side is None:
         side = SideFile(journal.path(SIDE_FILE))
-        count = migration.prepare(side, rotation.encrypt_plaintext_rows)
-        journal.enter("prepared", prepared={"rows": count, "sha256": side.checksum()}, **fields)
-        return result(journal, changed=True)
+        side.remove()
+    began = time.monotonic()
+    part = migration.prepare(side, rotation.encrypt_plaintext_rows, deadline - began)
+    prepared = {
+        "rows": before["rows"] + part.staged,
+        "read": before["read"] + part.read,
+        "seconds": round(before["seconds"] + time.monotonic() - began, 3),
+        "sha256": side.checksum(),
+    }
+    if part.finished:
+        journal.enter("prepared", prepared=prepared)
+    else:
+        journal.update(prepared=prepared)
+
+
+def _progress(journal: Journal) -> str:
+    read, seconds = journal.record["prepared"]["read"], journal.record["prepared"]["seconds"]
+    rows = max(read, sum(journal.record["rows"].values()))
+    rate = read / seconds
+    return f"{read:,} of {rows:,} rows prepared, {rate:,.0f} rows/s, {(rows - read) / rate:.0f} s left"
 
 
 def backup(journal: Journal, migration: FernetSqlite, online: bool) -> dict[str, Any]:

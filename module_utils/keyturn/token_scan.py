@@ -1,0 +1,94 @@
+"""Tokens where they should not be: in columns that the catalogue does not declare, and left over in the bytes of a file."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import fernet_forms, fernet_pages
+from .fernet_forms import ONE_LAYER_PREFIX, TWO_LAYER_PREFIX
+from .sqlite_file import Column, behind, column, quote
+
+# SQLite looks for the prefixes in this many rows under one lock, some ten milliseconds.
+SCAN_ROWS = 10_000
+SCAN_BYTES = 1 << 20
+SCAN_OVERLAP = 1 << 12
+
+Opens = Callable[[bytes], bool]
+
+
+def undeclared(connection: sqlite3.Connection, declared: Sequence[Column], opens: Opens) -> tuple[list[str], list[str]]:
+    """Return the columns beside ``declared`` with tokens that ``opens`` accepts, and those with other Fernet-like text."""
+    known = {(target.table, target.column) for target in declared}
+    opening: set[str] = set()
+    other: set[str] = set()
+    tables = [row[1] for row in connection.execute("PRAGMA main.table_list") if row[2] == "table"]
+    for table in tables:
+        names = [row[1] for row in connection.execute(f"PRAGMA main.table_info({quote(table)})")]
+        targets = [column(connection, table, name, name) for name in names]
+        looked_at = [target for target in targets if (target.table, target.column) not in known]
+        for target, value in _suspicious(connection, looked_at):
+            if target.name not in opening:
+                for token in fernet_forms.tokens_in(value):
+                    (opening if opens(token) else other).add(target.name)
+    return sorted(opening), sorted(other - opening)
+
+
+def _suspicious(connection: sqlite3.Connection, targets: Sequence[Column]) -> Iterator[tuple[Column, bytes]]:
+    """Yield what the columns of one table hold where a prefix of a token is in it, and its neighbours."""
+    if not targets:
+        return
+    select = f"SELECT {', '.join(target.column for target in targets)} FROM main.{targets[0].table}"  # noqa: S608
+    filtered = " OR ".join(_holds_prefix(target.column) for target in targets)
+    for condition, parameters in _spans(connection, targets[0]):
+        for row in connection.execute(f"{select} WHERE {condition} ({filtered})", parameters):
+            for target, value in zip(targets, row, strict=True):
+                if isinstance(value, str | bytes):
+                    yield target, value.encode(errors="replace") if isinstance(value, str) else value
+
+
+def _spans(connection: sqlite3.Connection, target: Column) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    """Yield conditions, each ending in AND, that cut the table into parts of ``SCAN_ROWS`` rows."""
+    locators, after = ", ".join(target.locators), behind(target)
+    begin: tuple[Any, ...] = ()
+    while True:
+        where, condition = (f"WHERE {after}", f"{after} AND") if begin else ("", "")
+        query = f"SELECT {locators} FROM main.{target.table} {where} ORDER BY {locators} LIMIT 1 OFFSET {SCAN_ROWS - 1}"  # noqa: S608
+        end = connection.execute(query, begin).fetchone()
+        if end is None:
+            yield condition, begin
+            return
+        yield f"{condition} NOT {after} AND", (*begin, *end)
+        begin = end
+
+
+def _holds_prefix(column: str) -> str:
+    """Return the SQL condition that text or bytes have a token's prefix in them; SQLite compares only like with like."""
+    prefixes = (ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)
+    text = " OR ".join(f"instr({column}, '{prefix.decode()}')" for prefix in prefixes)
+    raw = " OR ".join(f"instr({column}, x'{prefix.hex()}')" for prefix in prefixes)
+    return f"CASE typeof({column}) WHEN 'text' THEN {text} WHEN 'blob' THEN {raw} END"
+
+
+def left_over(path: Path, live: str, opens: Opens) -> int:
+    """Count the tokens in the bytes of ``path`` that ``opens`` accepts; 0 without a file.
+
+    Those under the key ``live`` are what should be there, and are passed over in batches.
+    """
+    found: set[bytes] = set()
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return 0
+    with file:
+        tail = b""
+        while chunk := file.read(SCAN_BYTES):
+            # in a UTF-16 database a NUL stands beside each character of a token
+            texts = fernet_forms.texts_in((tail + chunk).replace(b"\0", b""))
+            passed = fernet_pages.opened_by(live, texts)
+            rest = (text for text in texts if text not in passed)
+            found.update(token for text in rest for token in fernet_forms.tokens_in(text) if opens(token))
+            tail = chunk[-SCAN_OVERLAP:]
+    return len(found)

@@ -1,0 +1,163 @@
+"""What runs under the interpreter of a host: `python host_side.py STEP FOLDER [ROWS LAYERS]`. Prints its figures as JSON."""
+
+from __future__ import annotations
+
+import base64
+import json
+import select
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PROJECT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(PROJECT / "module_utils"), str(PROJECT / "demo")]
+
+from cryptography.fernet import Fernet  # noqa: E402
+from keyturn import fernet_batch  # noqa: E402
+from keyturn.fernet_sqlite import FernetSqlite  # noqa: E402
+from keyturn.side_file import SideFile  # noqa: E402
+from keyturn.sqlite_file import RestartedTooOften  # noqa: E402
+from trader_ai.token_store import SCHEMA, TokenStore  # noqa: E402
+
+BATCH = 1000
+DATABASE = "data/bank_accounts.db"
+COLUMN = {"table": "plaid_items", "key": "item_id", "column": "access_token", "plaintext": "^access-"}
+TIME = (1_700_000_000).to_bytes(8, "big")
+
+
+def keys(folder: Path) -> dict[str, str]:
+    """Return the two keys of a folder, which are made once."""
+    path = folder / "keys.json"
+    if not path.exists():
+        path.write_text(json.dumps({side: Fernet.generate_key().decode() for side in ("old", "new")}))
+    found: dict[str, str] = json.loads(path.read_text())
+    return found
+
+
+def seed(folder: Path, rows: int, layers: int) -> None:
+    """Fill the application's table with tokens of one form."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    key = keys(folder)["old"]
+    connection = sqlite3.connect(folder / DATABASE)
+    connection.executescript(";".join(SCHEMA))
+    for first in range(0, rows, BATCH):
+        numbers = range(first, min(rows, first + BATCH))
+        plaintexts = [f"access-production-{uuid.uuid4()}".encode() for _ in numbers]
+        texts = fernet_batch.seal(key, [TIME] * len(plaintexts), plaintexts, layers)
+        connection.executemany(
+            "INSERT INTO plaid_items VALUES (?, ?, 'Institution 3', '2025-01-01 09:30:00', '2025-01-01 17:00:00')",
+            [(f"item-{number:08d}", text.decode()) for number, text in zip(numbers, texts, strict=True)],
+        )
+    connection.commit()
+    connection.close()
+
+
+def migration(folder: Path) -> FernetSqlite:
+    """Return Keyturn's migration of a folder."""
+    return FernetSqlite({"database": DATABASE, "columns": [COLUMN]}, folder, "KEY", keys(folder))  # type: ignore[arg-type]
+
+
+def prepare(folder: Path) -> None:
+    """Compute the new ciphertexts beside the database, with the checksum that the journal would hold."""
+    side = SideFile(folder / "prepared.db")
+    migration(folder).prepare(side, encrypt_plaintext=False)
+    side.checksum()
+
+
+def switch(folder: Path) -> None:
+    """Write them in the one transaction of the switch."""
+    migration(folder).switch("new", SideFile(folder / "prepared.db"))
+
+
+def crypto(folder: Path, rows: int, layers: int) -> None:
+    """Floor: open and seal in batches, nothing read or written, nothing checked."""
+    both = keys(folder)
+    texts = fernet_batch.seal(both["old"], [TIME] * BATCH, [b"access-production-".ljust(54, b"x")] * BATCH, layers)
+    for _ in range(rows // BATCH):
+        opened = fernet_batch.open_tokens(both["old"], fernet_batch.decode(texts, layers))
+        fernet_batch.seal(both["new"], [TIME] * BATCH, [text or b"" for text in opened], layers)
+
+
+def write(folder: Path) -> None:
+    """Floor: SQLite writes another text of the same length into every row, as durably as the switch."""
+    connection = sqlite3.connect(folder / DATABASE, isolation_level=None)
+    for setting in ("synchronous=EXTRA", "secure_delete=ON"):
+        connection.execute(f"PRAGMA {setting}")
+    connection.execute("BEGIN EXCLUSIVE")
+    connection.execute("UPDATE plaid_items SET access_token = substr(access_token, 2) || 'x'")
+    connection.execute("COMMIT")
+    connection.close()
+
+
+def policy(folder: Path) -> None:
+    """Write the policy's script with the keys of the folder filled in; it is run as it is."""
+    text = (Path(__file__).parent / "policy_script.txt").read_text()
+    both = keys(folder)
+    (folder / "rotate_db_key.py").write_text(text.replace("<old-key>", both["old"]).replace("<new-key>", both["new"]))
+
+
+def threshold(folder: Path) -> dict[str, Any]:
+    """From how many rows on a batch pays: microseconds to open and seal a two-layer token, by stock Fernet and in a batch."""
+    both = keys(folder)
+    old, new = (Fernet(both[side]) for side in ("old", "new"))
+    found = {}
+    for rows in (1, 3, 10, 30, 100, 1000):
+        texts = fernet_batch.seal(both["old"], [TIME] * rows, [b"access-production-".ljust(54, b"x")] * rows, 2)
+        began = time.process_time()
+        for text in texts * (3000 // rows):
+            opened = old.decrypt(base64.urlsafe_b64decode(text))
+            base64.urlsafe_b64encode(new.encrypt(opened))
+        stock, began = time.process_time() - began, time.process_time()
+        for _ in range(3000 // rows):
+            plaintexts = fernet_batch.open_tokens(both["old"], fernet_batch.decode(texts, 2))
+            fernet_batch.seal(both["new"], [TIME] * rows, [plaintext or b"" for plaintext in plaintexts], 2)
+        count = 3000 // rows * rows
+        found[str(rows)] = {"stock": stock / count * 1e6, "batch": (time.process_time() - began) / count * 1e6}
+    return {"microseconds": found}
+
+
+def beside(folder: Path) -> dict[str, Any]:
+    """Back up and prepare while the application writes; return the longest that one of its writes took."""
+    command = [sys.executable, __file__, "writer", str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None and writer.stdout.readline() == "ready\n"
+        both = migration(folder)
+        try:
+            both.database.backup(folder / "backup.db", online=True)
+            backup = "online"
+        except RestartedTooOften:
+            backup = "left to the stop"
+        prepare(folder)
+        time.sleep(0.1)  # a small table is prepared between two writes
+        answer, _ = writer.communicate("")
+    return json.loads(answer) | {"backup": backup}
+
+
+def writer(folder: Path) -> dict[str, Any]:
+    """Write as the application does, about fifty times in a second, until the input ends."""
+    store = TokenStore(folder / DATABASE, keys(folder)["old"])
+    longest, number = 0.0, 0
+    print("ready", flush=True)
+    while not select.select([sys.stdin], [], [], 0.02)[0]:
+        number += 1
+        began = time.monotonic()
+        store.save_item(f"item-{number * 17:08d}", f"access-production-{uuid.uuid4()}")
+        longest = max(longest, time.monotonic() - began)
+    return {"slowest_write": longest, "writes": number}
+
+
+STEPS: dict[str, Callable[..., Any]] = {"threshold": threshold, "beside": beside, "writer": writer}
+STEPS |= {"seed": seed, "prepare": prepare, "switch": switch, "crypto": crypto, "write": write, "policy": policy}
+
+if __name__ == "__main__":
+    began, used = time.monotonic(), time.process_time()
+    found = STEPS[sys.argv[1]](Path(sys.argv[2]), *(int(argument) for argument in sys.argv[3:])) or {}
+    # the kernel's own account also counts what the parent held when it forked
+    peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+    found["peak_mb"] = int(peak.split()[1]) / 1024
+    print(json.dumps(found | {"inner_wall": time.monotonic() - began, "inner_cpu": time.process_time() - used}))

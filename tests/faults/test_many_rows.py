@@ -1,0 +1,62 @@
+"""SIGKILL at sampled system calls where rows go through batches, in many pages and several calls of prepare.
+
+KEYTURN_MANY_ROWS takes another number of rows, for a night's run.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from keyturn.lifecycle import prepare
+from support.faults import Host, record
+
+ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "3000"))
+SAMPLE = 6
+SERIES = [
+    ("prepare", "staged", "delete"),
+    ("switch", "prepared", "delete"),
+    ("switch", "prepared", "wal"),
+    ("rollback", "proved", "delete"),
+]
+
+
+@pytest.fixture
+def host(tmp_path: Path, journal_mode: str) -> Iterator[Host]:
+    made = Host(tmp_path / "host", journal_mode, ROWS)
+    yield made
+    made.stop()
+
+
+@pytest.mark.parametrize(("module", "phase", "journal_mode"), SERIES, ids=["-".join(line) for line in SERIES])
+def test_a_kill_among_many_rows_loses_nothing(
+    host: Host, journal_mode: str, module: str, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parameters = {"cause": "a test"} if module == "rollback" else {}
+    host.go_to(phase)
+    if module == "prepare":
+        with monkeypatch.context() as patch:
+            patch.setattr(prepare, "SECONDS", 0)
+            assert "progress" in prepare.run(host.rotation())
+    host.save("begin")
+    calls = host.calls(module, **parameters)
+    seed = random.randrange(2**32)
+    chosen = random.Random(seed).sample(calls, SAMPLE)
+    lost = converged = 0
+    for call in chosen:
+        host.restore("begin")
+        if host.killed_module(module, call, **parameters):
+            host.learn()
+            lost += host.lost_rows()
+            host.check_invariants()
+            host.check_converges()
+            converged += 1
+    record(
+        f"SIGKILL at sampled calls, {ROWS:,} rows, {module}, {journal_mode}",
+        {"points": SAMPLE, "fired": converged, "lost_rows": lost, "converged": converged, "note": f"seed {seed}"},
+    )
+    # polls of a service make a run now and then a call shorter than the clean one
+    assert (lost, converged >= SAMPLE - 1) == (0, True)
