@@ -74,7 +74,7 @@ def seed(
     key = Fernet.generate_key().decode()
     _write_env(root, key, plaid_url, alpaca_url)
     tokens = _write_database(root / DATABASE, key, form_of_each_row(rows, forms, random_seed), journal_mode)
-    for script in ("start.sh", "stop.sh"):
+    for script in ("start.sh", "stop.sh", "start_engine.sh", "stop_engine.sh"):
         shutil.copy(DEMO / "scripts" / script, root / script)
     settings = {"PYTHON": python, "PYTHONPATH": str(DEMO), "HOST": "127.0.0.1", "PORT": str(port)}
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in settings.items()]
@@ -99,7 +99,7 @@ def _write_env(root: Path, key: str, plaid_url: str | None, alpaca_url: str | No
         "database": key,
         "plaid_id": secrets.token_hex(12),
         "plaid_secret": secrets.token_hex(15),
-        "alpaca_key": "AK" + secrets.token_hex(9).upper(),
+        "alpaca_key": "PK" + secrets.token_hex(9).upper(),
         "alpaca_secret": secrets.token_urlsafe(30),
         "hf": "hf_" + secrets.token_hex(17),
         "password": secrets.token_urlsafe(18),

@@ -43,6 +43,15 @@ options:
     description: Folder of the inventory. It must bear the environment's name, unless this is empty.
     type: str
     default: ''
+  until:
+    description: How far the rotation goes. With C(ready) it ends after every check that needs no new value.
+    type: str
+    default: committed
+    choices: [committed, ready]
+  overrides:
+    description: What a person has overridden, with the reason; an empty reason overrides nothing.
+    type: dict
+    default: {}
   batches:
     description: Batches of a rolling switch, as C(serial) of a play takes them.
     type: list
@@ -71,7 +80,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 plan:
-  description: The rotation's id, secret, title, variables, environment, reason, operator, start, batches and downtime budget.
+  description: The rotation's id, reason, operator, start and batches, and what the catalogue says of the secret.
   returned: success
   type: dict
 """
@@ -84,7 +93,7 @@ from ansible.module_utils.keyturn.ansible_module import run, services, validated
 from ansible.module_utils.keyturn.errors import KeyturnError
 from ansible.module_utils.keyturn.journal import utc_now
 
-PLANNED = ("title", "variables", "value", "switch", "sessions", "downtime_budget_seconds")
+PLANNED = ("title", "variables", "value", "switch", "overlap", "sessions", "downtime_budget_seconds")
 
 
 def plan(module):
@@ -114,7 +123,11 @@ def plan(module):
         "reason": planning.check_reason(given["reason"]),
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
-        "generator": entry["source"]["generator"],
+        "until": given["until"],
+        "overrides": planning.check_overrides(given["overrides"]),
+        "source": entry["source"]["kind"],
+        # what commits at once, or goes back at once
+        "unit": "fleet" if entry["value"] == "shared" else "batch",
         "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
     }
     return {
@@ -134,6 +147,8 @@ if __name__ == "__main__":
             "operator": {"type": "str", "default": ""},
             "rotation_id": {"type": "str", "default": ""},
             "inventory": {"type": "str", "default": ""},
+            "until": {"type": "str", "default": "committed", "choices": ["committed", "ready"]},
+            "overrides": {"type": "dict", "default": {}},
             "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
         },
         plan,

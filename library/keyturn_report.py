@@ -57,7 +57,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 outcome:
-  description: C(committed), C(committed_with_exclusions), C(committed_in_part), C(rolled_back), C(refused) or C(interrupted).
+  description:
+    - C(committed), C(committed_with_exclusions), C(committed_in_part), C(rolled_back), C(refused), C(needs_attention) or
+      C(interrupted).
+  returned: success
+  type: str
+failure:
+  description: Why it did not succeed, empty when it did.
   returned: success
   type: str
 finished:
@@ -103,6 +109,7 @@ def report(module):
         "changed": not stands,
         "outcome": document["outcome"],
         "path": str(path),
+        "failure": document["failure"] or "",
         "finished": document["finished"],
         "over_budget": reporting.over_budget(document),
         "text": reporting.text(document, path),

@@ -13,6 +13,13 @@ options:
   new_values:
     description: The new value of each variable, where all hosts share one. Each host generates its own if omitted.
     type: dict
+  provider:
+    description: What the provider said of the new value to the controller, from M(keyturn_supply).
+    type: dict
+  only_examine:
+    description: Examine the host without a new value, and keep whose credential the current one is.
+    type: bool
+    default: false
   sent_at:
     description: The controller's clock, in seconds since 1970.
     type: float
@@ -49,6 +56,11 @@ from ansible.module_utils.keyturn.lifecycle import stage
 if __name__ == "__main__":
     run_phase(
         stage.run,
-        {"new_values": {"type": "dict", "no_log": True}, "sent_at": {"type": "float", "required": True}},
+        {
+            "new_values": {"type": "dict", "no_log": True},
+            "provider": {"type": "dict"},
+            "only_examine": {"type": "bool", "default": False},
+            "sent_at": {"type": "float", "required": True},
+        },
         diff=("old", "new"),
     )

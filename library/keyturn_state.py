@@ -55,7 +55,7 @@ def look(module):
     """Return the open journal and the ends of the others."""
     application = Application(Path(module.params["state_dir"]), Path(module.params["app_root"]))
     opened = application.open_journal()
-    told = ("rotation_id", "secret", "phase", "decision", "outcome", "new")
+    told = ("rotation_id", "secret", "phase", "decision", "outcome", "new", "finished", "retire")
     closed = {
         journal.folder.name: {name: journal.record.get(name) for name in told}
         for journal in application.journals()

@@ -15,9 +15,8 @@ options:
     elements: str
     required: true
   generator:
-    description: Kind of value.
+    description: Kind of value. Omitted for a value that is brought, this only says whether one is needed.
     type: str
-    required: true
     choices: [fernet, password, token_urlsafe]
   rotation_id:
     description: Id of the rotation.
@@ -51,9 +50,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+needed:
+  description: Whether the hosts need a value.
+  returned: success
+  type: bool
 new_values:
   description: The value of each variable. It is secret.
-  returned: when one was needed, outside check mode
+  returned: when one was needed and a generator given, outside check mode
   type: dict
 """
 
@@ -65,18 +68,19 @@ from ansible.module_utils.keyturn.recovery import needs_value
 def generate(module):
     """Return the values."""
     if not needs_value(module.params["rotation_id"], module.params["hosts"]):
-        return {"changed": False}
-    if module.check_mode:
-        return {"changed": True}
-    generator = GENERATORS[module.params["generator"]]
-    return {"changed": True, "new_values": {name: generator() for name in module.params["variables"]}}
+        return {"changed": False, "needed": False}
+    kind = module.params["generator"]
+    if kind is None or module.check_mode:
+        return {"changed": kind is not None, "needed": True}
+    generator = GENERATORS[kind]
+    return {"changed": True, "needed": True, "new_values": {name: generator() for name in module.params["variables"]}}
 
 
 if __name__ == "__main__":
     run(
         {
             "variables": {"type": "list", "elements": "str", "required": True},
-            "generator": {"type": "str", "required": True, "choices": sorted(GENERATORS)},
+            "generator": {"type": "str", "choices": sorted(GENERATORS)},
             "rotation_id": {"type": "str", "required": True},
             "hosts": {"type": "dict", "required": True},
         },

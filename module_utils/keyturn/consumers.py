@@ -7,50 +7,90 @@ import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import dotenv, durable
+from . import dotenv, durable, json_file
 from .errors import KeyturnError
 
 
 @dataclass(frozen=True)
 class Consumer:
-    """One file that holds values, and its format: a name in ``FORMATS``."""
+    """One file that holds values, and its format: a name in ``FORMATS``.
+
+    ``aliases`` maps second names to the name whose value they carry as well. For a format with forms, ``keys`` says where
+    each name stands, ``forms`` in which form it is to be written.
+    """
 
     format: str
     path: Path
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+    forms: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Format:
-    """What a format has to know; ``dotenv`` says what each function does."""
+    """What a format has to know; ``dotenv`` and ``json_file`` say what each function does.
 
+    ``whole`` tells whether every value must stand in the file, or may be left to another one.
+    """
+
+    whole: bool
     read: Callable[[bytes, Sequence[str]], dict[str, str | None]]
     replace: Callable[[bytes, Mapping[str, str]], bytes]
     findings: Callable[[bytes, Sequence[str], Iterable[str]], list[str]]
+    forms: Callable[[bytes, Sequence[str]], dict[str, str]]
 
 
-FORMATS: dict[str, Format] = {
-    "dotenv": Format(dotenv.read, dotenv.replace, dotenv.findings),
-}
+def _dotenv(consumer: Consumer) -> Format:
+    return Format(True, dotenv.read, dotenv.replace, dotenv.findings, lambda content, names: {})
+
+
+def _json(consumer: Consumer) -> Format:
+    keys, wanted = consumer.keys, consumer.forms
+    return Format(
+        False,
+        lambda content, names: json_file.read(content, keys, names),
+        lambda content, values: json_file.replace(content, keys, values, wanted),
+        lambda content, names, secrets: json_file.findings(content, keys, names, secrets, wanted),
+        lambda content, names: json_file.forms(content, keys, names),
+    )
+
+
+FORMATS: dict[str, Callable[[Consumer], Format]] = {"dotenv": _dotenv, "json": _json}
 
 
 def read(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
-    """Return the value of each name; KeyturnError for a file that cannot be read and a name without a value."""
+    """Return the value of each name; without the names that the file may leave to another one and does.
+
+    KeyturnError for a file that cannot be read, a name without a value, and a second name with another value.
+    """
     with _named(consumer.path):
-        found = _format(consumer).read(_content(consumer.path)[0], names)
-    values = {name: value for name, value in found.items() if value}
+        form = _format(consumer)
+        found = form.read(_content(consumer.path)[0], [*names, *consumer.aliases])
+    values = {name: value for name in names if (value := found[name])}
     for name in names:
-        if name not in values:
+        if form.whole and name not in values:
             raise KeyturnError(f"{name} is not set in {consumer.path}: add it with its current value")
+    for alias, name in consumer.aliases.items():
+        if found[alias] and found[alias] != values.get(name):
+            raise KeyturnError(
+                f"{consumer.path}: {alias} is a second name of {name} and holds another value: give both the one that is used"
+            )
     return values
+
+
+def forms(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
+    """Return the form in which each name stands now, empty for a format that has but one."""
+    with _named(consumer.path):
+        return _format(consumer).forms(_content(consumer.path)[0], names)
 
 
 def findings(consumer: Consumer, names: Sequence[str], secrets: Iterable[str]) -> list[str]:
     """Return sentences, without values, about lines of the file that surprise; KeyturnError as ``read`` raises it."""
     with _named(consumer.path):
-        found = _format(consumer).findings(_content(consumer.path)[0], names, secrets)
+        found = _format(consumer).findings(_content(consumer.path)[0], [*names, *consumer.aliases], secrets)
     return [f"{consumer.path}: {sentence}" for sentence in found]
 
 
@@ -104,8 +144,9 @@ def check_writable(consumer: Consumer, values: Mapping[str, str]) -> None:
     """
     with _named(consumer.path):
         form = _format(consumer)
-        elsewhere = form.replace(_content(consumer.path)[0], dict.fromkeys(values, _OTHER_VALUE))
-        form.replace(elsewhere, values)
+        content = _content(consumer.path)[0]
+        values = _with_aliases(consumer, form, content, values)
+        form.replace(form.replace(content, dict.fromkeys(values, _OTHER_VALUE)), values)
 
 
 def replace(consumer: Consumer, values: Mapping[str, str]) -> None:
@@ -118,7 +159,8 @@ def replace(consumer: Consumer, values: Mapping[str, str]) -> None:
     path = _real_path(consumer.path)
     with _named(path):
         old, status = _content(path)
-        new = _format(consumer).replace(old, values)
+        form = _format(consumer)
+        new = form.replace(old, _with_aliases(consumer, form, old, values))
     if new == old:
         with _named(path):
             durable.clean(path)
@@ -162,10 +204,16 @@ _PLACEHOLDER = re.compile(
 
 def _format(consumer: Consumer) -> Format:
     try:
-        return FORMATS[consumer.format]
+        return FORMATS[consumer.format](consumer)
     except KeyError:
         known = ", ".join(sorted(FORMATS))
         raise KeyturnError(f"the format {consumer.format} is unknown: use one of {known}") from None
+
+
+def _with_aliases(consumer: Consumer, form: Format, content: bytes, values: Mapping[str, str]) -> dict[str, str]:
+    """Add the second names that the file has."""
+    there = form.read(content, list(consumer.aliases))
+    return {**values, **{alias: values[name] for alias, name in consumer.aliases.items() if there[alias]}}
 
 
 def _real_path(path: Path) -> Path:

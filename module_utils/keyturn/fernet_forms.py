@@ -128,6 +128,13 @@ class Turner:
         return _dress("two_layer", self._ciphers[to].encrypt(opened.plaintext), isinstance(stored, str))
 
 
+def seal(cipher: Fernet, form: str, plaintext: bytes, as_text: bool) -> str | bytes:
+    """Return ``plaintext`` in a form: a token of ``cipher`` in one or two layers, or as it is."""
+    if form == "plaintext":
+        return plaintext.decode() if as_text else plaintext
+    return _dress(form, cipher.encrypt(plaintext), as_text)
+
+
 def _dress(form: str, token: bytes, as_text: bool) -> str | bytes:
     content = base64.urlsafe_b64encode(token) if form == "two_layer" else token
     return content.decode() if as_text else content

@@ -1,4 +1,4 @@
-"""HTTP to a service on this host, by the standard library: no proxy, no redirect, a verdict instead of an exception."""
+"""HTTP by the standard library: no proxy, no redirect, no retry, an answer instead of an exception."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 BODY_BYTES = 1 << 16
@@ -18,10 +19,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class Answer(NamedTuple):
-    """The status (None when there was no HTTP answer) and the first bytes of the body."""
+    """The status (None when there was no HTTP answer), the first bytes of the body, and the headers by lower-case name."""
 
     status: int | None
     body: bytes
+    headers: Mapping[str, str] = MappingProxyType({})
+
+    def document(self) -> dict[str, Any]:
+        """Return the JSON object of the body, empty where it is none."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            return {}
+        return found if isinstance(found, dict) else {}
 
 
 def ask(
@@ -35,11 +45,20 @@ def ask(
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
         with opener.open(request, timeout=timeout) as answer:
-            return Answer(int(answer.status), answer.read(BODY_BYTES))
+            return _answer(int(answer.status), answer)
     except urllib.error.HTTPError as error:
-        return Answer(error.code, b"")
+        with error:
+            return _answer(error.code, error)
     except (OSError, ValueError, http.client.HTTPException):
         return Answer(None, b"")
+
+
+def _answer(status: int, said: Any) -> Answer:
+    headers = {name.lower(): value for name, value in said.headers.items()}
+    try:
+        return Answer(status, said.read(BODY_BYTES), headers)
+    except (OSError, http.client.HTTPException):  # cut off: what is missing cannot be judged
+        return Answer(status, b"", headers)
 
 
 def get(url: str, timeout: float, headers: Mapping[str, str] | None = None) -> int | None:

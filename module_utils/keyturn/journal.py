@@ -27,7 +27,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import durable
+from . import durable, token_log
 from .errors import KeyturnError
 
 PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
@@ -126,6 +126,10 @@ class Application:
             raise KeyturnError(
                 f"rotation {opened.folder.name} of {opened.record['secret']} is open on this host "
                 f"(phase {opened.phase}, by {opened.record['operator']} since {opened.record['started']}): {RECOVERY}"
+            )
+        if opened is None and (self.folder / token_log.NAME).exists():
+            raise KeyturnError(
+                "a replacement of access tokens is open on this host: end it with replace_plaid_tokens.yml"
             )
         return self.get(rotation_id)
 

@@ -35,6 +35,17 @@ def check_reason(given: str) -> str:
     return given
 
 
+def check_overrides(given: Mapping[str, str]) -> dict[str, str]:
+    """Return the overrides that are in force; KeyturnError for a reason that cannot stand in the log."""
+    found = {name: reason for name, reason in given.items() if reason}
+    for name, reason in found.items():
+        if not REASON.fullmatch(str(reason)):
+            raise KeyturnError(
+                f"keyturn_override_{name} must be a reason of 1 to 120 letters, digits, spaces or . _ : # / -"
+            )
+    return found
+
+
 def operator(environment: Mapping[str, str]) -> str:
     """Return who runs this: the pipeline's actor, or the user."""
     for name in PIPELINE_ACTORS:

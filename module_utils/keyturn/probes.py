@@ -17,6 +17,7 @@ from . import http, jwt, procfs
 from .fernet_forms import Side, other
 from .fingerprint import fingerprint
 from .procfs import Moment
+from .providers import Reply
 from .service import Service
 
 if TYPE_CHECKING:
@@ -27,13 +28,18 @@ SESSION_NAMES = ("session_token", "access_token", "jwt_token")
 
 
 class Question(NamedTuple):
-    """What the probes are asked about: the values that must work, and those that must not (None before there are any)."""
+    """What the probes are asked about: the values that must work, and those that must not (None before there are any).
+
+    ``ask`` asks the secret's provider, ``account`` is whose credential it must be (empty where that is not known).
+    """
 
     side: Side
     live: Mapping[str, str]
     dead: Mapping[str, str] | None
     services: Sequence[Service]
     migration: FernetSqlite | None
+    ask: Callable[[Mapping[str, str]], Reply] | None = None
+    account: str = ""
 
 
 def proof(name: str, subject: str, verdict: str, detail: str, wanted: str = "accepted") -> Proof:
@@ -162,6 +168,35 @@ def log(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
         yield proof("log", service.name, "rejected" if found else "accepted", f"{found} error lines since the start")
 
 
+def log_line(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+    """Read that a service has said since its start that it works; its first group is the account that it works on.
+
+    Before the rotation nothing is asked: a log need not reach back to a start long ago.
+    """
+    if question.dead is None:
+        return
+    for service in (service for service in question.services if service.name == spec["service"]):
+        found = [match for line in service.log_lines() or () if (match := re.search(spec["pattern"], line))]
+        account = found[-1].group(1) if found and found[-1].groups() else ""
+        if not found:
+            yield proof("log line", service.name, "unknown", "it has not said since its start that it is connected")
+        elif account and question.account and account != question.account:
+            yield proof("log line", service.name, "rejected", "it is connected to another account")
+        else:
+            yield proof("log line", service.name, "accepted", "it has said since its start that it is connected")
+
+
+def provider(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+    """Ask the provider from this host, which may be firewalled. Before the rotation stage asks, and judges otherwise."""
+    if question.ask is None or question.dead is None:
+        return
+    reply = question.ask(question.live)
+    yield proof("provider", "the credential", reply.verdict, reply.detail)
+    if reply.identity and question.account:
+        verdict = "accepted" if reply.identity == question.account else "rejected"
+        yield proof("account", "the credential", verdict, f"it belongs to {reply.identity}")
+
+
 def _answer(name: str, service: Service, verb: str, path: str, status: int | None, wanted: str) -> Proof:
     """Any HTTP answer but 2xx is a rejection; a failed connection is none."""
     verdict = "unknown" if status is None else "accepted" if http.good(status) else "rejected"
@@ -175,7 +210,9 @@ PROBES: dict[str, Callable[[Question, Mapping[str, Any]], Iterator[Proof]]] = {
     "http": http_status,
     "jwt": jwt_token,
     "log": log,
+    "log_line": log_line,
     "login": login,
+    "provider": provider,
 }
 
 

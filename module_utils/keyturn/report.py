@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import durable
+from . import attention, durable
 from .journal import PHASES, utc_now
 
 SCHEMA = 1
@@ -25,6 +25,8 @@ HOST_FIELDS = (
     "proofs",
     "findings",
     "failure",
+    "old_credential",
+    "retire",
 )
 
 
@@ -41,6 +43,7 @@ def build(
     a person has left out to the reason.
     """
     taking_part = {name: record for name, record in hosts.items() if name not in excluded}
+    failure = "; ".join(part for part in (failure, attention.sentence(taking_part)) if part)
     return {
         "schema": SCHEMA,
         **{name: header[name] for name in ("rotation_id", "secret", "title", "variables", "environment")},
@@ -49,6 +52,7 @@ def build(
         "finished": utc_now() if ended else None,
         "outcome": outcome(taking_part, failure, bool(excluded)) if ended else "interrupted",
         "failure": failure or None,
+        **({"overrides": header["overrides"]} if header.get("overrides") else {}),
         "hosts": {
             name: {field: record[field] for field in HOST_FIELDS if record.get(field) is not None}
             | ({"excluded": excluded[name]} if name in excluded else {})
@@ -74,7 +78,7 @@ def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str, exclusions: bo
     if ends == {"committed"}:
         return "committed_with_exclusions" if exclusions else "committed"
     if not _all_closed(hosts):
-        return "interrupted"
+        return "needs_attention" if attention.needed(hosts) else "interrupted"
     if failure and not any(_touched(record) for record in hosts.values()):
         return "refused"
     if ends == {"committed", "rolled_back"}:

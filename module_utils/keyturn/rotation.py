@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import consumers, values
+from . import consumers, providers, values
 from .errors import KeyturnError
 from .fingerprint import fingerprints
 from .journal import Application, Journal
+from .providers import Reply
 from .service import Service, service
 
 if TYPE_CHECKING:  # cryptography costs 0.1 s to import, and many secrets need no migration
@@ -36,6 +37,7 @@ class Rotation:
     encrypt_plaintext_rows: bool = False
     allow_empty_tables: tuple[str, ...] = ()
     backup_retention_days: int = 30
+    overrides: Mapping[str, str] = field(default_factory=dict)
     check_mode: bool = False
     hide: Callable[[Iterable[str]], None] = field(default=lambda values: None)
 
@@ -49,13 +51,37 @@ class Rotation:
         """The names of the variables that make up the secret."""
         return list(self.entry["variables"])
 
-    def consumers(self) -> list[consumers.Consumer]:
-        """The places that the application reads the secret from."""
-        return [consumers.Consumer(item["format"], self.app_root / item["path"]) for item in self.entry["consumers"]]
+    def consumers(self, forms: Mapping[str, Mapping[str, str]] | None = None) -> list[consumers.Consumer]:
+        """The places that the application reads the secret from. ``forms``, by path, are wanted instead of the entry's."""
+        found = []
+        for item in self.entry["consumers"]:
+            path = self.app_root / item["path"]
+            if item["optional"] and not path.exists():
+                continue
+            wanted = (forms or {}).get(str(path)) or dict.fromkeys(item["keys"] or {}, item["form"])
+            aliases = self.entry["aliases"] if item["keys"] is None else {}
+            found.append(consumers.Consumer(item["format"], path, aliases, item["keys"] or {}, wanted))
+        return found
+
+    def forms(self) -> dict[str, dict[str, str]]:
+        """The form in which each value stands now, by path, where a file knows more than one."""
+        found = {str(consumer.path): consumers.forms(consumer, self.variables) for consumer in self.consumers()}
+        return {path: held for path, held in found.items() if held}
+
+    def with_aliases(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Return ``values`` with the second names of the variables."""
+        return {**values, **{alias: values[name] for alias, name in self.entry["aliases"].items()}}
 
     def service_list(self) -> list[Service]:
-        """The services that read the secret, in the order in which they start."""
+        """The services that read the secret, in the order in which they start; KeyturnError for one that is not there."""
+        for name in self.entry["services"]:
+            if name not in self.services:
+                raise KeyturnError(f"service {name} is not in keyturn_services of this host")
         return [service(name, self.services[name], self.app_root, self.app_user) for name in self.entry["services"]]
+
+    def ask_provider(self, held: Mapping[str, str]) -> Reply:
+        """Ask the provider of the secret about values. Only for a secret that has one."""
+        return providers.ask(self.entry["provider"], [held[name] for name in self.variables])
 
     def current_values(self) -> dict[str, str]:
         """Read the values that the consumers hold; KeyturnError when two consumers differ."""
@@ -63,7 +89,7 @@ class Rotation:
         self.hide(value for _, held in found for value in held.values())
         first_path, first = found[0]
         for path, held in found[1:]:
-            for name in self.variables:
+            for name in held:
                 if held[name] != first[name]:
                     raise KeyturnError(
                         f"{name} differs: {first_path} holds {fingerprints(first)[name]}, "

@@ -45,6 +45,7 @@ def record(report: Mapping[str, Any]) -> dict[str, Any]:
         "verified_by": f"keyturn, {passed} of {len(proofs)} proofs" if proofs else "nobody",
         "hosts": sorted(report["hosts"]),
         "excluded": {name: host["excluded"] for name, host in report["hosts"].items() if "excluded" in host},
+        **({"overrides": report["overrides"]} if "overrides" in report else {}),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import subprocess
 import time
 import urllib.parse
@@ -51,35 +52,42 @@ class Service(ABC):
         """Let nothing start the service while the file ``gate`` exists, where the manager can do that."""
 
     @property
-    def health_url(self) -> str:
-        """Where the service says that it is up. It says nothing about a secret."""
-        return str(self.spec["health_url"])
+    def health(self) -> str:
+        """Where the service says that it is up: its health URL, or a line in its log. It says nothing about a secret."""
+        return str(self.spec.get("health_url") or "the health_line in its log")
 
     @property
     def base_url(self) -> str:
         """The origin for proofs: ``base_url``, or that of the health URL."""
-        parts = urllib.parse.urlsplit(self.health_url)
+        parts = urllib.parse.urlsplit(self.health)
         return str(self.spec.get("base_url") or f"{parts.scheme}://{parts.netloc}").rstrip("/")
 
     @property
     def port(self) -> int:
         """The port of the health URL."""
-        parts = urllib.parse.urlsplit(self.health_url)
+        parts = urllib.parse.urlsplit(self.health)
         return parts.port or (443 if parts.scheme == "https" else 80)
 
     def healthy(self) -> bool:
-        """Tell whether the health URL answers with 2xx."""
-        return http.good(http.get(self.health_url, HEALTH_TIMEOUT))
+        """Tell whether the health URL answers with 2xx, or the process lives and has logged its health line."""
+        line = self.spec.get("health_line")
+        if line is None:
+            return http.good(http.get(self.health, HEALTH_TIMEOUT))
+        return self._lives() and any(re.search(line, said) for said in self.log_lines() or ())
+
+    def _lives(self) -> bool:
+        pid = self.pid()
+        return pid is not None and procfs.started_at(pid) is not None
 
     def wait_healthy(self) -> None:
-        """Wait until the health URL answers; KeyturnError after ``health_timeout_seconds``."""
+        """Wait until the service is healthy; KeyturnError after ``health_timeout_seconds``."""
         limit = self.spec["health_timeout_seconds"]
         deadline = time.monotonic() + limit
         while not self.healthy():
             if self.failed():
                 raise KeyturnError(f"service {self.name} ended while it started")
             if time.monotonic() > deadline:
-                raise KeyturnError(f"service {self.name} did not become healthy at {self.health_url} within {limit} s")
+                raise KeyturnError(f"service {self.name} did not become healthy at {self.health} within {limit} s")
             time.sleep(POLL_SECONDS)
 
     def pid(self) -> int | None:
@@ -113,6 +121,19 @@ class ScriptService(Service):
     def start(self) -> None:
         """Run the start script."""
         self._run("start")
+
+    def failed(self) -> bool:
+        """Tell whether a service that is known by its process has ended."""
+        return self.spec.get("health_line") is not None and not self._lives()
+
+    def log_lines(self) -> Iterator[str] | None:
+        """The lines of ``log_file``, which the start script begins anew."""
+        if not self.spec.get("log_file"):
+            return None
+        try:
+            return iter((self.app_root / str(self.spec["log_file"])).read_text(errors="replace").splitlines())
+        except FileNotFoundError:
+            return iter(())
 
     def _run(self, verb: str) -> None:
         """Run a script as the application's user with a clean environment: a variable in it would win over `.env`."""

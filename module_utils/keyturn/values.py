@@ -44,6 +44,16 @@ def read(journal: Journal) -> Staged:
     return Staged(old, new)
 
 
+def previous(journal: Journal) -> dict[str, str]:
+    """Return the old values; KeyturnError where they are gone."""
+    old = durable.read_json(journal.path(PREVIOUS))
+    if old is None:
+        raise KeyturnError(
+            f"{journal.path(PREVIOUS)} is missing, so nobody can be asked about the old value: restore it"
+        )
+    return old
+
+
 def discard_pending(journal: Journal) -> None:
     """Forget the new value: after a commit the consumers hold it, after a rollback nobody needs it."""
     durable.remove(journal.path(PENDING))

@@ -62,6 +62,10 @@ options:
         type: list
         elements: str
         default: []
+      overrides:
+        description: What a person has overridden, with the reason.
+        type: dict
+        default: {}
       backup_retention_days:
         description: Days that the backup and the old value are kept after the rotation.
         type: int

@@ -35,7 +35,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     total = {number: sum(line[number] for line in series.values()) for number in NUMBERS}
     terminalreporter.write_line(f"{'total':<58}" + "".join(f"{total[number]:>11}" for number in NUMBERS))
     for part in parts:
-        if "seed" in part.get("note", ""):
+        if part.get("note", "").startswith(("seed", "relink")):
             terminalreporter.write_line(f"{part['series']}, {part['note']}")
     path = Path(os.environ[MATRIX]) / "matrix.all"
     path.write_text(json.dumps({"series": series, "total": total, "parts": parts}, indent=1))

@@ -72,15 +72,19 @@ def test_a_bad_entry_is_refused_by_name_with_the_legal_values(lab: Lab) -> None:
 
 def test_an_unknown_secret_is_refused(lab: Lab) -> None:
     done = lab.play("rotate_db_key", "-e", "keyturn_secret=jwd")
-    refused(lab, done, "keyturn_secrets has no entry jwd (it has: db_key, jwt)")
+    refused(lab, done, "keyturn_secrets has no entry jwd (it has: alpaca, db_key, hf_token, jwt, plaid)")
 
 
 CHANGES: list[tuple[str, Any, str]] = [
     ("source.generator", "uuid", "must be one of: fernet, password, token_urlsafe, got: uuid found in source"),
     ("value", "both", "value of value must be one of: per_host, shared, got: both"),
-    ("consumers", [{"format": "toml", "path": "x"}], "must be one of: dotenv, got: toml found in consumers"),
+    ("consumers", [{"format": "toml", "path": "x"}], "must be one of: dotenv, json, got: toml found in consumers"),
     ("consumers", [], "consumers is empty: a rotation needs at least one"),
-    ("probes", [{"kind": "ping"}], "must be one of: fernet_rows, http, jwt, log, login, got: ping found in probes"),
+    (
+        "probes",
+        [{"kind": "ping"}],
+        "must be one of: fernet_rows, http, jwt, log, log_line, login, provider, got: ping found in probes",
+    ),
     ("migration.database", None, "kind is fernet_sqlite but all of the following are missing: database"),
     ("downtime_budget_seconds", "soon", "is of type str and we were unable to convert to int"),
     ("services", ["engine"], "service engine is not in keyturn_services of this host (it has: backend)"),

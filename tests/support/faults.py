@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn import procfs
+from keyturn import catalogue, procfs
 from keyturn.ansible_module import services as with_defaults
+from keyturn.ansible_module import validated
 from keyturn.errors import KeyturnError
 from keyturn.fernet_forms import Turner
 from keyturn.lifecycle import commit, prepare, prove, rollback, stage, switch
@@ -192,6 +193,7 @@ class Host:
         """Return the rotation for calls in this process."""
         given = self.parameters() | {"app_user": None, "services": with_defaults(self.services)}
         given |= {"app_root": self.lab.app, "state_dir": self.lab.state}
+        given["entry"] = validated("entry", catalogue.ENTRY, given["entry"])
         return Rotation(**given)
 
     def go_to(self, phase: str) -> None:

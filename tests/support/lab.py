@@ -22,6 +22,14 @@ from trader_ai.token_store import TokenStore
 
 ROOT = Path(__file__).parents[2]
 KEY = "DATABASE_ENCRYPTION_KEY"
+ENGINE = {
+    "manager": "script",
+    "start": "./start_engine.sh",
+    "stop": "./stop_engine.sh",
+    "pid_file": "run/engine.pid",
+    "log_file": "logs/engine.log",
+    "health_line": r"Connected to Alpaca \(Account: ",
+}
 RUN_MODULE = (
     "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"
     "import json; args = json.load(open(sys.argv[2]))\n"
@@ -45,6 +53,8 @@ class Lab:
     journal_mode: str = "delete"
     forms: str = "mixed"
     variables: dict[str, Any] = field(default_factory=dict)
+    plaid_url: str | None = None
+    alpaca_url: str | None = None
     interpreter: str = sys.executable
 
     def __post_init__(self) -> None:
@@ -53,7 +63,14 @@ class Lab:
         self.reports = self.folder / "reports"
         self.port = free_port()
         self.tokens = seed(
-            self.app, self.rows, self.port, journal_mode=self.journal_mode, forms=self.forms, random_seed=1
+            self.app,
+            self.rows,
+            self.port,
+            journal_mode=self.journal_mode,
+            forms=self.forms,
+            random_seed=1,
+            plaid_url=self.plaid_url,
+            alpaca_url=self.alpaca_url,
         )
         self.write_inventory()
 
@@ -82,7 +99,8 @@ class Lab:
         """``keyturn_services`` of this host."""
         url = f"http://127.0.0.1:{self.port}/health"
         backend = {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": url}
-        return {"backend": backend | {"proof_path": "/api/bank/accounts"}}
+        services = {"backend": backend | {"proof_path": "/api/bank/accounts"}}
+        return services | ({"engine": ENGINE} if self.alpaca_url else {})
 
     @property
     def inventory(self) -> Path:
@@ -111,8 +129,17 @@ class Lab:
         """Start the service."""
         subprocess.run([self.app / "start.sh"], check=True, stdout=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]})
 
+    def start_engine(self) -> None:
+        """Start the trading engine and wait until it is connected."""
+        subprocess.run([self.app / "start_engine.sh"], check=True, env={"PATH": os.environ["PATH"]})
+        deadline = time.monotonic() + 20
+        while "Connected to Alpaca" not in (self.app / "logs/engine.log").read_text():
+            assert time.monotonic() < deadline, "the engine does not connect"
+            time.sleep(0.02)
+
     def stop(self) -> None:
-        """Stop the service."""
+        """Stop the services."""
+        subprocess.run([self.app / "stop_engine.sh"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([self.app / "stop.sh"], check=True, stdout=subprocess.DEVNULL)
 
     def get(self, path: str) -> int:

@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 import yaml
-from keyturn import catalogue, consumers, generate, probes, rotation, service
+from keyturn import catalogue, consumers, generate, guards, probes, providers, rotation, service
 from keyturn.ansible_module import services, validated
 from keyturn.catalogue import check_meaning
 from keyturn.errors import KeyturnError
 
 URL_SAFE = string.ascii_letters + string.digits + "-_="
 GROUP_VARS = Path(__file__).parents[2] / "playbooks" / "group_vars" / "all"
+TASKS = Path(__file__).parents[2] / "roles" / "rotation" / "tasks"
 
 # Where a choice dispatches to code: the registry. Where it does not yet: the only value that the phases know.
 REGISTRIES: dict[str, set[str]] = {
@@ -25,12 +26,16 @@ REGISTRIES: dict[str, set[str]] = {
     "migration.kind": {"none", *rotation.MIGRATIONS},
     "probes.kind": set(probes.PROBES),
     "manager": set(service.MANAGERS),
-    "source.kind": {"generated"},
+    "source.kind": {path.stem.removeprefix("value_") for path in TASKS.glob("value_*.yml")},
+    "provider.kind": set(providers.PROVIDERS),
+    "provider.account": {"live", "paper"},
+    "guard.kind": {"none", *guards.GUARDS},
+    "consumers.form": {"environment", "literal", "reference"},
     "value": {"per_host", "shared"},
     "switch": {"rolling", "together"},
     "sessions": {"kept", "invalidated"},
-    "overlap": {"none_needed"},
-    "retire.kind": {"none"},
+    "overlap": {"both", "none", "none_needed"},
+    "retire.kind": {"none", "revoke"},
 }
 
 
@@ -50,8 +55,15 @@ def shipped() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in GROUP_VARS.glob("*.yml"):
         found |= yaml.safe_load(path.read_text())
-    for name, entry in found["keyturn_secrets"].items():
-        entry["max_age_days"] = found["keyturn_schedule"][name]["max_age_days"]
+    for name, turned in found["keyturn_schedule"].items():
+        found["keyturn_secrets"][name]["max_age_days"] = turned["max_age_days"]
+    alpaca = found["keyturn_secrets"]["alpaca"]
+    # what Ansible makes of the templates that the inventory fills
+    alpaca["provider"]["account"] = "paper"
+    alpaca["consumers"][1]["form"] = "environment"
+    for entry in found["keyturn_secrets"].values():
+        if "provider" in entry:
+            entry["provider"]["url"] = "https://provider.invalid"
     return dict(found["keyturn_secrets"])
 
 
@@ -90,12 +102,12 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
     [
         ("title", ..., "missing required arguments: title"),
         ("source.generator", "dice", "must be one of: fernet, password, token_urlsafe, got: dice"),
-        ("consumers.0.format", "ini", "must be one of: dotenv, got: ini"),
+        ("consumers.0.format", "ini", "must be one of: dotenv, json, got: ini"),
         ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, got: mongo"),
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),
         ("migration.columns.0.key", ..., "missing required arguments: key"),
-        ("probes.0.kind", "hope", "must be one of: fernet_rows, http, jwt, log, login, got: hope"),
+        ("probes.0.kind", "hope", "must be one of: fernet_rows, http, jwt, log, log_line, login, provider, got: hope"),
         ("typo", 1, "typo"),
         ("downtime_budget_seconds", "soon", "downtime_budget_seconds"),
         ("variables", [], "variables is empty"),
@@ -116,6 +128,38 @@ def test_an_error_names_the_entry_and_what_is_legal(path: str, value: Any, messa
         check(with_change(path, value))
 
 
+def supplied(secret: str, **changes: Any) -> dict[str, Any]:
+    return copy.deepcopy(shipped()[secret]) | changes
+
+
+SUPPLIED: list[tuple[str, dict[str, Any], str]] = [
+    ("plaid", {"provider": None}, "source supplied needs a provider"),
+    ("plaid", {"value": "per_host"}, "source supplied needs a provider that proves the value, and value shared"),
+    ("plaid", {"overlap": "none"}, "switched rolling only where old and new are valid at once"),
+    ("plaid", {"variables": ["PLAID_SECRET", "B"]}, "names PLAID_CLIENT_ID, which is none of its variables"),
+    ("hf_token", {"variables": ["HF_TOKEN", "B"]}, "variables must be, in this order, token of the provider"),
+    ("alpaca", {"aliases": {"A": "B"}}, "aliases names B, which is none of its variables"),
+    ("alpaca", {"services": ["backend"]}, "probe log_line names engine, which is none of its services"),
+    ("alpaca", {"provider": {"kind": "alpaca", "url": "https://x"}}, "kind is alpaca but .* missing: account"),
+    ("alpaca", {"provider": {"kind": "alpaca", "url": "x", "account": "paper"}}, "url must begin with http"),
+    ("alpaca", {"consumers": shipped()["alpaca"]["consumers"][1:]}, "the first consumer must be a file that is there"),
+    ("jwt", {"retire": {"kind": "revoke", "steps": []}}, "retire revoke need a provider"),
+    ("jwt", {"source": {"kind": "generated"}}, "kind is generated but .* missing: generator"),
+    ("plaid", {"source": {"kind": "supplied"}}, "kind is supplied but .* missing: steps"),
+]
+
+
+@pytest.mark.parametrize(("secret", "changes", "message"), SUPPLIED)
+def test_an_entry_of_a_supplied_secret_is_whole(secret: str, changes: dict[str, Any], message: str) -> None:
+    given = dict.fromkeys(("backend", "engine"), SERVICES["backend"])
+    with pytest.raises(KeyturnError, match=rf"^keyturn_secrets\.{secret}: .*{message}"):
+        check_meaning(
+            secret,
+            validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, supplied(secret, **changes)),
+            services(given),
+        )
+
+
 @pytest.mark.parametrize("entry", [None, [], "db_key"])
 def test_an_entry_that_is_no_mapping_is_named(entry: Any) -> None:
     with pytest.raises(KeyturnError, match=r"^keyturn_secrets\.db_key must be a mapping"):
@@ -127,7 +171,9 @@ def test_an_entry_that_is_no_mapping_is_named(entry: Any) -> None:
     [
         ({"manager": "cron"}, "must be one of: script, systemd, got: cron"),
         ({"start": None}, "missing: start"),
-        ({"health_url": None}, "missing required arguments: health_url"),
+        ({"health_url": None}, "give health_url, or health_line for a service without HTTP"),
+        ({"health_line": "up"}, "give health_url, or health_line for a service without HTTP"),
+        ({"health_url": None, "health_line": "up"}, "health_line needs pid_file and log_file with the manager script"),
         ({"health_url": "127.0.0.1/health"}, "health_url must begin with http:// or https://"),
         ({"health_url": "file:///etc/passwd"}, "health_url must begin with http:// or https://"),
         ({"health_timeout_seconds": "long"}, "health_timeout_seconds"),

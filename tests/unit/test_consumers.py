@@ -130,7 +130,7 @@ def test_errors_of_the_format_name_the_file(file: Path) -> None:
 
 def test_an_unknown_format_is_refused(file: Path) -> None:
     message = refusal(lambda: consumers.read(Consumer("toml", file), ["NAME"]))
-    assert message == f"{file}: the format toml is unknown: use one of dotenv"
+    assert message == f"{file}: the format toml is unknown: use one of dotenv, json"
 
 
 def test_findings_name_the_file(file: Path) -> None:
@@ -381,4 +381,5 @@ def test_real_values_are_no_placeholders() -> None:
 
 
 def test_every_format_has_its_functions() -> None:
-    assert consumers.FORMATS["dotenv"] == consumers.Format(dotenv.read, dotenv.replace, dotenv.findings)
+    form = consumers.FORMATS["dotenv"](consumer(Path(".env")))
+    assert (form.whole, form.read, form.replace, form.findings) == (True, dotenv.read, dotenv.replace, dotenv.findings)

@@ -60,6 +60,8 @@ def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     fields: dict[str, Any] = {"outcome": outcome, "finished": utc_now()}
     if "backup" in journal.record:
         fields["backup"] = journal.record["backup"] | {"expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+    if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
+        fields["retire"] = {"state": "open", "since": fields["finished"]}
     journal.enter("closed", **fields)
     _prune(rotation)
 

@@ -69,16 +69,18 @@ def check_files_hold_new(rotation: Rotation, staged: Staged) -> None:
     for consumer in rotation.consumers():
         held = fingerprints(consumers.read(consumer, rotation.variables))
         for name, wanted in fingerprints(staged.new).items():
-            if held[name] != wanted:
+            if held.get(name, wanted) != wanted:
                 raise KeyturnError(
                     f"{consumer.path}: {name} is the old value {held[name]} again and not the new {wanted}: "
                     "put the new value back (pending.json in the folder of the rotation holds it), then run resume.yml"
                 )
 
 
-def replace_files(rotation: Rotation, values: Mapping[str, str]) -> None:
-    """Put ``values`` into every consumer."""
-    for consumer in rotation.consumers():
+def replace_files(
+    rotation: Rotation, values: Mapping[str, str], forms: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
+    """Put ``values`` into every consumer, in the forms of the catalogue or in given ones."""
+    for consumer in rotation.consumers(forms):
         consumers.replace(consumer, values)
 
 

@@ -43,10 +43,12 @@ def collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]
     side: Side = "old" if back else "new"
     live, dead = (staged.old, staged.new) if back else (staged.new, staged.old)
     services = rotation.service_list()
-    question = Question(side, live, dead, services, rotation.migration(staged.old, staged.new))
+    ask = rotation.ask_provider if rotation.entry["provider"] else None
+    account = journal.record.get("account", "")
+    question = Question(side, live, dead, services, rotation.migration(staged.old, staged.new), ask, account)
     return [
         *probes.process(services, Moment(*journal.record["changed"])),
-        *probes.environment(services, live),
+        *probes.environment(services, rotation.with_aliases(live)),
         *probes.ask(rotation.entry["probes"], question),
     ]
 

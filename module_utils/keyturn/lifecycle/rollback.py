@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .. import durable, probes, procfs, values
@@ -53,17 +55,29 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
             return result(journal, changed=False)
         if journal.decision == "commit" and not abandon_commit:
             raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+        _refuse_dead_value(rotation, journal)
         journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
         if journal.reached("switching") and not journal.record.get("turned_back"):
             _turn_back(rotation, journal)
         open_gate(rotation)
         # a host that was down meanwhile could not start them behind the gate
-        start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
+        with _tolerating_a_dead_value(rotation, journal):
+            start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
         values.discard_pending(journal)
         if "backup" not in journal.record:
             _discard_old_copies(journal)
         close(rotation, journal, "rolled_back")
         return result(journal, changed=True)
+
+
+def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
+    """What a provider gave out is put back only when it was asked, and still accepts it (``assess``)."""
+    said = journal.record.get("old_credential", {})
+    if rotation.entry["provider"] and journal.decision != "rollback" and said.get("verdict") != "accepted":
+        raise KeyturnError(
+            f"the old value is {said.get('verdict', 'unknown')} at its provider and is not put back: mend what failed, then "
+            "run resume.yml; if the new value is dead as well, run rollback.yml with keyturn_override_dead_value: REASON"
+        )
 
 
 def _discard_old_copies(journal: Journal) -> None:
@@ -89,20 +103,32 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
         left = _turn_rows(migration, side_file(journal))
         if left:
             journal.update(findings=[*journal.record["findings"], f"left as they are: {left}"])
-    replace_files(rotation, staged.old)
+    replace_files(rotation, staged.old, journal.record.get("forms"))
     changed = procfs.now()
     journal.update(changed=list(changed))
     open_gate(rotation)
-    start(services, changed)
-    journal.update(downtime_seconds=round(before + seconds_since(stopped), 3))
-    proofs = collect(rotation, journal, staged)
-    journal.update(proofs=proofs)
-    failure = probes.first_failure(proofs)
-    if failure:
-        raise KeyturnError(
-            f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
-        )
+    with _tolerating_a_dead_value(rotation, journal):
+        start(services, changed)
+        journal.update(downtime_seconds=round(before + seconds_since(stopped), 3))
+        proofs = collect(rotation, journal, staged)
+        journal.update(proofs=proofs)
+        failure = probes.first_failure(proofs)
+        if failure:
+            raise KeyturnError(
+                f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
+            )
     journal.update(turned_back=True)
+
+
+@contextlib.contextmanager
+def _tolerating_a_dead_value(rotation: Rotation, journal: Journal) -> Iterator[None]:
+    """A person may end a rotation on a value that is dead, so that another can begin: then nothing works, and that is told."""
+    try:
+        yield
+    except KeyturnError as error:
+        if not rotation.overrides.get("dead_value"):
+            raise
+        journal.update(findings=[*journal.record["findings"], f"left on a value that is dead: {error}"])
 
 
 def _turn_rows(migration: FernetSqlite, side: SideFile | None) -> str:

@@ -16,7 +16,10 @@ from ..generate import GENERATORS
 from ..journal import Journal
 from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..supply import check_is_new
+from . import credential
 from .common import Result, close_gate, result
+from .credential import Credential
 
 SPARE_BYTES = 1 << 20
 
@@ -29,29 +32,53 @@ class Examined:
     rows: dict[str, int]
     already_turned: int
     findings: list[str]
+    credential: Credential | None
 
 
-def run(rotation: Rotation, new_values: Mapping[str, str] | None = None, sent_at: float = 0.0) -> Result:
+def run(
+    rotation: Rotation,
+    new_values: Mapping[str, str] | None = None,
+    provider: Mapping[str, Any] | None = None,
+    only_examine: bool = False,
+    sent_at: float = 0.0,
+) -> Result:
     """Examine the host, open the journal and stage the new value. A repetition with the same id changes nothing.
 
-    ``new_values`` is the value that all hosts share, None where each host generates its own; ``sent_at`` is the
-    controller's clock (seconds since 1970). The result also tells how this host's clock differs, and which place it is.
+    ``new_values`` is the value that all hosts share, None where each host generates its own; ``provider`` is what its
+    provider said of it to the controller; ``sent_at`` is the controller's clock (seconds since 1970). The result also
+    tells how this host's clock differs, and which place it is.
     """
     offset = round(time.time() - sent_at, 1)
-    return _stage(rotation, new_values) | {"clock_offset": offset, "place": _place(rotation)}
+    found = _stage(rotation, new_values, provider, only_examine)
+    return found | {"clock_offset": offset, "place": _place(rotation)}
 
 
-def _stage(rotation: Rotation, new_values: Mapping[str, str] | None) -> Result:
+def _stage(
+    rotation: Rotation, new_values: Mapping[str, str] | None, provider: Mapping[str, Any] | None, only_examine: bool
+) -> Result:
     rotation.hide((new_values or {}).values())
     journal = _resumable(rotation)
     if journal is not None and (journal.closed or _staged(journal, new_values)):
         return result(journal, changed=False)
+    supplied = rotation.entry["source"]["kind"] == "supplied"
+    if supplied and new_values is None and not (rotation.check_mode or only_examine):
+        raise KeyturnError(
+            f"no new value of {', '.join(rotation.variables)} came with this call: run the playbook again"
+        )
     examined = examine(rotation)
+    if new_values is not None:
+        check_is_new(rotation.entry["source"]["may_stay"], examined.old, new_values)
+    account, more = credential.check_account(examined.credential, provider)
+    examined.findings.extend(more)
     if rotation.check_mode:
         return {"changed": True, "rotation": _fields(rotation, examined) | {"phase": "not begun"}}
     with rotation.application.lock("stage", LOCK_WAIT_SECONDS):
+        if examined.credential is not None:
+            credential.remember_account(rotation, examined.credential.account)
+        if only_examine:
+            return {"changed": False, "rotation": _fields(rotation, examined) | {"phase": "not begun"}}
         journal = _resumable(rotation) or rotation.application.begin(
-            rotation.rotation_id, **_fields(rotation, examined)
+            rotation.rotation_id, **_fields(rotation, examined), forms=rotation.forms(), account=account
         )
         if not _staged(journal, new_values):
             old = rotation.current_values()
@@ -102,15 +129,21 @@ def examine(rotation: Rotation) -> Examined:
         rows, already = census["rows"], census["under"]["new"]
         _check_space(rotation, migration.database.path, migration.database.size)
     services = rotation.service_list()
+    given_out = credential.examine(rotation, old)
+    dead = given_out is not None and given_out.verdict == "rejected"
+    problems = []
     for service in services:
         service.check()
         if not service.healthy():
-            raise KeyturnError(f"service {service.name} is not healthy at {service.health_url}: start it, then rotate")
-    question = Question("old", old, None, services, migration)
-    failure = probes.first_failure(probes.ask(rotation.entry["probes"], question))
-    if failure:
-        raise KeyturnError(f"the current value does not work, nothing was changed: {failure}")
-    return Examined(old, rows, already, findings)
+            problems.append(f"service {service.name} is not healthy at {service.health}: start it, then rotate")
+    if not problems:
+        question = Question("old", old, None, services, migration)
+        failure = probes.first_failure(probes.ask(rotation.entry["probes"], question))
+        problems += [f"the current value does not work, nothing was changed: {failure}"] if failure else []
+    if problems and not dead:
+        raise KeyturnError(problems[0])
+    findings += given_out.findings if given_out else []
+    return Examined(old, rows, already, findings + problems, given_out)
 
 
 def _resumable(rotation: Rotation) -> Journal | None:
@@ -132,8 +165,13 @@ def _fields(rotation: Rotation, examined: Examined) -> dict[str, Any]:
         "app_root": str(rotation.app_root),
         "old": fingerprints(examined.old),
         "rows": examined.rows,
-        "findings": examined.findings,
+        "findings": examined.findings + _overridden(rotation),
+        **({"credential": examined.credential._asdict()} if examined.credential else {}),
     }
+
+
+def _overridden(rotation: Rotation) -> list[str]:
+    return [f"overridden: {name.replace('_', ' ')} ({reason})" for name, reason in sorted(rotation.overrides.items())]
 
 
 def _generate(rotation: Rotation) -> dict[str, str]:

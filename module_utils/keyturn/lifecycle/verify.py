@@ -31,10 +31,15 @@ def run(rotation: Rotation) -> dict[str, Any]:
     except KeyturnError as error:
         problems.append(str(error))
     changed = max((_changed_at(consumer) for consumer in rotation.consumers()), default=0.0)
-    for service in rotation.service_list():
+    try:
+        services = rotation.service_list()
+    except KeyturnError as error:
+        findings.append(str(error))
+        services = []
+    for service in services:
         pid = service.pid()
         if pid is None or not service.healthy():
-            problems.append(f"service {service.name} is not healthy at {service.health_url}")
+            problems.append(f"service {service.name} is not healthy at {service.health}")
         elif not procfs.started_after(pid, procfs.moment_of(changed)):
             findings.append(f"service {service.name} (process {pid}) started before its files changed: restart it")
     return {"changed": False, "verified": found}

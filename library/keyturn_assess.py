@@ -1,0 +1,36 @@
+#!/usr/bin/python
+"""Ask whether the old value still lives, before a host goes back to it."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_assess
+short_description: Ask whether the old value still lives, before a host goes back to it
+description:
+  - A credential that its provider does not accept any more is never put back. The answer stands in the host's journal.
+author: The Keyturn maintainers
+extends_documentation_fragment: keyturn
+"""
+
+EXAMPLES = r"""
+- name: Ask about the old value
+  keyturn_assess:
+    rotation: "{{ rotation_context }}"
+"""
+
+RETURN = r"""
+rotation:
+  description: The host's journal of the rotation. It holds fingerprints, counts and proofs, no value.
+  returned: success
+  type: dict
+verdict:
+  description: C(accepted), C(rejected) or C(unknown).
+  returned: success
+  type: str
+"""
+
+from ansible.module_utils.keyturn.ansible_module import run_phase
+from ansible.module_utils.keyturn.lifecycle import assess
+
+if __name__ == "__main__":
+    run_phase(assess.run)

@@ -1,0 +1,87 @@
+#!/usr/bin/python
+"""Check the new value that a person or a pipeline brings."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_supply
+short_description: Check the new value that a person or a pipeline brings
+description:
+  - Runs on the controller, before any host learns the value. The task must have C(no_log), and the result goes to
+    M(keyturn_stage) only.
+  - Refuses a value of the wrong form by the name of its variable, and one that its provider does not accept.
+options:
+  entry:
+    description: The catalogue entry.
+    type: dict
+    required: true
+  overrides:
+    description: What a person has overridden, with the reason.
+    type: dict
+    default: {}
+  brought:
+    description: What the lookup C(keyturn_supplied) returned.
+    type: dict
+    required: true
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Checks what is there, and does not miss what is not.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Check the value
+  keyturn_supply:
+    entry: "{{ keyturn_secrets.hf_token }}"
+    brought: "{{ lookup('keyturn_supplied', 'HF_TOKEN', prompt='Hugging Face') }}"
+  no_log: true
+  register: rotation_generated
+"""
+
+RETURN = r"""
+new_values:
+  description: The value of each variable. It is secret.
+  returned: when one was brought
+  type: dict
+provider:
+  description: The provider's C(verdict), the C(detail) of the evidence, whose it is (C(identity)) and C(findings).
+  returned: when one was brought
+  type: dict
+"""
+
+from ansible.module_utils.keyturn import catalogue
+from ansible.module_utils.keyturn import supply as supplying
+from ansible.module_utils.keyturn.ansible_module import run, validated
+from ansible.module_utils.keyturn.errors import KeyturnError
+
+
+def supply(module):
+    """Check the value."""
+    given = module.params
+    brought = given["brought"]
+    if not module.no_log:
+        raise KeyturnError(
+            "a task with keyturn_supply must have no_log: true, its parameters and its result are values"
+        )
+    if module.check_mode and not any(brought.values()):
+        return {"changed": True}
+    entry = validated("the catalogue entry", catalogue.ENTRY, given["entry"])
+    values = supplying.check(entry["variables"], entry["source"], brought)
+    reply = supplying.ask(entry, given["overrides"], values)
+    return {"changed": True, "new_values": values, "provider": reply._asdict()}
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "entry": {"type": "dict", "required": True},
+            "overrides": {"type": "dict", "default": {}},
+            # not no_log here, which would mask the result: the task's no_log hides both
+            "brought": {"type": "dict", "required": True},
+        },
+        supply,
+    )

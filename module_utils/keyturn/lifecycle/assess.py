@@ -1,0 +1,38 @@
+"""Assess: before anything goes back to the old value, ask its provider whether it still lives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import values
+from ..journal import Journal, utc_now
+from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from .common import result
+
+ACCEPTED = {"verdict": "accepted", "detail": "nobody outside can have ended it"}
+
+
+def run(rotation: Rotation) -> dict[str, Any]:
+    """Write down what the provider says of the old value, and return it. A value that is dead is never put back.
+
+    A person who knows better overrides that with a reason, such as when the new value is dead as well.
+    """
+    journal = rotation.application.get(rotation.rotation_id)
+    if rotation.check_mode or journal is None or journal.closed:
+        return {"changed": False, "verdict": "accepted", "rotation": journal.record if journal else {}}
+    with rotation.application.lock("assess", LOCK_WAIT_SECONDS):
+        said = _ask(rotation, journal)
+        journal.update(old_credential=said | {"at": utc_now()})
+        return result(journal, changed=True) | {"verdict": said["verdict"]}
+
+
+def _ask(rotation: Rotation, journal: Journal) -> dict[str, str]:
+    if not rotation.entry["provider"]:
+        return ACCEPTED
+    reason = rotation.overrides.get("dead_value")
+    if reason:
+        return {"verdict": "accepted", "detail": f"overridden: {reason}"}
+    old = values.read(journal).old if journal.reached("staged") else rotation.current_values()
+    rotation.hide(old.values())
+    reply = rotation.ask_provider(old)
+    return {"verdict": reply.verdict, "detail": reply.detail}
