@@ -107,7 +107,7 @@ def table(records: list[dict[str, Any]]) -> str:
     rows = []
     for entry in records:
         remarks = [] if entry["outcome"] == "committed" else [entry["outcome"]]
-        remarks += [f"without {host}: {why}" for host, why in entry["excluded"].items()]
+        remarks += [f"without {host}: {why}" for host, why in entry.get("excluded", {}).items()]
         reason = f"{entry['reason']} ({', '.join(remarks)})" if remarks else entry["reason"]
         cells = [
             entry["started"][:10],
