@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.fleet import HOSTS, MATRIX, SCRIPT, Fleet, container
+from support.fakes import Fake, FakeAlpaca, FakeHuggingFace, FakePlaid
+from support.fleet import GATEWAY, HOSTS, MATRIX, PROVIDER_PORTS, SCRIPT, Fleet, container
 
 HEAL = """
 ip link set eth0 up; systemctl start ssh
@@ -28,9 +30,16 @@ def hosts() -> Iterator[None]:
     subprocess.run([SCRIPT, "down"], check=True)
 
 
+@pytest.fixture(scope="session")
+def providers(hosts: None) -> Iterator[dict[str, Fake]]:
+    kinds = {"plaid": FakePlaid, "alpaca": FakeAlpaca, "hf_token": FakeHuggingFace}
+    with contextlib.ExitStack() as stack:
+        yield {name: stack.enter_context(kinds[name](GATEWAY, port)) for name, port in PROVIDER_PORTS.items()}
+
+
 @pytest.fixture
-def fleet(hosts: None, tmp_path: Path) -> Iterator[Fleet]:
-    made = Fleet(tmp_path / "reports")
+def fleet(providers: dict[str, Fake], tmp_path: Path) -> Iterator[Fleet]:
+    made = Fleet(tmp_path / "reports", providers)
     made.install()
     yield made
     for host in HOSTS:

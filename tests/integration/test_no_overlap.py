@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -153,3 +154,17 @@ def test_when_both_are_dead_a_person_may_go_back_with_a_reason(desk: Bench) -> N
     assert desk.fingerprints("alpaca") == old
     (journal,) = desk.lab.journals()
     assert journal["phase"] == "closed", "nobody could begin another rotation"
+
+
+def test_an_engine_that_another_secret_left_running_is_no_finding_and_an_edited_file_is(desk: Bench) -> None:
+    """Secrets share `.env`: their rotation restarts only the services that they concern."""
+
+    def to_restart() -> set[str]:
+        return set(
+            re.findall(r"service (\w+) \(process \d+\) started before its files changed", said(desk.lab.play("verify")))
+        )
+
+    assert desk.lab.play("rotate_db_key").returncode == 0
+    assert to_restart() == set()
+    desk.lab.env.touch()
+    assert to_restart() == {"backend", "engine"}

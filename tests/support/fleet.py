@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import subprocess
@@ -16,6 +17,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dotenv import dotenv_values
+
+from support.brought import OWNERS, VARIABLES
+from support.fakes import Fake
 from support.processes import kill, marked, new_mark
 
 ROOT = Path(__file__).parents[2]
@@ -24,6 +29,10 @@ HOSTS = ("app1", "app2", "app3")
 # tests that run in parallel have a lab each: gw0 has 1
 NUMBER = str(int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) + 1)
 os.environ["KEYTURN_LAB"] = NUMBER
+# the controller's own address in the network of the hosts: the providers stand there, where both can reach them
+GATEWAY = "10.99.7.1"
+os.environ["KEYTURN_LAB_PROVIDERS"] = GATEWAY
+PROVIDER_PORTS = {"plaid": int(f"180{NUMBER}1"), "alpaca": int(f"180{NUMBER}2"), "hf_token": int(f"180{NUMBER}3")}
 ADDRESS = {host: f"10.99.7.{NUMBER}{host[-1]}" for host in HOSTS}
 BALANCER = f"http://10.99.7.{NUMBER}0"
 SCRIPT = ROOT / "tests/molecule/host/fleet"
@@ -136,8 +145,9 @@ class Run:
 class Fleet:
     """The hosts app1, app2 and app3, and the balancer in front of them."""
 
-    def __init__(self, reports: Path) -> None:
+    def __init__(self, reports: Path, providers: dict[str, Fake]) -> None:
         self.reports = reports
+        self.providers = providers
 
     # -- hosts -----------------------------------------------------------------------------------------------------
 
@@ -185,13 +195,26 @@ class Fleet:
             time.sleep(0.5)
         raise AssertionError(f"{host} refuses logins")
 
-    def install(self, rows: int = 60) -> None:
-        """Make the application of each host anew."""
-        subprocess.run([SCRIPT, "install", str(rows)], check=True, capture_output=True)
-        for host in HOSTS:
-            self.run(
-                host, "timeout 60 sh -c 'until curl -sf http://127.0.0.1:8000/health; do sleep 0.1; done' >/dev/null"
-            )
+    def install(self, rows: int = 60, *seed_options: str) -> None:
+        """Make the application of each host anew, with credentials that its providers accept."""
+        broker = f"--alpaca-url={self.providers['alpaca'].url}"
+        subprocess.run([SCRIPT, "install", str(rows), broker, *seed_options], check=True, capture_output=True)
+        for secret, fake in self.providers.items():
+            fake.mood = ""
+            fake.valid = {self.credential("app1", secret): OWNERS[secret]}
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._start, HOSTS))
+
+    def _start(self, host: str) -> None:
+        self.run(host, "systemctl start trader-ai-engine")
+        run = "$(systemctl show --property InvocationID --value trader-ai-engine)"
+        connected = f"journalctl _SYSTEMD_INVOCATION_ID={run} | grep -q Connected"
+        self.wait_on(host, f"curl -sf http://127.0.0.1:8000/health >/dev/null && {connected}", 60)
+
+    def credential(self, host: str, secret: str) -> tuple[str, ...]:
+        """Return the credential of a provider that a host's `.env` holds."""
+        held = dotenv_values(stream=io.StringIO(self.run(host, "cat /opt/trader-ai/.env")))
+        return tuple(str(held[name]) for name in VARIABLES[secret])
 
     def look(self) -> dict[str, dict[str, Any]]:
         """Return what each host holds, read as the application reads it."""

@@ -8,6 +8,7 @@ from .. import consumers, procfs
 from ..consumers import Consumer
 from ..errors import KeyturnError
 from ..fingerprint import fingerprints
+from ..procfs import Moment
 from ..rotation import Rotation
 
 
@@ -30,7 +31,7 @@ def run(rotation: Rotation) -> dict[str, Any]:
                 problems.append(f"{census['refused']} rows do not open under the current value: {census['refusals']}")
     except KeyturnError as error:
         problems.append(str(error))
-    changed = max((_changed_at(consumer) for consumer in rotation.consumers()), default=0.0)
+    changed = _last_change(rotation)
     try:
         services = rotation.service_list()
     except KeyturnError as error:
@@ -40,9 +41,26 @@ def run(rotation: Rotation) -> dict[str, Any]:
         pid = service.pid()
         if pid is None or not service.healthy():
             problems.append(f"service {service.name} is not healthy at {service.health}")
-        elif not procfs.started_after(pid, procfs.moment_of(changed)):
+        elif changed and not procfs.started_after(pid, changed):
             findings.append(f"service {service.name} (process {pid}) started before its files changed: restart it")
     return {"changed": False, "verified": found}
+
+
+def _last_change(rotation: Rotation) -> Moment | None:
+    """Return when a file last changed that may concern this secret, None when no change is known to.
+
+    Secrets share a file. The last rotation of another secret has restarted the services that it concerns, and the others may
+    run on; what was written after every rotation is somebody's edit, and concerns all.
+    """
+    edited = procfs.moment_of(max((_changed_at(consumer) for consumer in rotation.consumers()), default=0.0))
+    changes = [
+        (journal.record["secret"], Moment(*journal.record["changed"]))
+        for journal in rotation.application.journals()
+        if "changed" in journal.record
+    ]
+    if not any(change.boot_id == edited.boot_id and change.seconds >= edited.seconds for _, change in changes):
+        return edited
+    return next((change for secret, change in reversed(changes) if secret == rotation.secret), None)
 
 
 def _changed_at(consumer: Consumer) -> float:
