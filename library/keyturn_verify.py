@@ -1,32 +1,59 @@
 #!/usr/bin/python
-"""Say what a host holds of a secret."""
+"""Say what a host holds of every secret."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: keyturn_verify
-short_description: Say what a host holds of a secret
+short_description: Say what a host holds of every secret
 description:
   - Reads the files, opens every row, asks the services. Changes nothing.
 author: The Keyturn maintainers
-extends_documentation_fragment: keyturn
+options:
+  rotations:
+    description:
+      - What C(rotation) is for the modules of the lifecycle, for each secret of the catalogue.
+    type: list
+    elements: dict
+    required: true
+attributes:
+  check_mode:
+    description: Changes nothing, with or without it.
+    support: full
+  diff_mode:
+    description: Shows nothing, since nothing changes.
+    support: full
 """
 
 EXAMPLES = r"""
 - name: Verify
   keyturn_verify:
-    rotation: "{{ rotation_context }}"
+    rotations: "{{ rotation_contexts }}"
 """
 
 RETURN = r"""
 verified:
-  description: Fingerprints of the values, rows by form, C(problems) that make the state wrong and C(findings) that do not.
+  description:
+    - By secret, fingerprints of the values, rows by form, C(problems) that make the state wrong and C(findings) that do not.
   returned: success
   type: dict
+problems:
+  description: All problems of the host.
+  returned: success
+  type: list
+  elements: str
+text:
+  description: The same for a person.
+  returned: success
+  type: str
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
+from ansible.module_utils.keyturn import catalogue
+from ansible.module_utils.keyturn.ansible_module import rotation_from, run
 from ansible.module_utils.keyturn.lifecycle import verify
 
 if __name__ == "__main__":
-    run_phase(verify.run)
+    run(
+        {"rotations": {"type": "list", "elements": "dict", "required": True, "options": catalogue.ROTATION}},
+        lambda module: verify.run([rotation_from(module, given) for given in module.params["rotations"]]),
+    )

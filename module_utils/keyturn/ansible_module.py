@@ -56,8 +56,13 @@ def run_phase(
 
 
 def rotation_of(module: AnsibleModule) -> Rotation:
-    """Return the rotation that the parameters describe; secrets that it reads are masked in whatever is returned."""
-    given = dict(module.params["rotation"])
+    """Return the rotation that the parameter ``rotation`` describes."""
+    return rotation_from(module, module.params["rotation"])
+
+
+def rotation_from(module: AnsibleModule, described: Mapping[str, Any]) -> Rotation:
+    """Return the rotation that a parameter describes; secrets that it reads are masked in whatever is returned."""
+    given = dict(described)
     given["app_root"] = Path(given["app_root"])
     given["state_dir"] = Path(given["state_dir"])
     given["allow_empty_tables"] = tuple(given["allow_empty_tables"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .. import consumers, procfs
@@ -12,8 +13,15 @@ from ..procfs import Moment
 from ..rotation import Rotation
 
 
-def run(rotation: Rotation) -> dict[str, Any]:
-    """Return fingerprints, rows and services; ``problems`` is what makes the host's state wrong."""
+def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
+    """Return what the host holds of each secret; ``problems`` is what makes its state wrong."""
+    found = {rotation.secret: look_at(rotation) for rotation in rotations}
+    problems = list(dict.fromkeys(problem for said in found.values() for problem in said["problems"]))
+    return {"changed": False, "verified": found, "problems": problems, "text": _text(found)}
+
+
+def look_at(rotation: Rotation) -> dict[str, Any]:
+    """Return fingerprints, rows and services of one secret."""
     problems: list[str] = []
     findings: list[str] = []
     found: dict[str, Any] = {"values": {}, "rows": {}, "problems": problems, "findings": findings}
@@ -43,7 +51,17 @@ def run(rotation: Rotation) -> dict[str, Any]:
             problems.append(f"service {service.name} is not healthy at {service.health}")
         elif changed and not procfs.started_after(pid, changed):
             findings.append(f"service {service.name} (process {pid}) started before its files changed: restart it")
-    return {"changed": False, "verified": found}
+    return found
+
+
+def _text(verified: Mapping[str, Mapping[str, Any]]) -> str:
+    lines: list[str] = []
+    for said in verified.values():
+        lines += [f"{name} is {held}" for name, held in sorted(said["values"].items())]
+        rows = ", ".join(f"{count} {form}" for form, count in sorted(said["rows"].items()))
+        lines += [f"  rows: {rows}"] if rows else []
+    findings = dict.fromkeys(finding for said in verified.values() for finding in said["findings"])
+    return "\n".join([*lines, *(f"finding: {finding}" for finding in findings)])
 
 
 def _last_change(rotation: Rotation) -> Moment | None:
