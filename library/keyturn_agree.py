@@ -48,28 +48,4 @@ hosts:
   elements: str
 """
 
-from ansible.module_utils.keyturn import agreement
-from ansible.module_utils.keyturn.ansible_module import run
-
-
-def compare(module):
-    """Compare the hosts."""
-    given = module.params
-    hosts = {
-        name: {"place": said["place"], "clock_offset": float(said["clock_offset"])}
-        | {side: said["rotation"].get(side) for side in ("old", "new")}
-        for name, said in given["hosts"].items()
-    }
-    agreement.check(given["value"], hosts, given["adopted"])
-    return {"changed": False, "hosts": sorted(hosts)}
-
-
-if __name__ == "__main__":
-    run(
-        {
-            "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
-            "hosts": {"type": "dict", "required": True},
-            "adopted": {"type": "str", "default": ""},
-        },
-        compare,
-    )
+# The work is done in the controller's own process: plugins/action/keyturn_agree.py

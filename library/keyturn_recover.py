@@ -66,26 +66,4 @@ message:
   type: str
 """
 
-from pathlib import Path
-
-from ansible.module_utils.keyturn import recovery, report
-from ansible.module_utils.keyturn.ansible_module import run
-
-
-def recover(module):
-    """Choose."""
-    given = module.params
-    unreported = report.unreported(Path(given["reports"]))
-    return {"changed": False} | recovery.choose(given["wish"], given["hosts"], given["secrets"], unreported)
-
-
-if __name__ == "__main__":
-    run(
-        {
-            "wish": {"type": "str", "required": True, "choices": ["forward", "back"]},
-            "hosts": {"type": "dict", "required": True},
-            "secrets": {"type": "dict", "required": True},
-            "reports": {"type": "path", "required": True},
-        },
-        recover,
-    )
+# The work is done in the controller's own process: plugins/action/keyturn_recover.py

@@ -85,46 +85,4 @@ path:
   type: str
 """
 
-from pathlib import Path
-
-from ansible.module_utils.keyturn import report as reporting
-from ansible.module_utils.keyturn import rotation_log
-from ansible.module_utils.keyturn.ansible_module import run
-
-
-def report(module):
-    """Write the report; at the end also the log."""
-    given = module.params
-    document = reporting.build(given["plan"], given["hosts"], given["failure"], given["ended"], given["excluded"])
-    folder = Path(given["folder"]) / document["environment"]
-    path = folder / f"{document['rotation_id']}.json"
-    stands = reporting.final(path, document)
-    document = stands or document
-    if not module.check_mode:
-        if not stands:
-            reporting.write(folder, document)
-        if document["outcome"] != "interrupted":
-            rotation_log.append(folder, rotation_log.record(document))
-    return {
-        "changed": not stands,
-        "outcome": document["outcome"],
-        "path": str(path),
-        "failure": document["failure"] or "",
-        "finished": document["finished"],
-        "over_budget": reporting.over_budget(document),
-        "text": reporting.text(document, path),
-    }
-
-
-if __name__ == "__main__":
-    run(
-        {
-            "folder": {"type": "path", "required": True},
-            "plan": {"type": "dict", "required": True},
-            "hosts": {"type": "dict", "required": True},
-            "excluded": {"type": "dict", "default": {}},
-            "failure": {"type": "str", "default": ""},
-            "ended": {"type": "bool", "required": True},
-        },
-        report,
-    )
+# The work is done in the controller's own process: plugins/action/keyturn_report.py

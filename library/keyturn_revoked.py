@@ -52,46 +52,4 @@ revoked:
   elements: str
 """
 
-from pathlib import Path
-
-from ansible.module_utils.keyturn import rotation_log
-from ansible.module_utils.keyturn.ansible_module import run
-
-
-def revoked(module):
-    """Append a record for each revocation."""
-    given = module.params
-    found = {}
-    for host, lines in given["hosts"].items():
-        for line in lines:
-            if line["state"] == "revoked":
-                found.setdefault(line["rotation_id"], (line, []))[1].append(host)
-    for _, (line, hosts) in sorted(found.items()):
-        entry = {
-            "schema": rotation_log.SCHEMA,
-            **{name: line[name] for name in ("rotation_id", "secret", "reason")},
-            "variables": given["secrets"][line["secret"]]["variables"],
-            "environment": given["environment"],
-            "outcome": "revoked",
-            "failure": None,
-            "started": line["since"],
-            "finished": line["since"],
-            "rotated_by": line["operator"],
-            "verified_by": f"its provider: {line['evidence']}",
-            "hosts": sorted(hosts),
-        }
-        if not module.check_mode:
-            rotation_log.append(Path(given["folder"]), entry)
-    return {"changed": False, "revoked": sorted(found)}
-
-
-if __name__ == "__main__":
-    run(
-        {
-            "secrets": {"type": "dict", "required": True},
-            "environment": {"type": "str", "required": True},
-            "hosts": {"type": "dict", "required": True},
-            "folder": {"type": "path", "required": True},
-        },
-        revoked,
-    )
+# The work is done in the controller's own process: plugins/action/keyturn_revoked.py

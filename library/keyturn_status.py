@@ -50,34 +50,4 @@ text:
   type: str
 """
 
-from datetime import UTC, datetime
-from pathlib import Path
-
-from ansible.module_utils.keyturn import catalogue, durable
-from ansible.module_utils.keyturn import status as reckoning
-from ansible.module_utils.keyturn.ansible_module import run, validated
-
-
-def status(module):
-    """Reckon and write."""
-    given = module.params
-    secrets = {
-        name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in given["secrets"].items()
-    }
-    found = reckoning.status(secrets, given["hosts"], datetime.now(UTC))
-    if not module.check_mode:
-        folder = Path(given["folder"])
-        folder.mkdir(parents=True, exist_ok=True)
-        durable.write_json(folder / "status.json", found)
-    return {"changed": False, "status": found, "text": reckoning.table(found)}
-
-
-if __name__ == "__main__":
-    run(
-        {
-            "secrets": {"type": "dict", "required": True},
-            "hosts": {"type": "dict", "required": True},
-            "folder": {"type": "path", "required": True},
-        },
-        status,
-    )
+# The work is done in the controller's own process: plugins/action/keyturn_status.py

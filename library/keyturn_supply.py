@@ -53,35 +53,4 @@ provider:
   type: dict
 """
 
-from ansible.module_utils.keyturn import catalogue
-from ansible.module_utils.keyturn import supply as supplying
-from ansible.module_utils.keyturn.ansible_module import run, validated
-from ansible.module_utils.keyturn.errors import KeyturnError
-
-
-def supply(module):
-    """Check the value."""
-    given = module.params
-    brought = given["brought"]
-    if not module.no_log:
-        raise KeyturnError(
-            "a task with keyturn_supply must have no_log: true, its parameters and its result are values"
-        )
-    if module.check_mode and not any(brought.values()):
-        return {"changed": True}
-    entry = validated("the catalogue entry", catalogue.ENTRY, given["entry"])
-    values = supplying.check(entry["variables"], entry["source"], brought)
-    reply = supplying.ask(entry, given["overrides"], values)
-    return {"changed": True, "new_values": values, "provider": reply._asdict()}
-
-
-if __name__ == "__main__":
-    run(
-        {
-            "entry": {"type": "dict", "required": True},
-            "overrides": {"type": "dict", "default": {}},
-            # not no_log here, which would mask the result: the task's no_log hides both
-            "brought": {"type": "dict", "required": True},
-        },
-        supply,
-    )
+# The work is done in the controller's own process: plugins/action/keyturn_supply.py

@@ -60,29 +60,4 @@ new_values:
   type: dict
 """
 
-from ansible.module_utils.keyturn.ansible_module import run
-from ansible.module_utils.keyturn.generate import GENERATORS
-from ansible.module_utils.keyturn.recovery import needs_value
-
-
-def generate(module):
-    """Return the values."""
-    if not needs_value(module.params["rotation_id"], module.params["hosts"]):
-        return {"changed": False, "needed": False}
-    kind = module.params["generator"]
-    if kind is None or module.check_mode:
-        return {"changed": kind is not None, "needed": True}
-    generator = GENERATORS[kind]
-    return {"changed": True, "needed": True, "new_values": {name: generator() for name in module.params["variables"]}}
-
-
-if __name__ == "__main__":
-    run(
-        {
-            "variables": {"type": "list", "elements": "str", "required": True},
-            "generator": {"type": "str", "choices": sorted(GENERATORS)},
-            "rotation_id": {"type": "str", "required": True},
-            "hosts": {"type": "dict", "required": True},
-        },
-        generate,
-    )
+# The work is done in the controller's own process: plugins/action/keyturn_values.py

@@ -21,19 +21,26 @@ Call = Callable[[AnsibleModule], dict[str, Any]]
 def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
     """Run ``call`` as a module with check mode; it returns the result, or raises KeyturnError."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **options)
-    # Ansible adds the traceback of an exception that is being handled, with the text of what caused it: so none is.
+    result, failure = attempt(lambda: call(module))
+    if failure:
+        module.fail_json(msg=failure)
+    module.exit_json(**result)
+
+
+def attempt(call: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str]:
+    """Return the result of ``call`` and, where it has none, the text of its failure, in which no value can stand.
+
+    The exception has been handled when this returns: Ansible would add its traceback, with the text of what caused it.
+    """
     try:
-        result = call(module)
+        return call(), ""
     except KeyturnError as error:
-        failure = str(error)
+        return {}, str(error)
     except OSError as error:
-        failure = f"{error.filename or 'the system'}: {error.strerror}"
+        return {}, f"{error.filename or 'the system'}: {error.strerror}"
     except Exception as error:  # a library's text may quote a value, so only the place is told
         place = traceback.extract_tb(error.__traceback__)[-1]
-        failure = f"keyturn has a defect: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
-    else:
-        module.exit_json(**result)
-    module.fail_json(msg=failure)
+        return {}, f"keyturn has a defect: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
 
 
 def run_phase(

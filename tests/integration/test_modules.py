@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import json
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +54,7 @@ def test_ansible_doc_renders_every_module() -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_documentation_says_what_the_module_takes(documented: dict[str, Any], name: str) -> None:
-    command = [sys.executable, "-c", SPEC, ROOT / "library" / f"{name}.py"]
-    told = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "tests/support")}, text=True, capture_output=True)
-    spec, more = json.loads(told.stdout)
-    assert more == {"supports_check_mode": True}
+    spec = spec_of(name)
     page = documented[name]
     assert shape(page["doc"]["options"]) == shape(spec)
     if "rotation" in spec:
@@ -68,6 +67,26 @@ def test_the_documentation_says_what_the_module_takes(documented: dict[str, Any]
     for value in page["return"].values():
         assert {"description", "returned", "type"} <= value.keys()
     assert page["doc"]["attributes"]["check_mode"]["support"] == "full"
+
+
+def spec_of(name: str) -> dict[str, Any]:
+    if (ROOT / "module_utils/keyturn/controller" / f"{name.removeprefix('keyturn_')}.py").exists():
+        action = import_module(f"keyturn.controller.{name.removeprefix('keyturn_')}")
+        return dict(json.loads(json.dumps(action.ARGUMENTS)))
+    command = [sys.executable, "-c", SPEC, ROOT / "library" / f"{name}.py"]
+    told = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "tests/support")}, text=True, capture_output=True)
+    spec, more = json.loads(told.stdout)
+    assert more == {"supports_check_mode": True}
+    return dict(spec)
+
+
+def test_what_works_on_the_controller_is_an_action_with_documentation_and_nothing_else() -> None:
+    actions = {path.stem for path in (ROOT / "module_utils/keyturn/controller").glob("[a-z]*.py")}
+    plugins = {path.stem.removeprefix("keyturn_") for path in (ROOT / "plugins/action").glob("keyturn_*.py")}
+    assert plugins == actions | {"controller", "prepare"}
+    for name in actions:
+        page = ast.parse((ROOT / "library" / f"keyturn_{name}.py").read_text())
+        assert not [node for node in page.body[1:] if not isinstance(node, ast.Assign | ast.ImportFrom)]
 
 
 def shape(options: dict[str, Any]) -> dict[str, Any]:

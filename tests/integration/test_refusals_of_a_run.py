@@ -180,7 +180,7 @@ def assert_plan_fails(lab: Lab, *texts: str, **change: Any) -> None:
         "environments": ["test"],
         "reason": "a test",
     }
-    answer = lab.module("plan", rotation=None, **(request | change))
+    answer = lab.action("plan", **(request | change))
     assert answer.get("failed"), "the plan accepted it"
     for text in texts:
         assert text in answer["msg"]

@@ -12,11 +12,13 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 from dotenv import dotenv_values
+from keyturn.ansible_module import attempt, validated
 from seed import seed
 from trader_ai.token_store import TokenStore
 
@@ -214,6 +216,13 @@ class Lab:
         env = os.environ | {"PYTHONPATH": str(ROOT / "tests/support")}
         done = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
         return dict(json.loads(done.stdout))
+
+    @staticmethod
+    def action(name: str, **parameters: Any) -> dict[str, Any]:
+        """Run what an action does on the controller and return its result, as its plugin does."""
+        action = import_module(f"keyturn.controller.{name}")
+        result, failure = attempt(lambda: action.run(validated(name, action.ARGUMENTS, parameters), False))
+        return {"failed": True, "msg": failure} if failure else result
 
     def step(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Run a module by itself and return its result; fail with its message where it fails."""

@@ -1,0 +1,68 @@
+"""The action ``keyturn_plan``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from .. import catalogue
+from .. import plan as planning
+from ..ansible_module import services, validated
+from ..errors import KeyturnError
+from ..journal import utc_now
+
+PLANNED = ("title", "variables", "value", "switch", "overlap", "sessions", "downtime_budget_seconds")
+
+ARGUMENTS: dict[str, Any] = {
+    "secrets": {"type": "dict", "required": True},
+    "secret": {"type": "str", "required": True},
+    "services": {"type": "dict", "required": True},
+    "environments": {"type": "list", "elements": "str", "required": True},
+    "reason": {"type": "str", "required": True},
+    "operator": {"type": "str", "default": ""},
+    "rotation_id": {"type": "str", "default": ""},
+    "inventory": {"type": "str", "default": ""},
+    "until": {"type": "str", "default": "committed", "choices": ["committed", "ready"]},
+    "overrides": {"type": "dict", "default": {}},
+    "batches": {"type": "list", "elements": "raw", "default": [1, "25%", "100%"]},
+}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Check the request and return the plan."""
+    secret = given["secret"]
+    if secret not in given["secrets"]:
+        known = ", ".join(sorted(given["secrets"])) or "nothing"
+        raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
+    entry = validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
+    catalogue.check_meaning(secret, entry, services(given["services"]))
+    environments = sorted(set(given["environments"]))
+    if len(environments) != 1:
+        raise KeyturnError(
+            "the hosts of this inventory must have one keyturn_environment, "
+            f"they have: {', '.join(environments) or 'none'}"
+        )
+    if given["inventory"] not in ("", environments[0]):
+        raise KeyturnError(
+            f"keyturn_environment is {environments[0]}, and the inventory's folder is {given['inventory']}: "
+            "one of the two is the wrong one. An inventory lies in a folder of its environment's name"
+        )
+    header = {
+        "rotation_id": planning.check_rotation_id(given["rotation_id"] or planning.rotation_id()),
+        "secret": secret,
+        "environment": environments[0],
+        "reason": planning.check_reason(given["reason"]),
+        "operator": given["operator"] or planning.operator(os.environ),
+        "started": utc_now(),
+        "until": given["until"],
+        "overrides": planning.check_overrides(given["overrides"]),
+        "source": entry["source"]["kind"],
+        # what commits at once, or goes back at once
+        "unit": "fleet" if entry["value"] == "shared" else "batch",
+        "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
+    }
+    return {
+        "changed": False,
+        "plan": header | {name: entry[name] for name in PLANNED},
+    }
