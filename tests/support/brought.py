@@ -28,18 +28,27 @@ PLAYBOOKS = {
 OWNERS = {"plaid": "ours", "alpaca": "PA31XK2", "hf_token": "trader:read"}
 
 
+def new_credentials(plaid_id: str) -> dict[str, tuple[str, ...]]:
+    """Return a fresh credential of each secret; the id of the Plaid client stays."""
+    return {
+        "plaid": (plaid_id, secrets.token_hex(15)),
+        "alpaca": ("PK" + secrets.token_hex(9).upper(), secrets.token_urlsafe(30)),
+        "hf_token": ("hf_" + secrets.token_hex(17),),
+    }
+
+
+def environment_of(secret: str, credential: tuple[str, ...]) -> dict[str, str]:
+    """Return the environment of a pipeline that brings a credential."""
+    return {f"KEYTURN_NEW_{name}": value for name, value in zip(VARIABLES[secret], credential, strict=True)}
+
+
 class Bench:
     """One lab and the providers. ``new`` has the next credential of each secret; nothing is valid but the current ones."""
 
     def __init__(self, lab: Lab, fakes: dict[str, Fake]) -> None:
         self.lab = lab
         self.fakes = fakes
-        plaid_id = self.current("plaid")[0]
-        self.new = {
-            "plaid": (plaid_id, secrets.token_hex(15)),
-            "alpaca": ("PK" + secrets.token_hex(9).upper(), secrets.token_urlsafe(30)),
-            "hf_token": ("hf_" + secrets.token_hex(17),),
-        }
+        self.new = new_credentials(self.current("plaid")[0])
         for secret, fake in fakes.items():
             fake.valid = {self.current(secret): OWNERS[secret]}
 
@@ -74,7 +83,7 @@ class Bench:
 
     def bring(self, secret: str) -> dict[str, str]:
         """Return the environment of a pipeline that brings the new credential."""
-        return {f"KEYTURN_NEW_{name}": value for name, value in zip(VARIABLES[secret], self.new[secret], strict=True)}
+        return environment_of(secret, self.new[secret])
 
 
 @contextlib.contextmanager

@@ -120,7 +120,10 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class FakePlaid(Fake):
-    """Plaid. ``tokens`` has the access token of each item; ``before`` is called before each invalidation, ``after`` after it."""
+    """Plaid. ``tokens`` has the access token of each item; ``before`` is called before each invalidation, ``after`` after it.
+
+    An item is told apart by what stands before a slash, where hosts have items of one name.
+    """
 
     schemas = json.loads((SCHEMAS / "plaid.json").read_text())
 
@@ -169,7 +172,14 @@ class FakePlaid(Fake):
         if item is None:
             return None
         more = {"webhook": None, "error": None, "available_products": [], "billed_products": []}
-        return {"item": {"item_id": item, **more, "consent_expiration_time": None, "update_type": "background"}}
+        return {
+            "item": {
+                "item_id": item.rpartition("/")[2],
+                **more,
+                "consent_expiration_time": None,
+                "update_type": "background",
+            }
+        }
 
     def _accounts(self, body: Any) -> dict[str, Any] | None:
         item = self._item_of(body)

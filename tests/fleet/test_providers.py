@@ -1,0 +1,178 @@
+"""Credentials that people bring, on three hosts behind a balancer: proved from each host, retired by the provider's word."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from support.brought import OWNERS, PLAYBOOKS, VARIABLES, environment_of, new_credentials
+from support.fleet import GATEWAY, HOSTS, PROVIDER_PORTS, ROOT, Fleet, Prober
+
+HOOKS = {
+    "keyturn_haproxy": {"host": "lb", "socket": "/run/haproxy.sock", "backend": "apps"},
+    "keyturn_drain_hook": str(ROOT / "playbooks/hooks/haproxy_drain.yml"),
+    "keyturn_return_hook": str(ROOT / "playbooks/hooks/haproxy_return.yml"),
+}
+DRAINED = ("-e", json.dumps(HOOKS))
+# every token as the application reads it, by item: for the provider that must know them
+TOKENS = """
+import json, os, sys
+sys.path.insert(0, "/usr/share/trader-ai")
+os.chdir("/opt/trader-ai")
+from dotenv import dotenv_values
+from trader_ai.token_store import TokenStore
+items = TokenStore("data/bank_accounts.db", dotenv_values(".env")["DATABASE_ENCRYPTION_KEY"]).all_items()
+print(json.dumps({i.item_id: i.access_token for i in items if i.access_token}))
+"""
+
+
+class Desk:
+    """What a person at the providers' dashboards does. ``new`` has the next credential of each secret."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.fleet = fleet
+        self.old = {secret: fleet.credential("app1", secret) for secret in VARIABLES}
+        self.new = new_credentials(self.old["plaid"][0])
+
+    def make(self, secret: str) -> None:
+        """Make the new credential: at Alpaca that is the end of the old one."""
+        fake = self.fleet.providers[secret]
+        fake.valid = ({} if secret == "alpaca" else fake.valid) | {self.new[secret]: OWNERS[secret]}
+
+    def rotate(self, secret: str, *arguments: str) -> tuple[int, str]:
+        """Rotate with the new credential."""
+        return self.fleet.play(PLAYBOOKS[secret], *arguments, **environment_of(secret, self.new[secret]))
+
+    def on_new(self, secret: str) -> list[str]:
+        """Return the hosts that hold the new credential."""
+        return [host for host in HOSTS if self.fleet.credential(host, secret) == self.new[secret]]
+
+
+@pytest.fixture
+def desk(fleet: Fleet) -> Desk:
+    return Desk(fleet)
+
+
+def proofs(report: dict[str, Any], host: str) -> dict[str, str]:
+    return {line["proof"]: line["verdict"] for line in report["hosts"][host]["proofs"]}
+
+
+def said(output: str) -> str:
+    return " ".join(output.split())
+
+
+def test_plaid_host_by_host_without_one_failed_request(fleet: Fleet, desk: Desk) -> None:
+    desk.make("plaid")
+    with Prober() as prober:
+        code, output = desk.rotate("plaid", *DRAINED)
+    assert code == 0, output
+    assert prober.good > 100
+    assert prober.failures == []
+    assert desk.on_new("plaid") == list(HOSTS)
+    report = fleet.report()
+    assert [proofs(report, host)["provider"] for host in HOSTS] == ["accepted"] * 3
+    print(f"plaid: {len(prober.failures)} of {prober.asked} requests failed while three hosts were switched in turn")
+
+    code, output = fleet.play("confirm_revoked", "-e", "keyturn_secret=plaid")
+    assert code != 0
+    assert "Plaid still accepts the old credential" in said(output), output
+    code, output = fleet.play("status")
+    assert code != 0, "an open revocation is nothing to be content with"
+    fleet.providers["plaid"].valid = {desk.new["plaid"]: OWNERS["plaid"]}
+    code, output = fleet.play("confirm_revoked")
+    assert code == 0, output
+    held = fleet.run("app1", "ls /var/lib/keyturn/*/rotations/*/previous.json 2>/dev/null || true")
+    assert held == "", "the old value is kept although it is dead"
+    fleet.assert_ended()
+    fleet.record("none", "plaid", report["outcome"], {"new": HOSTS})
+
+
+def test_alpaca_ready_then_all_at_once_and_the_gap_is_reported(fleet: Fleet, desk: Desk) -> None:
+    code, output = fleet.play(PLAYBOOKS["alpaca"], "-e", "keyturn_until=ready")
+    assert code == 0, output
+    assert "READY: every check that needs no new value has passed on app1, app2, app3" in said(output)
+    assert desk.on_new("alpaca") == []
+    desk.make("alpaca")
+    code, output = desk.rotate("alpaca")
+    assert code == 0, output
+    assert desk.on_new("alpaca") == list(HOSTS)
+    report = fleet.report()
+    for host in HOSTS:
+        found = proofs(report, host)
+        assert (found["provider"], found["account"], found["log line"]) == ("accepted",) * 3
+    gaps = {host: report["hosts"][host]["downtime_seconds"] for host in HOSTS}
+    assert all(0 < gap < 60 for gap in gaps.values())
+    print(f"alpaca: {gaps} seconds without the engine")
+    code, output = fleet.play("confirm_revoked")
+    assert code == 0, output
+    fleet.assert_ended()
+    fleet.record("none", "alpaca", report["outcome"], {"new": HOSTS})
+
+
+def test_the_hugging_face_token(fleet: Fleet, desk: Desk) -> None:
+    desk.make("hf_token")
+    code, output = desk.rotate("hf_token", *DRAINED)
+    assert code == 0, output
+    assert desk.on_new("hf_token") == list(HOSTS)
+    fleet.assert_ended()
+    fleet.record("none", "hf_token", fleet.report()["outcome"], {"new": HOSTS})
+
+
+def test_a_host_behind_a_firewall_takes_all_back(fleet: Fleet, desk: Desk) -> None:
+    """The controller reaches the provider, so that the value is staged; the host's own proof is what counts."""
+    desk.make("plaid")
+    wall = f"OUTPUT -d {GATEWAY} -p tcp --dport {PROVIDER_PORTS['plaid']} -j REJECT"
+    fleet.run("app2", f"iptables -I {wall}")
+    try:
+        code, output = desk.rotate("plaid", *DRAINED)
+    finally:
+        fleet.run("app2", f"iptables -D {wall}")
+    assert code != 0
+    report = fleet.report()
+    assert "app2" in report["failure"], output
+    assert report["outcome"] == "rolled_back"
+    assert desk.on_new("plaid") == []
+    fleet.assert_ended()
+    fleet.record("app2 cannot reach Plaid", "plaid", report["outcome"], {"old": HOSTS})
+
+
+def test_an_engine_that_fails_on_one_host_needs_attention_and_resume_ends_it(fleet: Fleet, desk: Desk) -> None:
+    desk.make("alpaca")
+    folder = "/etc/systemd/system/trader-ai-engine.service.d"
+    fleet.run("app2", f"mkdir -p {folder}; printf '[Service]\\nExecStartPre=/bin/false\\n' >{folder}/10-broken.conf")
+    fleet.run("app2", "systemctl daemon-reload")
+    code, output = desk.rotate("alpaca")
+    assert code != 0
+    report = fleet.report()
+    assert report["outcome"] == "needs_attention", output
+    assert "nothing goes back" in report["failure"], output
+    assert desk.on_new("alpaca") == list(HOSTS)
+    fleet.run("app2", f"rm {folder}/10-broken.conf; systemctl daemon-reload; systemctl reset-failed trader-ai-engine")
+    code, output = fleet.play("resume")
+    assert code == 0, output
+    assert fleet.report()["outcome"] == "committed"
+    fleet.assert_ended()
+    fleet.record("engine does not start", "alpaca, switch", "needs_attention, resume: committed", {"new": HOSTS})
+
+
+def test_every_access_token_of_the_fleet_is_replaced(fleet: Fleet) -> None:
+    plaid: Any = fleet.providers["plaid"]
+    fleet.install(24, f"--plaid-url={plaid.url}")
+
+    def held() -> dict[tuple[str, str], str]:
+        read = "PYTHONDONTWRITEBYTECODE=1 python3 -"
+        command = f"{read} <<'END' 2>/dev/null\n{TOKENS}END"
+        tokens = {host: json.loads(fleet.run(host, command)) for host in HOSTS}
+        return {(host, item): token for host in HOSTS for item, token in tokens[host].items()}
+
+    before = held()
+    plaid.tokens = {f"{host}/{item}": token for (host, item), token in before.items()}
+    plaid.invalidated = []
+    code, output = fleet.play("replace_plaid_tokens")
+    assert code == 0, output
+    after = held()
+    assert len(plaid.invalidated) == len(before) == len(after)
+    assert {f"{host}/{item}": token for (host, item), token in after.items()} == plaid.tokens
+    assert not set(before.values()) & set(after.values())
+    fleet.assert_ended()
