@@ -14,7 +14,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyturn import report, rotation_log
-from keyturn.errors import KeyturnError
 from keyturn.journal import PHASES
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
