@@ -94,6 +94,9 @@ def _bar(value: float, limit: float, state: str, text: str) -> str:
 
 def _attention(found: Found) -> list[str]:
     lines = [f"no answer from {host}" for host in found["unreachable"]]
+    lines += [
+        f"the age of {one['secret']} asks for a run of rotate_due.yml" for one in found["calendar"] if one["turn"]
+    ]
     for name, line in found["secrets"].items():
         lines += [f"a rotation of {name} is open on {host}" for host in line["open_on"]]
         lines += [
@@ -133,11 +136,12 @@ def _coming(found: Found) -> list[str]:
     for line in found["calendar"]:
         if not line["due"]:
             continue
-        days = (moment(line["due"]) - now).days
-        state = "overdue" if days < 0 else "due" if line["turn"] else "ok"
+        left = moment(line["due"]) - now
+        days = left.days if left.days >= 0 else -(-left).days
+        state = "overdue" if left.days < 0 else "due" if line["turn"] else "ok"
         place = 100.0 * max(0, min(days, AHEAD_DAYS)) / AHEAD_DAYS
         marks.append(f'<b class="{state}" style="left: {place:.1f}%"></b>')
-        when = f"{-days} days ago" if days < 0 else f"in {days} days"
+        when = f"{-days} days ago" if left.days < 0 else f"in {days} days"
         rows.append((escape(line["title"]), f"{escape(line['due'][:10])} ({when})", escape(line["next_window"])))
     weeks = [
         f'<i style="left: {100 * week * 7 / AHEAD_DAYS:.1f}%">{"now" if not week else f"+{week} w"}</i>'
