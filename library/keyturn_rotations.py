@@ -41,10 +41,6 @@ turned:
   returned: success
   type: list
   elements: str
-failed_secret:
-  description: The secret whose run failed, empty if none did.
-  returned: success
-  type: str
 left:
   description: The secrets that were not tried.
   returned: success

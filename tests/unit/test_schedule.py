@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyturn import schedule
+from keyturn.controller import rotations
 from keyturn.errors import KeyturnError
 
 NOW = datetime(2026, 6, 3, 12, tzinfo=UTC)  # a Wednesday
@@ -101,3 +102,24 @@ def test_the_next_opening_is_the_first_open_minute(window: dict[str, Any], minut
 def test_a_window_that_never_opens_is_refused(window: dict[str, Any], said: str) -> None:
     with pytest.raises(KeyturnError, match=said):
         schedule.check_window(window)
+
+
+def test_rotations_go_one_after_another_and_stop_at_the_first_failure() -> None:
+    asked: list[str] = []
+
+    def rotate(secret: str) -> int:
+        asked.append(secret)
+        return 2 if secret == "b" else 0
+
+    with pytest.raises(KeyturnError, match="b ended with exit code 2; turned before: a; left: c"):
+        rotations.run({"secrets": ["a", "b", "c"], "window": {}}, rotate)
+    assert asked == ["a", "b"]
+    done = rotations.run({"secrets": ["a", "c"], "window": {}}, rotate)
+    assert (done["turned"], done["left"], done["changed"]) == (["a", "c"], [], True)
+
+
+def test_no_rotation_begins_when_the_window_has_closed() -> None:
+    tomorrow = schedule.DAYS[(datetime.now(UTC).weekday() + 2) % 7]
+    window = {"days": [tomorrow], "from": "10:00", "to": "10:01"}
+    done = rotations.run({"secrets": ["a"], "window": window}, lambda secret: pytest.fail(secret))
+    assert (done["turned"], done["left"]) == ([], ["a"]) and "the maintenance window has closed, left: a" in done["msg"]
