@@ -12,7 +12,7 @@ HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-c
 # Linters and tests load modules without ansible-playbook, which would bundle module_utils.
 WITH_MODULES := PYTHONPATH=tests/support
 
-.PHONY: help setup demo rotate verify stop test fleet molecule bench quick lint unit integration faults clean
+.PHONY: help setup demo rotate verify stop policy test fleet molecule bench quick lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -38,6 +38,9 @@ verify: demo ## say what the stand-in application's host holds
 
 stop: ## stop the stand-in application
 	@if [ -x $(DEMO)/stop.sh ]; then $(DEMO)/stop.sh; else echo "not running"; fi
+
+policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the page of the local environment
+	@ansible-playbook playbooks/policy.yml
 
 test: lint $(VENV)/.test ## run all linters and tests that need no other host
 	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/unit tests/integration tests/faults

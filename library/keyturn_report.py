@@ -8,7 +8,8 @@ module: keyturn_report
 short_description: Write the report and the log of a rotation
 description:
   - Runs on the controller. At the begin it writes a report with the outcome C(interrupted), which stands if the run is killed.
-  - At the end it writes the report whole, and appends one record to the environment's rotation log.
+  - At the end it writes the report whole, with the checklist. Begin and end are a record each in the environment's rotation
+    log, whose head the report keeps.
   - A report that tells an end stands, so that repeating the rotation changes nothing, unless
     a host that was left out has come back.
 options:
@@ -36,6 +37,15 @@ options:
     description: Whether the run has come to its end.
     type: bool
     required: true
+  entry:
+    description: The secret's entry of the catalogue.
+    type: dict
+    required: true
+  checklist:
+    description: The points of the policy's checklist.
+    type: list
+    elements: dict
+    required: true
 author: The Keyturn maintainers
 attributes:
   check_mode:
@@ -53,6 +63,8 @@ EXAMPLES = r"""
     plan: "{{ rotation_plan }}"
     hosts: "{{ rotation_hosts }}"
     ended: true
+    entry: "{{ keyturn_secrets.db_key }}"
+    checklist: "{{ keyturn_policy.checklist }}"
 """
 
 RETURN = r"""

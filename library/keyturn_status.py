@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: keyturn_status
 short_description: Say what the secrets of an environment need
 description:
-  - Runs on the controller, on what M(keyturn_state) said. Writes C(status.json) into the environment's folder of reports.
+  - Runs on the controller, on what M(keyturn_state) said. Writes C(status.json) and C(status.html)
+    into the environment's folder of reports.
 options:
   secrets:
     description: The catalogue, C(keyturn_secrets).
@@ -21,6 +22,18 @@ options:
     description: The environment's folder of reports.
     type: path
     required: true
+  policy:
+    description: The policy, C(keyturn_policy).
+    type: dict
+    required: true
+  window:
+    description: The maintenance window, C(days), C(from) and C(to) in UTC; always open if empty.
+    type: dict
+    default: {}
+  grace_days:
+    description: Days before its due date from which on a secret is turned.
+    type: int
+    default: 7
 author: The Keyturn maintainers
 attributes:
   check_mode:
@@ -37,6 +50,7 @@ EXAMPLES = r"""
     secrets: "{{ keyturn_secrets }}"
     hosts: "{{ rotation_answers }}"
     folder: reports/staging
+    policy: "{{ keyturn_policy }}"
 """
 
 RETURN = r"""

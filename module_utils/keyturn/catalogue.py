@@ -143,6 +143,7 @@ ROTATION: Spec = {
     "encrypt_plaintext_rows": {"type": "bool", "default": False},
     "allow_empty_tables": {"type": "list", "elements": "str", "default": []},
     "overrides": {"type": "dict", "default": {}},
+    "error_lines": {"type": "dict", "default": {}},
     "backup_retention_days": {"type": "int", "default": 30},
 }
 

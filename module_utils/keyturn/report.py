@@ -7,7 +7,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from . import attention, durable
+from . import attention, checklist, durable
 from .journal import PHASES, utc_now
 
 SCHEMA = 1
@@ -27,6 +27,7 @@ HOST_FIELDS = (
     "failure",
     "old_credential",
     "retire",
+    "evidence",
 )
 
 
@@ -109,8 +110,18 @@ def final(path: Path, document: Mapping[str, Any]) -> dict[str, Any] | None:
 
 def unreported(folder: Path) -> list[str]:
     """Return the rotations of which ``folder`` tells the begin but no end: the run was killed before it could."""
-    documents = [durable.read_json(path) or {} for path in folder.glob("*.json")]
-    return [str(document["rotation_id"]) for document in documents if document.get("outcome") == "interrupted"]
+    return [str(one["rotation_id"]) for one in documents(folder) if one.get("outcome") == "interrupted"]
+
+
+def documents(folder: Path) -> list[dict[str, Any]]:
+    """Return all reports of an environment, the oldest first: their ids sort by time."""
+    found = [durable.read_json(path) or {} for path in sorted(folder.glob("*.json"))]
+    return [document for document in found if "rotation_id" in document]
+
+
+def heads(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what each report says was the head of the log, by the report's name."""
+    return {f"{report['rotation_id']}.json": report["log_head"] for report in reports if report.get("log_head")}
 
 
 def write(folder: Path, report: Mapping[str, Any]) -> Path:
@@ -133,7 +144,12 @@ def text(report: Mapping[str, Any], path: Path) -> str:
     for name, host in report["hosts"].items():
         lines += ["", f"{name}: {_state(host)}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
-    return "\n".join([*lines, "", f"report     {path}"])
+    if report.get("checklist"):
+        lines += ["", *checklist.text(report["checklist"])]
+    lines += ["", f"report     {path}"]
+    if report.get("log_head"):
+        lines.append(f"log head   record {report['log_head']['number']}, {report['log_head']['hash']}")
+    return "\n".join(lines)
 
 
 def _state(host: Mapping[str, Any]) -> str:

@@ -38,6 +38,7 @@ class Rotation:
     allow_empty_tables: tuple[str, ...] = ()
     backup_retention_days: int = 30
     overrides: Mapping[str, str] = field(default_factory=dict)
+    error_lines: Mapping[str, str] = field(default_factory=dict)
     check_mode: bool = False
     hide: Callable[[Iterable[str]], None] = field(default=lambda values: None)
 
@@ -103,18 +104,22 @@ class Rotation:
         self.hide([*staged.old.values(), *staged.new.values()])
         return staged
 
-    def migration(self, old: Mapping[str, str], new: Mapping[str, str] | None) -> FernetSqlite | None:
-        """The data that depends on the value, None where there is none."""
+    def migration(
+        self, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path | None = None
+    ) -> FernetSqlite | None:
+        """The data that depends on the value, in the application or in a copy below ``root``; None where there is none."""
         kind = self.entry["migration"]["kind"]
-        return None if kind == "none" else MIGRATIONS[kind](self, old, new)
+        return None if kind == "none" else MIGRATIONS[kind](self, old, new, root or self.app_root)
 
 
-def _fernet_sqlite(rotation: Rotation, old: Mapping[str, str], new: Mapping[str, str] | None) -> FernetSqlite:
+def _fernet_sqlite(
+    rotation: Rotation, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path
+) -> FernetSqlite:
     from .fernet_sqlite import FernetSqlite
 
     name = rotation.variables[0]
     keys = {"old": old[name]} if new is None else {"old": old[name], "new": new[name]}
-    return FernetSqlite(rotation.entry["migration"], rotation.app_root, name, keys)  # type: ignore[arg-type]
+    return FernetSqlite(rotation.entry["migration"], root, name, keys)  # type: ignore[arg-type]
 
 
 MIGRATIONS: dict[str, Callable[..., FernetSqlite]] = {"fernet_sqlite": _fernet_sqlite}

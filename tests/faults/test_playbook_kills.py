@@ -7,7 +7,6 @@ but the application. `resume.yml` and `rollback.yml` have one half each.
 from __future__ import annotations
 
 import contextlib
-import json
 import random
 import subprocess
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 
 import pytest
 from keyturn.fingerprint import fingerprints
+from support import reports
 from support.evidence import lost
 from support.faults import Play, hold, record, release
 from support.lab import KEY, Lab
@@ -105,7 +105,8 @@ def check_ended(lab: Lab, old: str, outcome: str | None) -> None:
 
 
 def log(lab: Lab) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (lab.reports / "test/rotation-log.jsonl").read_text().splitlines()]
+    """Return the ends of whole runs: what a kill left was ended by the next run, as killed."""
+    return [entry for entry in reports.log(lab) if entry["outcome"] not in ("killed", "interrupted")]
 
 
 def counts(lab: Lab) -> dict[str, int]:

@@ -55,7 +55,7 @@ def shipped() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for path in GROUP_VARS.glob("*.yml"):
         found |= yaml.safe_load(path.read_text())
-    for name, turned in found["keyturn_schedule"].items():
+    for name, turned in found["keyturn_policy"]["schedule"].items():
         found["keyturn_secrets"][name]["max_age_days"] = turned["max_age_days"]
     alpaca = found["keyturn_secrets"]["alpaca"]
     # what Ansible makes of the templates that the inventory fills

@@ -9,8 +9,19 @@ import pytest
 from keyturn import status
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-ENTRY = {"title": "Database Encryption Key", "value": "per_host", "max_age_days": 90, "retire": {"kind": "none"}}
-BROUGHT = {"title": "Plaid", "value": "shared", "retire": {"kind": "revoke", "steps": ["delete it"]}}
+ENTRY = {
+    "title": "Database Encryption Key",
+    "value": "per_host",
+    "switch": "rolling",
+    "max_age_days": 90,
+    "retire": {"kind": "none"},
+}
+BROUGHT = {
+    "title": "Plaid",
+    "value": "shared",
+    "switch": "rolling",
+    "retire": {"kind": "revoke", "steps": ["delete it"]},
+}
 
 
 def past(secret: str, finished: str, outcome: str = "committed", new: str = "kt:1", **more: Any) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from .. import catalogue
+from .. import attempts, catalogue
 from .. import plan as planning
 from ..ansible_module import services, validated
 from ..errors import KeyturnError
@@ -55,6 +55,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "reason": planning.check_reason(given["reason"]),
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
+        "attempt": attempts.mine(),
         "until": given["until"],
         "overrides": planning.check_overrides(given["overrides"]),
         "source": entry["source"]["kind"],

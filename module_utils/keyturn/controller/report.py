@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import attempts, catalogue, checklist, rotation_log
 from .. import report as reporting
-from .. import rotation_log
+from ..ansible_module import validated
+from ..checklist import Case
 
 ARGUMENTS: dict[str, Any] = {
     "folder": {"type": "path", "required": True},
@@ -16,21 +18,21 @@ ARGUMENTS: dict[str, Any] = {
     "excluded": {"type": "dict", "default": {}},
     "failure": {"type": "str", "default": ""},
     "ended": {"type": "bool", "required": True},
+    "entry": {"type": "dict", "required": True},
+    "checklist": {"type": "list", "elements": "dict", "required": True},
 }
 
 
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Write the report; at the end also the log."""
+    """Write the log, then the report, which keeps the log's head. A report that tells an end stands, and is not logged again."""
     document = reporting.build(given["plan"], given["hosts"], given["failure"], given["ended"], given["excluded"])
     folder = Path(given["folder"]) / document["environment"]
     path = folder / f"{document['rotation_id']}.json"
     stands = reporting.final(path, document)
+    if not stands and not check_mode:
+        document |= _logged(folder, document, given)
+        reporting.write(folder, document)
     document = stands or document
-    if not check_mode:
-        if not stands:
-            reporting.write(folder, document)
-        if document["outcome"] != "interrupted":
-            rotation_log.append(folder, rotation_log.record(document))
     return {
         "changed": not stands,
         "outcome": document["outcome"],
@@ -40,3 +42,17 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "over_budget": reporting.over_budget(document),
         "text": reporting.text(document, path),
     }
+
+
+def _logged(folder: Path, document: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Log the begin or the end of this attempt, and return what the report tells of the log."""
+    plan = given["plan"]
+    if not given["ended"]:
+        return {"log_head": rotation_log.head([rotation_log.begin(folder, rotation_log.started(plan), attempts.alive)])}
+    last = rotation_log.append(folder, rotation_log.record(document, plan["attempt"]))
+    found: dict[str, Any] = {"log_head": rotation_log.head([last])}
+    if document["outcome"] in rotation_log.COMMITTED:
+        entry = validated(f"keyturn_secrets.{document['secret']}", catalogue.ENTRY, given["entry"])
+        case = Case(document, entry, rotation_log.read(folder))
+        found["checklist"] = checklist.points(given["checklist"], case)
+    return found

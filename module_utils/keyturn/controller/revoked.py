@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import rotation_log
+from ..journal import utc_now
 
 ARGUMENTS: dict[str, Any] = {
     "secrets": {"type": "dict", "required": True},
@@ -25,7 +26,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 found.setdefault(line["rotation_id"], (line, []))[1].append(host)
     for _, (line, hosts) in sorted(found.items()):
         entry = {
-            "schema": rotation_log.SCHEMA,
+            "event": "revoked",
+            "at": utc_now(),
             **{name: line[name] for name in ("rotation_id", "secret", "reason")},
             "variables": given["secrets"][line["secret"]]["variables"],
             "environment": given["environment"],

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .. import catalogue, durable
+from .. import audit, catalogue, durable, schedule, status_page
 from .. import status as reckoning
 from ..ansible_module import validated
 
@@ -15,17 +15,27 @@ ARGUMENTS: dict[str, Any] = {
     "secrets": {"type": "dict", "required": True},
     "hosts": {"type": "dict", "required": True},
     "folder": {"type": "path", "required": True},
+    "policy": {"type": "dict", "required": True},
+    "window": {"type": "dict", "default": {}},
+    "grace_days": {"type": "int", "default": 7},
 }
 
 
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Reckon and write."""
-    secrets = {
-        name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in given["secrets"].items()
-    }
-    found = reckoning.status(secrets, given["hosts"], datetime.now(UTC))
+    """Reckon and write the status, for a program and for a person."""
+    secrets = entries(given["secrets"])
+    folder = Path(given["folder"])
+    now = datetime.now(UTC)
+    schedule.check_window(given["window"])
+    found = reckoning.status(secrets, given["hosts"], now, audit.look(folder, secrets, given["policy"], now))
+    found["calendar"] = schedule.calendar(found["secrets"], given["grace_days"], given["window"], now)
     if not check_mode:
-        folder = Path(given["folder"])
         folder.mkdir(parents=True, exist_ok=True)
         durable.write_json(folder / "status.json", found)
+        durable.write_file(folder / "status.html", status_page.render(found, folder.name).encode())
     return {"changed": False, "status": found, "text": reckoning.table(found)}
+
+
+def entries(secrets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the catalogue with its defaults."""
+    return {name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in secrets.items()}

@@ -11,6 +11,7 @@ from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..side_file import SideFile
 from ..values import Staged
+from . import evidence
 from .common import BACKUP, SIDE_FILE, Result, check_files_hold_new, forward_journal, result, would
 
 
@@ -34,7 +35,7 @@ def decide(rotation: Rotation) -> Result:
 
 
 def finish(rotation: Rotation) -> Result:
-    """Close the journal: one more census, then the new value's staging copy and the side file go."""
+    """Close the journal: one more census, the evidence for the checklist, then the new value's staging copy and the side file go."""
     if rotation.check_mode:
         return would("close the journal and catalogue the backup")
     with rotation.application.lock("finish", LOCK_WAIT_SECONDS):
@@ -47,7 +48,7 @@ def finish(rotation: Rotation) -> Result:
             staged = rotation.staged_values(journal)
             check_files_hold_new(rotation, staged)
             _check_nothing_needs_old(rotation, staged)
-            journal.update(counted=True)
+            journal.update(counted=True, evidence=evidence.collect(rotation, journal))
         values.discard_pending(journal)
         close(rotation, journal, "committed")
         return result(journal, changed=True)

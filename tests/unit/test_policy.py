@@ -1,0 +1,97 @@
+"""The page of the policy says what the data says: its tables are parsed back."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from keyturn import policy as page
+
+ROOT = Path(__file__).parents[2]
+GROUP_VARS = ROOT / "playbooks/group_vars/all"
+POLICY = yaml.safe_load((GROUP_VARS / "policy.yml").read_text())["keyturn_policy"]
+SECRETS = yaml.safe_load((GROUP_VARS / "catalogue.yml").read_text())["keyturn_secrets"]
+SHIPPED = (ROOT / "docs/policy.md").read_text()
+
+
+def section(text: str, title: str) -> str:
+    """What stands under a heading, up to the next."""
+    match = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#|\Z)", text, re.MULTILINE | re.DOTALL)
+    assert match, f"no section {title}"
+    return match[1]
+
+
+def rows(text: str) -> list[list[str]]:
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def boxes(text: str) -> list[str]:
+    return re.findall(r"^- \[ \] (.*)$", text, re.MULTILINE)
+
+
+def test_the_shipped_page_is_made_from_the_data() -> None:
+    assert page.render(POLICY, SECRETS) == SHIPPED, "run make policy"
+
+
+def test_the_tables_parse_back_to_the_policy() -> None:
+    assert rows(section(SHIPPED, "Automatic Rotation (Quarterly)")) == [
+        ["`JWT_SECRET_KEY`", "Every 90 days", "-", "-"],
+        ["`DATABASE_ENCRYPTION_KEY`", "Every 90 days", "-", "-"],
+    ]
+    events = rows(section(SHIPPED, "Event-Driven Rotation (On Security Incident)"))
+    assert [row[0] for row in events] == [
+        "`PLAID_CLIENT_ID`",
+        "`PLAID_SECRET`",
+        "`ALPACA_API_KEY`",
+        "`ALPACA_SECRET_KEY`",
+        "`HF_TOKEN`",
+    ]
+    assert all(row[1].startswith("Security breach, unauthorized access, or ") for row in events)
+    assert rows(section(SHIPPED, "Alert Thresholds")) == [
+        ["Failed auth attempts", "10/hour", "50/hour"],
+        ["Alpaca API errors", "5/hour", "20/hour"],
+        ["Plaid API errors", "3/hour", "10/hour"],
+        ["API calls from new IPs", "1", "5"],
+    ]
+
+
+def test_deadlines_and_checklists_parse_back() -> None:
+    counts = {"Immediate Actions (Within 1 hour)": 4, "Short-Term Actions (Within 24 hours)": 5}
+    for title, count in (counts | {"Long-Term Actions (Within 1 week)": 4}).items():
+        assert len(boxes(section(SHIPPED, title))) == count, title
+    assert boxes(section(SHIPPED, "Verification Checklist")) == [point["text"] for point in POLICY["checklist"]]
+    assert len(POLICY["checklist"]) == 7
+    assert "**Next Review Date**: 2026-02-08" in SHIPPED and "security@trader-ai.example.com" in SHIPPED
+
+
+def ended(secret: str, day: str, outcome: str = "committed") -> dict[str, Any]:
+    return {
+        "event": "ended",
+        "rotation_id": f"{secret}-{day}",
+        "secret": secret,
+        "variables": SECRETS[secret]["variables"],
+        "outcome": outcome,
+        "reason": "scheduled",
+        "started": f"{day}T00:00:00Z",
+        "finished": f"{day}T00:01:00Z",
+        "rotated_by": "somebody",
+        "verified_by": "keyturn, 5 of 5 proofs",
+    }
+
+
+def test_last_rotated_and_next_due_come_from_the_log() -> None:
+    records = [ended("jwt", "2026-01-01"), ended("jwt", "2026-03-01"), ended("jwt", "2026-04-01", "rolled_back")]
+    text = page.render(POLICY, SECRETS, records, "staging")
+    assert rows(section(text, "Automatic Rotation (Quarterly)")) == [
+        ["`JWT_SECRET_KEY`", "Every 90 days", "2026-03-01", "2026-05-30"],
+        ["`DATABASE_ENCRYPTION_KEY`", "Every 90 days", "-", "-"],
+    ]
+    assert len(rows(section(text, "Key Rotation Log"))) == 3 and "**Environment**: staging" in text
+
+
+def test_every_secret_is_turned_by_age_or_by_an_event_and_no_other_is_named() -> None:
+    assert set(POLICY["schedule"]) | set(POLICY["triggers"]) == set(SECRETS)
+    assert not set(POLICY["schedule"]) & set(POLICY["triggers"])
