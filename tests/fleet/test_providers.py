@@ -15,6 +15,7 @@ HOOKS = {
     "keyturn_return_hook": str(ROOT / "playbooks/hooks/haproxy_return.yml"),
 }
 DRAINED = ("-e", json.dumps(HOOKS))
+WALL = f"OUTPUT -d {GATEWAY} -p tcp --dport {PROVIDER_PORTS['plaid']} -j REJECT"
 # every token as the application reads it, by item: for the provider that must know them
 TOKENS = """
 import json, os, sys
@@ -119,22 +120,42 @@ def test_the_hugging_face_token(fleet: Fleet, desk: Desk) -> None:
     fleet.record("none", "hf_token", fleet.report()["outcome"], {"new": HOSTS})
 
 
-def test_a_host_behind_a_firewall_takes_all_back(fleet: Fleet, desk: Desk) -> None:
-    """The controller reaches the provider, so that the value is staged; the host's own proof is what counts."""
+def test_a_host_behind_a_firewall_is_found_before_anything_changes(fleet: Fleet, desk: Desk) -> None:
+    """The controller reaches the provider, and each host is asked as well."""
     desk.make("plaid")
-    wall = f"OUTPUT -d {GATEWAY} -p tcp --dport {PROVIDER_PORTS['plaid']} -j REJECT"
-    fleet.run("app2", f"iptables -I {wall}")
-    try:
-        code, output = desk.rotate("plaid", *DRAINED)
-    finally:
-        fleet.run("app2", f"iptables -D {wall}")
+    fleet.run("app2", f"iptables -I {WALL}")
+    code, output = desk.rotate("plaid")
+    fleet.run("app2", f"iptables -D {WALL}")
     assert code != 0
     report = fleet.report()
     assert "app2" in report["failure"], output
-    assert report["outcome"] == "rolled_back"
+    assert report["outcome"] == "refused"
     assert desk.on_new("plaid") == []
     fleet.assert_ended()
-    fleet.record("app2 cannot reach Plaid", "plaid", report["outcome"], {"old": HOSTS})
+    fleet.record("app2 cannot reach Plaid", "plaid, before", report["outcome"], {"old": HOSTS})
+
+
+def test_a_firewall_that_rises_in_the_rotation_needs_attention_and_resume_ends_it(fleet: Fleet, desk: Desk) -> None:
+    """What says nothing of the old credential is no reason to put it back: all hosts serve, and each is named."""
+    desk.make("plaid")
+    run = fleet.start(PLAYBOOKS["plaid"], *DRAINED, **environment_of("plaid", desk.new["plaid"]))
+    with fleet.lock_held("app2", "staged") as wait:
+        wait()  # app1 is on the new value already
+        fleet.run("app2", f"iptables -I {WALL}")
+    code, output = run.end()
+    fleet.run("app2", f"iptables -D {WALL}")
+    assert code != 0
+    report = fleet.report()
+    assert report["outcome"] == "needs_attention", output
+    assert "on the new value: app1, app2; not on it: app3" in report["failure"], output
+    assert desk.on_new("plaid") == ["app1", "app2"]
+    assert all(fleet.healthy(host) for host in HOSTS)
+    code, output = fleet.play("resume", *DRAINED)
+    assert code == 0, output
+    assert desk.on_new("plaid") == list(HOSTS)
+    fleet.assert_ended()
+    ended = f"needs_attention, resume: {fleet.report()['outcome']}"
+    fleet.record("app2 cannot reach Plaid", "plaid, prove", ended, {"new": HOSTS})
 
 
 def test_an_engine_that_fails_on_one_host_needs_attention_and_resume_ends_it(fleet: Fleet, desk: Desk) -> None:
