@@ -40,6 +40,10 @@ rotation:
   description: The host's journal of the rotation. It holds fingerprints, counts and proofs, no value.
   returned: success
   type: dict
+would:
+  description: What would be done, and what was found.
+  returned: in check mode, unless the host has staged already
+  type: str
 clock_offset:
   description: Seconds that the host's clock is ahead of the controller's, the call's own time included.
   returned: success

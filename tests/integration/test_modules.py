@@ -82,8 +82,11 @@ def spec_of(name: str) -> dict[str, Any]:
 
 def test_what_works_on_the_controller_is_an_action_with_documentation_and_nothing_else() -> None:
     actions = {path.stem for path in (ROOT / "module_utils/keyturn/controller").glob("[a-z]*.py")}
+    phases = {"stage", "prepare", "switch", "prove", "commit", "rollback"}
     plugins = {path.stem.removeprefix("keyturn_") for path in (ROOT / "plugins/action").glob("keyturn_*.py")}
-    assert plugins == actions | {"controller", "prepare"}
+    assert plugins == actions | {"controller", "host", *phases}
+    for name in phases:
+        assert f"Calls library/keyturn_{name}.py" in (ROOT / f"plugins/action/keyturn_{name}.py").read_text()
     for name in actions:
         page = ast.parse((ROOT / "library" / f"keyturn_{name}.py").read_text())
         assert not [node for node in page.body[1:] if not isinstance(node, ast.Assign | ast.ImportFrom)]

@@ -70,7 +70,7 @@ def test_what_a_killed_call_has_written_is_taken_back(host: Host) -> None:
 def test_the_plugin_prints_each_answer_and_returns_the_last(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spec = importlib.util.spec_from_file_location("plugin", ROOT / "plugins/action/keyturn_prepare.py")
+    spec = importlib.util.spec_from_file_location("plugin", ROOT / "plugins/action/keyturn_host.py")
     assert spec is not None and spec.loader is not None
     plugin = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(plugin)
