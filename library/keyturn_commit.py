@@ -39,8 +39,4 @@ would:
   type: str
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
-from ansible.module_utils.keyturn.lifecycle import commit
-
-if __name__ == "__main__":
-    run_phase(commit.run, {"step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}})
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_commit.py

@@ -25,8 +25,8 @@ verified:
   type: dict
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
+from ansible.module_utils.keyturn.ansible_module import ROTATION, Phase, run_phase
 from ansible.module_utils.keyturn.lifecycle import verify
 
 if __name__ == "__main__":
-    run_phase(verify.run)
+    run_phase(verify.run, Phase(ROTATION))

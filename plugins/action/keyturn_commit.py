@@ -1,4 +1,4 @@
-"""Calls library/keyturn_commit.py."""
+"""Calls keyturn/lifecycle/commit.py on the host; library/keyturn_commit.py documents it."""
 
 from ansible.plugins.loader import action_loader
 

@@ -1,4 +1,4 @@
-"""Calls library/keyturn_prepare.py."""
+"""Calls keyturn/lifecycle/prepare.py on the host; library/keyturn_prepare.py documents it."""
 
 from ansible.plugins.loader import action_loader
 

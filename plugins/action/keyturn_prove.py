@@ -1,4 +1,4 @@
-"""Calls library/keyturn_prove.py."""
+"""Calls keyturn/lifecycle/prove.py on the host; library/keyturn_prove.py documents it."""
 
 from ansible.plugins.loader import action_loader
 

@@ -1,4 +1,4 @@
-"""Calls library/keyturn_rollback.py."""
+"""Calls keyturn/lifecycle/rollback.py on the host; library/keyturn_rollback.py documents it."""
 
 from ansible.plugins.loader import action_loader
 

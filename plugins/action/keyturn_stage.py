@@ -1,4 +1,4 @@
-"""Calls library/keyturn_stage.py."""
+"""Calls keyturn/lifecycle/stage.py on the host; library/keyturn_stage.py documents it."""
 
 from ansible.plugins.loader import action_loader
 

@@ -1,4 +1,4 @@
-"""Calls library/keyturn_switch.py."""
+"""Calls keyturn/lifecycle/switch.py on the host; library/keyturn_switch.py documents it."""
 
 from ansible.plugins.loader import action_loader
 

@@ -6,6 +6,7 @@ import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -78,9 +79,10 @@ def test_the_plugin_prints_each_answer_and_returns_the_last(
 
     class Action(plugin.ActionModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
-            pass
+            self._task = SimpleNamespace(action="keyturn_prepare", args={"rotation": "the"})
 
-        def _execute_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        def _execute_module(self, name: str, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+            assert (name, args) == ("keyturn_phase", {"phase": "prepare", "rotation": "the"})
             return answers.pop(0)
 
     monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp, task_vars: {})
