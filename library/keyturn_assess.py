@@ -29,8 +29,4 @@ verdict:
   type: str
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
-from ansible.module_utils.keyturn.lifecycle import assess
-
-if __name__ == "__main__":
-    run_phase(assess.run)
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_assess.py

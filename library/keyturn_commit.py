@@ -13,9 +13,10 @@ options:
     description:
       - C(decide) writes the decision durably; nothing is deleted. It comes first, on every host of the unit.
       - C(finish) closes the journal, only after all have decided.
+      - C(both) does the one after the other, where the unit is this host alone.
     type: str
     required: true
-    choices: [decide, finish]
+    choices: [decide, finish, both]
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
@@ -38,8 +39,4 @@ would:
   type: str
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
-from ansible.module_utils.keyturn.lifecycle import commit
-
-if __name__ == "__main__":
-    run_phase(commit.run, {"step": {"type": "str", "required": True, "choices": ["decide", "finish"]}})
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_commit.py

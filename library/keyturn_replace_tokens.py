@@ -58,11 +58,9 @@ ended:
   type: bool
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
+from ansible.module_utils.keyturn.ansible_module import ROTATION, Phase, run_phase
 from ansible.module_utils.keyturn.lifecycle import replace_tokens
 
 if __name__ == "__main__":
-    run_phase(
-        replace_tokens.run,
-        {"issuer": {"type": "dict", "required": True}, "seconds": {"type": "float", "default": 20}},
-    )
+    arguments = {"issuer": {"type": "dict", "required": True}, "seconds": {"type": "float", "default": 20}}
+    run_phase(replace_tokens.run, Phase({**ROTATION, **arguments}))

@@ -39,12 +39,4 @@ would:
   type: str
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
-from ansible.module_utils.keyturn.lifecycle import rollback
-
-if __name__ == "__main__":
-    run_phase(
-        rollback.run,
-        {"cause": {"type": "str", "required": True}, "abandon_commit": {"type": "bool", "default": False}},
-        diff=("new", "old"),
-    )
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_rollback.py

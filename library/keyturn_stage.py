@@ -40,6 +40,10 @@ rotation:
   description: The host's journal of the rotation. It holds fingerprints, counts and proofs, no value.
   returned: success
   type: dict
+would:
+  description: What would be done, and what was found.
+  returned: in check mode, unless the host has staged already
+  type: str
 clock_offset:
   description: Seconds that the host's clock is ahead of the controller's, the call's own time included.
   returned: success
@@ -50,17 +54,4 @@ place:
   type: str
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
-from ansible.module_utils.keyturn.lifecycle import stage
-
-if __name__ == "__main__":
-    run_phase(
-        stage.run,
-        {
-            "new_values": {"type": "dict", "no_log": True},
-            "provider": {"type": "dict"},
-            "only_examine": {"type": "bool", "default": False},
-            "sent_at": {"type": "float", "required": True},
-        },
-        diff=("old", "new"),
-    )
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_stage.py

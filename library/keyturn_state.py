@@ -45,27 +45,4 @@ closed:
   type: dict
 """
 
-from pathlib import Path
-
-from ansible.module_utils.keyturn.ansible_module import run
-from ansible.module_utils.keyturn.journal import Application
-
-
-def look(module):
-    """Return the open journal and the ends of the others."""
-    application = Application(Path(module.params["state_dir"]), Path(module.params["app_root"]))
-    opened = application.open_journal()
-    told = ("rotation_id", "secret", "phase", "decision", "outcome", "new", "finished", "retire")
-    closed = {
-        journal.folder.name: {name: journal.record.get(name) for name in told}
-        for journal in application.journals()
-        if journal.closed
-    }
-    return {"changed": False, "rotation": opened.record if opened else {}, "closed": closed}
-
-
-if __name__ == "__main__":
-    run(
-        {"app_root": {"type": "path", "required": True}, "state_dir": {"type": "path", "required": True}},
-        look,
-    )
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_state.py

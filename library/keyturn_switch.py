@@ -30,8 +30,4 @@ would:
   type: str
 """
 
-from ansible.module_utils.keyturn.ansible_module import run_phase
-from ansible.module_utils.keyturn.lifecycle import switch
-
-if __name__ == "__main__":
-    run_phase(switch.run, diff=("old", "new"))
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_switch.py

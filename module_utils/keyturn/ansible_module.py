@@ -5,9 +5,9 @@ from __future__ import annotations
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, _load_params
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.errors import UnsupportedError
 
@@ -16,6 +16,7 @@ from .errors import KeyturnError
 from .rotation import Rotation
 
 Call = Callable[[AnsibleModule], dict[str, Any]]
+ROTATION: dict[str, Any] = {"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}}
 
 
 def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
@@ -43,23 +44,40 @@ def attempt(call: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str]:
         return {}, f"keyturn has a defect: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
 
 
-def run_phase(
-    phase: Callable[..., dict[str, Any]], extra: Mapping[str, Any] | None = None, diff: tuple[str, str] | None = None
-) -> None:
-    """Run a phase of the lifecycle as a module; the parameters of ``extra`` are passed on by name.
+class Phase(NamedTuple):
+    """What a phase takes, and the sides whose fingerprints are shown as before and after, for one that changes values."""
 
-    ``diff`` names the sides whose fingerprints are shown as before and after, for a phase that changes values.
-    """
-    more = dict(extra or {})
+    arguments: Mapping[str, Any]
+    diff: tuple[str, str] | None = None
 
+
+def run_phase(code: Callable[..., dict[str, Any]], phase: Phase) -> None:
+    """Run ``code`` as a module; the parameters are passed on by name."""
+    run(phase.arguments, _passing_on(code, phase))
+
+
+def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Callable[..., dict[str, Any]]]) -> None:
+    """Run the phase that the parameter ``phase`` names as a module; ``code`` returns what it does."""
+    arguments = {"phase": {"type": "str", "required": True, "choices": sorted(phases)}}
+    # The parameters depend on the phase, as those of a module of its own would: that is what this function is kept for.
+    name = _load_params().get("phase")
+    if name not in phases:
+        run(arguments, lambda module: {})  # it refuses
+    phase = phases[name]
+    run({**arguments, **phase.arguments}, _passing_on(code(name), phase))
+
+
+def _passing_on(code: Callable[..., dict[str, Any]], phase: Phase) -> Call:
     def call(module: AnsibleModule) -> dict[str, Any]:
-        rotation = rotation_of(module)
-        result = phase(rotation, **{name: module.params[name] for name in more})
-        if module._diff and diff and result["changed"]:
-            result["diff"] = _diff(result.get("rotation", {}), *diff)
+        given = {name: module.params[name] for name in phase.arguments}
+        if "rotation" in given:
+            given["rotation"] = rotation_of(module)
+        result = code(**given)
+        if module._diff and phase.diff and result["changed"]:
+            result["diff"] = _diff(result.get("rotation", {}), *phase.diff)
         return result
 
-    run({"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}, **more}, call)
+    return call
 
 
 def rotation_of(module: AnsibleModule) -> Rotation:

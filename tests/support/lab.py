@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 from dotenv import dotenv_values
 from keyturn.ansible_module import attempt, validated
+from keyturn.phases import PHASES
 from seed import seed
 from trader_ai.token_store import TokenStore
 
@@ -206,8 +207,10 @@ class Lab:
         """Return a command that runs a module by itself, in one process, as the interpreter of a host does."""
         arguments = self.folder / f"{name}.json"
         clock = {"sent_at": time.time()} if name == "stage" else {}
-        arguments.write_text(json.dumps(clock | parameters))
-        return [sys.executable, "-c", RUN_MODULE, str(ROOT / "library" / f"keyturn_{name}.py"), str(arguments)]
+        phase = {"phase": name} if name in PHASES else {}
+        arguments.write_text(json.dumps(phase | clock | parameters))
+        module = ROOT / "library" / f"keyturn_{'phase' if phase else name}.py"
+        return [sys.executable, "-c", RUN_MODULE, str(module), str(arguments)]
 
     def module(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Run a module by itself and return its result; ``rotation=None`` for a module that takes none."""

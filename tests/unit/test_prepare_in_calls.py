@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from keyturn import sqlite_file
 from keyturn.lifecycle import prepare
 from support.faults import Host
-from support.lab import ROOT
 
 
 @pytest.fixture
@@ -65,24 +62,3 @@ def test_what_a_killed_call_has_written_is_taken_back(host: Host) -> None:
     assert prepare.run(host.rotation())["rotation"]["prepared"]["read"] == 5
     host.go_back()
     host.check_ended("rolled_back")
-
-
-def test_the_plugin_prints_each_answer_and_returns_the_last(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = importlib.util.spec_from_file_location("plugin", ROOT / "plugins/action/keyturn_prepare.py")
-    assert spec is not None and spec.loader is not None
-    plugin = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(plugin)
-    answers: list[dict[str, Any]] = [{"progress": "1 of 3 rows"}, {"progress": "2 of 3 rows"}, {"changed": True}]
-
-    class Action(plugin.ActionModule):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            pass
-
-        def _execute_module(self, task_vars: dict[str, Any]) -> dict[str, Any]:
-            return answers.pop(0)
-
-    monkeypatch.setattr(plugin.ActionBase, "run", lambda self, tmp, task_vars: {})
-    assert Action().run(task_vars={"inventory_hostname": "app1"}) == {"changed": True}
-    assert capsys.readouterr().out.splitlines() == ["app1: 1 of 3 rows", "app1: 2 of 3 rows"]

@@ -61,6 +61,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "source": entry["source"]["kind"],
         # what commits at once, or goes back at once
         "unit": "fleet" if entry["value"] == "shared" else "batch",
+        # the new value of some issuers is the death of the old one: then every host is examined before there is one
+        "examines_first": given["until"] == "ready" or entry["overlap"] == "none",
         "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
     }
     return {

@@ -1,4 +1,4 @@
-"""Commit in two calls: decide on every host of the unit, and only when all have answered finish."""
+"""Commit in two steps: decide on every host of the unit, and only when all have answered finish."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .common import BACKUP, SIDE_FILE, Result, check_files_hold_new, forward_jou
 
 
 def run(rotation: Rotation, step: str) -> Result:
-    """Take one of the two steps."""
+    """Take one of the two steps, or both."""
     return STEPS[step](rotation)
 
 
@@ -52,6 +52,14 @@ def finish(rotation: Rotation) -> Result:
         values.discard_pending(journal)
         close(rotation, journal, "committed")
         return result(journal, changed=True)
+
+
+def both(rotation: Rotation) -> Result:
+    """Take both steps, one after the other: for a host that has its unit to itself."""
+    if rotation.check_mode:
+        return would("decide to commit, close the journal and catalogue the backup")
+    decided, finished = decide(rotation), finish(rotation)
+    return finished | {"changed": decided["changed"] or finished["changed"]}
 
 
 def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
@@ -90,4 +98,4 @@ def _prune(rotation: Rotation) -> None:
             journal.update(backup=backup | {"pruned": now})
 
 
-STEPS = {"decide": decide, "finish": finish}
+STEPS = {"decide": decide, "finish": finish, "both": both}

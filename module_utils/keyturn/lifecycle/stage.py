@@ -71,7 +71,8 @@ def _stage(
     account, more = credential.check_account(examined.credential, provider)
     examined.findings.extend(more)
     if rotation.check_mode:
-        return {"changed": True, "rotation": _fields(rotation, examined) | {"phase": "not begun"}}
+        fields = _fields(rotation, examined)
+        return {"changed": True, "rotation": fields | {"phase": "not begun"}, "would": _told(fields)}
     with rotation.application.lock("stage", LOCK_WAIT_SECONDS):
         if examined.credential is not None:
             credential.remember_account(rotation, examined.credential.account)
@@ -168,6 +169,12 @@ def _fields(rotation: Rotation, examined: Examined) -> dict[str, Any]:
         "findings": examined.findings + _overridden(rotation),
         **({"credential": examined.credential._asdict()} if examined.credential else {}),
     }
+
+
+def _told(fields: Mapping[str, Any]) -> str:
+    old = ", ".join(f"{name} is {held}" for name, held in sorted(fields["old"].items()))
+    rows = ", ".join(f"{form} {number}" for form, number in sorted(fields["rows"].items()))
+    return "\n".join([f"stage a new value: {old}", f"rows: {rows or 'no data depends on it'}", *fields["findings"]])
 
 
 def _overridden(rotation: Rotation) -> list[str]:

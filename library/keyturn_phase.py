@@ -1,0 +1,46 @@
+#!/usr/bin/python
+"""Take one phase of a rotation on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_phase
+short_description: Take one phase of a rotation on a host
+description:
+  - What the actions M(keyturn_state), M(keyturn_stage), M(keyturn_prepare), M(keyturn_switch), M(keyturn_prove),
+    M(keyturn_commit), M(keyturn_assess) and M(keyturn_rollback) call. Use those; their pages say what each takes and returns.
+  - One module for all, since Ansible packs each module anew in each run, at a third of a second of the controller.
+options:
+  phase:
+    description: The phase. Further options are those of the action of its name.
+    type: str
+    required: true
+    choices: [assess, commit, prepare, prove, rollback, stage, state, switch]
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Reads only and says what would happen.
+    support: full
+  diff_mode:
+    description: Shows fingerprints, never values.
+    support: full
+"""
+
+EXAMPLES = r"""
+- name: Switch
+  keyturn_switch:
+    rotation: "{{ rotation_context }}"
+"""
+
+RETURN = r"""
+rotation:
+  description: The host's journal of the rotation, as the action's page says.
+  returned: success, outside check mode
+  type: dict
+"""
+
+from ansible.module_utils.keyturn.ansible_module import run_named_phase
+from ansible.module_utils.keyturn.phases import PHASES, code
+
+if __name__ == "__main__":
+    run_named_phase(PHASES, code)

@@ -1,0 +1,9 @@
+"""Calls keyturn/lifecycle/state.py on the host; library/keyturn_state.py documents it."""
+
+from ansible.plugins.loader import action_loader
+
+
+class ActionModule(action_loader.get("keyturn_host", class_only=True)):
+    """The action ``keyturn_state``."""
+
+    must_answer = False
