@@ -7,12 +7,12 @@ addresses, and ends with the signal that ends it.
 from __future__ import annotations
 
 import argparse
+import http.client
 import signal
 import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import yaml
@@ -75,21 +75,19 @@ class Watch:
         with (self.run / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
-    def restart(self, name: str) -> None:
-        """End one program and start it again."""
-        self._end(self.processes[name])
-        self._launch(name, self.commands()[name])
-
     def _wait(self, name: str, path: str) -> None:
         deadline = time.monotonic() + READY_SECONDS
         while True:
             try:
-                with urllib.request.urlopen(self.url(name) + path, timeout=5):
+                connection = http.client.HTTPConnection(HOST, self.ports[name], timeout=5)
+                connection.request("GET", path)
+                if connection.getresponse().status == 200:
                     return
             except OSError:
-                if self.processes[name].poll() is not None or time.monotonic() > deadline:
-                    raise RuntimeError(f"{name} does not answer, see {self.run / name}.log") from None
-                time.sleep(0.05)
+                pass
+            if self.processes[name].poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"{name} does not answer, see {self.run / name}.log")
+            time.sleep(0.05)
 
     def _read_addresses(self) -> None:
         """The timer of systemd's unit."""

@@ -56,7 +56,9 @@ def write(module):
     path = Path(module.params["path"])
     text = metrics.textfile(module.params["status"], module.params["environment"])
     if not path.parent.is_dir():
-        raise KeyturnError(f"keyturn_textfile: the folder {path.parent} does not exist: make it, or install node-exporter")
+        raise KeyturnError(
+            f"keyturn_textfile: the folder {path.parent} does not exist: make it, or install node-exporter"
+        )
     if not module.check_mode:
         durable.write_file(path, text.encode(), lambda fd: os.fchmod(fd, READABLE))
     return {"changed": not module.check_mode}

@@ -35,7 +35,15 @@ METRICS = {
             SIGNATURE,
             *(
                 f"trader_ai_auth_{cause}_total"
-                for cause in ("missing_header", "header_format", "expired", "malformed", "algorithm", "subject", "other")
+                for cause in (
+                    "missing_header",
+                    "header_format",
+                    "expired",
+                    "malformed",
+                    "algorithm",
+                    "subject",
+                    "other",
+                )
             ),
             "trader_ai_login_failures_total",
         ),
@@ -56,7 +64,9 @@ METRICS = {
 }
 
 
-def prometheus(thresholds: Sequence[Threshold], runbooks: str, expected_clients: int, stale_hours: int = 26) -> Document:
+def prometheus(
+    thresholds: Sequence[Threshold], runbooks: str, expected_clients: int, stale_hours: int = 26
+) -> Document:
     """Return the rules file. ``runbooks`` is the address of the runbook page; its headings are the anchors.
 
     ``expected_clients`` is how many requests with an old token a JWT rotation may cause; more alerts through its silence.
@@ -183,7 +193,13 @@ def _spikes(runbooks: str) -> list[Document]:
 def _addresses(runbooks: str) -> list[Document]:
     expressions = (
         ("DeniedAddress", "keyturn_denied_address_requests_total", "critical", "a denied address", "denied-addresses"),
-        ("UnexpectedCountry", "keyturn_unexpected_country_requests_total", "warning", "an unexpected country", "countries"),
+        (
+            "UnexpectedCountry",
+            "keyturn_unexpected_country_requests_total",
+            "warning",
+            "an unexpected country",
+            "countries",
+        ),
     )
     return [
         _alert(

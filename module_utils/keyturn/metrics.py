@@ -25,7 +25,9 @@ def textfile(status: Mapping[str, Any], environment: str) -> str:
     for name, samples in _by_name(status).items():
         lines += [f"# HELP {name} {HELP[name]}", f"# TYPE {name} gauge"]
         for labels, value in samples:
-            said = ",".join(f'{label}="{_quoted(text)}"' for label, text in {"environment": environment, **labels}.items())
+            said = ",".join(
+                f'{label}="{_quoted(text)}"' for label, text in {"environment": environment, **labels}.items()
+            )
             lines.append(f"{name}{{{said}}} {value}")
     return "\n".join(lines) + "\n"
 

@@ -26,7 +26,9 @@ def rules() -> list[dict[str, Any]]:
 
 def test_every_alert_says_what_it_is_and_where_help_is() -> None:
     page = (ROOT / "docs/monitoring.md").read_text()
-    anchors = {re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", page, re.M)}
+    anchors = {
+        re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", page, re.M)
+    }
     fired = [rule for rule in rules() if "alert" in rule]
     assert fired
     for rule in fired:
@@ -55,7 +57,11 @@ def test_a_metric_that_nothing_counts_is_refused_by_its_name() -> None:
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"warning": 50}, "warning of failed_auth must lie"), ({"warning": 0}, "must lie"), ({"per": "week"}, "is week, not")],
+    [
+        ({"warning": 50}, "warning of failed_auth must lie"),
+        ({"warning": 0}, "must lie"),
+        ({"per": "week"}, "is week, not"),
+    ],
 )
 def test_a_threshold_that_makes_no_sense_is_refused(change: dict[str, Any], said: str) -> None:
     changed = copy.deepcopy(THRESHOLDS)
@@ -65,9 +71,13 @@ def test_a_threshold_that_makes_no_sense_is_refused(change: dict[str, Any], said
 
 
 def test_cloudwatch_alarms_have_the_policys_numbers() -> None:
-    resources = alerts.cloudwatch(THRESHOLDS, "trader-ai", "arn:aws:sns:us-east-1:123456789012:alerts", RUNBOOKS)["Resources"]
+    resources = alerts.cloudwatch(THRESHOLDS, "trader-ai", "arn:aws:sns:us-east-1:123456789012:alerts", RUNBOOKS)[
+        "Resources"
+    ]
     alarms = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::CloudWatch::Alarm"]
-    numbers = {alarm["AlarmName"]: (alarm["Threshold"], alarm["Period"], alarm["ComparisonOperator"]) for alarm in alarms}
+    numbers = {
+        alarm["AlarmName"]: (alarm["Threshold"], alarm["Period"], alarm["ComparisonOperator"]) for alarm in alarms
+    }
     assert numbers == {
         f"keyturn-{one['metric']}-{severity}": (one[severity], 3600, "GreaterThanOrEqualToThreshold")
         for one in LOGGED
