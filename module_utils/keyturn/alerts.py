@@ -22,9 +22,11 @@ class Metric:
 
     alert: str
     counters: tuple[str, ...]
-    # CloudWatch and Datadog see the lines, not the counters: a regular expression anchored at the line's start
-    lines: str | None
     runbook: str
+    # CloudWatch and Datadog see the lines, not the counters. CloudWatch's regular expressions know neither spaces nor groups;
+    # Datadog searches for phrases.
+    lines: str | None = None
+    phrases: tuple[str, ...] = ()
 
 
 SIGNATURE = "trader_ai_auth_signature_total"
@@ -47,20 +49,26 @@ METRICS = {
             ),
             "trader_ai_login_failures_total",
         ),
-        r"^WARNING:src\.security\.auth_middleware:(Missing|Invalid|JWT|Token)",
         "failed-authentication",
+        r"^WARNING:src\.security\.auth_middleware:",
+        ("WARNING:src.security.auth_middleware",),
     ),
     "alpaca_errors": Metric(
         "AlpacaErrors",
         ("trader_ai_alpaca_errors_total",),
-        r"^ERROR:src\.brokers\.alpaca_adapter:(Failed|Error)",
         "alpaca-errors",
+        r"^ERROR:[a-zA-Z0-9_.]+:Failed.to.connect.to.Alpaca:|^ERROR:[a-zA-Z0-9_.]+:Error.getting",
+        ("Failed to connect to Alpaca", "Error getting"),
     ),
     "plaid_errors": Metric(
-        "PlaidErrors", ("trader_ai_plaid_errors_total",), r"^ERROR:src\.finances\.plaid_client:Failed", "plaid-errors"
+        "PlaidErrors",
+        ("trader_ai_plaid_errors_total",),
+        "plaid-errors",
+        r"^ERROR:src\.finances\.plaid_client:Failed",
+        ("ERROR:src.finances.plaid_client",),
     ),
     # an address is new only to one that remembers: no log service can count it by its lines
-    "new_ips": Metric("NewAddresses", ("keyturn_new_address_requests_total",), None, "new-addresses"),
+    "new_ips": Metric("NewAddresses", ("keyturn_new_address_requests_total",), "new-addresses"),
 }
 
 
@@ -335,14 +343,14 @@ def datadog(thresholds: Sequence[Threshold], notify: str, runbooks: str) -> list
     monitors = []
     for threshold in thresholds:
         metric, critical = _metric(threshold), int(threshold["critical"])
-        if metric.lines is None:
+        if not metric.phrases:
             continue
-        prefix = metric.lines.lstrip("^").split("(")[0].replace("\\", "").replace(":", "\\:")
+        search = " OR ".join(f'\\"{phrase}\\"' for phrase in metric.phrases)
         monitors.append(
             {
                 "name": f"Keyturn: {threshold['title']}",
                 "type": "log alert",
-                "query": f'logs("service:trader-ai {prefix}*").index("*").rollup("count").last("{_window(threshold)}") >= {critical}',
+                "query": f'logs("service:trader-ai ({search})").index("*").rollup("count").last("{_window(threshold)}") >= {critical}',
                 "message": f"{threshold['title']}. {runbooks}#{metric.runbook} {notify}",
                 "tags": ["keyturn", f"metric:{threshold['metric']}"],
                 "options": {

@@ -85,6 +85,22 @@ def test_cloudwatch_alarms_have_the_policys_numbers() -> None:
     }
 
 
+def test_cloudwatch_filters_are_written_in_its_own_language_and_take_the_lines() -> None:
+    resources = alerts.cloudwatch(THRESHOLDS, "trader-ai", "", RUNBOOKS)["Resources"]
+    filters = {name: one["Properties"]["FilterPattern"] for name, one in resources.items() if name.endswith("Filter")}
+    lines = {
+        "FailedAuthFilter": "WARNING:src.security.auth_middleware:Missing Authorization header for /api/positions",
+        "AlpacaErrorsFilter": "ERROR:src.brokers.alpaca_adapter:Failed to connect to Alpaca: x",
+        "PlaidErrorsFilter": "ERROR:src.finances.plaid_client:Failed to get accounts: Status Code: 400",
+    }
+    assert set(filters) == set(lines)
+    for name, pattern in filters.items():
+        assert re.fullmatch(r"%[A-Za-z0-9:_#=@/;,^$?\[\]{}|\\*+.-]+%", pattern), f"{name}: {pattern}"
+        taken = [other for other, line in lines.items() if re.search(pattern.strip("%"), line)]
+        assert taken == [name]
+        assert not re.search(pattern.strip("%"), f"x {lines[name]}"), "only at the line's start"
+
+
 def test_datadog_monitors_have_the_policys_numbers() -> None:
     found = {one["name"]: one for one in alerts.datadog(THRESHOLDS, "@ops", RUNBOOKS)}
     assert set(found) == {f"Keyturn: {one['title']}" for one in LOGGED}
