@@ -283,10 +283,10 @@ def _gone(runbooks: str) -> list[Document]:
             "5m",
         ),
         _alert(
-            "LogUnreadable",
-            "sum by (environment, instance) (increase(log_errors_total[15m])) > 0",
+            "LogSilent",
+            "increase(trader_ai_lines_total[1h]) == 0",
             "warning",
-            "mtail on {{ $labels.instance }} could not read a log",
+            "the log of {{ $labels.instance }} has no line since an hour: it is not read, or nobody asks the service",
             runbook,
         ),
         _alert(

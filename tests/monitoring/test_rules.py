@@ -45,7 +45,7 @@ class Case:
         return self
 
 
-def check(rules: Path, *cases: Case, every: str = "7s") -> None:
+def check(rules: Path, *cases: Case, every: str = "35s") -> None:
     document = {"rule_files": [str(rules)], "evaluation_interval": every, "tests": [case.document for case in cases]}
     path = rules.with_name("test.yml")
     path.write_text(yaml.safe_dump(document))
@@ -174,6 +174,8 @@ def test_a_dead_exporter_alerts(rules: Path) -> None:
         rules,
         Case("down", {f"up{LABELS}": "1x20 0x600"}).fires("ExporterDown", "critical", 1),
         Case("up", {f"up{LABELS}": "1x600"}).fires("ExporterDown", "critical", 0).fires("CountsGone", "critical", 0),
+        Case("silent", {"trader_ai_lines_total" + LABELS: "7x600"}).fires("LogSilent", "warning", 1),
+        Case("a line", {"trader_ai_lines_total" + LABELS: "7x30 8x600"}).fires("LogSilent", "warning", 0),
         Case("no target", {'up{job="other"}': "1x600"}).fires("CountsGone", "critical", 1),
         Case("addresses", {"keyturn_addresses_time_seconds" + LABELS: "0x600"}).fires("AddressesStale", "warning", 1),
     )
