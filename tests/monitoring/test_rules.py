@@ -45,7 +45,7 @@ class Case:
         return self
 
 
-def check(rules: Path, *cases: Case, every: str = "35s") -> None:
+def check(rules: Path, *cases: Case, every: str = "103s") -> None:
     document = {"rule_files": [str(rules)], "evaluation_interval": every, "tests": [case.document for case in cases]}
     path = rules.with_name("test.yml")
     path.write_text(yaml.safe_dump(document))
