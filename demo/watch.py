@@ -125,7 +125,7 @@ def main() -> None:
         watch.start()
         rules = yaml.safe_load((watch.root / "etc/prometheus/keyturn.rules.yml").read_text())
         count = sum("alert" in rule for group in rules["groups"] for rule in group["rules"])
-        print(f"{count} alerts: {watch.url('prometheus')}/alerts (Ctrl-C ends)", flush=True)
+        print(f"{count} alerts: {watch.url('prometheus')}/classic/alerts (Ctrl-C ends)", flush=True)
         signal.pause()
     except KeyboardInterrupt:
         pass
