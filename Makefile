@@ -8,11 +8,13 @@ DEMO := .local/trader-ai
 ROWS := 1000
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
+WATCH := .local/watch
+WATCH_PACKAGES := mtail prometheus prometheus-alertmanager prometheus-node-exporter
 HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-client
 # Linters and tests load modules without ansible-playbook, which would bundle module_utils.
 WITH_MODULES := PYTHONPATH=tests/support
 
-.PHONY: help setup demo rotate verify stop policy test fleet molecule bench quick lint unit integration faults clean
+.PHONY: help setup demo rotate verify alerts stop policy test monitoring fleet molecule bench quick lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -36,6 +38,11 @@ rotate: demo ## rotate the database key of the stand-in application while it ser
 verify: demo ## say what the stand-in application's host holds
 	@ansible-playbook playbooks/verify.yml
 
+alerts: demo ## watch the stand-in application with Prometheus, and say where its alerts are
+	@bin/setup-debian $(WATCH_PACKAGES)
+	@ansible-playbook playbooks/monitoring.yml >/dev/null
+	@python demo/watch.py --root $(WATCH) --logs $(DEMO)/logs/backend.out.log $(DEMO)/logs/backend.err.log
+
 stop: ## stop the stand-in application
 	@if [ -x $(DEMO)/stop.sh ]; then $(DEMO)/stop.sh; else echo "not running"; fi
 
@@ -44,6 +51,10 @@ policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the pa
 
 test: lint $(VENV)/.test ## run all linters and tests that need no other host
 	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/unit tests/integration tests/faults
+
+monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Prometheus
+	@bin/setup-debian $(WATCH_PACKAGES)
+	@$(WITH_MODULES) pytest -n 2 --dist loadscope tests/monitoring
 
 fleet: $(VENV)/.test ## test on real hosts, in containers that the tests make
 	@bin/setup-debian $(HOST_PACKAGES)

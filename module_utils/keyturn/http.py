@@ -33,30 +33,47 @@ class Answer(NamedTuple):
             return {}
         return found if isinstance(found, dict) else {}
 
+    def listed(self) -> list[dict[str, Any]] | None:
+        """Return the JSON objects of a list, None where the body is none."""
+        try:
+            found = json.loads(self.body)
+        except ValueError:
+            return None
+        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else None
+
 
 def ask(
-    url: str, timeout: float, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+    url: str,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
+    body: Mapping[str, Any] | None = None,
+    *,
+    method: str | None = None,
+    limit: int = BODY_BYTES,
 ) -> Answer:
-    """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for each step of the answer."""
+    """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for each step of the answer.
+
+    ``method`` is another method; no more than ``limit`` bytes of the answer are read.
+    """
     content = None if body is None else json.dumps(body).encode()
     more = {} if body is None else {"Content-Type": "application/json"}
     # the catalogue's spec allows http and https only
-    request = urllib.request.Request(url, data=content, headers={**(headers or {}), **more})  # noqa: S310
+    request = urllib.request.Request(url, data=content, headers={**(headers or {}), **more}, method=method)  # noqa: S310
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
         with opener.open(request, timeout=timeout) as answer:
-            return _answer(int(answer.status), answer)
+            return _answer(int(answer.status), answer, limit)
     except urllib.error.HTTPError as error:
         with error:
-            return _answer(error.code, error)
+            return _answer(error.code, error, limit)
     except (OSError, ValueError, http.client.HTTPException):
         return Answer(None, b"")
 
 
-def _answer(status: int, said: Any) -> Answer:
+def _answer(status: int, said: Any, limit: int) -> Answer:
     headers = {name.lower(): value for name, value in said.headers.items()}
     try:
-        return Answer(status, said.read(BODY_BYTES), headers)
+        return Answer(status, said.read(limit), headers)
     except (OSError, http.client.HTTPException):  # cut off: what is missing cannot be judged
         return Answer(status, b"", headers)
 

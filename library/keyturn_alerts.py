@@ -1,0 +1,127 @@
+#!/usr/bin/python
+"""Make alerts from the policy's thresholds."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_alerts
+short_description: Make alerts from the policy's thresholds
+description:
+  - Reckons rules for Prometheus, a CloudFormation template for CloudWatch and monitors for Datadog from the same numbers.
+    Reads and writes nothing.
+options:
+  thresholds:
+    description: C(keyturn_policy.thresholds).
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      metric:
+        description: What is counted.
+        type: str
+        required: true
+      title:
+        description: The policy's words for it.
+        type: str
+        required: true
+      warning:
+        description: From which number on there is a warning.
+        type: int
+        required: true
+      critical:
+        description: From which number on it is critical.
+        type: int
+        required: true
+      per:
+        description: C(minute), C(hour) or C(day); empty for a count, which is taken over an hour.
+        type: str
+        default: ''
+  runbooks:
+    description: Address of the runbook page.
+    type: str
+    required: true
+  expected_clients:
+    description: How many requests with an old token a JWT rotation may cause.
+    type: int
+    default: 100
+  log_group:
+    description: CloudWatch's log group of the application.
+    type: str
+    default: trader-ai
+  topic:
+    description: SNS topic of CloudWatch's alarms.
+    type: str
+    default: ''
+  notify:
+    description: Handle that Datadog's monitors notify.
+    type: str
+    default: ''
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Changes nothing.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Make alerts
+  keyturn_alerts:
+    thresholds: "{{ keyturn_policy.thresholds }}"
+    runbooks: https://example.com/docs/monitoring.md
+"""
+
+RETURN = r"""
+prometheus:
+  description: A rules file.
+  returned: success
+  type: dict
+cloudwatch:
+  description: A CloudFormation template; what only an address's history can tell is not in it.
+  returned: success
+  type: dict
+datadog:
+  description: Monitors, each as Datadog's API takes it; the same holds.
+  returned: success
+  type: list
+  elements: dict
+"""
+
+from ansible.module_utils.keyturn import alerts
+from ansible.module_utils.keyturn.ansible_module import run
+
+THRESHOLD = {
+    "metric": {"type": "str", "required": True},
+    "title": {"type": "str", "required": True},
+    "warning": {"type": "int", "required": True},
+    "critical": {"type": "int", "required": True},
+    "per": {"type": "str", "default": ""},
+}
+
+
+def make(module):
+    """Make all three."""
+    given = module.params
+    thresholds, runbooks = given["thresholds"], given["runbooks"]
+    return {
+        "changed": False,
+        "prometheus": alerts.prometheus(thresholds, runbooks, given["expected_clients"]),
+        "cloudwatch": alerts.cloudwatch(thresholds, given["log_group"], given["topic"], runbooks),
+        "datadog": alerts.datadog(thresholds, given["notify"], runbooks),
+    }
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "thresholds": {"type": "list", "elements": "dict", "required": True, "options": THRESHOLD},
+            "runbooks": {"type": "str", "required": True},
+            "expected_clients": {"type": "int", "default": 100},
+            "log_group": {"type": "str", "default": "trader-ai"},
+            "topic": {"type": "str", "default": ""},
+            "notify": {"type": "str", "default": ""},
+        },
+        make,
+    )

@@ -1,0 +1,75 @@
+#!/usr/bin/python
+"""Write what Keyturn knows as metrics."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_metrics
+short_description: Write what Keyturn knows as metrics
+description:
+  - Writes what M(keyturn_status) said for node-exporter's textfile collector. Names and times only; anybody may read it.
+options:
+  status:
+    description: C(status) as M(keyturn_status) returned it.
+    type: dict
+    required: true
+  environment:
+    description: Name of the environment.
+    type: str
+    required: true
+  path:
+    description: The file, which ends with C(.prom).
+    type: path
+    required: true
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Writes nothing.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Write the metrics
+  keyturn_metrics:
+    status: "{{ rotation_status.status }}"
+    environment: staging
+    path: /var/lib/prometheus/node-exporter/keyturn_staging.prom
+"""
+
+RETURN = r""" # """
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.keyturn import durable, metrics
+from ansible.module_utils.keyturn.ansible_module import run
+from ansible.module_utils.keyturn.errors import KeyturnError
+
+READABLE = 0o644
+
+
+def write(module):
+    """Write the file: the collector reads under a user of its own."""
+    path = Path(module.params["path"])
+    text = metrics.textfile(module.params["status"], module.params["environment"])
+    if not path.parent.is_dir():
+        raise KeyturnError(
+            f"keyturn_textfile: the folder {path.parent} does not exist: make it, or install node-exporter"
+        )
+    if not module.check_mode:
+        durable.write_file(path, text.encode(), lambda fd: os.fchmod(fd, READABLE))
+    return {"changed": not module.check_mode}
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "status": {"type": "dict", "required": True},
+            "environment": {"type": "str", "required": True},
+            "path": {"type": "path", "required": True},
+        },
+        write,
+    )

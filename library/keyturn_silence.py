@@ -1,0 +1,96 @@
+#!/usr/bin/python
+"""Silence at Alertmanager what a rotation causes, or lift that."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_silence
+short_description: Silence at Alertmanager what a rotation causes, or lift that
+description:
+  - After a JWT rotation every client fails once. Silences the alert on failed authentication of this environment, for as long
+    as clients may still come with a token of the old secret. Other causes, and more failures than expected, still alert.
+  - Never fails for want of an answer. Nobody outside may stop a rotation; RV(warning) says it.
+options:
+  url:
+    description: Where Alertmanager is.
+    type: str
+    required: true
+  environment:
+    description: Name of the environment.
+    type: str
+    required: true
+  rotation_id:
+    description: Id of the rotation.
+    type: str
+    required: true
+  budget_seconds:
+    description: How long the services may be down.
+    type: int
+    default: 0
+  state:
+    description: Whether the silence is wanted.
+    type: str
+    choices: [present, absent]
+    default: present
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Asks nothing and says that it would change.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Silence what the rotation causes
+  keyturn_silence:
+    url: http://192.0.2.10:9093
+    environment: staging
+    rotation_id: 20261123T211624Z-05e8717bcd926858
+    budget_seconds: 300
+"""
+
+RETURN = r"""
+warning:
+  description: Why there is no silence; empty where all is well.
+  returned: success
+  type: str
+"""
+
+from datetime import UTC, datetime
+
+from ansible.module_utils.keyturn import silence
+from ansible.module_utils.keyturn.ansible_module import run
+from ansible.module_utils.keyturn.errors import KeyturnError
+
+
+def call(module):
+    """Ask for it."""
+    given = module.params
+    if module.check_mode:
+        return {"changed": True, "warning": ""}
+    url = given["url"].rstrip("/")
+    try:
+        if given["state"] == "absent":
+            changed = silence.lift(url, given["rotation_id"])
+        else:
+            now, budget = datetime.now(UTC), given["budget_seconds"]
+            changed = silence.begin(url, given["environment"], given["rotation_id"], now, budget)
+    except KeyturnError as error:
+        module.warn(str(error))
+        return {"changed": False, "warning": str(error)}
+    return {"changed": changed, "warning": ""}
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "url": {"type": "str", "required": True},
+            "environment": {"type": "str", "required": True},
+            "rotation_id": {"type": "str", "required": True},
+            "budget_seconds": {"type": "int", "default": 0},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        call,
+    )
