@@ -35,10 +35,13 @@ class Answer(NamedTuple):
 
 
 def ask(
-    url: str, timeout: float, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | None = None
+    url: str, timeout: float, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | bytes | None = None
 ) -> Answer:
-    """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for each step of the answer."""
-    content = None if body is None else json.dumps(body).encode()
+    """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for each step of the answer.
+
+    A body in bytes is JSON already.
+    """
+    content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     more = {} if body is None else {"Content-Type": "application/json"}
     # the catalogue's spec allows http and https only
     request = urllib.request.Request(url, data=content, headers={**(headers or {}), **more})  # noqa: S310

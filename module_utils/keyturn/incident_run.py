@@ -1,0 +1,206 @@
+"""One step of the response to an incident: which playbook runs, and what came of it.
+
+Each step is an ``ansible-playbook`` of its own, so that one that fails does not end the others. No value is in its arguments.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from . import durable, incident, moments, rotation_log
+from . import plan as planning
+from .errors import KeyturnError
+
+COMMITTED = ("committed", "committed_with_exclusions")
+PREFIX = "KEYTURN_NEW_"
+CONTINUED = ("interrupted", "needs_attention")
+FLAGS = {"become": "--become"}
+VALUES = {
+    "become_method": "--become-method",
+    "become_user": "--become-user",
+    "connection": "--connection",
+    "forks": "--forks",
+    "private_key_file": "--private-key",
+    "remote_user": "--user",
+    "scp_extra_args": "--scp-extra-args",
+    "sftp_extra_args": "--sftp-extra-args",
+    "ssh_common_args": "--ssh-common-args",
+    "ssh_extra_args": "--ssh-extra-args",
+}
+LISTS = {
+    "inventory": "-i",
+    "vault_ids": "--vault-id",
+    "vault_password_files": "--vault-password-file",
+    "extra_vars": "-e",
+}
+ASKING = {"ask_vault_pass": "--ask-vault-pass", "ask_pass": "--ask-pass", "become_ask_pass": "--ask-become-pass"}
+
+# Runs a playbook with extra variables, its output going to a file, and returns the exit code.
+Play = Callable[[str, Mapping[str, Any], Path], int]
+
+
+class Scene(NamedTuple):
+    """Where a step works: the environment's folder of reports, the catalogue, and what the run knows beside it."""
+
+    reports: Path
+    secrets: Mapping[str, Mapping[str, Any]]
+    brought: Sequence[str]
+    vaulted: bool
+    play: Play
+    now: Callable[[], datetime]
+
+
+def options(given: Mapping[str, Any]) -> list[str]:
+    """Return the options that a child takes over from its parent; KeyturnError for those that ask a person."""
+    asking = [name for option, name in ASKING.items() if given.get(option)]
+    asking += ["--vault-id @prompt" for one in given.get("vault_ids") or () if str(one).endswith("prompt")]
+    if asking:
+        raise KeyturnError(
+            f"{', '.join(asking)} would ask again for each secret; nothing was changed: give the password by a file "
+            "(--vault-password-file, --become-password-file, keys for SSH)"
+        )
+    found = [flag for option, flag in FLAGS.items() if given.get(option)]
+    for option, flag in VALUES.items():
+        found += [flag, str(given[option])] if given.get(option) else []
+    for option, flag in LISTS.items():
+        found += [word for one in given.get(option) or () for word in (flag, str(one))]
+    for option in ("become_password_file", "connection_password_file"):
+        if given.get(option):
+            found += [f"--{option.replace('_', '-').replace('connection', 'connection')}", str(given[option])]
+    return found
+
+
+@contextlib.contextmanager
+def alone(folder: Path) -> Iterator[int]:
+    """Hold the incident for one step. The lock lives in the child as well, which outlives a killed run; it is then named."""
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise KeyturnError(
+                f"incident {folder.name} is being worked on by another run (pid {os.pread(fd, 32, 0).decode() or 'unknown'}), or "
+                "by what a killed run has left behind: wait until it ends, then run this again"
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, str(os.getpid()).encode(), 0)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def run(folder: Path, name: str, scene: Scene) -> dict[str, Any]:
+    """Do one step and write down what came of it, before and after; a step that is done does nothing."""
+    document = incident.read(folder)
+    step = incident.step_of(document, name)
+    if step["state"] in incident.DONE:
+        return step
+    state, evidence = KINDS[step["kind"]](folder, document, step, scene)
+    step.update(state=state, evidence=evidence, at=moments.text(scene.now()))
+    incident.write(folder, document)
+    return step
+
+
+def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
+    entry = scene.secrets[step["secret"]]
+    missing = [name for name in entry["variables"] if PREFIX + name not in scene.brought]
+    last = step["attempts"][-1] if step["attempts"] else None
+    if last and _report(scene, last).get("outcome") in CONTINUED:
+        # the run that began it was killed, or could not end it: forward is the only way out of a leaked value
+        scene.play("resume", {}, _log(folder, step))
+        if _report(scene, last).get("outcome") in COMMITTED:
+            return "done", _committed(scene, last)
+    if entry["source"]["kind"] == "supplied" and missing and not scene.vaulted:
+        steps = "; ".join(entry["source"]["steps"])
+        return "waiting", f"bring {', '.join(PREFIX + one for one in missing)} and run this again. {steps}"
+    if not last or scene.reports.joinpath(f"{last}.json").exists():
+        last = planning.rotation_id()
+        step["attempts"].append(last)
+    step["state"] = "running"
+    incident.write(folder, document)
+    reason = f"{'drill' if document['drill'] else 'incident'} {document['id']}"
+    variables = {
+        "keyturn_secret": step["secret"],
+        "keyturn_rotation_id": last,
+        "keyturn_reason": reason,
+        "keyturn_operator": document["operator"],
+        # what opens with the leaked value goes with it
+        "keyturn_backup_retention_days": 0,
+    }
+    if step["tier"] == "affected":
+        variables["keyturn_override_open_orders"] = reason
+    scene.play("_lifecycle", variables, _log(folder, step))
+    report = _report(scene, last)
+    if report.get("outcome") in COMMITTED:
+        return "done", _committed(scene, last)
+    return "failed", str(report.get("failure") or f"no report was written, see {_log(folder, step).name}")
+
+
+def _committed(scene: Scene, rotation_id: str) -> str:
+    report = _report(scene, rotation_id)
+    return f"{report['outcome']}, {rotation_log.record(report)['verified_by']}, report {rotation_id}"
+
+
+def _tokens(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
+    if step["condition"] == "if_plaintext":
+        turned = next((one for one in document["steps"] if one["kind"] == "rotate" and one["secret"] == "db_key"), None)
+        if not turned or turned["state"] != "done":
+            return "waiting", "whether rows stand in plaintext is known when the database key is rotated"
+        rows = [host.get("rows", {}) for host in _report(scene, turned["attempts"][-1])["hosts"].values()]
+        if not any(one.get("plaintext") for one in rows):
+            return "skipped", "no row stands in plaintext"
+    step["state"] = "running"
+    incident.write(folder, document)
+    summary = folder / "replaced.json"
+    code = scene.play("replace_plaid_tokens", {"keyturn_replacement_summary": str(summary)}, _log(folder, step))
+    found = durable.read_json(summary) or {}
+    said = "; ".join(f"{host}: {one['proven']} of {one['total']} replaced and proved" for host, one in sorted(found.items()))
+    if code == 0 and said:
+        return "done", said
+    return "failed", f"{said or 'not all tokens are replaced'}, see {_log(folder, step).name}"
+
+
+def _revoke(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
+    rotated = next(one for one in document["steps"] if one["kind"] == "rotate" and one["secret"] == step["secret"])
+    if rotated["state"] != "done":
+        return "waiting", f"after: {rotated['name']}"
+    code = scene.play("confirm_revoked", {"keyturn_secret": step["secret"]}, _log(folder, step))
+    if code == 0:
+        return "done", "rejected by its provider on every host"
+    steps = "; ".join(scene.secrets[step["secret"]]["retire"]["steps"])
+    return "waiting", f"the provider does not reject it yet. {steps}; then run this again"
+
+
+def _resume(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
+    code = scene.play("resume", {}, _log(folder, step))
+    if code == 0:
+        return "done", "the rotation that stood open has ended"
+    return "failed", f"the rotation that stands open does not end, see {_log(folder, step).name}"
+
+
+def _report(scene: Scene, rotation_id: str) -> dict[str, Any]:
+    return durable.read_json(scene.reports / f"{rotation_id}.json") or {}
+
+
+def _log(folder: Path, step: Mapping[str, Any]) -> Path:
+    return folder / f"{step['name'].replace(' ', '-')}.log"
+
+
+KINDS: dict[str, Callable[[Path, Any, dict[str, Any], Scene], tuple[str, str]]] = {
+    "resume": _resume,
+    "revoke": _revoke,
+    "rotate": _rotate,
+    "tokens": _tokens,
+}
+
+
+def extra(variables: Mapping[str, Any]) -> list[str]:
+    """Return variables as an option, after which they win over every other place."""
+    return ["-e", json.dumps(variables)] if variables else []
