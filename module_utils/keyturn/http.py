@@ -35,11 +35,15 @@ class Answer(NamedTuple):
 
 
 def ask(
-    url: str, timeout: float, headers: Mapping[str, str] | None = None, body: Mapping[str, Any] | bytes | None = None
+    url: str,
+    timeout: float,
+    headers: Mapping[str, str] | None = None,
+    body: Mapping[str, Any] | bytes | None = None,
+    limit: int = BODY_BYTES,
 ) -> Answer:
     """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for each step of the answer.
 
-    A body in bytes is JSON already.
+    A body in bytes is JSON already. Of the answer's body at most ``limit`` bytes are read.
     """
     content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     more = {} if body is None else {"Content-Type": "application/json"}
@@ -48,18 +52,18 @@ def ask(
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
     try:
         with opener.open(request, timeout=timeout) as answer:
-            return _answer(int(answer.status), answer)
+            return _answer(int(answer.status), answer, limit)
     except urllib.error.HTTPError as error:
         with error:
-            return _answer(error.code, error)
+            return _answer(error.code, error, limit)
     except (OSError, ValueError, http.client.HTTPException):
         return Answer(None, b"")
 
 
-def _answer(status: int, said: Any) -> Answer:
+def _answer(status: int, said: Any, limit: int) -> Answer:
     headers = {name.lower(): value for name, value in said.headers.items()}
     try:
-        return Answer(status, said.read(BODY_BYTES), headers)
+        return Answer(status, said.read(limit), headers)
     except (OSError, http.client.HTTPException):  # cut off: what is missing cannot be judged
         return Answer(status, b"", headers)
 

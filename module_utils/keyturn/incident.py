@@ -34,9 +34,9 @@ def folder_of(reports: Path, identity: str) -> Path:
 
 
 def begin(
-    header: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], checklists: Sequence[Mapping[str, Any]], now: datetime
+    header: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], checklists: Mapping[str, Any], now: datetime
 ) -> Document:
-    """Return a new document. ``checklists`` are the policy's, with ``within_hours`` and ``points``."""
+    """Return a new document. ``checklists`` are the policy's, with ``within_hours`` and ``actions``."""
     return {
         "schema": 1,
         **header,
@@ -46,15 +46,12 @@ def begin(
         "dead": None,
         "checklists": [
             {
-                "name": one["name"],
+                "name": name,
                 "title": one["title"],
                 "due": moments.text(now + timedelta(hours=one["within_hours"])),
-                "points": [
-                    {"id": f"{one['name']}-{number}", "task": task, "done": None}
-                    for number, task in enumerate(one["points"], 1)
-                ],
+                "points": [{"id": act["id"], "task": act["text"], "done": None} for act in one["actions"]],
             }
-            for one in checklists
+            for name, one in checklists.items()
         ],
     }
 
@@ -105,6 +102,8 @@ def widen(document: Document, steps: Sequence[Mapping[str, Any]]) -> None:
         held = known.get(step["name"])
         if held and held["tier"] == "precaution":
             held["tier"] = step["tier"]
+        if held and held["kind"] == "resume":
+            held["state"] = "todo"
         again.append(held or dict(step))
     document["steps"] = again
 
@@ -129,7 +128,7 @@ def mark_dead(document: Document) -> None:
 
 
 def tick_by_evidence(document: Document, ticks: Mapping[str, str], notified: str, now: datetime) -> None:
-    """Tick the points for which a machine has evidence. ``ticks`` maps a point's task to the kind of its evidence.
+    """Tick the points for which a machine has evidence. ``ticks`` maps a point to the kind of its evidence.
 
     ``notified`` tells which channel took the message of the incident, empty where none has.
     """
@@ -142,7 +141,7 @@ def tick_by_evidence(document: Document, ticks: Mapping[str, str], notified: str
         "documented": "this document",
     }
     for point in points(document):
-        said = evidence[ticks[point["task"]]] if point["task"] in ticks else ""
+        said = evidence[ticks[point["id"]]] if point["id"] in ticks else ""
         if said and not point["done"]:
             point["done"] = {"at": moments.text(now), "by": "keyturn", "evidence": said}
 

@@ -60,7 +60,7 @@ def _evidence(document: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _point(document: Mapping[str, Any], point: Mapping[str, Any]) -> Iterator[str]:
-    done, material = point["done"], document.get("material", {}).get(point["task"])
+    done, material = point["done"], document.get("material", {}).get(point["id"])
     yield f"- [{'x' if done else ' '}] {point['task']} (`{point['id']}`)"
     if done:
         yield f"  - {done['at']}, {_cell(done['by'])}: {_cell(done['evidence'])}"

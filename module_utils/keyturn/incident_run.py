@@ -24,8 +24,10 @@ CONTINUED = ("interrupted", "needs_attention")
 FLAGS = {"become": "--become"}
 VALUES = {
     "become_method": "--become-method",
+    "become_password_file": "--become-password-file",
     "become_user": "--become-user",
     "connection": "--connection",
+    "connection_password_file": "--connection-password-file",
     "forks": "--forks",
     "private_key_file": "--private-key",
     "remote_user": "--user",
@@ -71,9 +73,6 @@ def options(given: Mapping[str, Any]) -> list[str]:
         found += [flag, str(given[option])] if given.get(option) else []
     for option, flag in LISTS.items():
         found += [word for one in given.get(option) or () for word in (flag, str(one))]
-    for option in ("become_password_file", "connection_password_file"):
-        if given.get(option):
-            found += [f"--{option.replace('_', '-').replace('connection', 'connection')}", str(given[option])]
     return found
 
 
@@ -112,6 +111,8 @@ def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
     entry = scene.secrets[step["secret"]]
     missing = [name for name in entry["variables"] if PREFIX + name not in scene.brought]
     last = step["attempts"][-1] if step["attempts"] else None
+    if last and _report(scene, last).get("outcome") in COMMITTED:
+        return "done", _committed(scene, last)
     if last and _report(scene, last).get("outcome") in CONTINUED:
         # the run that began it was killed, or could not end it: forward is the only way out of a leaked value
         scene.play("resume", {}, _log(folder, step))

@@ -74,7 +74,8 @@ def test_people_are_told_and_a_dead_channel_stands_open(make_lab: Callable[..., 
 
         with Webhook() as alive:
             again = lab.play("notify", **environment | {"DEAD_URL": alive.url})
-            assert again.returncode == 0, again.stdout
+            assert again.returncode == 2, "the hook's message is still open"
+            assert "hook after 1 attempts" in again.stdout
             assert len(alive.calls) == 2
         assert len(chat.calls) == 2, "somebody was told twice"
 
