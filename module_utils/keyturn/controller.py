@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+
 from keyturn.ansible_module import validated
 from keyturn.errors import KeyturnError
 
@@ -42,4 +43,3 @@ class Controller(ActionBase):  # type: ignore[misc]
     def dry(self) -> bool:
         """Whether this is check mode."""
         return bool(self._task.check_mode)
-

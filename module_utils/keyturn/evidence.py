@@ -76,9 +76,14 @@ def collect(scene: Scene, sources: Sequence[str]) -> tuple[Members, dict[str, st
 
 def archive(members: Members) -> bytes:
     """Return a compressed tar of the members, with the list of their SHA-256."""
-    listed = members | {SUMS: "".join(f"{digest(content)}  {name}\n" for name, content in sorted(members.items())).encode()}
+    listed = members | {
+        SUMS: "".join(f"{digest(content)}  {name}\n" for name, content in sorted(members.items())).encode()
+    }
     whole = io.BytesIO()
-    with gzip.GzipFile(fileobj=whole, mode="wb", compresslevel=6) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
+    with (
+        gzip.GzipFile(fileobj=whole, mode="wb", compresslevel=6) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
         for name, content in sorted(listed.items()):
             entry = tarfile.TarInfo(name)
             entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
@@ -88,7 +93,9 @@ def archive(members: Members) -> bytes:
 
 def listing(members: Members) -> list[dict[str, Any]]:
     """Return name, size and SHA-256 of each member."""
-    return [{"name": name, "bytes": len(content), "sha256": digest(content)} for name, content in sorted(members.items())]
+    return [
+        {"name": name, "bytes": len(content), "sha256": digest(content)} for name, content in sorted(members.items())
+    ]
 
 
 def files(scene: Scene) -> Members:
@@ -132,7 +139,13 @@ def _tail(path: Path) -> bytes:
 
 def journal(scene: Scene) -> Members:
     """Copy the system's journal since the moment, its newest part where it is long."""
-    command = ["journalctl", "--quiet", "--no-pager", "--output=short-iso-precise", f"--since=@{int(scene.since.timestamp())}"]
+    command = [
+        "journalctl",
+        "--quiet",
+        "--no-pager",
+        "--output=short-iso-precise",
+        f"--since=@{int(scene.since.timestamp())}",
+    ]
     done = subprocess.run(command, capture_output=True, timeout=JOURNAL_SECONDS, check=False)
     if done.returncode != 0 or not done.stdout:
         raise KeyturnError("journalctl shows nothing: run as root on a host with systemd")
@@ -153,11 +166,15 @@ def alpaca(scene: Scene) -> Members:
 
     since = moments.text(scene.since)
     orders = _paged(
-        lambda last: ask("/v2/orders", status="all", limit=500, direction="asc", after=last or since), "submitted_at", 500
+        lambda last: ask("/v2/orders", status="all", limit=500, direction="asc", after=last or since),
+        "submitted_at",
+        500,
     )
     token = "page_token"  # noqa: S105 - the name of a parameter
     activities = _paged(
-        lambda last: ask("/v2/account/activities", direction="asc", page_size=100, after=since, **({token: last} if last else {})),
+        lambda last: ask(
+            "/v2/account/activities", direction="asc", page_size=100, after=since, **({token: last} if last else {})
+        ),
         "id",
         100,
     )
@@ -187,8 +204,12 @@ def plaid(scene: Scene) -> Members:
         answer = http.ask(f"{url}/item/get", providers.TIMEOUT_SECONDS, headers, {"access_token": item.token})
         said = answer.document()
         if said.get("error_code") == providers.PLAID_REFUSAL or answer.status is None:
-            raise KeyturnError(providers.evidence("POST /item/get", answer, said.get("error_code"), said.get("request_id")))
-        lines.append(json.dumps({"item_id": item.name, "form": item.form, "status": answer.status, "said": said}) + "\n")
+            raise KeyturnError(
+                providers.evidence("POST /item/get", answer, said.get("error_code"), said.get("request_id"))
+            )
+        lines.append(
+            json.dumps({"item_id": item.name, "form": item.form, "status": answer.status, "said": said}) + "\n"
+        )
     return {"plaid/items.jsonl": "".join(lines).encode()}
 
 

@@ -134,7 +134,8 @@ def tick_by_evidence(document: Document, ticks: Mapping[str, str], notified: str
     """
     later = [step for step in document["steps"] if step["tier"] == "precaution"]
     evidence = {
-        "affected_dead": document["dead"] and f"all affected secrets dead {document['dead']['seconds']} s after the opening",
+        "affected_dead": document["dead"]
+        and f"all affected secrets dead {document['dead']['seconds']} s after the opening",
         "precaution_done": all_done(document, "precaution")
         and ("; ".join(f"{step['name']}: {step['evidence']}" for step in later) or "every key was affected itself"),
         "notified": notified,
@@ -197,5 +198,8 @@ def table(documents: Sequence[Document], now: datetime) -> str:
             for step in document["steps"]
             if step["state"] not in DONE
         ]
-        lines += [f"  {'LATE' if one.due < now else 'open':<6}{moments.text(one.due)}  {one.point}: {one.task}" for one in waiting]
+        lines += [
+            f"  {'LATE' if one.due < now else 'open':<6}{moments.text(one.due)}  {one.point}: {one.task}"
+            for one in waiting
+        ]
     return "\n".join(lines) or "no incident"

@@ -18,7 +18,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield f"- Leaked: {document['leaked']}: {document['title']}"
     yield f"- Opened: {document['opened']} by {document['operator']}"
     dead = document["dead"]
-    yield f"- All affected secrets dead: {dead['at']}, after {dead['seconds']} s" if dead else "- **Affected secrets still live**"
+    yield (
+        f"- All affected secrets dead: {dead['at']}, after {dead['seconds']} s"
+        if dead
+        else "- **Affected secrets still live**"
+    )
     yield ""
     yield "## What was done"
     yield ""

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import json
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any, NamedTuple
 from . import durable, incident, moments, rotation_log
 from . import plan as planning
 from .errors import KeyturnError
+from .rotation import LOCK_WAIT_SECONDS
 
 COMMITTED = ("committed", "committed_with_exclusions")
 PREFIX = "KEYTURN_NEW_"
@@ -43,6 +45,9 @@ LISTS = {
     "extra_vars": "-e",
 }
 ASKING = {"ask_vault_pass": "--ask-vault-pass", "ask_pass": "--ask-pass", "become_ask_pass": "--ask-become-pass"}
+
+# What opens with a leaked value goes with it.
+FORGET: Mapping[str, Any] = {"keyturn_backup_retention_days": 0}
 
 # Runs a playbook with extra variables, its output going to a file, and returns the exit code.
 Play = Callable[[str, Mapping[str, Any], Path], int]
@@ -77,22 +82,33 @@ def options(given: Mapping[str, Any]) -> list[str]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[int]:
-    """Hold the incident for one step. The lock lives in the child as well, which outlives a killed run; it is then named."""
+def alone(folder: Path, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[int]:
+    """Hold the incident for one step. A step outlives the run that was killed, and is waited for, then named."""
     fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise KeyturnError(
-                f"incident {folder.name} is being worked on by another run (pid {os.pread(fd, 32, 0).decode() or 'unknown'}), or "
-                "by what a killed run has left behind: wait until it ends, then run this again"
-            ) from None
+        _acquire(fd, folder.name, wait_seconds)
         os.ftruncate(fd, 0)
         os.pwrite(fd, str(os.getpid()).encode(), 0)
         yield fd
     finally:
         os.close(fd)
+
+
+def _acquire(fd: int, incident_id: str, wait_seconds: float) -> None:
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() < deadline:
+                time.sleep(0.2)
+                continue
+            holder = os.pread(fd, 32, 0).decode() or "unknown"
+            raise KeyturnError(
+                f"incident {incident_id} is being worked on by another run, or by what a killed run has left behind (pid {holder}): "
+                "wait until it ends, then run this again"
+            ) from None
+        return
 
 
 def run(folder: Path, name: str, scene: Scene) -> dict[str, Any]:
@@ -115,7 +131,7 @@ def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
         return "done", _committed(scene, last)
     if last and _report(scene, last).get("outcome") in CONTINUED:
         # the run that began it was killed, or could not end it: forward is the only way out of a leaked value
-        scene.play("resume", {}, _log(folder, step))
+        scene.play("resume", FORGET, _log(folder, step))
         if _report(scene, last).get("outcome") in COMMITTED:
             return "done", _committed(scene, last)
     if entry["source"]["kind"] == "supplied" and missing and not scene.vaulted:
@@ -132,8 +148,7 @@ def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
         "keyturn_rotation_id": last,
         "keyturn_reason": reason,
         "keyturn_operator": document["operator"],
-        # what opens with the leaked value goes with it
-        "keyturn_backup_retention_days": 0,
+        **FORGET,
     }
     if step["tier"] == "affected":
         variables["keyturn_override_open_orders"] = reason
@@ -151,10 +166,11 @@ def _committed(scene: Scene, rotation_id: str) -> str:
 
 def _tokens(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
     if step["condition"] == "if_plaintext":
-        turned = next((one for one in document["steps"] if one["kind"] == "rotate" and one["secret"] == "db_key"), None)
-        if not turned or turned["state"] != "done":
+        rotated = [one for one in document["steps"] if one["kind"] == "rotate" and _has_rows(scene, one)]
+        if not rotated or any(one["state"] != "done" for one in rotated):
             return "waiting", "whether rows stand in plaintext is known when the database key is rotated"
-        rows = [host.get("rows", {}) for host in _report(scene, turned["attempts"][-1])["hosts"].values()]
+        reports = [_report(scene, one["attempts"][-1]) for one in rotated]
+        rows = [host.get("rows", {}) for report in reports for host in report["hosts"].values()]
         if not any(one.get("plaintext") for one in rows):
             return "skipped", "no row stands in plaintext"
     step["state"] = "running"
@@ -162,10 +178,16 @@ def _tokens(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
     summary = folder / "replaced.json"
     code = scene.play("replace_plaid_tokens", {"keyturn_replacement_summary": str(summary)}, _log(folder, step))
     found = durable.read_json(summary) or {}
-    said = "; ".join(f"{host}: {one['proven']} of {one['total']} replaced and proved" for host, one in sorted(found.items()))
+    said = "; ".join(
+        f"{host}: {one['proven']} of {one['total']} replaced and proved" for host, one in sorted(found.items())
+    )
     if code == 0 and said:
         return "done", said
     return "failed", f"{said or 'not all tokens are replaced'}, see {_log(folder, step).name}"
+
+
+def _has_rows(scene: Scene, step: Mapping[str, Any]) -> bool:
+    return bool(scene.secrets[step["secret"]]["migration"]["kind"] != "none")
 
 
 def _revoke(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
@@ -202,6 +224,6 @@ KINDS: dict[str, Callable[[Path, Any, dict[str, Any], Scene], tuple[str, str]]] 
 }
 
 
-def extra(variables: Mapping[str, Any]) -> list[str]:
+def as_option(variables: Mapping[str, Any]) -> list[str]:
     """Return variables as an option, after which they win over every other place."""
     return ["-e", json.dumps(variables)] if variables else []

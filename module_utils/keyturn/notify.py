@@ -192,4 +192,3 @@ def _allowed(url: str) -> bool:
 
 
 SENDERS: dict[str, Callable[[Delivery], str]] = {"mail": mail, "slack": slack, "webhook": webhook}
-

@@ -72,7 +72,9 @@ def deliver(
 def opened(folder: Path) -> list[dict[str, Any]]:
     """Return the messages that a channel still has to take, the newest first."""
     documents = [durable.read_json(path) or {} for path in (folder / FOLDER).glob("*.json")]
-    return sorted((one for one in documents if one.get("state") == "open"), key=lambda one: (one["time"], one["id"]), reverse=True)
+    return sorted(
+        (one for one in documents if one.get("state") == "open"), key=lambda one: (one["time"], one["id"]), reverse=True
+    )
 
 
 def open_lines(folder: Path) -> list[str]:

@@ -153,7 +153,11 @@ def facts(report: Mapping[str, Any], link: str) -> dict[str, Any]:
         for variable, old in host.get("old", {}).items()
         if variable in host.get("new", {})
     ]
-    more = {"failure": report["failure"] or "see the report", "fingerprints": changes or ["see the report"], "link": link}
+    more = {
+        "failure": report["failure"] or "see the report",
+        "fingerprints": changes or ["see the report"],
+        "link": link,
+    }
     return {**{name: report[name] for name in names}, **more}
 
 

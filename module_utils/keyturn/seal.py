@@ -30,7 +30,9 @@ def check(recipient: str) -> None:
 def seal(content: bytes, recipient: str) -> bytes:
     """Return ``content`` encrypted to ``recipient``; KeyturnError where age does not take it."""
     check(recipient)
-    done = subprocess.run(["age", "--encrypt", "--recipient", recipient], input=content, capture_output=True, check=False)
+    done = subprocess.run(
+        ["age", "--encrypt", "--recipient", recipient], input=content, capture_output=True, check=False
+    )
     if done.returncode != 0 or not done.stdout.startswith(b"age-encryption.org/"):
         raise KeyturnError("age does not encrypt to keyturn_incident_age_recipient: is it a whole public key?")
     return done.stdout

@@ -214,7 +214,8 @@ def _document(
 def _decided(given: Mapping[str, Any], now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     identity = incident_plan.check_id(given["id"])
     table = {
-        name: validated(f"keyturn_incident_table.{name}", incident_plan.ROW, row) for name, row in given["table"].items()
+        name: validated(f"keyturn_incident_table.{name}", incident_plan.ROW, row)
+        for name, row in given["table"].items()
     }
     incident_plan.check_table(table, given["order"], given["secrets"])
     if given["leaked"] not in table:
@@ -267,7 +268,9 @@ def _evidence(folder: Path, document: Mapping[str, Any], hosts: list[str]) -> li
             source: why for source, why in note["missing"].items() if (note["host"], source) not in later
         }
     silent = sorted(set(hosts) - {note["host"] for note in notes})
-    return notes + [{"host": host, "members": [], "missing": {"everything": "the host gave no answer"}} for host in silent]
+    return notes + [
+        {"host": host, "members": [], "missing": {"everything": "the host gave no answer"}} for host in silent
+    ]
 
 
 def _notified(reports: Path, identity: str) -> str:
@@ -289,9 +292,7 @@ def _tick(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
 
 def _status(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
     reports = Path(given["folder"])
-    documents = (
-        [incident.read(incident.folder_of(reports, given["id"]))] if given["id"] else incident.read_all(reports)
-    )
+    documents = [incident.read(incident.folder_of(reports, given["id"]))] if given["id"] else incident.read_all(reports)
     late = [f"{one.incident}: {one.point} was due {moments.text(one.due)}" for one in incident.late(documents, now)]
     return {"changed": False, "text": incident.table(documents, now), "late": late}
 

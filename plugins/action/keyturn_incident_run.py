@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "module_utils"))
 
 from keyturn import incident, incident_run
 from keyturn.controller import Controller, Result
+from keyturn.errors import KeyturnError
 
 DOCUMENTATION = r"""
 module: keyturn_incident_run
@@ -97,6 +99,9 @@ class ActionModule(Controller):
         """Do the step."""
         if self.dry:
             return {"changed": False}
+        run = multiprocessing.parent_process()
+        if run is not None and not run.is_alive():
+            raise KeyturnError("the run was killed: the next one goes on from here")
         reports, name = Path(given["folder"]), given["step"]
         folder = incident.folder_of(reports, given["id"])
         with incident_run.alone(folder) as held:
@@ -122,7 +127,8 @@ class _Runner:
         """Run a playbook to its end."""
         self.ran = True
         path = self.playbooks / f"{playbook}.yml"
-        command = [sys.executable, sys.argv[0], str(path), *incident_run.options(context.CLIARGS), *incident_run.extra(variables)]
+        options = [*incident_run.options(context.CLIARGS), *incident_run.as_option(variables)]
+        command = [sys.executable, sys.argv[0], str(path), *options]
         with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:  # noqa: PTH123
             return subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(self.lock,), check=False

@@ -53,6 +53,10 @@ def test_people_are_told_and_a_dead_channel_stands_open(make_lab: Callable[..., 
         assert done.returncode == 0, done.stdout
         assert "SECRETPART" not in done.stdout + done.stderr
         assert PASSWORD not in done.stdout + done.stderr
+        assert f"sent to chat: rotation_done-{lab.report()['rotation_id']}-committed (HTTP 200)" in " ".join(
+            done.stdout.split()
+        )
+        assert "after 3 attempts: no answer" in done.stdout
         (letter,) = mail.letters
         assert letter["Subject"] == "test: all users must sign in again"
         texts = [json.loads(body)["text"] for _, body in chat.calls]

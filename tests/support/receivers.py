@@ -77,7 +77,9 @@ class MailServer:
     def __exit__(self, *_: object) -> None:
         self._controller.stop()
 
-    def _authenticate(self, server: Any, session: Session, envelope: Envelope, mechanism: str, given: Any) -> AuthResult:
+    def _authenticate(
+        self, server: Any, session: Session, envelope: Envelope, mechanism: str, given: Any
+    ) -> AuthResult:
         return AuthResult(success=(given.login, given.password) == self.login, handled=False)
 
     async def handle_RCPT(self, server: Any, session: Session, envelope: Envelope, address: str, options: Any) -> str:

@@ -144,7 +144,9 @@ def test_refused_recipients_are_counted(server: MailServer) -> None:
     server.refused = {"gone@example.com"}
     both = by_mail(server, to=["gone@example.com", "security@example.com"])
     undelivered(both, False, "the mail server refuses 1 of 2 recipients", MAIL=PASSWORD)
-    undelivered(by_mail(server, to=["gone@example.com"]), False, "the mail server refuses every recipient", MAIL=PASSWORD)
+    undelivered(
+        by_mail(server, to=["gone@example.com"]), False, "the mail server refuses every recipient", MAIL=PASSWORD
+    )
 
 
 def test_a_mail_server_that_is_not_there_may_be_tried_again(server: MailServer) -> None:
@@ -180,7 +182,9 @@ def test_an_answer_says_whether_to_try_again(hook: Webhook, status: int, again: 
     undelivered(channel("slack", url_from="SLACK"), again, f"HTTP {status}", SLACK=hook.url)
 
 
-@pytest.mark.parametrize("url", ["http://hooks.example.com/x", "ftp://127.0.0.1/x", "hooks", "http://[", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url", ["http://hooks.example.com/x", "ftp://127.0.0.1/x", "hooks", "http://[", "file:///etc/passwd"]
+)
 def test_an_address_that_is_not_private_is_refused(url: str) -> None:
     text = "url_from: the address must begin with https:// (http:// on this machine only)"
     undelivered(channel("slack", url_from="SLACK"), False, text, SLACK=url)
@@ -192,7 +196,9 @@ def test_a_secret_is_read_from_a_private_file(hook: Webhook, tmp_path: Path) -> 
     file.chmod(0o600)
     assert send(channel("slack", url_from=str(file)), told()) == "HTTP 200"
     file.chmod(0o640)
-    undelivered(channel("slack", url_from=str(file)), False, f"url_from: {file} is open to other users: chmod 600 {file}")
+    undelivered(
+        channel("slack", url_from=str(file)), False, f"url_from: {file} is open to other users: chmod 600 {file}"
+    )
     undelivered(channel("slack", url_from=str(tmp_path / "no")), False, f"url_from: {tmp_path / 'no'} cannot be read")
     undelivered(channel("slack", url_from="SLACK"), False, "url_from: SLACK is not set in the environment")
     undelivered(
