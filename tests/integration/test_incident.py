@@ -199,9 +199,7 @@ def test_a_drill_goes_on_when_one_secret_fails(desk: Bench) -> None:
 
     desk.make("plaid")
     for secret in ("plaid", "hf_token"):
-        desk.fakes[secret].valid = {desk.current(secret): desk.fakes[secret].valid[desk.current(secret)]} | {
-            desk.new[secret]: OWNERS[secret]
-        }
+        desk.revoke(secret, old[secret])
     second = desk.lab.play(*respond(desk, "laptop", drill=True), **desk.bring("plaid"), **desk.bring("hf_token"))
     assert second.returncode == 0, second.stdout
     assert set(states(desk).values()) == {"done"}
