@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import base64
-import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import action_loader
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "module_utils"))
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
 
-from keyturn import durable, evidence, moments, seal
-from keyturn.errors import KeyturnError
+from ansible.module_utils.keyturn import durable, evidence, moments, seal  # noqa: E402
+from ansible.module_utils.keyturn.errors import KeyturnError  # noqa: E402
 
 ASKED_AGAIN = ("alpaca", "plaid")
 
