@@ -180,6 +180,17 @@ def late(documents: Sequence[Document], now: datetime) -> list[Open]:
     return [one for document in documents for one in open_points(document) if one.due < now]
 
 
+def summaries(reports: Path, now: datetime) -> list[dict[str, Any]]:
+    """Return id, open and late points and the next deadline of each incident that has open points: what a status shows."""
+    found = []
+    for document in read_all(reports):
+        waiting = open_points(document)
+        if waiting:
+            counts = {"open": len(waiting), "late": len(late([document], now))}
+            found.append({"id": document["id"], "due": moments.text(waiting[0].due), **counts})
+    return found
+
+
 def near(documents: Sequence[Document], now: datetime, within: timedelta = NEAR) -> list[Open]:
     """Return the points that are due within a time, or are late."""
     return [one for document in documents for one in open_points(document) if one.due - within <= now]

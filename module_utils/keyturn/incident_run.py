@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from . import durable, incident, moments, rotation_log
+from . import durable, incident, moments, probes
 from . import plan as planning
 from .errors import KeyturnError
 from .rotation import LOCK_WAIT_SECONDS
@@ -161,7 +161,9 @@ def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
 
 def _committed(scene: Scene, rotation_id: str) -> str:
     report = _report(scene, rotation_id)
-    return f"{report['outcome']}, {rotation_log.record(report)['verified_by']}, report {rotation_id}"
+    lines = [line for host in report["hosts"].values() for line in host.get("proofs", [])]
+    proofs = [line for line in lines if line["verdict"] != "not configured"]
+    return f"{report['outcome']}, {sum(map(probes.holds, proofs))} of {len(proofs)} proofs, report {rotation_id}"
 
 
 def _tokens(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:

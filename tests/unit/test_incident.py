@@ -231,6 +231,12 @@ def test_another_story_under_the_same_id_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "incidents/INC-7").stat().st_mode & 0o777 == 0o700
 
 
+def test_the_status_shows_what_is_open_and_late(tmp_path: Path) -> None:
+    incident.write(tmp_path / "incidents/INC-7", made())
+    summary = {"id": "INC-7", "open": 13, "late": 4, "due": "2026-01-31T13:00:00Z"}
+    assert incident.summaries(tmp_path, NOW + timedelta(hours=2)) == [summary]
+
+
 def test_people_are_reminded_of_what_is_near_and_overdue() -> None:
     status = {
         "secrets": {
@@ -298,7 +304,7 @@ def test_a_rotation_is_started_once_and_its_report_counts(stage: Stage) -> None:
     stage.outcomes = ["committed"]
     state, evidence = stage.run("rotate db_key")
     (identity,) = stage.attempts("rotate db_key")
-    assert (state, evidence) == ("done", f"committed, keyturn, 1 of 1 proofs, report {identity}")
+    assert (state, evidence) == ("done", f"committed, 1 of 1 proofs, report {identity}")
     ((playbook, variables),) = stage.played
     assert playbook == "_lifecycle"
     assert variables == {
