@@ -23,27 +23,6 @@ from .rotation import LOCK_WAIT_SECONDS
 COMMITTED = ("committed", "committed_with_exclusions")
 PREFIX = "KEYTURN_NEW_"
 CONTINUED = ("interrupted", "needs_attention")
-FLAGS = {"become": "--become"}
-VALUES = {
-    "become_method": "--become-method",
-    "become_password_file": "--become-password-file",
-    "become_user": "--become-user",
-    "connection": "--connection",
-    "connection_password_file": "--connection-password-file",
-    "forks": "--forks",
-    "private_key_file": "--private-key",
-    "remote_user": "--user",
-    "scp_extra_args": "--scp-extra-args",
-    "sftp_extra_args": "--sftp-extra-args",
-    "ssh_common_args": "--ssh-common-args",
-    "ssh_extra_args": "--ssh-extra-args",
-}
-LISTS = {
-    "inventory": "-i",
-    "vault_ids": "--vault-id",
-    "vault_password_files": "--vault-password-file",
-    "extra_vars": "-e",
-}
 ASKING = {"ask_vault_pass": "--ask-vault-pass", "ask_pass": "--ask-pass", "become_ask_pass": "--ask-become-pass"}
 
 # What opens with a leaked value goes with it.
@@ -64,21 +43,15 @@ class Scene(NamedTuple):
     now: Callable[[], datetime]
 
 
-def options(given: Mapping[str, Any]) -> list[str]:
-    """Return the options that a child takes over from its parent; KeyturnError for those that ask a person."""
-    asking = [name for option, name in ASKING.items() if given.get(option)]
-    asking += ["--vault-id @prompt" for one in given.get("vault_ids") or () if str(one).endswith("prompt")]
+def check_asks_nobody(options: Mapping[str, Any]) -> None:
+    """Refuse options of ``ansible-playbook`` with which each step would ask a person for a password."""
+    asking = [name for option, name in ASKING.items() if options.get(option)]
+    asking += ["--vault-id @prompt" for one in options.get("vault_ids") or () if str(one).endswith("prompt")]
     if asking:
         raise KeyturnError(
             f"{', '.join(asking)} would ask again for each secret; nothing was changed: give the password by a file "
             "(--vault-password-file, --become-password-file, keys for SSH)"
         )
-    found = [flag for option, flag in FLAGS.items() if given.get(option)]
-    for option, flag in VALUES.items():
-        found += [flag, str(given[option])] if given.get(option) else []
-    for option, flag in LISTS.items():
-        found += [word for one in given.get(option) or () for word in (flag, str(one))]
-    return found
 
 
 @contextlib.contextmanager

@@ -420,21 +420,11 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_child_gets_the_options_of_its_parent_and_asks_nobody() -> None:
-    given = {
-        "inventory": ("/i/staging",),
-        "extra_vars": ("@x.yml",),
-        "become": True,
-        "remote_user": "deploy",
-        "forks": 10,
-    }
-    assert incident_run.options(given | {"vault_password_files": ["/p"]}) == [
-        *("--become", "--forks", "10", "--user", "deploy", "-i", "/i/staging"),
-        *("--vault-password-file", "/p", "-e", "@x.yml"),
-    ]
+def test_a_run_that_would_ask_at_each_secret_is_refused() -> None:
+    incident_run.check_asks_nobody({"vault_ids": ["dev@/p"], "vault_password_files": ["/p"], "ask_vault_pass": False})
     for asking in ({"ask_vault_pass": True}, {"become_ask_pass": True}, {"vault_ids": ["dev@prompt"]}):
         with pytest.raises(KeyturnError, match="would ask again for each secret"):
-            incident_run.options(asking)
+            incident_run.check_asks_nobody(asking)
 
 
 def test_moments_are_read_as_they_are_written() -> None:

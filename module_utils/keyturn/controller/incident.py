@@ -35,7 +35,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> Result:
 
 def _open(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
     header, steps = _decided(given, now)
-    incident_run.options(given["options"])
+    incident_run.check_asks_nobody(given["options"])
     folder = incident.folder_of(Path(given["folder"]), header["id"])
     if not dry:
         durable.make_private_folder(folder)

@@ -21,7 +21,7 @@ ARGUMENTS: dict[str, Any] = {
     "playbooks": {"type": "path", "required": True},
     "secrets": {"type": "dict", "required": True},
     "vaulted": {"type": "bool", "default": False},
-    "options": {"type": "dict", "default": {}},
+    "options": {"type": "list", "elements": "str", "default": []},
 }
 
 
@@ -35,7 +35,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     reports = Path(given["folder"])
     folder = incident.folder_of(reports, given["id"])
     with incident_run.alone(folder) as held:
-        runner = _Runner(Path(given["playbooks"]), incident_run.options(given["options"]), held)
+        runner = _Runner(Path(given["playbooks"]), given["options"], held)
         scene = incident_run.Scene(
             reports, given["secrets"], list(os.environ), given["vaulted"], runner.play, lambda: datetime.now(UTC)
         )
