@@ -73,9 +73,15 @@ def read_all(reports: Path) -> list[Document]:
     return [read(path.parent) for path in sorted((reports / FOLDER).glob(f"*/{JSON}"))]
 
 
+def make_folder(folder: Path) -> None:
+    """Make the folder of an incident (0700); the folder of reports stays as open as it is."""
+    folder.parents[1].mkdir(parents=True, exist_ok=True)
+    durable.make_private_folder(folder)
+
+
 def write(folder: Path, document: Document) -> None:
     """Write the document durably, and its form for people."""
-    durable.make_private_folder(folder)
+    make_folder(folder)
     durable.write_json(folder / JSON, document)
     durable.write_file(folder / MARKDOWN, incident_markdown.render(document).encode())
 

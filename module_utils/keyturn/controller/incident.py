@@ -38,7 +38,7 @@ def _open(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
     incident_run.check_asks_nobody(given["options"])
     folder = incident.folder_of(Path(given["folder"]), header["id"])
     if not dry:
-        durable.make_private_folder(folder)
+        incident.make_folder(folder)
     with contextlib.nullcontext() if dry else incident_run.alone(folder):
         document = _document(folder, header, steps, given["checklists"], now)
         if not dry:
