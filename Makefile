@@ -24,7 +24,7 @@ $(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian
-	@bin/setup-debian strace systemd procps
+	@bin/setup-debian strace systemd procps age
 	@bin/setup-venv $(VENV) $(PYTHON) demo test
 	@touch $@
 

@@ -46,6 +46,10 @@ options:
     type: list
     elements: dict
     required: true
+  link:
+    description: Where the folder of reports can be read, for messages. Its path if empty.
+    type: str
+    default: ''
 author: The Keyturn maintainers
 attributes:
   check_mode:
@@ -95,6 +99,15 @@ path:
   description: The file of the report.
   returned: success
   type: str
+events:
+  description: What people are told of the end.
+  returned: success
+  type: list
+  elements: str
+facts:
+  description: What they are told of it, by name.
+  returned: success
+  type: dict
 """
 
 # The work is done in the controller's own process: plugins/action/keyturn_report.py

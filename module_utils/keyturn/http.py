@@ -46,16 +46,16 @@ def ask(
     url: str,
     timeout: float,
     headers: Mapping[str, str] | None = None,
-    body: Mapping[str, Any] | None = None,
+    body: Mapping[str, Any] | bytes | None = None,
     *,
     method: str | None = None,
     limit: int = BODY_BYTES,
 ) -> Answer:
     """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for each step of the answer.
 
-    ``method`` is another method; no more than ``limit`` bytes of the answer are read.
+    A body in bytes is JSON already. ``method`` is another method. Of the answer's body at most ``limit`` bytes are read.
     """
-    content = None if body is None else json.dumps(body).encode()
+    content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
     more = {} if body is None else {"Content-Type": "application/json"}
     # the catalogue's spec allows http and https only
     request = urllib.request.Request(url, data=content, headers={**(headers or {}), **more}, method=method)  # noqa: S310

@@ -132,6 +132,35 @@ def write(folder: Path, report: Mapping[str, Any]) -> Path:
     return path
 
 
+def events(report: Mapping[str, Any], sessions: str) -> list[str]:
+    """Return what people are told of the end of a rotation. ``sessions`` is the catalogue's word."""
+    if report["outcome"] not in ("committed", "committed_with_exclusions"):
+        return ["rotation_failed"]
+    return ["rotation_done", *(["sessions_invalidated"] if sessions == "invalidated" else [])]
+
+
+def link(published: str, path: Path) -> str:
+    """Return where a file of the environment's folder can be read: below ``published``, or its path where nothing is."""
+    return f"{published.rstrip('/')}/{path.parent.name}/{path.name}" if published else str(path)
+
+
+def facts(report: Mapping[str, Any], link: str) -> dict[str, Any]:
+    """Return what the messages about the rotation say; ``link`` is where the report can be read."""
+    names = ("title", "rotation_id", "reason", "operator", "outcome")
+    changes = [
+        f"{variable} on {name} {old} -> {host['new'][variable]}"
+        for name, host in report["hosts"].items()
+        for variable, old in host.get("old", {}).items()
+        if variable in host.get("new", {})
+    ]
+    more = {
+        "failure": report["failure"] or "see the report",
+        "fingerprints": changes or ["see the report"],
+        "link": link,
+    }
+    return {**{name: report[name] for name in names}, **more}
+
+
 def text(report: Mapping[str, Any], path: Path) -> str:
     """Return the report for a person."""
     lines = [

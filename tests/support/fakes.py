@@ -205,6 +205,12 @@ class FakeAlpaca(Fake):
         super().__init__(address, port)
         self.market_open = False
         self.open_orders = 0
+        self.orders: list[dict[str, Any]] = []
+        self.activities: list[dict[str, Any]] = []
+
+    @staticmethod
+    def _since(found: list[dict[str, Any]], mark: str, last: str, size: int) -> list[dict[str, Any]]:
+        return [one for one in found if one[mark] > last][:size]
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], headers: Any, body: Any) -> Said:
         pair = (headers.get("APCA-API-KEY-ID", ""), headers.get("APCA-API-SECRET-KEY", ""))
@@ -223,6 +229,13 @@ class FakeAlpaca(Fake):
             order = {"symbol": "AAPL", "notional": None, "qty": "1", "type": "limit", "side": "buy"}
             orders = [order | {"time_in_force": "day", "status": "new"}] * self.open_orders
             return Said(200, orders[: int(query.get("limit", ["50"])[0])], "Orders")
+        if (method, path) == ("GET", "/v2/orders") and query.get("status") == ["all"]:
+            return Said(
+                200, self._since(self.orders, "submitted_at", query["after"][0], int(query["limit"][0])), "Orders"
+            )
+        if (method, path) == ("GET", "/v2/account/activities"):
+            mark = query.get("page_token", [""])[0]
+            return Said(200, self._since(self.activities, "id", mark, int(query["page_size"][0])))
         return Said(404, {"message": "endpoint not found"})
 
 

@@ -20,6 +20,7 @@ ARGUMENTS: dict[str, Any] = {
     "ended": {"type": "bool", "required": True},
     "entry": {"type": "dict", "required": True},
     "checklist": {"type": "list", "elements": "dict", "required": True},
+    "link": {"type": "str", "default": ""},
 }
 
 
@@ -41,6 +42,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "finished": document["finished"],
         "over_budget": reporting.over_budget(document),
         "text": reporting.text(document, path),
+        "events": reporting.events(document, given["plan"]["sessions"]),
+        "facts": reporting.facts(document, reporting.link(given["link"], path)),
     }
 
 

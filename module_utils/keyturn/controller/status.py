@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from .. import audit, catalogue, durable, schedule, status_page
+from .. import audit, catalogue, durable, incident, outbox, schedule, status_page
 from .. import status as reckoning
 from ..ansible_module import validated
 
@@ -29,6 +29,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     schedule.check_window(given["window"])
     found = reckoning.status(secrets, given["hosts"], now, audit.look(folder, secrets, given["policy"], now))
     found["calendar"] = schedule.calendar(found["secrets"], given["grace_days"], given["window"], now)
+    found["unsent"] = outbox.open_lines(folder)
+    found["incidents"] = incident.summaries(folder, now)
     if not check_mode:
         folder.mkdir(parents=True, exist_ok=True)
         durable.write_json(folder / "status.json", found)

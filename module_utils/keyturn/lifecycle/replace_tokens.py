@@ -75,7 +75,7 @@ def run(rotation: Rotation, issuer: Mapping[str, Any], seconds: float) -> dict[s
     if migration is None:
         raise KeyturnError(f"{rotation.secret} encrypts no tokens: name the secret of the database")
     if rotation.check_mode:
-        items = list(_items(migration))
+        items = list(stored_items(migration))
         return {"changed": True, "total": len(items), "done": 0, "relink_required": [], "gone": [], "ended": True}
     with rotation.application.lock("replace tokens", LOCK_WAIT_SECONDS):
         log = TokenLog(rotation.application.folder)
@@ -107,7 +107,7 @@ def _take_back_a_cut_off_write(migration: FernetSqlite) -> None:
 
 def _work(replacement: _Replacement, deadline: float) -> dict[str, Any]:
     log = replacement.log
-    items = {item.name: item for item in _items(replacement.migration)}
+    items = {item.name: item for item in stored_items(replacement.migration)}
     for name in sorted(set(log.items) - set(items)):
         if log.state(name) in ("in_flight", "received", "stored"):
             log.write(name, "gone")
@@ -118,7 +118,7 @@ def _work(replacement: _Replacement, deadline: float) -> dict[str, Any]:
             if time.monotonic() > deadline:
                 return _result(log, len(items), ended=False)
             step(item)
-        items = {item.name: item for item in _items(replacement.migration)}
+        items = {item.name: item for item in stored_items(replacement.migration)}
     found = _result(log, len(items), ended=True)
     log.end(found)
     return found
@@ -137,7 +137,7 @@ def _result(log: TokenLog, total: int, ended: bool) -> dict[str, Any]:
     }
 
 
-def _items(migration: FernetSqlite) -> Iterator[Item]:
+def stored_items(migration: FernetSqlite) -> Iterator[Item]:
     """Return the rows that hold a token; KeyturnError for one that does not open."""
     from ..sqlite_file import pages
 

@@ -1,0 +1,106 @@
+#!/usr/bin/python
+"""Collect the evidence of an intrusion on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_evidence
+short_description: Collect the evidence of an intrusion on a host
+description:
+  - Reads file times, logs, the system's journal, and what the providers have on record; writes nothing on the host.
+  - The action of the same name encrypts the archive on the controller before it is written, and takes it out of the result.
+options:
+  secrets:
+    description: The catalogue, C(keyturn_secrets). Its credentials are what the providers are asked with.
+    type: dict
+    required: true
+  sources:
+    description: What is collected.
+    type: list
+    elements: str
+    default: [alpaca, files, journal, logs, plaid]
+    choices: [alpaca, files, journal, logs, plaid]
+  since:
+    description: Since when, as ISO 8601 in UTC.
+    type: str
+    required: true
+  logs:
+    description: Log files beside the application's own, such as those of a balancer. May have wildcards.
+    type: list
+    elements: str
+    default: []
+author: The Keyturn maintainers
+extends_documentation_fragment: keyturn
+"""
+
+EXAMPLES = r"""
+- name: Collect and seal
+  keyturn_evidence:
+    folder: reports/staging/incidents/INC-7/evidence
+    recipient: age1...
+    pass: before
+    since: "2026-01-30T00:00:00Z"
+    rotation: "{{ rotation_context }}"
+    secrets: "{{ keyturn_secrets }}"
+"""
+
+RETURN = r"""
+archive:
+  description: A compressed tar with the list of its SHA-256, in base64. The action takes it out.
+  returned: outside check mode
+  type: str
+members:
+  description: Name, size and SHA-256 of each file in it.
+  returned: outside check mode
+  type: list
+  elements: dict
+missing:
+  description: The sources that could not be had, with the reason.
+  returned: success
+  type: dict
+"""
+
+import base64
+import dataclasses
+
+from ansible.module_utils.keyturn import catalogue, evidence, moments
+from ansible.module_utils.keyturn.ansible_module import rotation_of, run, validated
+
+
+def collect(module):
+    """Collect what the sources have."""
+    given = module.params
+    rotation = rotation_of(module)
+    secrets = {
+        name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in given["secrets"].items()
+    }
+    if module.check_mode:
+        return {"changed": True, "missing": {}}
+    scene = evidence.Scene(
+        {name: dataclasses.replace(rotation, secret=name, entry=entry) for name, entry in secrets.items()},
+        rotation.app_root,
+        rotation.services,
+        given["logs"],
+        moments.parse(given["since"]),
+    )
+    members, missing = evidence.collect(scene, given["sources"])
+    packed = base64.b64encode(evidence.archive(members)).decode()
+    return {"changed": True, "archive": packed, "members": evidence.listing(members), "missing": missing}
+
+
+if __name__ == "__main__":
+    run(
+        {
+            "rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION},
+            "secrets": {"type": "dict", "required": True},
+            "sources": {
+                "type": "list",
+                "elements": "str",
+                "choices": sorted(evidence.SOURCES),
+                "default": sorted(evidence.SOURCES),
+            },
+            "since": {"type": "str", "required": True},
+            "logs": {"type": "list", "elements": "str", "default": []},
+        },
+        collect,
+    )

@@ -1,0 +1,48 @@
+"""The action ``keyturn_notify``. The secrets of a channel are read here: they never pass through a variable."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .. import messages, moments, notify, outbox
+from ..ansible_module import validated
+
+ARGUMENTS: dict[str, Any] = {
+    "folder": {"type": "path", "required": True},
+    "channels": {"type": "dict", "required": True},
+    "event": {"type": "str", "default": "", "choices": ["", *sorted(messages.TEMPLATES)]},
+    "id": {"type": "str", "default": ""},
+    "environment": {"type": "str", "required": True},
+    "time": {"type": "str", "default": ""},
+    "facts": {"type": "dict", "default": {}},
+    "drill": {"type": "bool", "default": False},
+    "hook_failure": {"type": "str", "default": ""},
+}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Write the message, then send what is open."""
+    channels = {
+        name: validated(f"keyturn_notification_channels.{name}", notify.CHANNEL, spec, notify.CHANNEL_REQUIRED_IF)
+        for name, spec in given["channels"].items()
+    }
+    folder = Path(given["folder"])
+    if check_mode:
+        return {"changed": False, "sent": [], "open": []}
+    if given["event"]:
+        moment = given["time"] or moments.text(datetime.now(UTC))
+        message = messages.message(
+            given["event"], given["id"], given["environment"], moment, given["facts"], given["drill"]
+        )
+        outbox.post(folder, message, channels, given["hook_failure"])
+    sent = outbox.deliver(folder, channels, _send, lambda: moments.text(datetime.now(UTC)), time.sleep)
+    return {"changed": bool(given["event"] or sent), "sent": sent, "open": outbox.open_lines(folder)}
+
+
+def _send(channel: Mapping[str, Any], message: messages.Message) -> str:
+    return notify.send(channel, message, os.environ, datetime.now(UTC))
