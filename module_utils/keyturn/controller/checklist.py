@@ -28,6 +28,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     done = given["step"] == "close" and checklist.closed(case.records, given["rotation_id"])
     if not done:
         entry = STEPS[given["step"]](case, given)
+        done = any(entry.items() <= old.items() for old in case.records)
+    if not done:
         if not check_mode:
             rotation_log.append(folder, entry | {"at": utc_now()})
         case = case._replace(records=[*case.records, entry])
