@@ -52,15 +52,21 @@ def look(folder: Path, secrets: Secrets, policy: Policy, now: datetime) -> dict[
 def chain(folder: Path, reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what ``rotation_log.verify`` says, and as ``problem`` the first break of the chain, None where it is whole."""
     try:
-        return rotation_log.verify(folder, report.heads(reports)) | {"problem": None}
+        return rotation_log.verify(folder, heads(folder, reports)) | {"problem": None}
     except KeyturnError as error:
         return {"records": len(rotation_log.read(folder)), "sealed": 0, "head": {}, "problem": str(error)}
+
+
+def heads(folder: Path, reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what was the head of the log once, by who has kept it: each report, and the last status."""
+    kept = (durable.read_json(folder / "status.json") or {}).get("log", {}).get("head")
+    return report.heads(reports) | ({"status.json": kept} if kept else {})
 
 
 def case(folder: Path, rotation_id: str, secrets: Secrets) -> Case:
     """Return a rotation of the past with all that is known of it; KeyturnError where there is no report or the log is broken."""
     reports = report.documents(folder)
-    rotation_log.verify(folder, report.heads(reports))
+    rotation_log.verify(folder, heads(folder, reports))
     found = next((one for one in reports if one["rotation_id"] == rotation_id), None)
     if found is None:
         known = ", ".join(str(one["rotation_id"]) for one in reports[-3:]) or "none"

@@ -66,6 +66,10 @@ options:
         description: What a person has overridden, with the reason.
         type: dict
         default: {}
+      error_lines:
+        description: Regular expressions of the application's known error lines, by kind; the checklist counts them.
+        type: dict
+        default: {}
       backup_retention_days:
         description: Days that the backup and the old value are kept after the rotation.
         type: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -195,6 +196,20 @@ def test_a_report_keeps_the_head_so_that_a_cut_tail_is_broken(folder: Path) -> N
     assert status.status({}, {}, NOW, found)["state"] == "broken"
     with pytest.raises(KeyturnError, match="cut off"):
         audit.case(folder, HEADER["rotation_id"], SECRETS)
+
+
+def test_the_status_keeps_the_head_of_what_was_signed_since(folder: Path) -> None:
+    rotation_log.append(
+        folder, checklist.sign(audit.case(folder, HEADER["rotation_id"], SECRETS), "Second", {}, WANTED)
+    )
+    found = audit.look(folder, SECRETS, POLICY, NOW)
+    (folder / "status.json").write_text(json.dumps(found))
+    assert audit.look(folder, SECRETS, POLICY, NOW)["log"]["problem"] is None
+    log = folder / rotation_log.LINES
+    log.write_text("".join(log.read_text().splitlines(keepends=True)[:-1]))
+    assert (
+        "head of the log for status.json, and is missing" in audit.look(folder, SECRETS, POLICY, NOW)["log"]["problem"]
+    )
 
 
 def test_a_rotation_that_is_not_there_is_named(folder: Path) -> None:

@@ -28,6 +28,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     done = given["step"] == "close" and checklist.closed(case.records, given["rotation_id"])
     if not done:
         entry = STEPS[given["step"]](case, given)
+        done = any(entry.items() <= old.items() for old in case.records)
+    if not done:
         if not check_mode:
             rotation_log.append(folder, entry | {"at": utc_now()})
         case = case._replace(records=[*case.records, entry])
@@ -35,7 +37,11 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     signer = checklist.signer(case.records, given["rotation_id"])
     state = "closed" if checklist.closed(case.records, given["rotation_id"]) else "unsigned"
     head = f"{case.report['title']} ({given['rotation_id']}): {state}, signed by {signer or 'nobody'}"
-    return {"changed": not done, "text": "\n".join([head, *lines])}
+    last = rotation_log.head(rotation_log.read(folder))
+    return {
+        "changed": not done,
+        "text": "\n".join([head, *lines, f"log head   record {last['number']}, {last['hash']}"]),
+    }
 
 
 STEPS = {

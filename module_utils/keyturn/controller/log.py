@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import report, rotation_log
+from .. import audit, report, rotation_log
 
 ARGUMENTS: dict[str, Any] = {
     "folder": {"type": "path", "required": True},
@@ -17,7 +17,7 @@ ARGUMENTS: dict[str, Any] = {
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Follow the chain, and ask for each head that a report, or a person, has kept."""
     folder = Path(given["folder"])
-    heads: dict[str, dict[str, Any]] = report.heads(report.documents(folder))
+    heads = audit.heads(folder, report.documents(folder))
     if given["head"]:
         heads["keyturn_log_head"] = {"hash": given["head"]}
     found = rotation_log.verify(folder, heads)

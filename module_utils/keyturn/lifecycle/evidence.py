@@ -31,14 +31,14 @@ def collect(rotation: Rotation, journal: Journal) -> dict[str, Any]:
 
 
 def error_lines(rotation: Rotation, service: Service) -> dict[str, int] | None:
-    """Count the known error lines since the service started, by their kind; None where its manager keeps no log."""
+    """Count the known error lines since the service started, by their kind; None where nobody can, so that a person reads it."""
     try:
         lines = service.log_lines()
-    except KeyturnError:
+        kinds = {kind: re.compile(pattern) for kind, pattern in rotation.error_lines.items()}
+    except (KeyturnError, OSError, re.error):
         return None
     if lines is None:
         return None
-    kinds = {kind: re.compile(pattern) for kind, pattern in rotation.error_lines.items()}
     counts = Counter(kind for line in lines for kind, pattern in kinds.items() if pattern.search(line))
     return dict(sorted(counts.items()))
 

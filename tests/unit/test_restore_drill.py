@@ -1,0 +1,94 @@
+"""What a host finds for the checklist: the restore drill on a real backup, and the known error lines of a log."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from keyturn.journal import Journal
+from keyturn.lifecycle import evidence
+from keyturn.rotation import Rotation
+from support.faults import Host
+from support.lab import ROOT
+
+LINES = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_error_lines"]
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    made = Host(tmp_path / "host")
+    made.go_to("prepared")
+    yield made
+    made.stop()
+
+
+def drilled(host: Host) -> tuple[Rotation, Journal]:
+    rotation = host.rotation()
+    journal = rotation.application.get(rotation.rotation_id)
+    assert journal is not None
+    return rotation, journal
+
+
+def test_the_backup_opens_with_the_value_that_is_kept_and_nothing_is_left(host: Host) -> None:
+    rotation, journal = drilled(host)
+    before = sorted(path.name for path in journal.folder.iterdir())
+    (journal.folder / "restore").mkdir()  # what a kill in the middle of a drill leaves
+    assert evidence.restore_drill(rotation, journal) == {"ok": True, "rows": 12}
+    assert sorted(path.name for path in journal.folder.iterdir()) == before
+
+
+def damaged(journal: Journal) -> None:
+    path = journal.path("backup.db")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+
+
+def without_backup(journal: Journal) -> None:
+    journal.path("backup.db").unlink()
+
+
+def without_value(journal: Journal) -> None:
+    journal.path("previous.json").unlink()
+
+
+def another_value(journal: Journal) -> None:
+    new = json.loads(journal.path("pending.json").read_text())
+    journal.write("previous.json", new)
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (damaged, "its checksum is another"),
+        (without_backup, "backup.db: No such file"),
+        (without_value, "previous.json is missing"),
+        (another_value, "rows of the backup do not open"),
+    ],
+)
+def test_a_drill_that_fails_is_told_and_raises_nothing(
+    host: Host, damage: Callable[[Journal], None], said: str
+) -> None:
+    rotation, journal = drilled(host)
+    damage(journal)
+    found = evidence.restore_drill(rotation, journal)
+    assert found["ok"] is False and said in found["failure"]
+    assert not (journal.folder / "restore").exists()
+
+
+def test_known_error_lines_are_counted_by_kind(host: Host) -> None:
+    rotation = dataclasses.replace(host.rotation(), error_lines=LINES)
+    (service,) = rotation.service_list()
+    assert evidence.error_lines(rotation, service) is None, "nobody keeps its log"
+    log = rotation.app_root / "logs/known.log"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text(
+        "ERROR:src.finances.plaid_client:Failed to get accounts: Status Code: 400\n" * 2
+        + 'INFO:     10.0.0.1:5 - "GET /ERROR:src.finances.plaid_client: HTTP/1.1" 404\n'
+        + "Failed to connect to Alpaca: Authentication failed: {}\n"
+        + "WARNING:src.security.auth_middleware:JWT verification failed for /: Signature verification failed.\n"
+    )
+    service.spec = {**service.spec, "log_file": "logs/known.log"}
+    assert evidence.error_lines(rotation, service) == {"Alpaca connection": 1, "Plaid": 2}
