@@ -97,6 +97,7 @@ class Wire(ThreadingHTTPServer):
         self.hook: Callable[[int, bool], None] = lambda number, before: None
         self.answer: tuple[int, bytes] | None = None  # given instead of the server's
         self.count = 0
+        self.request = ("", "")
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -110,6 +111,7 @@ class _Passing(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         number = self.server.count
         self.server.count += 1
+        self.server.request = (self.command, self.path)
         if self.server.answer is not None:
             self._answer(*self.server.answer, {})
             return

@@ -18,6 +18,7 @@ ARGUMENTS: dict[str, Any] = {
     "secrets": {"type": "dict", "required": True},
     "secret": {"type": "str", "required": True},
     "services": {"type": "dict", "required": True},
+    "store": {"type": "dict", "default": {"kind": "dotenv"}},
     "environments": {"type": "list", "elements": "str", "required": True},
     "reason": {"type": "str", "required": True},
     "operator": {"type": "str", "default": ""},
@@ -31,6 +32,7 @@ ARGUMENTS: dict[str, Any] = {
 
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Check the request and return the plan."""
+    validated("keyturn_store", catalogue.STORE, given["store"], catalogue.STORE_REQUIRED_IF)
     secret = given["secret"]
     if secret not in given["secrets"]:
         known = ", ".join(sorted(given["secrets"])) or "nothing"

@@ -100,6 +100,15 @@ def must_promote(path: str, held: Held, rotation_id: str, old: Mapping[str, str]
     return True
 
 
+def refuse_other(path: str, held: Held, old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Refuse while the current version is another than the hosts hold, before or after the switch. None yet is fine."""
+    if held.current is not None and held.current.fingerprints not in (old, new):
+        raise KeyturnError(
+            f"{path}: the store's current value is {_text(held.current.fingerprints)}, and the hosts hold {_text(old)}; nothing "
+            "was changed: put the right one where the other is, then rotate"
+        )
+
+
 def conflict(path: str, found: str, old: Mapping[str, str]) -> KeyturnError:
     """Return the refusal of a current version that is not the expected one."""
     return KeyturnError(
