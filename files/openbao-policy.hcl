@@ -10,7 +10,7 @@ path "secret/data/ENVIRONMENT/*" {
 
 # read version numbers, and write the rotation's id and fingerprints beside them
 path "secret/metadata/ENVIRONMENT/*" {
-  capabilities = ["create", "read", "update"]
+  capabilities = ["read", "update"]
 }
 
 # end a pending value, and a previous one that is dead

@@ -98,6 +98,7 @@ class Wire(ThreadingHTTPServer):
         self.answer: tuple[int, bytes] | None = None  # given instead of the server's
         self.count = 0
         self.request = ("", "")
+        self.targets: set[str] = set()  # the operations of AWS that were called
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -112,6 +113,7 @@ class _Passing(BaseHTTPRequestHandler):
         number = self.server.count
         self.server.count += 1
         self.server.request = (self.command, self.path)
+        self.server.targets.add(self.headers.get("X-Amz-Target", ""))
         if self.server.answer is not None:
             self._answer(*self.server.answer, {})
             return
