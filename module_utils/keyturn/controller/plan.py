@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from .. import attempts, catalogue
+from .. import attempts, catalogue, staging_gate
 from .. import plan as planning
 from ..ansible_module import services, validated
 from ..errors import KeyturnError
@@ -58,6 +59,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
         "attempt": attempts.mine(),
+        "revision": staging_gate.revision(Path(__file__).parents[3]),
         "until": given["until"],
         "overrides": planning.check_overrides(given["overrides"]),
         "source": entry["source"]["kind"],
