@@ -19,13 +19,14 @@ WITH_MODULES := PYTHONPATH=tests/support
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(VENV)/.run ## make the virtual environment
+setup: $(VENV)/.run ## make the virtual environment, with the clients of the secret stores
+	@bin/setup-venv $(VENV) $(PYTHON) demo stores
 $(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian
 	@bin/setup-debian strace systemd procps age
-	@bin/setup-venv $(VENV) $(PYTHON) demo test
+	@bin/setup-venv $(VENV) $(PYTHON) demo stores test
 	@touch $@
 
 demo: $(VENV)/.run ## start the stand-in application with its own database

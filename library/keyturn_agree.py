@@ -23,6 +23,19 @@ options:
     description: Host whose present value is right, where they differ.
     type: str
     default: ''
+  environment:
+    description: Name of the environment.
+    type: str
+    required: true
+  reports:
+    description: Folder of the reports of all environments. A new value that stands in those of another is refused.
+    type: path
+    required: true
+  may_stay:
+    description: Variables that may be the same in all environments.
+    type: list
+    elements: str
+    default: []
 author: The Keyturn maintainers
 attributes:
   check_mode:
@@ -38,6 +51,8 @@ EXAMPLES = r"""
   keyturn_agree:
     value: shared
     hosts: "{{ rotation_staged_hosts }}"
+    environment: production
+    reports: reports
 """
 
 RETURN = r"""

@@ -22,6 +22,10 @@ options:
     description: C(keyturn_services) of the inventory.
     type: dict
     required: true
+  store:
+    description: The inventory's C(keyturn_store). docs/stores.md says all keys.
+    type: dict
+    default: {kind: dotenv}
   environments:
     description: The names of the environment that the hosts of the inventory give. They must be one.
     type: list

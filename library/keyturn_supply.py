@@ -23,6 +23,10 @@ options:
     description: What the lookup C(keyturn_supplied) returned.
     type: dict
     required: true
+  stored:
+    description: The value that lies pending in the secret store. It counts where none was brought.
+    type: dict
+    default: {}
 author: The Keyturn maintainers
 attributes:
   check_mode:

@@ -147,6 +147,26 @@ ROTATION: Spec = {
     "backup_retention_days": {"type": "int", "default": 30},
 }
 
+AUTH: Spec = {
+    "method": {"type": "str", "default": "token", "choices": ["approle", "jwt", "token"]},
+    "mount": {"type": "str", "default": ""},
+    "role": {"type": "str"},
+}
+AUTH_REQUIRED_IF = [["method", "approle", ["role"]], ["method", "jwt", ["role"]]]
+STORE: Spec = {
+    "kind": {"type": "str", "required": True, "choices": ["aws_secretsmanager", "dotenv", "openbao"]},
+    "prefix": {"type": "str", "default": ""},
+    "url": {"type": "str"},
+    "mount": {"type": "str", "default": "secret"},
+    "namespace": {"type": "str"},
+    "ca_bundle": {"type": "path"},
+    "auth": {"type": "dict", "default": {"method": "token"}, "options": AUTH, "required_if": AUTH_REQUIRED_IF},
+    "region": {"type": "str"},
+    "kms_key": {"type": "str"},
+    "tags": {"type": "dict", "default": {}},
+}
+STORE_REQUIRED_IF = [["kind", "openbao", ["url"]], ["kind", "aws_secretsmanager", ["region"]]]
+
 
 def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) -> None:
     """Raise KeyturnError for what an argument spec cannot say. ``entry`` has passed ``ENTRY``."""

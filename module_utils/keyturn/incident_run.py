@@ -121,6 +121,8 @@ def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
         "keyturn_rotation_id": last,
         "keyturn_reason": reason,
         "keyturn_operator": document["operator"],
+        # a leaked value does not wait for staging
+        "keyturn_override_staging": reason,
         **FORGET,
     }
     if step["tier"] == "affected":

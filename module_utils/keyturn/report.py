@@ -49,6 +49,7 @@ def build(
         "schema": SCHEMA,
         **{name: header[name] for name in ("rotation_id", "secret", "title", "variables", "environment")},
         **{name: header[name] for name in ("reason", "operator", "downtime_budget_seconds")},
+        **({"revision": header["revision"]} if "revision" in header else {}),
         "started": min([header["started"], *(record["started"] for record in hosts.values() if record)]),
         "finished": utc_now() if ended else None,
         "outcome": outcome(taking_part, failure, bool(excluded)) if ended else "interrupted",

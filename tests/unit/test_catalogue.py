@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import yaml
-from keyturn import catalogue, consumers, generate, guards, probes, providers, rotation, service
+from keyturn import catalogue, consumers, generate, guards, probes, providers, rotation, service, stores
 from keyturn.ansible_module import services, validated
 from keyturn.catalogue import check_meaning
 from keyturn.errors import KeyturnError
+from keyturn.stores import openbao
 
 URL_SAFE = string.ascii_letters + string.digits + "-_="
 GROUP_VARS = Path(__file__).parents[2] / "playbooks" / "group_vars" / "all"
@@ -36,6 +37,8 @@ REGISTRIES: dict[str, set[str]] = {
     "sessions": {"kept", "invalidated"},
     "overlap": {"both", "none", "none_needed"},
     "retire.kind": {"none", "revoke"},
+    "kind": {"dotenv", *stores.STORES},
+    "auth.method": set(openbao.LOGINS),
 }
 
 
@@ -48,7 +51,7 @@ def choices(spec: catalogue.Spec, where: str = "") -> Iterator[tuple[str, set[st
 
 
 def test_every_legal_value_has_its_code_and_the_reverse() -> None:
-    assert dict([*choices(catalogue.ENTRY), *choices(catalogue.SERVICE)]) == REGISTRIES
+    assert dict([*choices(catalogue.ENTRY), *choices(catalogue.SERVICE), *choices(catalogue.STORE)]) == REGISTRIES
 
 
 def shipped() -> dict[str, Any]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from .. import attempts, catalogue
+from .. import attempts, catalogue, staging_gate
 from .. import plan as planning
 from ..ansible_module import services, validated
 from ..errors import KeyturnError
@@ -18,6 +19,7 @@ ARGUMENTS: dict[str, Any] = {
     "secrets": {"type": "dict", "required": True},
     "secret": {"type": "str", "required": True},
     "services": {"type": "dict", "required": True},
+    "store": {"type": "dict", "default": {"kind": "dotenv"}},
     "environments": {"type": "list", "elements": "str", "required": True},
     "reason": {"type": "str", "required": True},
     "operator": {"type": "str", "default": ""},
@@ -31,6 +33,7 @@ ARGUMENTS: dict[str, Any] = {
 
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Check the request and return the plan."""
+    validated("keyturn_store", catalogue.STORE, given["store"], catalogue.STORE_REQUIRED_IF)
     secret = given["secret"]
     if secret not in given["secrets"]:
         known = ", ".join(sorted(given["secrets"])) or "nothing"
@@ -56,6 +59,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
         "attempt": attempts.mine(),
+        "revision": staging_gate.revision(Path(__file__).parents[3]),
         "until": given["until"],
         "overrides": planning.check_overrides(given["overrides"]),
         "source": entry["source"]["kind"],

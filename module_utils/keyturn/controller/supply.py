@@ -14,12 +14,15 @@ ARGUMENTS: dict[str, Any] = {
     "overrides": {"type": "dict", "default": {}},
     # not no_log here, which would mask the result: the task's no_log hides both
     "brought": {"type": "dict", "required": True},
+    "stored": {"type": "dict", "default": {}},
 }
 
 
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Check the value."""
     brought = given["brought"]
+    if not any(brought.values()):
+        brought = brought | {"values": given["stored"]}
     if check_mode and not any(brought.values()):
         return {"changed": True}
     entry = validated("the catalogue entry", catalogue.ENTRY, given["entry"])

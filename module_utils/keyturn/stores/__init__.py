@@ -1,0 +1,33 @@
+"""Stores: the durable home of values, beside the hosts. One file for each kind, one contract.
+
+The store ``dotenv`` is the host itself (``values.py``): for it nothing is done on the controller.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import KeyturnError
+from .aws_secretsmanager import AwsSecretsManager
+from .contract import Store
+from .openbao import OpenBao
+
+STORES: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Store]] = {
+    "aws_secretsmanager": AwsSecretsManager,
+    "openbao": OpenBao,
+}
+
+
+def open_store(spec: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Store:
+    """Return the store that ``keyturn_store`` describes, logged in by what stands in ``environment`` (default: the process's)."""
+    return STORES[spec["kind"]](spec, os.environ if environment is None else environment)
+
+
+def path_of(spec: Mapping[str, Any], environment: str, secret: str, host: str = "") -> str:
+    """Return where a secret lies: each environment has a part of the store of its own, each host its own value."""
+    parts = [*filter(None, spec["prefix"].split("/")), environment, secret, *filter(None, [host])]
+    if any(part in (".", "..") or "/" in part for part in parts):
+        raise KeyturnError(f"{'/'.join(parts)} is no path of a store: an environment, secret or host has / or .. in it")
+    return "/".join(parts)

@@ -1,0 +1,188 @@
+"""Rotations whose values live in a secret store: a real OpenBao by AppRole, and the API of AWS."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+from keyturn.fingerprint import fingerprint, fingerprints
+from support import stores
+from support.brought import bench
+from support.lab import KEY, Lab
+from support.stores import AWS, ROOT_TOKEN, Cut, Wire, spec
+
+POLICY = Path(__file__).parents[2] / "files/openbao-policy.hcl"
+
+
+@pytest.fixture(scope="module")
+def openbao() -> Iterator[str]:
+    with stores.openbao() as url:
+        yield url
+
+
+@pytest.fixture
+def wire(openbao: str) -> Iterator[Wire]:
+    found = Wire(openbao)
+    yield found
+    found.shutdown()
+
+
+@pytest.fixture
+def secret_id(openbao: str) -> str:
+    """Let an administrator give Keyturn its role, with the policy that the project ships."""
+    client: Any = stores.open_store(spec("openbao", openbao), {"BAO_TOKEN": ROOT_TOKEN})._client
+    if "approle/" not in client.sys.list_auth_methods()["data"]:
+        client.sys.enable_auth_method("approle")
+    client.sys.create_or_update_policy("keyturn", POLICY.read_text().replace("ENVIRONMENT", "test"))
+    client.auth.approle.create_or_update_approle("keyturn", token_policies=["keyturn"], token_ttl="5m")
+    client.auth.approle.update_role_id("keyturn", "the-role-of-keyturn")
+    return str(client.auth.approle.generate_secret_id("keyturn")["data"]["secret_id"])
+
+
+def in_openbao(lab: Lab, wire: Wire) -> None:
+    auth = {"method": "approle", "role": "the-role-of-keyturn"}
+    lab.variables["keyturn_store"] = {"kind": "openbao", "url": wire.url, "auth": auth}
+    lab.write_inventory()
+
+
+def held(openbao: str, path: str) -> list[str | None]:
+    """Return the fingerprint of the current, pending and previous value."""
+    found = stores.open_store(spec("openbao", openbao), {"BAO_TOKEN": ROOT_TOKEN}).read(path)
+    return [next(iter(version.fingerprints.values())) if version else None for version in found]
+
+
+def clear(openbao: str, path: str) -> None:
+    store: Any = stores.open_store(spec("openbao", openbao), {"BAO_TOKEN": ROOT_TOKEN})
+    for name in (path, f"{path}.pending"):
+        store._kv.delete_metadata_and_all_versions(path=name, mount_point="secret")
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_value_of_each_host_s_own_lives_in_openbao(lab: Lab, openbao: str, wire: Wire, secret_id: str) -> None:
+    in_openbao(lab, wire)
+    clear(openbao, "test/db_key/here")
+    login = {"KEYTURN_STORE_SECRET_ID": secret_id}
+    first, path = lab.key(), "test/db_key/here"
+
+    done = lab.play("rotate_db_key", "--check", **login)
+    assert done.returncode == 0, done.stdout
+    assert held(openbao, path) == [None, None, None]
+
+    done = lab.play("rotate_db_key", "-vvv", "--diff", **login)
+    assert done.returncode == 0, done.stdout
+    second = lab.key()
+    assert held(openbao, path) == [fingerprint(second), None, None]
+    assert lab.tokens_read() == lab.tokens
+    shown = done.stdout + done.stderr
+    assert not [name for name in (first, second, secret_id) if name in shown], "a value was printed"
+
+    # the store goes down between the decision of the hosts and its promotion: forward only
+    def hook(number: int, before: bool) -> None:
+        command, asked = wire.request
+        if command != "GET" and asked.endswith(f"/data/{path}"):
+            raise Cut
+
+    wire.hook = hook
+    done = lab.play("rotate_db_key", **login)
+    assert done.returncode == 2
+    assert "OpenBao at" in said(done) and "gives no answer" in said(done)
+    third = lab.key()
+    assert third != second
+    assert held(openbao, path) == [fingerprint(second), fingerprint(third), None]
+    assert lab.journals()[-1]["decision"] == "commit"
+    assert lab.journals()[-1]["phase"] == "proved"
+
+    wire.hook = lambda number, before: None
+    done = lab.play("resume", **login)
+    assert done.returncode == 0, done.stdout
+    assert held(openbao, path) == [fingerprint(third), None, fingerprint(second)]
+    assert lab.key() == third
+    assert lab.tokens_read() == lab.tokens
+
+
+def test_a_rotation_that_goes_back_leaves_nothing_pending(lab: Lab, openbao: str, wire: Wire, secret_id: str) -> None:
+    in_openbao(lab, wire)
+    path, login = "test/db_key/here", {"KEYTURN_STORE_SECRET_ID": secret_id}
+    clear(openbao, path)
+    store: Any = stores.open_store(spec("openbao", openbao), {"BAO_TOKEN": ROOT_TOKEN})
+    key = lab.key()
+
+    # the store holds another value than the host
+    store._kv.create_or_update_secret(path=path, secret={KEY: "of somebody else"}, mount_point="secret")
+    done = lab.play("rotate_db_key", **login)
+    assert done.returncode == 2
+    assert f"the hosts hold {KEY} {fingerprint(key)}; nothing was changed" in said(done)
+    assert held(openbao, path) == [fingerprint("of somebody else"), None, None]
+    assert lab.key() == key
+    assert lab.journals()[-1]["outcome"] == "rolled_back"
+
+    # a controller died between the store and the host
+    clear(openbao, path)
+    orphan = "20260101T000000Z-0123456789abcdef"
+    store.stage(path, orphan, {KEY: "of nobody"})
+    done = lab.play("rotate_db_key", **login)
+    assert done.returncode == 2
+    assert f"run this with keyturn_store_abandoned={orphan}" in said(done)
+    assert held(openbao, path)[1] == fingerprint("of nobody")
+    done = lab.play("rotate_db_key", "-e", f"keyturn_store_abandoned={orphan}", **login)
+    assert done.returncode == 0, done.stdout
+    assert held(openbao, path) == [fingerprint(lab.key()), None, None]
+
+
+def test_without_a_login_nothing_begins(lab: Lab, openbao: str, wire: Wire, secret_id: str) -> None:
+    in_openbao(lab, wire)
+    clear(openbao, "test/jwt")
+    before = lab.env.read_bytes()
+    done = lab.play("rotate_jwt_secret")
+    assert done.returncode == 2
+    assert "the login to OpenBao needs KEYTURN_STORE_SECRET_ID in the environment of the controller" in said(done)
+    assert lab.env.read_bytes() == before
+    assert lab.journals() == []
+
+
+def test_a_person_puts_the_new_value_into_the_store(tmp_path: Path, openbao: str, wire: Wire, secret_id: str) -> None:
+    with bench(tmp_path) as desk:
+        in_openbao(desk.lab, wire)
+        clear(openbao, "test/hf_token")
+        store: Any = stores.open_store(spec("openbao", openbao), {"BAO_TOKEN": ROOT_TOKEN})
+        desk.make("hf_token")
+        old, new = desk.current("hf_token"), desk.new["hf_token"][0]
+        store._kv.create_or_update_secret(path="test/hf_token", secret={"HF_TOKEN": old[0]}, mount_point="secret")
+        store._kv.create_or_update_secret(path="test/hf_token.pending", secret={"HF_TOKEN": new}, mount_point="secret")
+        login = {"KEYTURN_STORE_SECRET_ID": secret_id}
+        done = desk.lab.play("rotate_hf_token", **login)
+        assert done.returncode == 0, done.stdout
+        assert new not in done.stdout + done.stderr
+        assert desk.is_new("hf_token")
+        assert held(openbao, "test/hf_token") == [fingerprint(new), None, fingerprint(old[0])]
+
+        desk.revoke("hf_token", old)
+        done = desk.lab.play("confirm_revoked", **login)
+        assert done.returncode == 0, done.stdout
+        assert held(openbao, "test/hf_token") == [fingerprint(new), None, None]
+
+
+def test_a_shared_value_lives_in_aws(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stores.secretsmanager() as url:
+        lab.variables["keyturn_store"] = {"kind": "aws_secretsmanager", "region": "eu-west-1", "url": url}
+        lab.write_inventory()
+        done = lab.play("rotate_jwt_secret", **AWS)
+        assert done.returncode == 0, done.stdout
+        done = lab.play("rotate_jwt_secret", **AWS)
+        assert done.returncode == 0, done.stdout
+        for name, value in AWS.items():
+            monkeypatch.setenv(name, value)
+        found = stores.open_store(spec("aws_secretsmanager", url)).read("test/jwt")
+        assert found.current and found.previous and not found.pending
+        now = str(dotenv_values(lab.env)["JWT_SECRET_KEY"])
+        assert found.current.fingerprints == fingerprints({"JWT_SECRET_KEY": now})
+        assert found.current.rotation_id == lab.journals()[-1]["rotation_id"]
+        assert found.previous.fingerprints == lab.journals()[-1]["old"]
+        assert now not in done.stdout + done.stderr

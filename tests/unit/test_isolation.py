@@ -1,0 +1,51 @@
+"""A value of one environment is refused in another, also one that it held long ago."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keyturn import isolation
+from keyturn.controller import agree
+from keyturn.errors import KeyturnError
+
+STAGING = {"old": {"PLAID_SECRET": "kt:1"}, "new": {"PLAID_SECRET": "kt:2", "PLAID_CLIENT_ID": "kt:9"}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for environment, hosts in {
+        "staging": {"s1": STAGING, "s2": {}},
+        "production": {"p1": {"new": {"X": "kt:7"}}},
+    }.items():
+        (tmp_path / environment).mkdir()
+        report = {"environment": environment, "rotation_id": "20260101T000000Z-0123456789abcdef", "hosts": hosts}
+        (tmp_path / environment / "20260101T000000Z-0123456789abcdef.json").write_text(json.dumps(report))
+        (tmp_path / environment / "status.json").write_text("{}")
+    return tmp_path
+
+
+def asked(folder: Path, **new: str) -> dict[str, Any]:
+    said = {"place": "a", "clock_offset": 0, "rotation": {"old": {"PLAID_SECRET": "kt:5"}, "new": new}}
+    more = {"environment": "production", "reports": str(folder), "may_stay": ["PLAID_CLIENT_ID"]}
+    return agree.run({"value": "shared", "hosts": {"p1": said}, "adopted": "", **more}, False)
+
+
+@pytest.mark.parametrize("shown", ["kt:1", "kt:2"])
+def test_a_value_of_another_environment_is_refused(folder: Path, shown: str) -> None:
+    with pytest.raises(
+        KeyturnError, match=f"p1 was given PLAID_SECRET {shown}, which is PLAID_SECRET of staging in rotation"
+    ):
+        asked(folder, PLAID_SECRET=shown)
+
+
+def test_the_environment_s_own_and_new_values_pass(folder: Path) -> None:
+    assert asked(folder, PLAID_SECRET="kt:7")
+    assert asked(folder, PLAID_SECRET="kt:6", PLAID_CLIENT_ID="kt:9")
+    assert asked(folder)
+
+
+def test_no_other_environment_is_known(tmp_path: Path) -> None:
+    assert isolation.held_elsewhere(tmp_path / "missing", "production") == {}
