@@ -42,7 +42,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "finished": document["finished"],
         "over_budget": reporting.over_budget(document),
         "text": reporting.text(document, path),
-        "events": reporting.events(document, given["plan"]["sessions"]),
+        # people are told once: not again of a report that stands
+        "events": [] if stands else reporting.events(document, given["plan"]["sessions"]),
         "facts": reporting.facts(document, reporting.link(given["link"], path)),
     }
 
