@@ -108,7 +108,7 @@ def test_all_tokens_are_replaced_in_the_form_of_their_rows_and_proved(desk: Desk
     found = desk.answer()
     assert (found["ended"], found["done"], found["proven"], found["relink_required"]) == (True, 4, 4, [])
     works(desk)
-    verified = desk.lab.module("verify")["verified"]
+    verified = desk.lab.verified()
     assert verified["rows"] == {"two_layer": 2, "one_layer": 1, "plaintext": 1, "empty": 0}
     assert verified["problems"] == [f"service backend is not healthy at {desk.lab.services['backend']['health_url']}"]
     summary = next(desk.lab.state.rglob("replacement.json"))

@@ -46,7 +46,7 @@ def test_what_is_due_is_turned_signed_and_closed(lab: Lab) -> None:
 
     name = ("-e", f"keyturn_rotation_id={report['rotation_id']}")
     assert "stays unsigned: logs_clean" in said(lab, "close_rotation", 2, *name)
-    assert "pipeline-7 has rotated, so somebody else" in said(
+    assert "Pipeline-7 has rotated, so somebody else" in said(
         lab, "sign_off", 2, *name, "-e", "keyturn_signer=Pipeline-7"
     )
     notes: dict[str, Any] = {"logs_clean": "read", "users_notified": "mail", "integrations": "tried"}

@@ -166,4 +166,4 @@ def check_ended(lab: Lab, written: dict[str, str], outcome: str) -> None:
     report = reports.report(lab)
     assert (report["outcome"], report["rotation_id"]) == (outcome, ID)
     assert [record["outcome"] for record in reports.log(lab)] == [outcome]
-    assert lab.step("verify")["verified"]["problems"] == []
+    assert lab.verified()["problems"] == []

@@ -86,21 +86,15 @@ def test_too_little_space_is_refused(host: Lab, tmp_path: Path) -> None:
     check_refused(host, ["MiB of disk space are needed and", "MiB are free"], snapshot=False)
 
 
-def problems(host: Lab, **more: Any) -> list[str]:
-    found = host.step("verify", rotation=None, rotations=[host.rotation(**more)])
-    assert found["verified"]["db_key"]["problems"] == found["problems"]
-    return list(found["problems"])
-
-
 def test_verify_names_what_is_wrong_and_changes_nothing(host: Lab) -> None:
     write(host, "rubbish")
     before = everything(host)
     backend = host.services["backend"] | {"health_url": f"http://127.0.0.1:{free_port()}/health"}
-    rows, service = problems(host, services={"backend": backend})
+    rows, service = host.verified(services={"backend": backend})["problems"]
     assert rows.startswith("1 rows do not open under the current value: plaid_items.access_token of 'item-00002'")
     assert service == f"service backend is not healthy at {backend['health_url']}"
     set_key("short")(host)
-    assert f"{KEY} is not a Fernet key" in problems(host)[0]
+    assert f"{KEY} is not a Fernet key" in host.verified()["problems"][0]
     host.env.write_bytes(b"")
-    assert f"{KEY} is not set in {host.env}" in problems(host)[0]
+    assert f"{KEY} is not set in {host.env}" in host.verified()["problems"][0]
     assert {path for path, now in everything(host).items() if before.get(path) != now} == {str(host.env)}

@@ -69,7 +69,7 @@ def test_plaintext_rows_are_encrypted_only_when_asked(lab: Lab) -> None:
     assert not [item for item, stored in stored_rows(lab) if stored.startswith("access-")]
     assert dict(stored_rows(lab))[plaintext].startswith("Z0FBQUFB")
     assert not lost(lab, lab.tokens)
-    verified = lab.module("verify")["verified"]
+    verified = lab.verified()
     assert verified["rows"] == {"two_layer": 10, "one_layer": 1, "plaintext": 0, "empty": 1}
 
 

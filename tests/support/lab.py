@@ -233,6 +233,13 @@ class Lab:
         assert not found.get("failed"), f"keyturn_{name}: {found.get('msg')}"
         return found
 
+    def verified(self, **more: Any) -> dict[str, Any]:
+        """Return what keyturn_verify says of a secret; ``more`` overrides the rotation's parameters."""
+        rotation = self.rotation(**more)
+        found = self.step("verify", rotation=None, rotations=[rotation])
+        assert found["verified"][rotation["secret"]]["problems"] == found["problems"]
+        return dict(found["verified"][rotation["secret"]])
+
     def journals(self) -> list[dict[str, Any]]:
         """Return the journals of the host, the oldest first."""
         return [json.loads(path.read_text()) for path in sorted(self.state.glob("*/rotations/*/journal.json"))]
