@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
 import subprocess
 import time
 import urllib.parse
@@ -18,6 +19,7 @@ from .errors import KeyturnError
 
 HEALTH_TIMEOUT = 2
 POLL_SECONDS = 0.05
+SCRIPT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Service(ABC):
@@ -135,16 +137,65 @@ class ScriptService(Service):
         except FileNotFoundError:
             return iter(())
 
+    def check(self) -> None:
+        """Refuse what would fail only when the service is down: a script that cannot be run, a user that is not there."""
+        user = self._user()
+        for verb in ("start", "stop"):
+            script = self.spec[verb]
+            path = self.app_root / script if "/" in script else shutil.which(script, path=SCRIPT_PATH)
+            if path is None or self._spawn("test", "-f", str(path), "-a", "-x", str(path)) != 0:
+                raise KeyturnError(
+                    f"service {self.name}: {path or script} is not a file that the user {user.pw_name} can run: "
+                    f"correct `{verb}` of keyturn_services.{self.name}, or allow it"
+                )
+        if self.spec.get("pid_file") and self.healthy() and not self._lives():
+            raise KeyturnError(
+                f"service {self.name} is healthy, but {self.app_root / self.spec['pid_file']} names no process that lives: "
+                f"correct `pid_file` of keyturn_services.{self.name}"
+            )
+
     def _run(self, verb: str) -> None:
-        """Run a script as the application's user with a clean environment: a variable in it would win over `.env`."""
-        # No output is kept: an application may print what it was given.
         script = self.spec[verb]
-        user = pwd.getpwnam(self.app_user) if self.app_user else pwd.getpwuid(os.geteuid())
+        try:
+            code = self._spawn(script)
+        except OSError as error:
+            raise KeyturnError(
+                f"service {self.name}: {script} in {self.app_root} cannot be run: {error.strerror}"
+            ) from error
+        except subprocess.TimeoutExpired:
+            raise KeyturnError(f"service {self.name}: {script} did not end within its time") from None
+        if code != 0:
+            raise KeyturnError(f"service {self.name}: {script} ended with exit code {code}")
+
+    def _user(self) -> pwd.struct_passwd:
+        """The application's user; KeyturnError for one that is not there, or that this process cannot become."""
+        if not self.app_user:
+            return pwd.getpwuid(os.geteuid())
+        try:
+            user = pwd.getpwnam(self.app_user)
+        except KeyError:
+            raise KeyturnError(
+                f"service {self.name}: this host has no user {self.app_user}: correct keyturn_app_user"
+            ) from None
+        if os.geteuid() not in (0, user.pw_uid):
+            raise KeyturnError(
+                f"service {self.name}: its scripts run as {self.app_user} (keyturn_app_user), and only root can become that "
+                f"user: run as root or as {self.app_user}"
+            )
+        return user
+
+    def _spawn(self, *command: str) -> int:
+        """Run a command as the application's user and return its exit code.
+
+        Its environment is clean: a variable in it would win over `.env`. No output is kept: an application may print
+        what it was given.
+        """
+        user = self._user()
         environment = {
             "HOME": user.pw_dir,
             "LANG": "C.UTF-8",
             "LOGNAME": user.pw_name,
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PATH": SCRIPT_PATH,
             "USER": user.pw_name,
         }
         as_user: dict[str, Any] = {}
@@ -154,27 +205,18 @@ class ScriptService(Service):
                 "group": user.pw_gid,
                 "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
             }
-        try:
-            done = subprocess.run(
-                [script],
-                cwd=self.app_root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                timeout=self.spec["health_timeout_seconds"],
-                check=False,
-                **as_user,
-            )
-        except OSError as error:
-            raise KeyturnError(
-                f"service {self.name}: {script} in {self.app_root} cannot be run: {error.strerror}"
-            ) from error
-        except subprocess.TimeoutExpired:
-            raise KeyturnError(f"service {self.name}: {script} did not end within its time") from None
-        if done.returncode != 0:
-            raise KeyturnError(f"service {self.name}: {script} ended with exit code {done.returncode}")
+        return subprocess.run(
+            command,
+            cwd=self.app_root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            timeout=self.spec["health_timeout_seconds"],
+            check=False,
+            **as_user,
+        ).returncode
 
 
 def _systemd(name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None) -> Service:

@@ -78,6 +78,36 @@ def test_a_service_that_is_down_or_refuses_its_proof_is_refused(host: Lab) -> No
     check_refused(host, texts, services={"backend": backend | {"proof_path": "/nothing"}})
 
 
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_a_script_that_cannot_be_run_is_refused_while_the_service_runs(host: Lab, verb: str) -> None:
+    backend = host.services["backend"]
+    texts = [f"{host.app}/strat.sh is not a file that the user", f"correct `{verb}` of keyturn_services.backend"]
+    check_refused(host, texts, services={"backend": backend | {verb: "./strat.sh"}})
+    texts[0] = f"{host.app}/.env is not a file that the user"  # 0600
+    check_refused(host, texts, services={"backend": backend | {verb: "./.env"}})
+    texts[0] = "start-backend is not a file that the user"
+    check_refused(host, texts, services={"backend": backend | {verb: "start-backend"}})
+    assert host.get("/health") == 200
+
+
+def test_a_user_that_is_not_there_is_refused(host: Lab) -> None:
+    check_refused(
+        host, ["service backend: this host has no user nosuchuser: correct keyturn_app_user"], app_user="nosuchuser"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_scripts_that_the_application_user_cannot_reach_are_refused(host: Lab) -> None:
+    host.folder.chmod(0o700)
+    check_refused(host, [f"{host.app}/start.sh is not a file that the user nobody can run"], app_user="nobody")
+
+
+def test_a_pid_file_that_names_no_process_is_refused(host: Lab) -> None:
+    backend = host.services["backend"] | {"pid_file": "run/none.pid"}
+    texts = [f"service backend is healthy, but {host.app}/run/none.pid names no process", "correct `pid_file`"]
+    check_refused(host, texts, services={"backend": backend})
+
+
 def test_too_little_space_is_refused(host: Lab, tmp_path: Path) -> None:
     # the real answer of a real disk is a matter of the fault tests; here it is the sum that counts
     database = host.database
