@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import shutil
+import signal
 import subprocess
 import time
 import urllib.parse
@@ -45,6 +46,10 @@ class Service(ABC):
     def failed(self) -> bool:
         """Tell whether the service has ended for good, so that waiting is of no use."""
         return False
+
+    def reads(self, path: Path) -> bool:
+        """Tell whether the service's own process reads ``path``, as far as its manager knows."""
+        return True
 
     def log_lines(self) -> Iterator[str] | None:
         """Return what the service has logged since it started, None where nobody keeps that."""
@@ -109,9 +114,9 @@ class ScriptService(Service):
     """
 
     def stop(self) -> None:
-        """Run the stop script; the process and its port must be gone afterwards."""
+        """Run the stop script; the process must be gone afterwards."""
         pid = self.pid()
-        self._run("stop")
+        self._run("stop", self.spec["stop_timeout_seconds"])
         deadline = time.monotonic() + self.spec["stop_timeout_seconds"]
         while self.healthy() or (pid is not None and procfs.started_at(pid) is not None):
             if time.monotonic() > deadline:
@@ -122,7 +127,7 @@ class ScriptService(Service):
 
     def start(self) -> None:
         """Run the start script."""
-        self._run("start")
+        self._run("start", self.spec["health_timeout_seconds"])
 
     def failed(self) -> bool:
         """Tell whether a service that is known by its process has ended."""
@@ -143,7 +148,7 @@ class ScriptService(Service):
         for verb in ("start", "stop"):
             script = self.spec[verb]
             path = self.app_root / script if "/" in script else shutil.which(script, path=SCRIPT_PATH)
-            if path is None or self._spawn("test", "-f", str(path), "-a", "-x", str(path)) != 0:
+            if path is None or not self._runnable(str(path), user):
                 raise KeyturnError(
                     f"service {self.name}: {path or script} is not a file that the user {user.pw_name} can run: "
                     f"correct `{verb}` of keyturn_services.{self.name}, or allow it"
@@ -154,16 +159,21 @@ class ScriptService(Service):
                 f"correct `pid_file` of keyturn_services.{self.name}"
             )
 
-    def _run(self, verb: str) -> None:
+    def _runnable(self, path: str, user: pwd.struct_passwd) -> bool:
+        if user.pw_uid == os.geteuid():
+            return os.access(path, os.X_OK) and Path(path).is_file()
+        return self._spawn("test", "-f", path, "-a", "-x", path) == 0
+
+    def _run(self, verb: str, limit: float) -> None:
         script = self.spec[verb]
         try:
-            code = self._spawn(script)
+            code = self._spawn(script, limit=limit)
         except OSError as error:
             raise KeyturnError(
                 f"service {self.name}: {script} in {self.app_root} cannot be run: {error.strerror}"
             ) from error
         except subprocess.TimeoutExpired:
-            raise KeyturnError(f"service {self.name}: {script} did not end within its time") from None
+            raise KeyturnError(f"service {self.name}: {script} did not end within {limit} s") from None
         if code != 0:
             raise KeyturnError(f"service {self.name}: {script} ended with exit code {code}")
 
@@ -184,8 +194,8 @@ class ScriptService(Service):
             )
         return user
 
-    def _spawn(self, *command: str) -> int:
-        """Run a command as the application's user and return its exit code.
+    def _spawn(self, *command: str, limit: float | None = None) -> int:
+        """Run a command as the application's user and return its exit code; after ``limit`` seconds its session is killed.
 
         Its environment is clean: a variable in it would win over `.env`. No output is kept: an application may print
         what it was given.
@@ -205,7 +215,7 @@ class ScriptService(Service):
                 "group": user.pw_gid,
                 "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
             }
-        return subprocess.run(
+        process = subprocess.Popen(
             command,
             cwd=self.app_root,
             env=environment,
@@ -213,10 +223,14 @@ class ScriptService(Service):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            timeout=self.spec["health_timeout_seconds"],
-            check=False,
             **as_user,
-        ).returncode
+        )
+        try:
+            return process.wait(limit)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
 
 
 def _systemd(name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None) -> Service:
