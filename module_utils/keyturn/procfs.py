@@ -19,6 +19,13 @@ class Moment(NamedTuple):
     seconds: float
 
 
+class Credentials(NamedTuple):
+    """As whom a process opens files."""
+
+    user: int
+    groups: frozenset[int]
+
+
 def now() -> Moment:
     """Return the present moment."""
     return Moment(_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
@@ -51,6 +58,16 @@ def started_after(pid: int, change: Moment) -> bool:
         return False
     tick = 1 / os.sysconf("SC_CLK_TCK")
     return start.boot_id != change.boot_id or start.seconds >= change.seconds - tick
+
+
+def credentials(pid: int) -> Credentials | None:
+    """Return as whom the process opens files, None where it is gone."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return None
+    fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    return Credentials(int(fields["Uid"][3]), frozenset(map(int, [fields["Gid"][3], *fields["Groups"]])))
 
 
 def command_name(pid: int) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,45 @@ def test_a_user_that_is_not_there_is_refused(host: Lab) -> None:
 def test_scripts_that_the_application_user_cannot_reach_are_refused(host: Lab) -> None:
     host.folder.chmod(0o700)
     check_refused(host, [f"{host.app}/start.sh is not a file that the user nobody can run"], app_user="nobody")
+
+
+# Starts as root and becomes nobody, as a service may.
+SERVER = """
+import os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *arguments):
+        pass
+server = HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print("up", flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_file_that_the_service_reads_by_its_group_is_refused(host: Lab) -> None:
+    """The replacement is for its owner alone, so the service would not come up again, and not after the rollback either."""
+    port = free_port()
+    services = {"backend": host.services["backend"] | {"health_url": f"http://127.0.0.1:{port}/health"}}
+    host.env.chmod(0o640)
+    os.chown(host.env, 0, 65534)
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout
+            assert server.stdout.readline() == b"up\n"
+            texts = [f"{host.env} is readable by the group", "on which the user nobody", f"chown nobody {host.env}"]
+            check_refused(host, texts, services=services)
+            os.chown(host.env, 65534, -1)
+            assert host.step("stage", rotation=host.rotation(services=services))["changed"]
+            assert host.journals()[0]["modes"] == {str(host.env): 0o640}
+        finally:
+            server.kill()
 
 
 def test_a_pid_file_that_names_no_process_is_refused(host: Lab) -> None:
