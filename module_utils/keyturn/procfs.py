@@ -100,6 +100,11 @@ def holders(files: Iterable[Path]) -> list[int]:
     return [pid for pid, descriptors in _open_files() if pid != os.getpid() and wanted & set(_identities(descriptors))]
 
 
+def listens(port: int) -> bool:
+    """Tell whether any process of this host listens on the TCP port."""
+    return any(_listening_inodes(port))
+
+
 def listener(port: int) -> int | None:
     """Return the process that listens on the TCP port of this host, None where nobody does or it is not ours to see."""
     sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}

@@ -114,16 +114,27 @@ class ScriptService(Service):
     """
 
     def stop(self) -> None:
-        """Run the stop script; the process must be gone afterwards."""
+        """Run the stop script; the process must be gone afterwards, and nobody may listen on its port.
+
+        Behind a ``pid_file`` the port says nothing: it may be that of a proxy.
+        """
         pid = self.pid()
         self._run("stop", self.spec["stop_timeout_seconds"])
         deadline = time.monotonic() + self.spec["stop_timeout_seconds"]
-        while self.healthy() or (pid is not None and procfs.started_at(pid) is not None):
+        while still := self._still(pid):
             if time.monotonic() > deadline:
                 raise KeyturnError(
-                    f"service {self.name} still runs {self.spec['stop_timeout_seconds']} s after {self.spec['stop']}"
+                    f"service {self.name} still runs {self.spec['stop_timeout_seconds']} s after {self.spec['stop']}: {still}"
                 )
             time.sleep(POLL_SECONDS)
+
+    def _still(self, pid: int | None) -> str:
+        """Say by what the service, whose process was ``pid``, still shows itself; nothing where it is gone."""
+        if pid is not None and procfs.started_at(pid) is not None:
+            return f"its process {pid} lives"
+        if not self.spec.get("pid_file") and procfs.listens(self.port):
+            return f"port {self.port} is listened on"
+        return f"{self.health} answers" if self.healthy() else ""
 
     def start(self) -> None:
         """Run the start script."""

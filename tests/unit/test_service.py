@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -27,6 +29,23 @@ def service(folder: Path, stop: str, **spec: Any) -> ScriptService:
 def test_the_stop_script_has_the_time_of_a_stop(tmp_path: Path) -> None:
     service(tmp_path, "sleep 0.2; touch stopped", health_timeout_seconds=0.001).stop()
     assert (tmp_path / "stopped").exists()
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["process seen", "process not seen"])
+def test_a_port_that_is_still_listened_on_is_no_stopped_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: bool
+) -> None:
+    """A service that answers nothing any more, and whose process may belong to a user that cannot be looked at."""
+    with socket.socket() as hanging:
+        hanging.bind(("127.0.0.1", 0))
+        hanging.listen()
+        port = hanging.getsockname()[1]
+        stopping = service(tmp_path, "true", health_url=f"http://127.0.0.1:{port}/health", stop_timeout_seconds=0.01)
+        if not seen:
+            monkeypatch.setattr(procfs, "listener", lambda port: None)
+        still = f"its process {os.getpid()} lives" if seen else f"port {port} is listened on"
+        with pytest.raises(KeyturnError, match=f"still runs 0.01 s after ./stop.sh: {still}"):
+            stopping.stop()
 
 
 def test_a_stop_script_that_hangs_is_killed_with_all_that_it_started(
