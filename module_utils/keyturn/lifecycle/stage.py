@@ -134,6 +134,11 @@ def examine(rotation: Rotation) -> Examined:
         findings += migration.check_census(census, rotation.allow_empty_tables)
         rows, already = census["rows"], census["under"]["new"]
         _check_space(rotation, migration.database.path, migration.database.size)
+        if unseen := procfs.unseen():
+            findings.append(
+                f"{unseen} processes of other users could not be looked at: whether one has {migration.database.path} open is "
+                "not known; run as root"
+            )
     services = rotation.service_list()
     given_out = credential.examine(rotation, old)
     dead = given_out is not None and given_out.verdict == "rejected"
