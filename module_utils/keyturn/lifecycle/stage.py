@@ -162,8 +162,8 @@ def _check_reader(rotation: Rotation, service: Service) -> None:
     """Its process, where it runs, must be able to read the files that take the place of today's."""
     pid = service.pid()
     reader = procfs.credentials(pid) if pid is not None else None
-    for consumer in rotation.consumers() if reader else []:
-        if service.reads(consumer.path):
+    for consumer in rotation.consumers():
+        if reader is not None and service.reads(consumer.path):
             consumers.check_reader(consumer, reader)
 
 
