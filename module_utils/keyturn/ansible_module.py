@@ -13,6 +13,7 @@ from ansible.module_utils.errors import UnsupportedError
 
 from . import catalogue
 from .errors import KeyturnError
+from .journal import RECOVERY
 from .rotation import Rotation
 
 Call = Callable[[AnsibleModule], dict[str, Any]]
@@ -41,7 +42,8 @@ def attempt(call: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str]:
         return {}, f"{error.filename or 'the system'}: {error.strerror}"
     except Exception as error:  # a library's text may quote a value, so only the place is told
         place = traceback.extract_tb(error.__traceback__)[-1]
-        return {}, f"keyturn has a defect: {type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+        where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+        return {}, f"keyturn has a defect: {where}; if a rotation stays open, {RECOVERY}"
 
 
 class Phase(NamedTuple):

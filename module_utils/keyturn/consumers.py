@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,6 +14,7 @@ from pathlib import Path
 
 from . import dotenv, durable, json_file
 from .errors import KeyturnError
+from .procfs import Credentials
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,35 @@ def check_replaceable(consumer: Consumer) -> None:
         )
 
 
+def mode(consumer: Consumer) -> int:
+    """Return the permissions of the file."""
+    with _named(consumer.path):
+        return stat.S_IMODE(consumer.path.stat().st_mode)
+
+
+def check_reader(consumer: Consumer, reader: Credentials) -> None:
+    """Raise KeyturnError when the process reads the file by rights that ``replace`` takes away. Changes nothing."""
+    path = _real_path(consumer.path)
+    with _named(path):
+        status = path.stat()
+    member = status.st_gid in reader.groups
+    if reader.user in (0, status.st_uid) or not status.st_mode & (stat.S_IRGRP if member else stat.S_IROTH):
+        return
+    user = _name(lambda: pwd.getpwuid(reader.user).pw_name, reader.user)
+    group = _name(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid)
+    raise KeyturnError(
+        f"{path} is readable by {f'the group {group}' if member else 'everybody'}, on which the user {user} of the service "
+        f"depends, and keyturn leaves it to its owner alone: chown {user} {path} && chmod 600 {path}"
+    )
+
+
+def _name(known: Callable[[], str], number: int) -> str:
+    try:
+        return known()
+    except KeyError:
+        return str(number)
+
+
 def _is_mount_point(path: Path) -> bool:
     """os.path.ismount does not see a file that is mounted from the same file system."""
     lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
@@ -149,12 +181,12 @@ def check_writable(consumer: Consumer, values: Mapping[str, str]) -> None:
         form.replace(form.replace(content, dict.fromkeys(values, _OTHER_VALUE)), values)
 
 
-def replace(consumer: Consumer, values: Mapping[str, str]) -> None:
+def replace(consumer: Consumer, values: Mapping[str, str], wanted_mode: int | None = None) -> None:
     """Put ``values`` into the file, atomically and durably; nothing is written when they already stand there.
 
-    Owner and group stay; the mode stays or becomes stricter (no access for group and others, no execution). A
-    symbolic link stays, and the file that it names is replaced. KeyturnError as ``check_replaceable`` and the format
-    raise it, and for an error of the operating system.
+    Owner and group stay; the mode stays or becomes stricter (no access for group and others, no execution), or becomes
+    ``wanted_mode`` again. A symbolic link stays, and the file that it names is replaced. KeyturnError as
+    ``check_replaceable`` and the format raise it, and for an error of the operating system.
     """
     path = _real_path(consumer.path)
     with _named(path):
@@ -171,7 +203,7 @@ def replace(consumer: Consumer, values: Mapping[str, str]) -> None:
         made = os.fstat(fd)
         if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
             os.fchown(fd, status.st_uid, status.st_gid)
-        os.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o600)
+        os.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o600 if wanted_mode is None else wanted_mode)
 
     with _named(path):
         durable.write_file(path, new, keep_owner)

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 PROC = Path("/proc")
 LISTEN = "0A"
+KERNEL_THREAD = 0x00200000
 
 
 class Moment(NamedTuple):
@@ -17,6 +18,13 @@ class Moment(NamedTuple):
 
     boot_id: str
     seconds: float
+
+
+class Credentials(NamedTuple):
+    """As whom a process opens files."""
+
+    user: int
+    groups: frozenset[int]
 
 
 def now() -> Moment:
@@ -32,16 +40,22 @@ def moment_of(wall_seconds: float) -> Moment:
 
 def started_at(pid: int) -> Moment | None:
     """Return when the process started (resolution: one clock tick, 10 ms), None where it is gone."""
+    fields = _fields(pid)
+    if fields is None:
+        return None
+    return Moment(_boot_id(), int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+
+
+def _fields(pid: int) -> list[str] | None:
+    """Return what proc(5) counts from field 3 on in the process's stat, None where it is gone."""
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:
         return None
-    # the name in parentheses may hold spaces: field 22 is counted from the last one
+    # the name in parentheses may hold spaces: fields are counted from the last one
     fields = text.rpartition(")")[2].split()
-    if fields[0] in ("Z", "X"):
-        return None  # it has ended, and only waits for its parent (which a container's first process may never be)
-    ticks = int(fields[19])
-    return Moment(_boot_id(), ticks / os.sysconf("SC_CLK_TCK"))
+    # one that has ended only waits for its parent (which a container's first process may never be)
+    return None if fields[0] in ("Z", "X") else fields
 
 
 def started_after(pid: int, change: Moment) -> bool:
@@ -51,6 +65,16 @@ def started_after(pid: int, change: Moment) -> bool:
         return False
     tick = 1 / os.sysconf("SC_CLK_TCK")
     return start.boot_id != change.boot_id or start.seconds >= change.seconds - tick
+
+
+def credentials(pid: int) -> Credentials | None:
+    """Return as whom the process opens files, None where it is gone."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return None
+    fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    return Credentials(int(fields["Uid"][3]), frozenset(map(int, [fields["Gid"][3], *fields["Groups"]])))
 
 
 def command_name(pid: int) -> str:
@@ -81,6 +105,26 @@ def holders(files: Iterable[Path]) -> list[int]:
             continue
         wanted.add((status.st_dev, status.st_ino))
     return [pid for pid, descriptors in _open_files() if pid != os.getpid() and wanted & set(_identities(descriptors))]
+
+
+def unseen() -> int:
+    """Return how many processes this user may not look into, so that ``holders`` says nothing of them."""
+    count = 0
+    for process in PROC.iterdir():
+        if process.name.isdigit():
+            try:
+                os.listdir(process / "fd")  # noqa: PTH208 - a look, not its entries
+            except PermissionError:
+                fields = _fields(int(process.name))
+                count += fields is not None and not int(fields[6]) & KERNEL_THREAD
+            except OSError:
+                continue
+    return count
+
+
+def listens(port: int) -> bool:
+    """Tell whether any process of this host listens on the TCP port."""
+    return any(_listening_inodes(port))
 
 
 def listener(port: int) -> int | None:

@@ -69,6 +69,10 @@ class Rotation:
         found = {str(consumer.path): consumers.forms(consumer, self.variables) for consumer in self.consumers()}
         return {path: held for path, held in found.items() if held}
 
+    def modes(self) -> dict[str, int]:
+        """The permissions of each file, by path."""
+        return {str(consumer.path): consumers.mode(consumer) for consumer in self.consumers()}
+
     def with_aliases(self, values: Mapping[str, str]) -> dict[str, str]:
         """Return ``values`` with the second names of the variables."""
         return {**values, **{alias: values[name] for alias, name in self.entry["aliases"].items()}}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import re
+import shutil
+import signal
 import subprocess
 import time
 import urllib.parse
@@ -18,6 +20,7 @@ from .errors import KeyturnError
 
 HEALTH_TIMEOUT = 2
 POLL_SECONDS = 0.05
+SCRIPT_PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
 class Service(ABC):
@@ -43,6 +46,10 @@ class Service(ABC):
     def failed(self) -> bool:
         """Tell whether the service has ended for good, so that waiting is of no use."""
         return False
+
+    def reads(self, path: Path) -> bool:
+        """Tell whether the service's own process reads ``path``, as far as its manager knows."""
+        return True
 
     def log_lines(self) -> Iterator[str] | None:
         """Return what the service has logged since it started, None where nobody keeps that."""
@@ -107,20 +114,31 @@ class ScriptService(Service):
     """
 
     def stop(self) -> None:
-        """Run the stop script; the process and its port must be gone afterwards."""
+        """Run the stop script; the process must be gone afterwards, and nobody may listen on its port.
+
+        Behind a ``pid_file`` the port says nothing: it may be that of a proxy.
+        """
         pid = self.pid()
-        self._run("stop")
+        self._run("stop", self.spec["stop_timeout_seconds"])
         deadline = time.monotonic() + self.spec["stop_timeout_seconds"]
-        while self.healthy() or (pid is not None and procfs.started_at(pid) is not None):
+        while still := self._still(pid):
             if time.monotonic() > deadline:
                 raise KeyturnError(
-                    f"service {self.name} still runs {self.spec['stop_timeout_seconds']} s after {self.spec['stop']}"
+                    f"service {self.name} still runs {self.spec['stop_timeout_seconds']} s after {self.spec['stop']}: {still}"
                 )
             time.sleep(POLL_SECONDS)
 
+    def _still(self, pid: int | None) -> str:
+        """Say by what the service, whose process was ``pid``, still shows itself; nothing where it is gone."""
+        if pid is not None and procfs.started_at(pid) is not None:
+            return f"its process {pid} lives"
+        if not self.spec.get("pid_file") and procfs.listens(self.port):
+            return f"port {self.port} is listened on"
+        return f"{self.health} answers" if self.healthy() else ""
+
     def start(self) -> None:
         """Run the start script."""
-        self._run("start")
+        self._run("start", self.spec["health_timeout_seconds"])
 
     def failed(self) -> bool:
         """Tell whether a service that is known by its process has ended."""
@@ -135,16 +153,70 @@ class ScriptService(Service):
         except FileNotFoundError:
             return iter(())
 
-    def _run(self, verb: str) -> None:
-        """Run a script as the application's user with a clean environment: a variable in it would win over `.env`."""
-        # No output is kept: an application may print what it was given.
+    def check(self) -> None:
+        """Refuse what would fail only when the service is down: a script that cannot be run, a user that is not there."""
+        user = self._user()
+        for verb in ("start", "stop"):
+            script = self.spec[verb]
+            path = self.app_root / script if "/" in script else shutil.which(script, path=SCRIPT_PATH)
+            if path is None or not self._runnable(str(path), user):
+                raise KeyturnError(
+                    f"service {self.name}: {path or script} is not a file that the user {user.pw_name} can run: "
+                    f"correct `{verb}` of keyturn_services.{self.name}, or allow it"
+                )
+        if self.spec.get("pid_file") and self.healthy() and not self._lives():
+            raise KeyturnError(
+                f"service {self.name} is healthy, but {self.app_root / self.spec['pid_file']} names no process that lives: "
+                f"correct `pid_file` of keyturn_services.{self.name}"
+            )
+
+    def _runnable(self, path: str, user: pwd.struct_passwd) -> bool:
+        if user.pw_uid == os.geteuid():
+            return os.access(path, os.X_OK) and Path(path).is_file()
+        return self._spawn("test", "-f", path, "-a", "-x", path) == 0
+
+    def _run(self, verb: str, limit: float) -> None:
         script = self.spec[verb]
-        user = pwd.getpwnam(self.app_user) if self.app_user else pwd.getpwuid(os.geteuid())
+        try:
+            code = self._spawn(script, limit=limit)
+        except OSError as error:
+            raise KeyturnError(
+                f"service {self.name}: {script} in {self.app_root} cannot be run: {error.strerror}"
+            ) from error
+        except subprocess.TimeoutExpired:
+            raise KeyturnError(f"service {self.name}: {script} did not end within {limit} s") from None
+        if code != 0:
+            raise KeyturnError(f"service {self.name}: {script} ended with exit code {code}")
+
+    def _user(self) -> pwd.struct_passwd:
+        """The application's user; KeyturnError for one that is not there, or that this process cannot become."""
+        if not self.app_user:
+            return pwd.getpwuid(os.geteuid())
+        try:
+            user = pwd.getpwnam(self.app_user)
+        except KeyError:
+            raise KeyturnError(
+                f"service {self.name}: this host has no user {self.app_user}: correct keyturn_app_user"
+            ) from None
+        if os.geteuid() not in (0, user.pw_uid):
+            raise KeyturnError(
+                f"service {self.name}: its scripts run as {self.app_user} (keyturn_app_user), and only root can become that "
+                f"user: run as root or as {self.app_user}"
+            )
+        return user
+
+    def _spawn(self, *command: str, limit: float | None = None) -> int:
+        """Run a command as the application's user and return its exit code; after ``limit`` seconds its session is killed.
+
+        Its environment is clean: a variable in it would win over `.env`. No output is kept: an application may print
+        what it was given.
+        """
+        user = self._user()
         environment = {
             "HOME": user.pw_dir,
             "LANG": "C.UTF-8",
             "LOGNAME": user.pw_name,
-            "PATH": "/usr/local/bin:/usr/bin:/bin",
+            "PATH": SCRIPT_PATH,
             "USER": user.pw_name,
         }
         as_user: dict[str, Any] = {}
@@ -154,27 +226,22 @@ class ScriptService(Service):
                 "group": user.pw_gid,
                 "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
             }
+        process = subprocess.Popen(
+            command,
+            cwd=self.app_root,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+            **as_user,
+        )
         try:
-            done = subprocess.run(
-                [script],
-                cwd=self.app_root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                timeout=self.spec["health_timeout_seconds"],
-                check=False,
-                **as_user,
-            )
-        except OSError as error:
-            raise KeyturnError(
-                f"service {self.name}: {script} in {self.app_root} cannot be run: {error.strerror}"
-            ) from error
+            return process.wait(limit)
         except subprocess.TimeoutExpired:
-            raise KeyturnError(f"service {self.name}: {script} did not end within its time") from None
-        if done.returncode != 0:
-            raise KeyturnError(f"service {self.name}: {script} ended with exit code {done.returncode}")
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise
 
 
 def _systemd(name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None) -> Service:

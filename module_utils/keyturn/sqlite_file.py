@@ -158,7 +158,8 @@ class Database:
         if pids:
             names = ", ".join(f"{procfs.command_name(pid)} (pid {pid})" for pid in pids)
             raise KeyturnError(
-                f"{self.path} is still open in {names} after the services were stopped: stop it and run resume.yml"
+                f"{self.path} is still open in {names} after the services were stopped: stop it, then rotate again "
+                "(where the rotation stayed open, end it with rollback.yml first)"
             )
 
     def backup(self, target: Path, online: bool) -> None:

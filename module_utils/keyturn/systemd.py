@@ -55,6 +55,11 @@ class SystemdService(Service):
         if state != "loaded":
             raise KeyturnError(f"service {self.name}: systemd has no unit {self.unit} (it is {state}): correct `unit`")
 
+    def reads(self, path: Path) -> bool:
+        """Tell whether the unit's processes have to read ``path``: an environment file is read by systemd itself."""
+        named = [line.rpartition(" (")[0] for line in self._property("EnvironmentFiles").splitlines()]
+        return str(path) not in named
+
     def close_gate(self, gate: Path) -> None:
         """Let nothing start the unit while ``gate`` exists, across reboots."""
         drop_in = UNITS / f"{self.unit}.d" / DROP_IN

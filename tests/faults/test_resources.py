@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import sqlite_file
+from keyturn import procfs, sqlite_file
 from keyturn.errors import KeyturnError
 from keyturn.fingerprint import fingerprints
 from keyturn.lifecycle import switch
@@ -143,6 +143,17 @@ def test_a_process_that_holds_the_database_is_named_and_the_service_comes_back(
         host.go_back()
         assert host.lab.get("/health") == 200
     host.check_ended("rolled_back")
+
+
+def test_processes_that_cannot_be_looked_at_are_a_finding(
+    make_host: Callable[..., Host], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(procfs, "unseen", lambda: 3)
+    host = make_host()
+    host.go_to("staged")
+    (finding,) = [line for line in host.journal()["findings"] if "looked at" in line]
+    assert finding.startswith("3 processes of other users could not be looked at: ")
+    assert finding.endswith(f"one has {host.lab.database} open is not known; run as root")
 
 
 def test_a_lock_longer_than_the_timeout_takes_nothing(make_host: Callable[..., Host]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 import urllib.request
 import uuid
 from typing import Any
@@ -43,13 +44,14 @@ def test_resume_ends_it_on_the_new_value(lab: Lab, last: str) -> None:
 
 @pytest.mark.parametrize("last", [name for name in STEPS if name != "commit"])
 def test_rollback_ends_it_on_the_old_value(lab: Lab, last: str) -> None:
+    lab.env.chmod(0o640)
     old, env = lab.key(), lab.env.read_bytes()
     interrupt(lab, last)
     written = save_item(lab)  # from the switch on, by an application on the new value: it must survive going back
     done = lab.play("rollback")
     assert done.returncode == 0, done.stdout
     assert lab.key() == old
-    assert lab.env.read_bytes() == env
+    assert (lab.env.read_bytes(), stat.S_IMODE(lab.env.stat().st_mode)) == (env, 0o640)
     check_ended(lab, written, "rolled_back")
     assert not list(lab.state.rglob("pending.json")), "the value that nobody uses is still there"
 

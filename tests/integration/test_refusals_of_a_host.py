@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,75 @@ def test_a_service_that_is_down_or_refuses_its_proof_is_refused(host: Lab) -> No
     check_refused(host, texts, services={"backend": down})
     texts = ["the current value does not work, nothing was changed: proof http of backend is rejected: GET /nothing"]
     check_refused(host, texts, services={"backend": backend | {"proof_path": "/nothing"}})
+
+
+@pytest.mark.parametrize("verb", ["start", "stop"])
+def test_a_script_that_cannot_be_run_is_refused_while_the_service_runs(host: Lab, verb: str) -> None:
+    backend = host.services["backend"]
+    texts = [f"{host.app}/strat.sh is not a file that the user", f"correct `{verb}` of keyturn_services.backend"]
+    check_refused(host, texts, services={"backend": backend | {verb: "./strat.sh"}})
+    texts[0] = f"{host.app}/.env is not a file that the user"  # 0600
+    check_refused(host, texts, services={"backend": backend | {verb: "./.env"}})
+    texts[0] = "start-backend is not a file that the user"
+    check_refused(host, texts, services={"backend": backend | {verb: "start-backend"}})
+    assert host.get("/health") == 200
+
+
+def test_a_user_that_is_not_there_is_refused(host: Lab) -> None:
+    check_refused(
+        host, ["service backend: this host has no user nosuchuser: correct keyturn_app_user"], app_user="nosuchuser"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_scripts_that_the_application_user_cannot_reach_are_refused(host: Lab) -> None:
+    host.folder.chmod(0o700)
+    check_refused(host, [f"{host.app}/start.sh is not a file that the user nobody can run"], app_user="nobody")
+
+
+# Starts as root and becomes nobody, as a service may.
+SERVER = """
+import os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Answer(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *arguments):
+        pass
+server = HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer)
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+print("up", flush=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
+def test_a_file_that_the_service_reads_by_its_group_is_refused(host: Lab) -> None:
+    """The replacement is for its owner alone, so the service would not come up again, and not after the rollback either."""
+    port = free_port()
+    services = {"backend": host.services["backend"] | {"health_url": f"http://127.0.0.1:{port}/health"}}
+    host.env.chmod(0o640)
+    os.chown(host.env, 0, 65534)
+    with subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE) as server:
+        try:
+            assert server.stdout
+            assert server.stdout.readline() == b"up\n"
+            texts = [f"{host.env} is readable by the group", "on which the user nobody", f"chown nobody {host.env}"]
+            check_refused(host, texts, services=services)
+            os.chown(host.env, 65534, -1)
+            assert host.step("stage", rotation=host.rotation(services=services))["changed"]
+            assert host.journals()[0]["modes"] == {str(host.env): 0o640}
+        finally:
+            server.kill()
+
+
+def test_a_pid_file_that_names_no_process_is_refused(host: Lab) -> None:
+    backend = host.services["backend"] | {"pid_file": "run/none.pid"}
+    texts = [f"service backend is healthy, but {host.app}/run/none.pid names no process", "correct `pid_file`"]
+    check_refused(host, texts, services={"backend": backend})
 
 
 def test_too_little_space_is_refused(host: Lab, tmp_path: Path) -> None:

@@ -14,9 +14,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from keyturn import consumers, dotenv, durable
+from keyturn import consumers, dotenv, durable, procfs
 from keyturn.consumers import Consumer
 from keyturn.errors import KeyturnError
+from keyturn.procfs import Credentials
 
 OLD = "old-secret-value"
 NEW = "new-secret-value"
@@ -239,6 +240,40 @@ def test_a_read_only_file_system_is_refused(file: Path) -> None:
     assert run.stdout.strip() == f"{file} is on a read-only file system: mount it writable"
 
 
+# -- check_reader ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mode", "groups", "by"),
+    [
+        (0o640, {5, 1001}, "the group 1001"),
+        (0o644, {5}, "everybody"),
+        (0o604, {1001}, ""),
+        (0o640, {5}, ""),
+        (0o600, {5}, ""),
+    ],
+)
+@needs_root
+def test_a_reader_that_the_new_file_would_shut_out_is_refused(file: Path, mode: int, groups: set[int], by: str) -> None:
+    os.chown(file, 1000, 1001)
+    file.chmod(mode)
+    reader = Credentials(1234, frozenset(groups))
+    if by:
+        said = refusal(lambda: consumers.check_reader(consumer(file), reader))
+        assert said.startswith(f"{file} is readable by {by}, on which the user 1234 of the service depends, and ")
+        assert said.endswith(f": chown 1234 {file} && chmod 600 {file}")
+    else:
+        consumers.check_reader(consumer(file), reader)
+    for user in (0, 1000):
+        consumers.check_reader(consumer(file), Credentials(user, frozenset(groups)))
+
+
+def test_credentials_are_those_of_the_process() -> None:
+    held = procfs.credentials(os.getpid())
+    assert held == Credentials(os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))
+    assert procfs.credentials(2**22 + 1) is None
+
+
 # -- check_writable --------------------------------------------------------------------------------------------------
 
 
@@ -271,6 +306,11 @@ def test_the_mode_stays_or_becomes_stricter(file: Path, mode: int, expected: int
     consumers.replace(consumer(file), {"NAME": NEW})
     assert stat.S_IMODE(file.stat().st_mode) == expected
     assert consumers.read(consumer(file), ["NAME"]) == {"NAME": NEW}
+
+
+def test_a_mode_that_is_wanted_comes_back(file: Path) -> None:
+    consumers.replace(consumer(file), {"NAME": NEW}, 0o640)
+    assert consumers.mode(consumer(file)) == 0o640
 
 
 @needs_root

@@ -720,7 +720,9 @@ def test_a_process_that_holds_the_database_is_named(host: Host) -> None:
     before = host.bytes()
     opened = "connection.execute('SELECT * FROM plaid_items').fetchone(); open(path); " + HOLD
     with another_process(host.path, opened) as process:
-        with pytest.raises(KeyturnError, match=rf"is still open in python\S* \(pid {process.pid}\)"):
+        with pytest.raises(
+            KeyturnError, match=rf"is still open in python\S* \(pid {process.pid}\) .*: stop it, then rotate"
+        ):
             host.migration().switch("new", None)
         assert {name: content for name, content in host.bytes().items() if name == "data.db"} == {
             "data.db": before["data.db"]

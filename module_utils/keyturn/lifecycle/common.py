@@ -76,12 +76,11 @@ def check_files_hold_new(rotation: Rotation, staged: Staged) -> None:
                 )
 
 
-def replace_files(
-    rotation: Rotation, values: Mapping[str, str], forms: Mapping[str, Mapping[str, str]] | None = None
-) -> None:
-    """Put ``values`` into every consumer, in the forms of the catalogue or in given ones."""
-    for consumer in rotation.consumers(forms):
-        consumers.replace(consumer, values)
+def replace_files(rotation: Rotation, values: Mapping[str, str], before: Mapping[str, Any] | None = None) -> None:
+    """Put ``values`` into every consumer; with the forms and modes that the journal says were there ``before``, if given."""
+    record = before or {}
+    for consumer in rotation.consumers(record.get("forms")):
+        consumers.replace(consumer, values, record.get("modes", {}).get(str(consumer.path)))
 
 
 def gate(rotation: Rotation) -> Path:

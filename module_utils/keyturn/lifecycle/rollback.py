@@ -103,7 +103,7 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
         left = _turn_rows(migration, side_file(journal))
         if left:
             journal.update(findings=[*journal.record["findings"], f"left as they are: {left}"])
-    replace_files(rotation, staged.old, journal.record.get("forms"))
+    replace_files(rotation, staged.old, journal.record)
     changed = procfs.now()
     journal.update(changed=list(changed))
     open_gate(rotation)

@@ -16,6 +16,7 @@ from ..generate import GENERATORS
 from ..journal import Journal
 from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..service import Service
 from ..supply import check_is_new
 from . import credential
 from .common import Result, close_gate, result
@@ -79,7 +80,11 @@ def _stage(
         if only_examine:
             return {"changed": False, "rotation": _fields(rotation, examined) | {"phase": "not begun"}}
         journal = _resumable(rotation) or rotation.application.begin(
-            rotation.rotation_id, **_fields(rotation, examined), forms=rotation.forms(), account=account
+            rotation.rotation_id,
+            **_fields(rotation, examined),
+            forms=rotation.forms(),
+            modes=rotation.modes(),
+            account=account,
         )
         if not _staged(journal, new_values):
             old = rotation.current_values()
@@ -129,6 +134,11 @@ def examine(rotation: Rotation) -> Examined:
         findings += migration.check_census(census, rotation.allow_empty_tables)
         rows, already = census["rows"], census["under"]["new"]
         _check_space(rotation, migration.database.path, migration.database.size)
+        if unseen := procfs.unseen():
+            findings.append(
+                f"{unseen} processes of other users could not be looked at: whether one has {migration.database.path} open is "
+                "not known; run as root"
+            )
     services = rotation.service_list()
     given_out = credential.examine(rotation, old)
     dead = given_out is not None and given_out.verdict == "rejected"
@@ -137,6 +147,7 @@ def examine(rotation: Rotation) -> Examined:
         service.check()
         if not service.healthy():
             problems.append(f"service {service.name} is not healthy at {service.health}: start it, then rotate")
+        _check_reader(rotation, service)
     if not problems:
         question = Question("old", old, None, services, migration)
         failure = probes.first_failure(probes.ask(rotation.entry["probes"], question))
@@ -145,6 +156,15 @@ def examine(rotation: Rotation) -> Examined:
         raise KeyturnError(problems[0])
     findings += given_out.findings if given_out else []
     return Examined(old, rows, already, findings + problems, given_out)
+
+
+def _check_reader(rotation: Rotation, service: Service) -> None:
+    """Its process, where it runs, must be able to read the files that take the place of today's."""
+    pid = service.pid()
+    reader = procfs.credentials(pid) if pid is not None else None
+    for consumer in rotation.consumers():
+        if reader is not None and service.reads(consumer.path):
+            consumers.check_reader(consumer, reader)
 
 
 def _resumable(rotation: Rotation) -> Journal | None:
