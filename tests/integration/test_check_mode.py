@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
 from keyturn.fingerprint import fingerprint
+from support.brought import bench
 from support.evidence import everything
 from support.lab import KEY, Lab
 
@@ -90,3 +92,18 @@ def test_check_mode_tells_how_an_open_rotation_would_end(lab: Lab) -> None:
     ) in " ".join(refused.stdout.split())
     assert "go back to the old value" not in refused.stdout
     assert everything(lab) == before
+
+
+def test_check_mode_asks_the_provider_of_the_old_value_and_writes_nothing_down(tmp_path: Path) -> None:
+    with bench(tmp_path) as desk:
+        lab = desk.lab
+        rotation = lab.rotation(secret="hf_token", entry=desk.entry("hf_token") | {"max_age_days": 90})
+        desk.make("hf_token")
+        lab.step("stage", rotation=rotation, new_values=dict(zip(["HF_TOKEN"], desk.new["hf_token"], strict=True)))
+        before = everything(lab)
+        for verdict in ("accepted", "rejected"):
+            told = lab.step("assess", rotation=rotation, _ansible_check_mode=True)
+            assert told["verdict"] == verdict
+            assert f"go back only to a value that its provider accepts: it says {verdict}" in told["would"]
+            assert everything(lab) == before
+            desk.revoke("hf_token", desk.current("hf_token"))
