@@ -16,9 +16,14 @@ REASON = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:#/-]{0,119}")
 PIPELINE_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
 
 
-def rotation_id() -> str:
-    """Return a new id: UTC time first, so that ids sort by time, then 16 hexadecimal digits. 33 characters."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(8)}"
+def rotation_id(now: datetime | None = None) -> str:
+    """Return a new id of 33 characters that sorts by time: the UTC time, then 16 hexadecimal digits.
+
+    The first four of these are the fraction of the second (to 15 us), the others are random. ``now`` is for tests.
+    """
+    now = now or datetime.now(UTC)
+    fraction = (now.microsecond << 16) // 1_000_000
+    return f"{now:%Y%m%dT%H%M%SZ}-{fraction:04x}{secrets.token_hex(6)}"
 
 
 def check_rotation_id(given: str) -> str:

@@ -22,7 +22,7 @@ from keyturn.fingerprint import fingerprints
 from keyturn.lifecycle import switch
 from support.evidence import lost
 from support.faults import Host, Play, hold, patched, record, run
-from support.lab import KEY, Lab
+from support.lab import KEY, UNUSABLE_ON_NEW, Lab
 
 HOLD_DATABASE = (
     "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN IMMEDIATE')\n"
@@ -199,35 +199,23 @@ def test_a_held_database_through_the_playbook(lab: Lab) -> None:
 # -- a service that does not come up, or not well ---------------------------------------------------------------------
 
 FAILS_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || exit 7\n'
-# comes up, and finds no bank
-UNUSABLE_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || export PLAID_BASE_URL=http://127.0.0.1:9\n'
 FAILS_ONCE = "[ -e failed-once ] || { touch failed-once; exit 7; }\n"
 
 
 PROOFS = ("process", "rows", "http")
 
 
-def break_start(lab: Lab, line: str) -> None:
-    """Put a line into start.sh; the service runs already."""
-    checksum = subprocess.run(["sha256sum"], input=lab.env.read_bytes(), capture_output=True, check=True).stdout
-    line = line.replace("{checksum}", checksum.decode().strip())
-    script = lab.app / "start.sh"
-    text = script.read_text().replace("mkdir -p logs run\n", "mkdir -p logs run\n" + line)
-    assert line in text
-    script.write_text(text)
-
-
 @pytest.mark.parametrize("line", [FAILS_ON_NEW, FAILS_ONCE], ids=["always on the new value", "once"])
 def test_a_service_that_does_not_start_is_rolled_back(lab: Lab, line: str) -> None:
     old = fingerprint(lab)
-    break_start(lab, line)
+    lab.break_start(line)
     done = lab.play("rotate_db_key")
     check_went_back(lab, done, old, r"service backend: ./start.sh ended with exit code 7")
 
 
 def test_a_service_that_fails_the_proof_is_rolled_back(lab: Lab) -> None:
     old = fingerprint(lab)
-    break_start(lab, UNUSABLE_ON_NEW)
+    lab.break_start(UNUSABLE_ON_NEW)
     done = lab.play("rotate_db_key")
     check_went_back(lab, done, old, r"proof http of backend is rejected: GET /api/bank/accounts: HTTP 502")
 

@@ -33,6 +33,8 @@ ENGINE = {
     "log_file": "logs/engine.log",
     "health_line": r"Connected to Alpaca \(Account: ",
 }
+# a line for ``Lab.break_start``: the application comes up, and finds no bank
+UNUSABLE_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || export PLAID_BASE_URL=http://127.0.0.1:9\n'
 RUN_MODULE = (
     "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"
     "import json; args = json.load(open(sys.argv[2]))\n"
@@ -139,6 +141,15 @@ class Lab:
         while "Connected to Alpaca" not in (self.app / "logs/engine.log").read_text():
             assert time.monotonic() < deadline, "the engine does not connect"
             time.sleep(0.02)
+
+    def break_start(self, line: str) -> None:
+        """Put a line into the start script; ``{checksum}`` stands for the sha256sum of the `.env` as it is now."""
+        checksum = subprocess.run(["sha256sum"], input=self.env.read_bytes(), capture_output=True, check=True).stdout
+        line = line.replace("{checksum}", checksum.decode().strip())
+        script = self.app / "start.sh"
+        text = script.read_text().replace("mkdir -p logs run\n", "mkdir -p logs run\n" + line)
+        assert line in text
+        script.write_text(text)
 
     def stop(self) -> None:
         """Stop the services."""

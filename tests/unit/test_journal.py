@@ -8,13 +8,14 @@ import stat
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from keyturn import durable, values
 from keyturn.errors import KeyturnError
 from keyturn.journal import PHASES, Application, Journal
-from keyturn.plan import rotation_id
+from keyturn.plan import check_rotation_id, rotation_id
 
 FIELDS = {"secret": "db_key", "operator": "somebody"}
 IDS = ["20260101T000000Z-0123456789abcdef", "20260101T000001Z-0123456789abcdef", "20270101T000000Z-0000000000000000"]
@@ -86,6 +87,21 @@ def test_rotations_come_in_the_order_of_their_ids(application: Application) -> N
     (application.folder / "rotations" / "a file").touch()
     assert [journal.folder.name for journal in application.journals()] == IDS
     assert sorted([made := rotation_id(), *IDS])[0] == IDS[0] and len(made) == 33
+
+
+def test_ids_of_one_second_sort_by_time_and_differ() -> None:
+    second = datetime(2026, 1, 31, 23, 59, 59, tzinfo=UTC)
+    made = [rotation_id(second + timedelta(microseconds=part)) for part in (0, 20, 1000, 500_000, 999_999, 1_000_000)]
+    assert made == sorted(made)
+    assert [check_rotation_id(rotation)[:21] for rotation in made] == [
+        "20260131T235959Z-0000",
+        "20260131T235959Z-0001",
+        "20260131T235959Z-0041",
+        "20260131T235959Z-8000",
+        "20260131T235959Z-ffff",
+        "20260201T000000Z-0000",
+    ]
+    assert rotation_id(second) != rotation_id(second)
 
 
 def test_two_roots_of_one_name_are_two_applications_and_a_link_is_none(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 from keyturn import sqlite_file
-from keyturn.lifecycle import prepare
-from support.faults import Host
+from keyturn.journal import Journal
+from keyturn.lifecycle import evidence, prepare, switch
+from keyturn.sqlite_file import Database, RestartedTooOften
+from support.faults import ROTATION_ID, Host
 
 
 @pytest.fixture
@@ -62,3 +64,33 @@ def test_what_a_killed_call_has_written_is_taken_back(host: Host) -> None:
     assert prepare.run(host.rotation())["rotation"]["prepared"]["read"] == 5
     host.go_back()
     host.check_ended("rolled_back")
+
+
+def test_a_backup_that_writes_keep_from_ending_is_made_under_the_stop(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[bool, int, set[str], bool]] = []
+    ordinary = Database.backup
+
+    def backup(database: Database, target: Path, online: bool) -> None:
+        sides, whole = host.forms_under()[1], host.lab.env.read_bytes() == host.old_env
+        made.append((online, host.lab.get("/health"), sides, whole))
+        if online:
+            raise RestartedTooOften
+        ordinary(database, target, online)
+
+    monkeypatch.setattr(Database, "backup", backup)
+    while "progress" in (result := prepare.run(host.rotation())):
+        pass
+    assert "made under the stop" in result["rotation"]["backup_deferred"]
+    assert "backup" not in result["rotation"]
+    assert not host.state_file("backup.db").exists()
+    switch.run(host.rotation())
+    # tried online once, then made with the service down, before a row or a file has changed
+    assert made == [(True, 200, {"old"}, True), (False, 0, {"old"}, True)]
+    journal = host.rotation().application.get(ROTATION_ID)
+    assert isinstance(journal, Journal)
+    assert evidence.restore_drill(host.rotation(), journal) == {"ok": True, "rows": 12}
+    host.learn()
+    host.go_forward()
+    host.check_ended("committed")

@@ -7,7 +7,7 @@ from typing import Any
 from .. import values
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .common import result
+from .common import result, would
 
 ACCEPTED = {"verdict": "accepted", "detail": "nobody outside can have ended it"}
 
@@ -18,8 +18,12 @@ def run(rotation: Rotation) -> dict[str, Any]:
     A person who knows better overrides that with a reason, such as when the new value is dead as well.
     """
     journal = rotation.application.get(rotation.rotation_id)
-    if rotation.check_mode or journal is None or journal.closed:
+    if journal is None or journal.closed:
         return {"changed": False, "verdict": "accepted", "rotation": journal.record if journal else {}}
+    if rotation.check_mode:
+        said = _ask(rotation, journal)
+        told = would(f"go back only to a value that its provider accepts: it says {said['verdict']} ({said['detail']})")
+        return told | {"verdict": said["verdict"], "rotation": journal.record}
     with rotation.application.lock("assess", LOCK_WAIT_SECONDS):
         said = _ask(rotation, journal)
         journal.update(old_credential=said | {"at": utc_now()})

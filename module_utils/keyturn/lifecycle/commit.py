@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Any
 
-from .. import durable, values
+from .. import values
 from ..errors import KeyturnError
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..side_file import SideFile
 from ..values import Staged
-from . import evidence
-from .common import BACKUP, SIDE_FILE, Result, check_files_hold_new, forward_journal, result, would
+from . import evidence, retention
+from .common import SIDE_FILE, Result, check_files_hold_new, forward_journal, result, would
 
 
 def run(rotation: Rotation, step: str) -> Result:
@@ -65,14 +64,13 @@ def both(rotation: Rotation) -> Result:
 def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     """End the rotation on this host: catalogue its backup, prune what has expired."""
     SideFile(journal.path(SIDE_FILE)).remove()
-    expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=rotation.backup_retention_days)
     fields: dict[str, Any] = {"outcome": outcome, "finished": utc_now()}
     if "backup" in journal.record:
-        fields["backup"] = journal.record["backup"] | {"expires": expires.strftime("%Y-%m-%dT%H:%M:%SZ")}
+        fields["backup"] = journal.record["backup"] | {"expires": retention.ends(rotation.backup_retention_days)}
     if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
         fields["retire"] = {"state": "open", "since": fields["finished"]}
     journal.enter("closed", **fields)
-    _prune(rotation)
+    retention.prune(rotation.application)
 
 
 def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
@@ -85,17 +83,6 @@ def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
             f"{migration.database.path}: {census['under']['old']} rows still need the old value and {census['refused']} open "
             "under neither; the old value is kept and the rotation stays open: find what wrote them, then run resume.yml"
         )
-
-
-def _prune(rotation: Rotation) -> None:
-    """A backup and the value that opens it live and die together."""
-    now = utc_now()
-    for journal in rotation.application.journals():
-        backup = journal.record.get("backup")
-        if journal.closed and backup and not backup.get("pruned") and backup.get("expires", now) <= now:
-            durable.remove(journal.path(BACKUP))
-            values.destroy_previous(journal)
-            journal.update(backup=backup | {"pruned": now})
 
 
 STEPS = {"decide": decide, "finish": finish, "both": both}

@@ -18,7 +18,7 @@ from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..service import Service
 from ..supply import check_is_new
-from . import credential
+from . import credential, retention
 from .common import Result, close_gate, result
 from .credential import Credential
 
@@ -79,6 +79,7 @@ def _stage(
             credential.remember_account(rotation, examined.credential.account)
         if only_examine:
             return {"changed": False, "rotation": _fields(rotation, examined) | {"phase": "not begun"}}
+        retention.prune(rotation.application)
         journal = _resumable(rotation) or rotation.application.begin(
             rotation.rotation_id,
             **_fields(rotation, examined),
@@ -113,6 +114,7 @@ def _place(rotation: Rotation) -> str:
 
 def examine(rotation: Rotation) -> Examined:
     """Raise KeyturnError for everything that would stop the rotation later; changes nothing."""
+    retention.check(rotation.backup_retention_days)
     for consumer in rotation.consumers():
         consumers.check_replaceable(consumer)
     old = rotation.current_values()

@@ -30,6 +30,9 @@ from .prepare import backup
 def run(rotation: Rotation) -> Result:
     """Switch this host to the new value. What holds now is decided by evidence, so every repetition converges."""
     if rotation.check_mode:
+        begun = rotation.application.get(rotation.rotation_id)
+        if begun is not None and begun.reached("switched") and _runs_on_new(rotation, begun):
+            return result(begun, changed=False)
         names = ", ".join(rotation.entry["services"])
         files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
         return would(f"stop {names}, turn the rows, replace {', '.join(rotation.variables)} in {files}, start {names}")

@@ -11,6 +11,7 @@ from ..errors import KeyturnError
 from ..fingerprint import fingerprints
 from ..procfs import Moment
 from ..rotation import Rotation
+from . import retention
 
 
 def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
@@ -28,6 +29,11 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
     opened = rotation.application.open_journal()
     if opened is not None:
         findings.append(f"rotation {opened.folder.name} of {opened.record['secret']} is open (phase {opened.phase})")
+    findings += [
+        f"the backup of rotation {journal.folder.name} and its old value have expired ({journal.record['backup']['expires']}): "
+        "the next rotation of this host removes both"
+        for journal in retention.expired(rotation.application)
+    ]
     try:
         current = rotation.current_values()
         found["values"] = fingerprints(current)
