@@ -160,6 +160,15 @@ def generate_value(dest: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=ROOT, env=Lab.environment(), text=True, capture_output=True)
 
 
+def test_generate_value_says_what_it_needs() -> None:
+    command = [BIN / "ansible-playbook", "playbooks/generate_value.yml"]
+    done = subprocess.run(command, cwd=ROOT, env=Lab.environment(), text=True, capture_output=True)
+    assert done.returncode == 2, done.stdout
+    said = " ".join((done.stdout + done.stderr).split())
+    *others, last = sorted(GENERATORS)
+    assert f"Give a kind ({', '.join(others)} or {last}) and a file that does not exist: -e keyturn_kind=" in said
+
+
 @pytest.mark.parametrize("kind", sorted(GENERATORS))
 def test_every_kind_of_value_can_be_generated(tmp_path: Path, kind: str) -> None:
     lab = Lab(tmp_path)
