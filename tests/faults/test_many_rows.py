@@ -16,6 +16,7 @@ from support.faults import Host, record
 
 ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "3000"))
 SAMPLE = 6
+SEED = 20260101
 SERIES = [
     ("prepare", "staged", "delete"),
     ("switch", "prepared", "delete"),
@@ -43,10 +44,14 @@ def test_a_kill_among_many_rows_loses_nothing(
             assert "progress" in prepare.run(host.rotation())
     host.save("begin")
     calls = host.calls(module, **parameters)
-    seed = random.randrange(2**32)
-    chosen = random.Random(seed).sample(calls, SAMPLE)
+    seed = f"{SEED}.{module}.{journal_mode}"
+    print(f"seed {seed}, {len(calls)} calls")
     lost = converged = 0
-    for call in chosen:
+    # polls of a service make a run now and then a call shorter than the clean one, and then its last call is not reached
+    for call in random.Random(seed).sample(calls, len(calls)):
+        if converged == SAMPLE:
+            break
+        print(call)
         host.restore("begin")
         if host.killed_module(module, call, **parameters):
             host.learn()
@@ -58,5 +63,4 @@ def test_a_kill_among_many_rows_loses_nothing(
         f"SIGKILL at sampled calls, {ROWS:,} rows, {module}, {journal_mode}",
         {"points": SAMPLE, "fired": converged, "lost_rows": lost, "converged": converged, "note": f"seed {seed}"},
     )
-    # polls of a service make a run now and then a call shorter than the clean one
-    assert (lost, converged >= SAMPLE - 1) == (0, True)
+    assert (lost, converged) == (0, SAMPLE)
