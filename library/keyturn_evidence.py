@@ -10,6 +10,19 @@ description:
   - Reads file times, logs, the system's journal, and what the providers have on record; writes nothing on the host.
   - The action of the same name encrypts the archive on the controller before it is written, and takes it out of the result.
 options:
+  folder:
+    description: Folder on the controller for the sealed archive.
+    type: path
+    required: true
+  recipient:
+    description: The public age key to which it is encrypted.
+    type: str
+    required: true
+  pass:
+    description: Before the rotations all is collected, after them what a dead credential has kept back.
+    type: str
+    required: true
+    choices: [after, before]
   secrets:
     description: The catalogue, C(keyturn_secrets). Its credentials are what the providers are asked with.
     type: dict

@@ -42,6 +42,10 @@ options:
     description: The age key to which evidence is encrypted.
     type: str
     default: ''
+  options:
+    description: Options of the run, in which nothing may ask a person, since its steps get them.
+    type: dict
+    default: {}
   without_evidence:
     description: Why no evidence is collected.
     type: str

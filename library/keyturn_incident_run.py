@@ -34,6 +34,11 @@ options:
     description: Whether new values lie in a file that ansible-vault has encrypted.
     type: bool
     default: false
+  options:
+    description: Options of the run that its steps get as well, such as the inventory and the vault's password file.
+    type: list
+    elements: str
+    default: []
 author: The Keyturn maintainers
 attributes:
   check_mode:

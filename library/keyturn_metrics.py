@@ -39,7 +39,12 @@ EXAMPLES = r"""
     path: /var/lib/prometheus/node-exporter/keyturn_staging.prom
 """
 
-RETURN = r""" # """
+RETURN = r"""
+path:
+  description: The file.
+  returned: success
+  type: str
+"""
 
 import os
 from pathlib import Path
@@ -61,7 +66,7 @@ def write(module):
         )
     if not module.check_mode:
         durable.write_file(path, text.encode(), lambda fd: os.fchmod(fd, READABLE))
-    return {"changed": not module.check_mode}
+    return {"changed": not module.check_mode, "path": str(path)}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ options:
   event:
     description: What has happened. Nothing new if empty; what is open is tried again.
     type: str
+    choices: ['', deadline_near, incident_opened, overdue, rotation_done, rotation_failed, sessions_invalidated]
     default: ''
   id:
     description: What it is about. The same event with the same id is told once.
