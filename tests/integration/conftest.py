@@ -38,7 +38,9 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     table: dict[str, dict[str, str]] = defaultdict(dict)
     for outcome, word in (("passed", "holds"), ("failed", "FAILS"), ("error", "FAILS")):
         for report in terminalreporter.stats.get(outcome, []):
-            for case, store, *count in (line for name, line in getattr(report, "user_properties", ()) if name == "store"):
+            for case, store, *count in (
+                line for name, line in getattr(report, "user_properties", ()) if name == "store"
+            ):
                 table[case][store] = f"{word} ({count[0]})" if count else word
     if table:
         terminalreporter.section("contract of the stores")
