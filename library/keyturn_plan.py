@@ -19,7 +19,7 @@ options:
     type: str
     required: true
   services:
-    description: C(keyturn_services) of the inventory.
+    description: C(keyturn_services) of the inventory, by host.
     type: dict
     required: true
   store:
@@ -76,7 +76,7 @@ EXAMPLES = r"""
   keyturn_plan:
     secrets: "{{ keyturn_secrets }}"
     secret: db_key
-    services: "{{ keyturn_services }}"
+    services: {app1: "{{ keyturn_services }}"}
     environments: [staging]
     inventory: staging
     reason: scheduled

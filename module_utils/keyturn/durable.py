@@ -114,6 +114,16 @@ def check_private_folder(folder: Path) -> None:
         raise KeyturnError(f"{folder} is open to other users: chmod 700 {folder}")
 
 
+def make_reports_folder(folder: Path) -> None:
+    """Make ``folder`` and what is missing above it; refuse one that cannot be made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise KeyturnError(
+            f"{folder} cannot be made: {error.strerror}: set keyturn_reports_dir to a folder that you can write"
+        ) from None
+
+
 def make_private_folder(folder: Path) -> None:
     """Make ``folder`` (0700) and what is missing above it, durably; refuse one that is not private."""
     check_private_folder(folder)

@@ -127,7 +127,7 @@ def heads(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def write(folder: Path, report: Mapping[str, Any]) -> Path:
     """Write the report durably into ``folder`` and return its path."""
-    folder.mkdir(parents=True, exist_ok=True)
+    durable.make_reports_folder(folder)
     path = folder / f"{report['rotation_id']}.json"
     durable.write_json(path, report)
     return path

@@ -161,7 +161,7 @@ class _Log:
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[_Log]:
     """Hold the log: writers come one after another. The table is rendered at the end, also after a kill between the two."""
-    folder.mkdir(parents=True, exist_ok=True)
+    durable.make_reports_folder(folder)
     path = folder / LINES
     new = not path.exists()
     fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)

@@ -118,7 +118,22 @@ SERVICES = [
 @pytest.mark.parametrize(("change", "message"), SERVICES)
 def test_the_plan_names_the_service_and_what_is_legal(lab: Lab, change: dict[str, Any], message: str) -> None:
     services = {"backend": {name: value for name, value in (lab.services["backend"] | change).items() if value}}
-    assert_plan_fails(lab, "keyturn_services.backend: ", message, services=services)
+    assert_plan_fails(
+        lab, "there: keyturn_services.backend: ", message, services={"here": lab.services, "there": services}
+    )
+
+
+def test_the_plan_names_the_host_whose_services_are_none(lab: Lab) -> None:
+    message = "keyturn_services of there must be a mapping of services by name: README.md says how"
+    assert_plan_fails(lab, message, services={"here": lab.services, "there": []})
+
+
+def test_services_that_are_a_list_and_a_folder_that_cannot_be_made_are_refused_by_their_variables(lab: Lab) -> None:
+    lab.write_inventory(keyturn_services=[])
+    refused(lab, lab.play("rotate_db_key"), "keyturn_services of here must be a mapping of services by name: README.md")
+    lab.write_inventory(keyturn_reports_dir="/proc/nope")
+    done = lab.play("rotate_db_key")
+    refused(lab, done, "/proc/nope/test cannot be made", "set keyturn_reports_dir to a folder that you can write")
 
 
 REQUESTS = [
@@ -176,7 +191,7 @@ def assert_plan_fails(lab: Lab, *texts: str, **change: Any) -> None:
     request = {
         "secrets": catalogue(),
         "secret": "db_key",
-        "services": lab.services,
+        "services": {"here": lab.services},
         "environments": ["test"],
         "reason": "a test",
     }

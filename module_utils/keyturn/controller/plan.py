@@ -39,7 +39,13 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         known = ", ".join(sorted(given["secrets"])) or "nothing"
         raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
     entry = validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
-    catalogue.check_meaning(secret, entry, services(given["services"]))
+    for host, described in given["services"].items():
+        if not isinstance(described, dict):
+            raise KeyturnError(f"keyturn_services of {host} must be a mapping of services by name: README.md says how")
+        try:
+            catalogue.check_meaning(secret, entry, services(described))
+        except KeyturnError as error:
+            raise KeyturnError(f"{host}: {error}") from None
     environments = sorted(set(given["environments"]))
     if len(environments) != 1:
         raise KeyturnError(

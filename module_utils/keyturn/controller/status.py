@@ -32,7 +32,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     found["unsent"] = outbox.open_lines(folder)
     found["incidents"] = incident.summaries(folder, now)
     if not check_mode:
-        folder.mkdir(parents=True, exist_ok=True)
+        durable.make_reports_folder(folder)
         durable.write_json(folder / "status.json", found)
         durable.write_file(folder / "status.html", status_page.render(found, folder.name).encode())
     return {"changed": False, "status": found, "text": reckoning.table(found)}
