@@ -7,10 +7,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import checklist, durable, report, rotation_log
+from . import checklist, durable, moments, report, rotation_log
 from .checklist import Case
 from .errors import KeyturnError
-from .schedule import text
 
 TIMELINE = 50
 Policy = Mapping[str, Any]
@@ -44,7 +43,7 @@ def look(folder: Path, secrets: Secrets, policy: Policy, now: datetime) -> dict[
             if one["rotation_id"] in open_ones
         ],
         "timeline": timeline[: -TIMELINE - 1 : -1],
-        "review": policy["review"] | {"late": text(now)[:10] > policy["review"]["next"]},
+        "review": policy["review"] | {"late": moments.text(now)[:10] > policy["review"]["next"]},
         "environments": _others(folder),
     }
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -140,3 +142,17 @@ def make_private_folder(folder: Path) -> None:
                 "or set keyturn_state_dir to a folder of your own"
             ) from error
         sync_folder(path.parent)
+
+
+def take_lock(fd: int, wait_seconds: float) -> bool:
+    """Lock an open file for this process alone; False where another one still holds it after ``wait_seconds``."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.1)
+        else:
+            return True

@@ -6,10 +6,8 @@ Each step is an ``ansible-playbook`` of its own, so that one that fails does not
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -68,20 +66,12 @@ def alone(folder: Path, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[int
 
 
 def _acquire(fd: int, incident_id: str, wait_seconds: float) -> None:
-    deadline = time.monotonic() + wait_seconds
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() < deadline:
-                time.sleep(0.2)
-                continue
-            holder = os.pread(fd, 32, 0).decode() or "unknown"
-            raise KeyturnError(
-                f"incident {incident_id} is being worked on by another run, or by what a killed run has left behind (pid {holder}): "
-                "wait until it ends, then run this again"
-            ) from None
-        return
+    if not durable.take_lock(fd, wait_seconds):
+        holder = os.pread(fd, 32, 0).decode() or "unknown"
+        raise KeyturnError(
+            f"incident {incident_id} is being worked on by another run, or by what a killed run has left behind (pid {holder}): "
+            "wait until it ends, then run this again"
+        )
 
 
 def run(folder: Path, name: str, scene: Scene) -> dict[str, Any]:

@@ -16,18 +16,16 @@ The open journal is the lock that keeps a second rotation away: there is nothing
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import durable, token_log
+from . import durable, moments, token_log
 from .errors import KeyturnError
 
 PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
@@ -36,7 +34,7 @@ RECOVERY = "end it with resume.yml (on the new value) or rollback.yml (on the ol
 
 def utc_now() -> str:
     """Return the time as ISO 8601 in UTC, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moments.text(datetime.now(UTC))
 
 
 @dataclass
@@ -158,16 +156,8 @@ class Application:
             os.close(fd)
 
     def _acquire(self, fd: int, wait_seconds: float) -> None:
-        deadline = time.monotonic() + wait_seconds
-        while True:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                if time.monotonic() < deadline:
-                    time.sleep(0.1)
-                    continue
-                raise KeyturnError(f"{self._holder(fd)}: wait until it ends, then run this again") from None
-            return
+        if not durable.take_lock(fd, wait_seconds):
+            raise KeyturnError(f"{self._holder(fd)}: wait until it ends, then run this again")
 
     @staticmethod
     def _holder(fd: int) -> str:

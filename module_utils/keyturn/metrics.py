@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
+
+from . import moments
 
 DAY = 86400
 HELP = {
@@ -59,7 +60,7 @@ def _samples(status: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], i
 
 
 def _seconds(text: str) -> int:
-    return int(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp())
+    return int(moments.parse(text).timestamp())
 
 
 def _quoted(text: str) -> str:

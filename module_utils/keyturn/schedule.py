@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from . import moments
 from .errors import KeyturnError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -31,7 +32,7 @@ def calendar(
 
 def _line(name: str, line: Mapping[str, Any], grace_days: int, window: Window, now: datetime) -> dict[str, Any]:
     limit, last = line["max_age_days"], line["last_rotated"]
-    due = moment(last) + timedelta(days=limit) if limit and last else now if limit else None
+    due = moments.parse(last) + timedelta(days=limit) if limit and last else now if limit else None
     opens = next_opening(window, max(now, due - timedelta(days=grace_days))) if due else None
     return {
         "secret": name,
@@ -39,8 +40,8 @@ def _line(name: str, line: Mapping[str, Any], grace_days: int, window: Window, n
         "switch": line["switch"],
         "age_days": line["age_days"],
         "max_age_days": limit,
-        "due": text(due) if due else None,
-        "next_window": text(opens) if opens else None,
+        "due": moments.text(due) if due else None,
+        "next_window": moments.text(opens) if opens else None,
         "turn": bool(due and due - timedelta(days=grace_days) <= now),
     }
 
@@ -87,16 +88,6 @@ def _beginnings(window: Window, first: datetime, days: int) -> list[datetime]:
 def _length(window: Window) -> timedelta:
     (from_hour, from_minute), (to_hour, to_minute) = (map(int, str(window[name]).split(":")) for name in ("from", "to"))
     return timedelta(minutes=((to_hour - from_hour) * 60 + to_minute - from_minute) % (24 * 60))
-
-
-def moment(said: str) -> datetime:
-    """Return a time of a report or journal."""
-    return datetime.strptime(said, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-
-
-def text(when: datetime) -> str:
-    """Return a time as reports and journals have it: ISO 8601 in UTC, to the second."""
-    return when.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def table(lines: Sequence[Mapping[str, Any]]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from . import http
+from . import http, moments
 from .errors import KeyturnError
 
 ALERT = "KeyturnFailedAuth"
@@ -32,8 +32,8 @@ def begin(url: str, environment: str, rotation_id: str, now: datetime, budget_se
     ends = now + timedelta(seconds=budget_seconds) + TOKEN_LIFETIME + WINDOW
     document = {
         "matchers": matchers(environment),
-        "startsAt": _text(now),
-        "endsAt": _text(ends),
+        "startsAt": moments.text(now),
+        "endsAt": moments.text(ends),
         "createdBy": CREATED_BY,
         "comment": _comment(rotation_id),
     }
@@ -76,7 +76,3 @@ def _unanswered(url: str, status: int | None) -> KeyturnError:
     return KeyturnError(
         f"Alertmanager at {url} {said}: expect alerts of the rotation, or mend keyturn_alertmanager_url"
     )
-
-
-def _text(moment: datetime) -> str:
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -7,7 +7,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any
 
-from .schedule import moment, text
+from . import moments
 
 STATES = ("ok", "due", "overdue", "broken")
 DUE_BEFORE_DAYS = 14
@@ -33,7 +33,7 @@ def status(
     worst = _worst(
         [*(line["state"] for line in found.values()), *("broken" for _ in [*silent, *filter(None, [problem])])]
     )
-    return {"schema": 2, "state": worst, "at": text(now), "unreachable": silent, "secrets": found, **audit}
+    return {"schema": 2, "state": worst, "at": moments.text(now), "unreachable": silent, "secrets": found, **audit}
 
 
 def _secret(name: str, entry: Mapping[str, Any], hosts: Hosts, now: datetime) -> dict[str, Any]:
@@ -102,7 +102,7 @@ def _worst(states: list[str]) -> str:
 
 
 def _days(since: str, now: datetime) -> int:
-    return (now - moment(since)).days
+    return (now - moments.parse(since)).days
 
 
 def table(found: Mapping[str, Any]) -> str:

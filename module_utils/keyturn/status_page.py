@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
-from .schedule import moment
+from . import moments
 
 Found = Mapping[str, Any]
 AHEAD_DAYS = 98
@@ -131,12 +131,12 @@ def _ages(secrets: Mapping[str, Any]) -> list[str]:
 
 
 def _coming(found: Found) -> list[str]:
-    now = moment(found["at"])
+    now = moments.parse(found["at"])
     marks, rows = [], []
     for line in found["calendar"]:
         if not line["due"]:
             continue
-        left = moment(line["due"]) - now
+        left = moments.parse(line["due"]) - now
         days = left.days if left.days >= 0 else -(-left).days
         state = "overdue" if left.days < 0 else "due" if line["turn"] else "ok"
         place = 100.0 * max(0, min(days, AHEAD_DAYS)) / AHEAD_DAYS

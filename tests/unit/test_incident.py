@@ -314,6 +314,7 @@ def test_a_rotation_is_started_once_and_its_report_counts(stage: Stage) -> None:
         "keyturn_operator": "ann",
         "keyturn_backup_retention_days": 0,
         "keyturn_override_open_orders": "incident INC-7",
+        "keyturn_override_staging": "incident INC-7",
     }
     stage.run("rotate db_key")
     assert len(stage.played) == 1, "what is done was done again"
@@ -352,6 +353,7 @@ def test_a_killed_rotation_is_resumed(stage: Stage, left: str) -> None:
     stage.effect = resume
     assert stage.run("rotate db_key")[0] == "done"
     assert [playbook for playbook, _ in stage.played] == ["_lifecycle", "resume"]
+    assert stage.played[1][1] == {"keyturn_backup_retention_days": 0}, "what opens with the leaked value would be kept"
     assert len(stage.attempts("rotate db_key")) == 1
 
 

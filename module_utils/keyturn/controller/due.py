@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from .. import schedule, status
+from .. import moments, schedule, status
 from ..errors import KeyturnError
 from ..journal import RECOVERY
 from .status import entries
@@ -44,5 +44,5 @@ def _sentence(wanted: list[str], inside: bool, window: Mapping[str, Any], now: d
         return "nothing is due"
     if inside:
         return f"due now, in this order: {', '.join(wanted)}"
-    opens = schedule.text(schedule.next_opening(window, now))
+    opens = moments.text(schedule.next_opening(window, now))
     return f"due: {', '.join(wanted)}; the maintenance window is closed until {opens}, so nothing is turned now"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
-from .. import durable, values
+from .. import durable, moments, values
 from ..errors import KeyturnError
 from ..journal import Application, Journal, utc_now
 from .common import BACKUP
@@ -25,7 +25,7 @@ def ends(days: int) -> str:
     """Return when a backup that is catalogued now expires (UTC); KeyturnError for days that are none."""
     check(days)
     end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-    return end.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moments.text(end)
 
 
 def prune(application: Application) -> None:
