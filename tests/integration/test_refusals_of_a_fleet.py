@@ -74,6 +74,7 @@ def test_every_broken_host_is_named_with_its_remedy(tmp_path: Path) -> None:
     for name, (_, text) in BROKEN.items():
         lab = labs[name]
         expected = text.format(database=lab.database, env=lab.env, port=lab.port)
+        assert f"{name}: " in report["failure"], report["failure"]
         assert expected in report["failure"].partition(f"{name}: ")[2]
         assert expected in printed
         assert "phase" not in report["hosts"][name], "a rotation was begun"
