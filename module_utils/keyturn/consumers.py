@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import grp
 import os
 import pwd
@@ -277,4 +278,5 @@ def _named(path: Path) -> Iterator[None]:
     except FileNotFoundError:
         raise KeyturnError(f"{path} does not exist: make it with the application's current values") from None
     except OSError as error:
-        raise KeyturnError(f"{path}: {error.strerror}") from None
+        remedy = f" to the user {os.geteuid()}: run as its owner" if error.errno == errno.EACCES else ""
+        raise KeyturnError(f"{path}: {error.strerror}{remedy}") from None

@@ -100,6 +100,8 @@ class Database:
                 return file.read(20)
         except FileNotFoundError:
             raise KeyturnError(f"{self.path} does not exist: correct `database` of the catalogue's migration") from None
+        except PermissionError:
+            raise KeyturnError(f"{self.path} cannot be read by the user {os.geteuid()}: run as its owner") from None
         except OSError as error:
             raise KeyturnError(f"{self.path} cannot be read: {error.strerror}") from error
 

@@ -143,6 +143,42 @@ def test_a_file_that_the_service_reads_by_its_group_is_refused(host: Lab) -> Non
             server.kill()
 
 
+# root whom the modes of files bind as they bind anybody
+BOUND = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
+
+
+@pytest.mark.parametrize(
+    ("place", "mode", "texts"),
+    [
+        ("data/bank_accounts.db", 0o000, ["cannot be read by the user"]),
+        ("data/bank_accounts.db", 0o400, ["cannot be written by the user", "run as its owner"]),
+        ("data", 0o500, ["cannot be written (SQLite keeps its journal there)", "run as its owner"]),
+        ("data", 0o000, ["bank_accounts.db cannot be read by the user"]),
+        (".env", 0o000, ["Permission denied to the user", "run as its owner"]),
+        ("", 0o500, ["cannot be written by the user", "the new file is made there: allow it"]),
+    ],
+    ids=[
+        "database unreadable",
+        "database read-only",
+        "folder read-only",
+        "folder closed",
+        ".env unreadable",
+        "root read-only",
+    ],
+)
+def test_a_missing_permission_is_refused(host: Lab, place: str, mode: int, texts: list[str]) -> None:
+    path = host.app / place
+    before = path.stat().st_mode & 0o7777
+    host.run_by = BOUND if os.geteuid() == 0 else ()
+    try:
+        path.chmod(mode)
+        said = check_refused(host, texts)
+        assert str(path) in said
+    finally:
+        path.chmod(before)
+        host.run_by = ()
+
+
 def test_a_pid_file_that_names_no_process_is_refused(host: Lab) -> None:
     backend = host.services["backend"] | {"pid_file": "run/none.pid"}
     texts = [f"service backend is healthy, but {host.app}/run/none.pid names no process", "correct `pid_file`"]

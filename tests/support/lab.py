@@ -61,6 +61,8 @@ class Lab:
     plaid_url: str | None = None
     alpaca_url: str | None = None
     interpreter: str = sys.executable
+    # what runs the modules that a test runs by themselves
+    run_by: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self.app = self.folder / "app"
@@ -221,7 +223,7 @@ class Lab:
         phase = {"phase": name} if name in PHASES else {}
         arguments.write_text(json.dumps(phase | clock | parameters))
         module = ROOT / "library" / f"keyturn_{'phase' if phase else name}.py"
-        return [sys.executable, "-c", RUN_MODULE, str(module), str(arguments)]
+        return [*self.run_by, sys.executable, "-c", RUN_MODULE, str(module), str(arguments)]
 
     def module(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Run a module by itself and return its result; ``rotation=None`` for a module that takes none."""

@@ -37,7 +37,7 @@ def check_refused(lab: Lab, texts: list[str], *, snapshot: bool = True, **rotati
     answer = lab.module("stage", rotation=lab.rotation(**rotation))
     assert answer.get("failed"), "stage accepted it"
     for text in texts:
-        assert text in answer["msg"]
+        assert text in answer["msg"], answer["msg"]
     if lab.env.is_file() and b"\xff" not in lab.env.read_bytes():
         held = [
             value for value in dotenv_values(lab.env).values() if value and len(value) > 12 and value in str(answer)

@@ -150,7 +150,7 @@ def test_changed_at_is_the_time_of_the_file_behind_a_link(file: Path, tmp_path: 
 
 @needs_root
 def test_a_file_that_the_user_cannot_read_is_refused(open_file: Path) -> None:
-    assert as_nobody("read", open_file) == f"{open_file}: Permission denied"
+    assert as_nobody("read", open_file) == f"{open_file}: Permission denied to the user 65534: run as its owner"
 
 
 # -- check_replaceable -----------------------------------------------------------------------------------------------
@@ -223,7 +223,7 @@ def test_a_folder_that_the_user_cannot_write_is_refused(open_file: Path) -> None
 def test_a_folder_that_the_user_cannot_enter_is_refused(open_file: Path) -> None:
     open_file.parent.chmod(0o700)
     for call in ("check", "read", "replace"):
-        assert as_nobody(call, open_file) == f"{open_file}: Permission denied"
+        assert as_nobody(call, open_file) == f"{open_file}: Permission denied to the user 65534: run as its owner"
 
 
 @needs_root
