@@ -69,6 +69,8 @@ def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
         fields["backup"] = journal.record["backup"] | {"expires": retention.ends(rotation.backup_retention_days)}
     if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
         fields["retire"] = {"state": "open", "since": fields["finished"]}
+    elif "backup" not in journal.record:
+        retention.destroy(journal)  # nothing that is kept needs the old value, and no retention would ever end for it
     journal.enter("closed", **fields)
     retention.prune(rotation.application)
 

@@ -31,15 +31,27 @@ def ends(days: int) -> str:
 def prune(application: Application) -> None:
     """Remove the backups that have expired, each with its value. The caller holds the lock."""
     for journal in expired(application):
-        durable.remove(journal.path(BACKUP))
-        values.destroy_previous(journal)
-        journal.update(backup=journal.record["backup"] | {"pruned": utc_now()})
+        destroy(journal)
+
+
+def destroy(journal: Journal) -> None:
+    """Remove the old value of a rotation, and with it the backup, also half of one, that only it opens. Safe to repeat."""
+    for name in (BACKUP, f"{BACKUP}-journal"):
+        durable.remove(journal.path(name))
+    values.destroy_previous(journal)
+    backup = journal.record.get("backup")
+    if backup and "pruned" not in backup:
+        journal.update(backup=backup | {"pruned": utc_now()})
 
 
 def expired(application: Application) -> Iterator[Journal]:
-    """Yield the rotations that have ended and whose backup is kept for longer than its retention."""
+    """Yield the rotations that have ended and whose backup is kept for longer than its retention.
+
+    As long as a provider must still be asked about the old value, that value and its backup stay.
+    """
     now = utc_now()
     for journal in application.journals():
         backup = journal.record.get("backup")
-        if journal.closed and backup and "pruned" not in backup and backup["expires"] <= now:
+        asked = journal.record.get("retire", {}).get("state") == "open"
+        if journal.closed and not asked and backup and "pruned" not in backup and backup["expires"] <= now:
             yield journal

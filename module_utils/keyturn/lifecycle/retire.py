@@ -9,6 +9,7 @@ from ..errors import KeyturnError
 from ..journal import Journal, utc_now
 from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from . import retention
 
 REJECTED = "rejected"
 
@@ -63,7 +64,7 @@ def close(rotation: Rotation, opened: list[Journal]) -> None:
         said = journal.record["retire"]
         if said.get("verdict") != REJECTED:
             raise KeyturnError(f"rotation {journal.folder.name}: nobody has heard a rejection; run confirm_revoked.yml")
-        values.destroy_previous(journal)
+        retention.destroy(journal)
         journal.update(retire={"state": "revoked", "since": utc_now(), "evidence": said["evidence"]})
 
 

@@ -6,14 +6,13 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .. import durable, probes, procfs, values
+from .. import probes, procfs, values
 from ..errors import KeyturnError
 from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..side_file import SideFile
 from .commit import close
 from .common import (
-    BACKUP,
     Result,
     check_files,
     close_gate,
@@ -64,8 +63,6 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
         with _tolerating_a_dead_value(rotation, journal):
             start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
         values.discard_pending(journal)
-        if "backup" not in journal.record:
-            _discard_old_copies(journal)
         close(rotation, journal, "rolled_back")
         return result(journal, changed=True)
 
@@ -78,13 +75,6 @@ def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
             f"the old value is {said.get('verdict', 'unknown')} at its provider and is not put back: mend what failed, then "
             "run resume.yml; if the new value is dead as well, run rollback.yml with keyturn_override_dead_value: REASON"
         )
-
-
-def _discard_old_copies(journal: Journal) -> None:
-    """Remove what an interrupted backup left, and the copy of the old value: no retention would ever end for them."""
-    for name in (BACKUP, f"{BACKUP}-journal"):
-        durable.remove(journal.path(name))
-    values.destroy_previous(journal)
 
 
 def _turn_back(rotation: Rotation, journal: Journal) -> None:
