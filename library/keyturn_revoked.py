@@ -21,6 +21,10 @@ options:
     description: The revocations that M(keyturn_retire) returned, by host.
     type: dict
     required: true
+  excluded:
+    description: Hosts that were left out, with the reason; they keep the dead value until this is run with them.
+    type: dict
+    default: {}
   folder:
     description: The environment's folder of reports.
     type: path

@@ -10,14 +10,14 @@ import base64
 import binascii
 import re
 from collections.abc import Iterator, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from cryptography.fernet import Fernet, InvalidToken
 
 from .errors import KeyturnError
+from .values import Side
 
 Stored = str | bytes | int | float | None
-Side = Literal["old", "new"]
 FORMS = ("two_layer", "one_layer", "plaintext", "empty")
 TIME = slice(1, 9)
 
@@ -55,11 +55,6 @@ def fernet(name: str, key: str) -> Fernet:
         raise KeyturnError(
             f"{name} is not a Fernet key: 32 bytes as 44 characters of URL-safe base64 are needed, it has {len(key)} characters"
         ) from None
-
-
-def other(side: Side) -> Side:
-    """Return the opposite side."""
-    return "old" if side == "new" else "new"
 
 
 class Turner:

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from . import fernet_batch
 from .errors import KeyturnError
-from .fernet_forms import ONE_LAYER_PREFIX, TIME, TWO_LAYER_PREFIX, Opened, Side, Stored, Turner, Unreadable, other
+from .fernet_forms import ONE_LAYER_PREFIX, TIME, TWO_LAYER_PREFIX, Opened, Stored, Turner, Unreadable
+from .values import Side, other
 
 # From here on a batch is clearly faster; docs/performance.md has the measurement.
 BATCH_ROWS = 100

@@ -15,10 +15,11 @@ from cryptography.fernet import Fernet
 
 from . import fernet_forms, token_scan
 from .errors import KeyturnError
-from .fernet_forms import FORMS, Opened, Side, Stored, Turner, Unreadable
+from .fernet_forms import FORMS, Opened, Stored, Turner, Unreadable
 from .fernet_pages import Pages
 from .side_file import Differing, SideFile, Staged, attach, differing, put_staged
 from .sqlite_file import Column, Database, Row, column, pages, triggers_away, unquote
+from .values import Side, other
 
 NAMED_ROWS = 10
 
@@ -245,9 +246,7 @@ class FernetSqlite:
             elif goal is None or row.stored != goal:
                 unknown.append(row)
         turning = [
-            (row, opened)
-            for row, opened in self._open_page(unknown, target, values, left)
-            if opened.side == fernet_forms.other(to)
+            (row, opened) for row, opened in self._open_page(unknown, target, values, left) if opened.side == other(to)
         ]
         turned = values.turn([(row.stored, opened) for row, opened in turning], to)
         for (row, _), new in zip(turning, turned, strict=True):
@@ -263,7 +262,7 @@ class FernetSqlite:
         unreadable, missed = Refusals(), Refusals()
         for page in differing(connection, index, target, to):
             for row, opened in self._open_page([row for row, _ in page], target, values, unreadable):
-                if opened.side == fernet_forms.other(to):
+                if opened.side == other(to):
                     missed.add(target, row, f"is still under the {opened.side} value")
         if missed.count or unreadable.count > allowed:
             raise KeyturnError(

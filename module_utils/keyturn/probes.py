@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import http, jwt, procfs
-from .fernet_forms import Side, other
 from .fingerprint import fingerprint
 from .procfs import Moment
 from .providers import Reply
 from .service import Service
+from .values import Side, other
 
 if TYPE_CHECKING:
     from .fernet_sqlite import FernetSqlite

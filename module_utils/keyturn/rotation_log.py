@@ -275,7 +275,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
     rows = []
     for entry in records:
         # a log without a chain has ends only
-        if entry.get("event", "ended") not in ("ended", "revoked"):
+        if entry.get("event", "ended") not in ("ended", "revoked", "tokens_replaced"):
             continue
         remarks = [] if entry["outcome"] == "committed" else [entry["outcome"]]
         remarks += [f"without {host}: {why}" for host, why in entry.get("excluded", {}).items()]

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import durable
-from .fernet_forms import Side, other
 from .sqlite_file import PAGE_ROWS, Column, Row, behind, named_errors
+from .values import Side, other
 
 NAME = "the file of prepared ciphertexts in keyturn_state_dir"
 

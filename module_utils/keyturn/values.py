@@ -6,12 +6,13 @@ old value survives every step of the switch.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from . import durable
 from .errors import KeyturnError
 from .journal import Journal
 
+Side = Literal["old", "new"]
 PENDING = "pending.json"
 PREVIOUS = "previous.json"
 
@@ -21,6 +22,11 @@ class Staged(NamedTuple):
 
     old: dict[str, str]
     new: dict[str, str]
+
+
+def other(side: Side) -> Side:
+    """Return the opposite side."""
+    return "old" if side == "new" else "new"
 
 
 def stage(journal: Journal, staged: Staged) -> None:

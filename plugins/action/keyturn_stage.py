@@ -1,7 +1,21 @@
 """Calls keyturn/lifecycle/stage.py on the host; library/keyturn_stage.py documents it."""
 
+from __future__ import annotations
+
+from typing import Any
+
 from ansible.plugins.loader import action_loader
 
 
 class ActionModule(action_loader.get("keyturn_host", class_only=True)):
-    """The action ``keyturn_stage``."""
+    """The action ``keyturn_stage``, the only one that sends a value."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the result of the call; no call is made that would write its parameters to the host's disk."""
+        if self._task.args.get("new_values") and not self._is_pipelining_enabled("new"):
+            msg = (
+                "Pipelining is off, and a module that is killed would leave the new value in the host's temporary folder: "
+                "set pipelining = true in ansible.cfg, and do not keep remote files"
+            )
+            return {"failed": True, "msg": msg}
+        return dict(super().run(tmp, task_vars))

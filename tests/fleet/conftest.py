@@ -1,4 +1,4 @@
-"""The hosts are made once; each test begins with a fresh application on them."""
+"""The hosts are made once; each test begins with a fresh application on them, or with one on which the last test has ended well."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ import pytest
 from support.fakes import Fake, FakeAlpaca, FakeHuggingFace, FakePlaid
 from support.fleet import GATEWAY, HOSTS, MATRIX, PROVIDER_PORTS, SCRIPT, Fleet, container
 
+# takes back what a test has done to a host, and names what only a new installation takes back
 HEAL = """
 ip link set eth0 up; systemctl start ssh
-for place in /opt/trader-ai/.env /opt/trader-ai /var/lib/keyturn; do umount -ql $place; done
+for place in /opt/trader-ai/.env /opt/trader-ai /var/lib/keyturn; do umount -ql $place 2>/dev/null && echo $place; done
 rm -f /usr/local/lib/python3.11/dist-packages/ahead.pth /usr/local/lib/python3.11/dist-packages/hold.pth
+find /etc/systemd/system -path '*/trader-ai-*.service.d/10-*'
 """
 HEAD = ("fault", "secret, when", "ended by", "hosts on old", "hosts on new", "lost rows", "converged")
 
@@ -37,15 +39,26 @@ def providers(hosts: None) -> Iterator[dict[str, Fake]]:
         yield {name: stack.enter_context(kinds[name](GATEWAY, port)) for name, port in PROVIDER_PORTS.items()}
 
 
+@pytest.fixture(scope="session")
+def as_good_as_new() -> dict[str, bool]:
+    """Tell a test whether the one before has left the fleet so."""
+    return {"fleet": False}
+
+
 @pytest.fixture
-def fleet(providers: dict[str, Fake], tmp_path: Path) -> Iterator[Fleet]:
+def fleet(
+    request: pytest.FixtureRequest, providers: dict[str, Fake], as_good_as_new: dict[str, bool], tmp_path: Path
+) -> Iterator[Fleet]:
     made = Fleet(tmp_path / "reports", providers)
-    made.install()
+    if as_good_as_new.pop("fleet", False) and not request.node.get_closest_marker("new_application"):
+        made.accept_held()
+    else:
+        made.install()
     yield made
     for host in HOSTS:
-        # a host that the test left powered off, cut off or hurt
-        made.podman("start", container(host))
-        made.run(host, HEAL)
+        made.podman("start", container(host))  # where the test has left it powered off
+    left = [made.run(host, HEAL) for host in HOSTS]
+    as_good_as_new["fleet"] = made.ended and not any(left)
 
 
 def pytest_configure() -> None:

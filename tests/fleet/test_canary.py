@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 from support.canary import PLAIN, Processes, Scanner
 from support.fleet import HOSTS, JWT, KEY, Fleet, container
 
+pytestmark = pytest.mark.new_application
 # whatever a module, a service or a login may leave behind, and the two homes of values, for the files beside them
 PLACES = "tmp var/tmp run dev/shm root home var/log var/lib/keyturn var/lib/systemd etc/systemd opt/trader-ai"
 

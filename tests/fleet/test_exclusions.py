@@ -43,6 +43,7 @@ def test_a_rotation_goes_on_without_a_host_that_returns_later(fleet: Fleet) -> N
     assert fleet.one_side(JWT, before) == "new"
     assert fleet.report()["outcome"] == "committed"
     fleet.assert_ended()
+    fleet.assert_verified()
     fleet.record("app3 away, left out", "jwt, prepare", "resume: committed_with_exclusions, committed", {"new": HOSTS})
 
 
@@ -64,3 +65,4 @@ def test_a_host_that_was_never_asked_is_found_when_it_returns(fleet: Fleet) -> N
     assert code == 0, output
     assert len({found[JWT] for found in fleet.look().values()}) == 1
     fleet.assert_ended()
+    fleet.assert_verified()

@@ -52,6 +52,7 @@ def test_power_off_between_the_commit_of_the_rows_and_the_rename_of_the_file(fle
     after = fleet.look()
     assert {host: after[host][KEY] == before[host][KEY] for host in HOSTS} == dict.fromkeys(HOSTS, True)
     fleet.assert_ended()
+    fleet.assert_verified()
     fleet.record("power", f"db_key, rows new and file old, {playbook}", fleet.report()["outcome"], {"old": HOSTS})
 
 
@@ -73,6 +74,7 @@ def test_power_off_of_all_in_the_switch_and_resume_ends_on_the_new_value(fleet: 
     after = fleet.look()
     assert all(after[host][KEY] != before[host][KEY] for host in HOSTS)
     fleet.assert_ended()
+    fleet.assert_verified()
     fleet.record("power, controller", "db_key, rows new and file old", fleet.report()["outcome"], {"new": HOSTS})
 
 

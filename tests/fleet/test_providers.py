@@ -9,11 +9,13 @@ import pytest
 from support.brought import OWNERS, PLAYBOOKS, VARIABLES, environment_of, new_credentials
 from support.fleet import GATEWAY, HOSTS, PROVIDER_PORTS, ROOT, Fleet, Prober
 
+pytestmark = pytest.mark.new_application
 HOOKS = {
     "keyturn_haproxy": {"host": "lb", "socket": "/run/haproxy.sock", "backend": "apps"},
     "keyturn_drain_hook": str(ROOT / "playbooks/hooks/haproxy_drain.yml"),
     "keyturn_return_hook": str(ROOT / "playbooks/hooks/haproxy_return.yml"),
 }
+LEFT_OUT = ("-e", json.dumps({"keyturn_exclude": {"app3": "its board is broken"}}))
 DRAINED = ("-e", json.dumps(HOOKS))
 WALL = f"OUTPUT -d {GATEWAY} -p tcp --dport {PROVIDER_PORTS['plaid']} -j REJECT"
 # every token as the application reads it, by item: for the provider that must know them
@@ -81,11 +83,16 @@ def test_plaid_host_by_host_without_one_failed_request(fleet: Fleet, desk: Desk)
     code, output = fleet.play("status")
     assert code != 0, "an open revocation is nothing to be content with"
     fleet.providers["plaid"].valid = {desk.new["plaid"]: OWNERS["plaid"]}
-    code, output = fleet.play("confirm_revoked")
-    assert code == 0, output
-    held = fleet.run("app1", "ls /var/lib/keyturn/*/rotations/*/previous.json 2>/dev/null || true")
-    assert held == "", "the old value is kept although it is dead"
+    kept = "ls /var/lib/keyturn/*/rotations/*/previous.json 2>/dev/null || true"
+    for more, holders in ((LEFT_OUT, ["app3"]), ((), [])):
+        code, output = fleet.play("confirm_revoked", *more)
+        assert code == 0, output
+        assert [host for host in HOSTS if fleet.run(host, kept)] == holders, (
+            "a dead value is kept where it was asked about"
+        )
+    assert "(revoked, without app3: its board is broken)" in (fleet.reports / "lab/rotation-log.md").read_text()
     fleet.assert_ended()
+    fleet.assert_verified()
     fleet.record("none", "plaid", report["outcome"], {"new": HOSTS})
 
 
@@ -108,6 +115,7 @@ def test_alpaca_ready_then_all_at_once_and_the_gap_is_reported(fleet: Fleet, des
     code, output = fleet.play("confirm_revoked")
     assert code == 0, output
     fleet.assert_ended()
+    fleet.assert_verified()
     fleet.record("none", "alpaca", report["outcome"], {"new": HOSTS})
 
 
@@ -117,6 +125,7 @@ def test_the_hugging_face_token(fleet: Fleet, desk: Desk) -> None:
     assert code == 0, output
     assert desk.on_new("hf_token") == list(HOSTS)
     fleet.assert_ended()
+    fleet.assert_verified()
     fleet.record("none", "hf_token", fleet.report()["outcome"], {"new": HOSTS})
 
 
@@ -132,6 +141,7 @@ def test_a_host_behind_a_firewall_is_found_before_anything_changes(fleet: Fleet,
     assert report["outcome"] == "refused"
     assert desk.on_new("plaid") == []
     fleet.assert_ended()
+    fleet.assert_verified()
     fleet.record("app2 cannot reach Plaid", "plaid, before", report["outcome"], {"old": HOSTS})
 
 
@@ -154,6 +164,7 @@ def test_a_firewall_that_rises_in_the_rotation_needs_attention_and_resume_ends_i
     assert code == 0, output
     assert desk.on_new("plaid") == list(HOSTS)
     fleet.assert_ended()
+    fleet.assert_verified()
     ended = f"needs_attention, resume: {fleet.report()['outcome']}"
     fleet.record("app2 cannot reach Plaid", "plaid, prove", ended, {"new": HOSTS})
 
@@ -174,6 +185,7 @@ def test_an_engine_that_fails_on_one_host_needs_attention_and_resume_ends_it(fle
     assert code == 0, output
     assert fleet.report()["outcome"] == "committed"
     fleet.assert_ended()
+    fleet.assert_verified()
     fleet.record("engine does not start", "alpaca, switch", "needs_attention, resume: committed", {"new": HOSTS})
 
 
@@ -190,10 +202,18 @@ def test_every_access_token_of_the_fleet_is_replaced(fleet: Fleet) -> None:
     before = held()
     plaid.tokens = {f"{host}/{item}": token for (host, item), token in before.items()}
     plaid.invalidated = []
+    code, output = fleet.play("replace_plaid_tokens", *LEFT_OUT)
+    assert code == 0, output
+    first = len(plaid.invalidated)
+    assert first == len([host for host, _ in before if host != "app3"])
     code, output = fleet.play("replace_plaid_tokens")
     assert code == 0, output
     after = held()
-    assert len(plaid.invalidated) == len(before) == len(after)
+    assert len(plaid.invalidated) - first == len(before) == len(after)
+    log = (fleet.reports / "lab/rotation-log.md").read_text()
+    assert "(replaced, without app3: its board is broken)" in log
+    assert f"keyturn, {len(before)} of {len(before)} tokens work at their provider" in log
     assert {f"{host}/{item}": token for (host, item), token in after.items()} == plaid.tokens
     assert not set(before.values()) & set(after.values())
     fleet.assert_ended()
+    fleet.assert_verified()

@@ -47,6 +47,8 @@ def test_jwt_together_and_measured(fleet: Fleet) -> None:
     assert (tokens["token"], tokens["token of the other secret"]) == ("accepted", "rejected")
     assert tokens["environment"] == "accepted"
     assert "users must sign in again" in " ".join(output.split())
+    fleet.assert_ended()
+    fleet.assert_verified()
 
 
 def test_db_key_rolls_and_nobody_notices(fleet: Fleet) -> None:
@@ -65,6 +67,8 @@ def test_db_key_rolls_and_nobody_notices(fleet: Fleet) -> None:
     again, output = fleet.play("rotate_db_key", "-e", f"keyturn_rotation_id={report['rotation_id']}")
     assert again == 0, output[-3000:]
     assert fleet.look() == after
+    fleet.assert_ended()
+    fleet.assert_verified()
 
 
 def test_a_sixth_secret_is_data(fleet: Fleet, tmp_path: Path) -> None:
@@ -81,3 +85,4 @@ def test_a_sixth_secret_is_data(fleet: Fleet, tmp_path: Path) -> None:
     after = [fleet.run(host, password) for host in HOSTS]
     assert len(set(after)) == 1
     assert not set(after) & set(before)
+    fleet.assert_ended()

@@ -42,9 +42,9 @@ MATRIX = "KEYTURN_FLEET_MATRIX"  # names the file that takes the lines of the ma
 # the name of a task is printed when it begins; without skipped hosts it is only printed with the first result
 AT_ONCE = {"PYTHONUNBUFFERED": "1", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"}
 
-# what the application itself reads, and what the host holds: fingerprints, never values
+# what the application itself reads, and what the host holds: fingerprints, never values; with "ask", how it answers to tokens
 LOOK = """
-import hashlib, json, os, sys
+import hashlib, json, os, sys, urllib.request
 sys.path.insert(0, "/usr/share/trader-ai")
 os.chdir("/opt/trader-ai")
 from dotenv import dotenv_values
@@ -53,7 +53,17 @@ env = dotenv_values(".env")
 mark = lambda value: "kt:" + hashlib.blake2b(value.encode(), digest_size=6, person=b"keyturn-value-1").hexdigest()
 items = TokenStore("data/bank_accounts.db", env["DATABASE_ENCRYPTION_KEY"]).all_items()
 bad = [i for i in items if i.access_token and not i.access_token.startswith("access-")]
-print(json.dumps({"rows": len(items), "lost": len(bad), **{n: mark(env[n]) for n in ("JWT_SECRET_KEY", "DATABASE_ENCRYPTION_KEY")}}))
+def ask(secret):
+    from jose import jwt
+    token = jwt.encode({"sub": "a test", "user_id": "a test", "exp": 4102444800}, secret)
+    request = urllib.request.Request("http://127.0.0.1:8000/api/positions", headers={"Authorization": "Bearer " + token})
+    try:
+        return urllib.request.urlopen(request).status
+    except urllib.error.HTTPError as error:
+        return error.code
+answers = [ask(env["JWT_SECRET_KEY"]), ask("another secret, of nobody")] if sys.argv[1:] else []
+held = {n: mark(env[n]) for n in ("JWT_SECRET_KEY", "DATABASE_ENCRYPTION_KEY")}
+print(json.dumps({"rows": len(items), "lost": len(bad), **held, **({"answers": answers} if answers else {})}))
 """
 
 # holds the lock from the first moment at which the newest journal says what it waits for; another process that has the lock
@@ -148,6 +158,7 @@ class Fleet:
     def __init__(self, reports: Path, providers: dict[str, Fake]) -> None:
         self.reports = reports
         self.providers = providers
+        self.ended = False
 
     # -- hosts -----------------------------------------------------------------------------------------------------
 
@@ -199,11 +210,15 @@ class Fleet:
         """Make the application of each host anew, with credentials that its providers accept."""
         broker = f"--alpaca-url={self.providers['alpaca'].url}"
         subprocess.run([SCRIPT, "install", str(rows), broker, *seed_options], check=True, capture_output=True)
+        self.accept_held()
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._start, HOSTS))
+
+    def accept_held(self) -> None:
+        """Let each provider accept what the hosts hold, and nothing else."""
         for secret, fake in self.providers.items():
             fake.mood = ""
             fake.valid = {self.credential("app1", secret): OWNERS[secret]}
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(self._start, HOSTS))
 
     def _start(self, host: str) -> None:
         self.run(host, "systemctl start trader-ai-engine")
@@ -221,9 +236,10 @@ class Fleet:
         with ThreadPoolExecutor() as pool:
             return dict(zip(HOSTS, pool.map(self.look_at, HOSTS), strict=True))
 
-    def look_at(self, host: str) -> dict[str, Any]:
-        """Return what a host holds, read as the application reads it."""
-        return dict(json.loads(self.run(host, f"PYTHONDONTWRITEBYTECODE=1 python3 -c '{LOOK}' 2>/dev/null")))
+    def look_at(self, host: str, *ask: str) -> dict[str, Any]:
+        """Return what a host holds, read as the application reads it; with ``ask`` also how it answers to two tokens."""
+        look = f"PYTHONDONTWRITEBYTECODE=1 python3 -c '{LOOK}' {' '.join(ask)} 2>/dev/null"
+        return dict(json.loads(self.run(host, look)))
 
     def open_rotations(self) -> list[str]:
         """Return the hosts on which a rotation is open."""
@@ -279,8 +295,17 @@ class Fleet:
     def assert_ended(self) -> None:
         """Check that nothing is open, that every application runs on what its host holds, and that no row is lost."""
         assert not self.open_rotations()
-        assert all(found["lost"] == 0 for found in self.look().values())
-        assert all(self.healthy(host) for host in HOSTS)
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(lambda host: self.look_at(host, "ask"), HOSTS))
+        assert [one["lost"] for one in found] == [0] * len(HOSTS)
+        for one in found:
+            accepted, other = one["answers"]
+            assert accepted == 200
+            assert not 200 <= other < 300
+        self.ended = True
+
+    def assert_verified(self) -> None:
+        """Check that verify.yml finds nothing."""
         code, output = self.play("verify")
         assert code == 0, output
         assert "finding:" not in output, output

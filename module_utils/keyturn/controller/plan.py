@@ -73,6 +73,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "unit": "fleet" if entry["value"] == "shared" else "batch",
         # the new value of some issuers is the death of the old one: then every host is examined before there is one
         "examines_first": given["until"] == "ready" or entry["overlap"] == "none",
+        # without data that depends on the value there is nothing to prepare
+        "migrates": entry["migration"]["kind"] != "none",
         "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
     }
     return {

@@ -13,6 +13,7 @@ ARGUMENTS: dict[str, Any] = {
     "secrets": {"type": "dict", "required": True},
     "environment": {"type": "str", "required": True},
     "hosts": {"type": "dict", "required": True},
+    "excluded": {"type": "dict", "default": {}},
     "folder": {"type": "path", "required": True},
 }
 
@@ -38,6 +39,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             "rotated_by": line["operator"],
             "verified_by": f"its provider: {line['evidence']}",
             "hosts": sorted(hosts),
+            "excluded": dict(given["excluded"]),
         }
         if not check_mode:
             rotation_log.append(Path(given["folder"]), entry)

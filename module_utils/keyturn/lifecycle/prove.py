@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from .. import probes
 from ..errors import KeyturnError
-from ..fernet_forms import Side
 from ..journal import Journal
 from ..probes import Proof, Question
 from ..procfs import Moment
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from ..values import Staged
+from ..values import Side, Staged
 from .common import Result, check_files_hold_new, forward_journal, result, would
 
 
