@@ -50,8 +50,9 @@ stop: ## stop the stand-in application
 policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the page of the local environment
 	@ansible-playbook playbooks/policy.yml
 
-test: lint $(VENV)/.test ## run all linters and tests that need no other host
-	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/unit tests/integration tests/faults
+test: lint $(VENV)/.test ## run all linters and tests, with the hosts that the tests make
+	@bin/setup-debian $(HOST_PACKAGES)
+	@$(WITH_MODULES) pytest -n 3 --dist worksteal tests/fleet tests/faults tests/integration tests/unit
 
 monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Prometheus
 	@bin/setup-debian $(WATCH_PACKAGES)
@@ -59,7 +60,7 @@ monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Pr
 
 fleet: $(VENV)/.test ## test on real hosts, in containers that the tests make
 	@bin/setup-debian $(HOST_PACKAGES)
-	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/fleet
+	@$(WITH_MODULES) pytest -n 3 --dist worksteal tests/fleet
 
 molecule: $(VENV)/.test ## run the molecule scenarios on such hosts
 	@bin/setup-debian $(HOST_PACKAGES)

@@ -7,7 +7,7 @@ A folder for each application root, in it a folder for each rotation::
         rotations/<rotation id>/
             journal.json          written before each step; the rotation is open until its phase is ``closed``
             pending.json          the new values (0600), until they stand in the consumers for good
-            previous.json         the old values (0600), until the retention of the backup ends
+            previous.json         the old values (0600), until their retention ends
             backup.db prepared.db
 
 The open journal is the lock that keeps a second rotation away: there is nothing to release but the journal itself.

@@ -45,8 +45,8 @@ def findings(host: Host) -> list[str]:
 def test_the_next_rotation_removes_what_has_expired_as_it_begins(host: Host) -> None:
     journal = earlier(host)
     assert findings(host) == [
-        f"the backup of rotation {BEFORE} and its old value have expired (2025-11-01T00:00:00Z): "
-        "the next rotation of this host removes both"
+        f"the old value of rotation {BEFORE} and what it opens have expired (2025-11-01T00:00:00Z): "
+        "the next rotation of this host removes them"
     ]
     stage.run(host.rotation(), only_examine=True)
     assert kept(journal) == BOTH, "a run that only examines has removed something"
@@ -95,6 +95,36 @@ def test_a_kill_between_the_removals_is_made_good(host: Host, monkeypatch: pytes
     retention.prune(application)
     assert kept(journal) == set()
     assert list(retention.expired(application)) == []
+
+
+def test_a_value_without_a_backup_has_a_retention_as_well(tmp_path: Path) -> None:
+    """So does a rotation of the JWT secret keep its old value, and forget it."""
+    host = Host(tmp_path / "host")
+    try:
+        host.go_to("decided")
+        application = host.rotation().application
+        journal = application.find(host.rotation().rotation_id)
+        assert journal is not None
+        journal.record.pop("backup")
+        assert retention.kept(journal, "committed", 30).keys() == {"previous"}
+        journal.enter("closed", outcome="committed", previous={"expires": "2025-11-01T00:00:00Z"})
+        retention.prune(application)
+        assert kept(journal) == set()
+        assert "pruned" in (durable.read_json(journal.path("journal.json")) or {})["previous"]
+        assert list(retention.expired(application)) == []
+    finally:
+        host.stop()
+
+
+def test_what_a_provider_must_still_be_asked_about_is_kept(host: Host) -> None:
+    journal = earlier(host)
+    journal.update(retire={"state": "open"})
+    host.go_forward()
+    assert kept(journal) == BOTH
+    assert list(retention.expired(host.rotation().application)) == []
+    journal.update(retire={"state": "revoked"})
+    retention.prune(host.rotation().application)
+    assert kept(journal) == set()
 
 
 def test_no_days_remove_both_at_the_end(tmp_path: Path) -> None:

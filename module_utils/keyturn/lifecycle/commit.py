@@ -65,12 +65,9 @@ def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     """End the rotation on this host: catalogue its backup, prune what has expired."""
     SideFile(journal.path(SIDE_FILE)).remove()
     fields: dict[str, Any] = {"outcome": outcome, "finished": utc_now()}
-    if "backup" in journal.record:
-        fields["backup"] = journal.record["backup"] | {"expires": retention.ends(rotation.backup_retention_days)}
     if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
         fields["retire"] = {"state": "open", "since": fields["finished"]}
-    elif "backup" not in journal.record:
-        retention.destroy(journal)  # nothing that is kept needs the old value, and no retention would ever end for it
+    fields |= retention.kept(journal, outcome, rotation.backup_retention_days)
     journal.enter("closed", **fields)
     retention.prune(rotation.application)
 

@@ -1,9 +1,10 @@
-"""How long a backup is kept. It and the value that opens it live and die together."""
+"""How long an old value is kept. It and the backup that only it opens live and die together."""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
+from typing import Any
 
 from .. import durable, moments, values
 from ..errors import KeyturnError
@@ -11,6 +12,8 @@ from ..journal import Application, Journal, utc_now
 from .common import BACKUP
 
 MOST_DAYS = 36500
+# of a journal: one of the two says how long the old value is kept
+KEPT = {"backup", "previous"}
 
 
 def check(days: int) -> None:
@@ -28,8 +31,18 @@ def ends(days: int) -> str:
     return moments.text(end)
 
 
+def kept(journal: Journal, outcome: str, days: int) -> dict[str, Any]:
+    """Return what the journal of a rotation that ends says of what it keeps: the backup, or the old value alone."""
+    if "backup" in journal.record:
+        return {"backup": journal.record["backup"] | {"expires": ends(days)}}
+    if outcome == "committed":
+        return {"previous": {"expires": ends(days)}}
+    destroy(journal)  # the old value is the current one again, and what is left of a backup is half of one
+    return {}
+
+
 def prune(application: Application) -> None:
-    """Remove the backups that have expired, each with its value. The caller holds the lock."""
+    """Remove what has expired: old values, each with its backup. The caller holds the lock."""
     for journal in expired(application):
         destroy(journal)
 
@@ -39,19 +52,23 @@ def destroy(journal: Journal) -> None:
     for name in (BACKUP, f"{BACKUP}-journal"):
         durable.remove(journal.path(name))
     values.destroy_previous(journal)
-    backup = journal.record.get("backup")
-    if backup and "pruned" not in backup:
-        journal.update(backup=backup | {"pruned": utc_now()})
+    for name in KEPT & journal.record.keys():
+        journal.update(**{name: journal.record[name] | {"pruned": utc_now()}})
 
 
 def expired(application: Application) -> Iterator[Journal]:
-    """Yield the rotations that have ended and whose backup is kept for longer than its retention.
+    """Yield the rotations that have ended and keep an old value for longer than its retention.
 
-    As long as a provider must still be asked about the old value, that value and its backup stay.
+    As long as a provider must still be asked about the old value, it stays, and its backup as well.
     """
     now = utc_now()
     for journal in application.journals():
-        backup = journal.record.get("backup")
         asked = journal.record.get("retire", {}).get("state") == "open"
-        if journal.closed and not asked and backup and "pruned" not in backup and backup["expires"] <= now:
+        if journal.closed and not asked and any(when <= now for when in ends_of(journal)):
             yield journal
+
+
+def ends_of(journal: Journal) -> list[str]:
+    """Return when the retention of what the rotation keeps ends (UTC); nothing where it keeps nothing any more."""
+    held = [journal.record[name] for name in KEPT & journal.record.keys()]
+    return [entry["expires"] for entry in held if "pruned" not in entry and "expires" in entry]

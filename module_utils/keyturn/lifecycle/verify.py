@@ -30,8 +30,8 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
     if opened is not None:
         findings.append(f"rotation {opened.folder.name} of {opened.record['secret']} is open (phase {opened.phase})")
     findings += [
-        f"the backup of rotation {journal.folder.name} and its old value have expired ({journal.record['backup']['expires']}): "
-        "the next rotation of this host removes both"
+        f"the old value of rotation {journal.folder.name} and what it opens have expired ({min(retention.ends_of(journal))}): "
+        "the next rotation of this host removes them"
         for journal in retention.expired(rotation.application)
     ]
     try:
