@@ -42,6 +42,16 @@ def test_the_decision_stands_when_the_second_step_fails(host: Host, monkeypatch:
     host.check_ended("committed")
 
 
+def test_nothing_is_closed_before_the_decision(host: Host) -> None:
+    """Until every host has decided, each must be able to go back."""
+    before = host.lab.journals()
+    with pytest.raises(KeyturnError, match="is not decided on this host"):
+        commit.run(host.rotation(), "finish")
+    assert host.lab.journals() == before
+    rollback.run(host.rotation(), cause="a test", abandon_commit=False)
+    host.check_ended("rolled_back")
+
+
 def test_no_step_is_taken_before_the_proof(tmp_path: Path) -> None:
     host = Host(tmp_path / "host")
     host.go_to("switched")
