@@ -7,7 +7,8 @@ PYTHON ?= python3
 DEMO := .local/trader-ai
 ROWS := 1000
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-export PYTHONDONTWRITEBYTECODE := 1
+# Bytecode is kept out of the tree, and kept: without it each process of Ansible compiles the modules again.
+export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
 WATCH := .local/watch
 WATCH_PACKAGES := mtail prometheus prometheus-alertmanager prometheus-node-exporter
 HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-client
@@ -51,8 +52,8 @@ policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the pa
 	@ansible-playbook playbooks/policy.yml
 
 test: lint $(VENV)/.test ## run all linters and tests, with the hosts that the tests make
-	@bin/setup-debian $(HOST_PACKAGES)
-	@$(WITH_MODULES) pytest -n 3 --dist worksteal tests/fleet tests/faults tests/integration tests/unit
+	@bin/setup-debian $(HOST_PACKAGES) $(WATCH_PACKAGES)
+	@$(WITH_MODULES) pytest -n 4 --dist worksteal tests/fleet tests/faults tests/monitoring tests/integration tests/unit
 
 monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Prometheus
 	@bin/setup-debian $(WATCH_PACKAGES)
@@ -60,7 +61,7 @@ monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Pr
 
 fleet: $(VENV)/.test ## test on real hosts, in containers that the tests make
 	@bin/setup-debian $(HOST_PACKAGES)
-	@$(WITH_MODULES) pytest -n 3 --dist worksteal tests/fleet
+	@$(WITH_MODULES) pytest -n 4 --dist worksteal tests/fleet
 
 molecule: $(VENV)/.test ## run the molecule scenarios on such hosts
 	@bin/setup-debian $(HOST_PACKAGES)

@@ -50,10 +50,11 @@ def fleet(
     request: pytest.FixtureRequest, providers: dict[str, Fake], as_good_as_new: dict[str, bool], tmp_path: Path
 ) -> Iterator[Fleet]:
     made = Fleet(tmp_path / "reports", providers)
-    if as_good_as_new.pop("fleet", False) and not request.node.get_closest_marker("new_application"):
+    wanted = request.node.get_closest_marker("new_application")
+    if as_good_as_new.pop("fleet", False) and not wanted:
         made.accept_held()
     else:
-        made.install()
+        made.install(**(wanted.kwargs if wanted else {}))
     yield made
     for host in HOSTS:
         made.podman("start", container(host))  # where the test has left it powered off

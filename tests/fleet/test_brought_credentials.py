@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from support.brought import OWNERS, PLAYBOOKS, VARIABLES, environment_of, new_credentials
-from support.fleet import GATEWAY, HOSTS, PROVIDER_PORTS, ROOT, Fleet, Prober
+from support.brought import PLAYBOOKS, environment_of
+from support.desk import Desk, tokens_held
+from support.fleet import GATEWAY, HOSTS, PROVIDER_PORTS, ROOT, Fleet, Prober, record
 
 pytestmark = pytest.mark.new_application
 HOOKS = {
@@ -18,38 +19,6 @@ HOOKS = {
 LEFT_OUT = ("-e", json.dumps({"keyturn_exclude": {"app3": "its board is broken"}}))
 DRAINED = ("-e", json.dumps(HOOKS))
 WALL = f"OUTPUT -d {GATEWAY} -p tcp --dport {PROVIDER_PORTS['plaid']} -j REJECT"
-# every token as the application reads it, by item: for the provider that must know them
-TOKENS = """
-import json, os, sys
-sys.path.insert(0, "/usr/share/trader-ai")
-os.chdir("/opt/trader-ai")
-from dotenv import dotenv_values
-from trader_ai.token_store import TokenStore
-items = TokenStore("data/bank_accounts.db", dotenv_values(".env")["DATABASE_ENCRYPTION_KEY"]).all_items()
-print(json.dumps({i.item_id: i.access_token for i in items if i.access_token}))
-"""
-
-
-class Desk:
-    """What a person at the providers' dashboards does. ``new`` has the next credential of each secret."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.fleet = fleet
-        self.old = {secret: fleet.credential("app1", secret) for secret in VARIABLES}
-        self.new = new_credentials(self.old["plaid"][0])
-
-    def make(self, secret: str) -> None:
-        """Make the new credential: at Alpaca that is the end of the old one."""
-        fake = self.fleet.providers[secret]
-        fake.valid = ({} if secret == "alpaca" else fake.valid) | {self.new[secret]: OWNERS[secret]}
-
-    def rotate(self, secret: str, *arguments: str) -> tuple[int, str]:
-        """Rotate with the new credential."""
-        return self.fleet.play(PLAYBOOKS[secret], *arguments, **environment_of(secret, self.new[secret]))
-
-    def on_new(self, secret: str) -> list[str]:
-        """Return the hosts that hold the new credential."""
-        return [host for host in HOSTS if self.fleet.credential(host, secret) == self.new[secret]]
 
 
 @pytest.fixture
@@ -82,7 +51,7 @@ def test_plaid_host_by_host_without_one_failed_request(fleet: Fleet, desk: Desk)
     assert "Plaid still accepts the old credential" in said(output), output
     code, output = fleet.play("status")
     assert code != 0, "an open revocation is nothing to be content with"
-    fleet.providers["plaid"].valid = {desk.new["plaid"]: OWNERS["plaid"]}
+    desk.revoke("plaid")
     kept = "ls /var/lib/keyturn/*/rotations/*/previous.json 2>/dev/null || true"
     for more, holders in ((LEFT_OUT, ["app3"]), ((), [])):
         code, output = fleet.play("confirm_revoked", *more)
@@ -91,9 +60,9 @@ def test_plaid_host_by_host_without_one_failed_request(fleet: Fleet, desk: Desk)
             "a dead value is kept where it was asked about"
         )
     assert "(revoked, without app3: its board is broken)" in (fleet.reports / "lab/rotation-log.md").read_text()
-    fleet.assert_ended()
+    found = fleet.assert_ended()
     fleet.assert_verified()
-    fleet.record("none", "plaid", report["outcome"], {"new": HOSTS})
+    record("none", "plaid", report["outcome"], {"new": HOSTS}, found)
 
 
 def test_alpaca_ready_then_all_at_once_and_the_gap_is_reported(fleet: Fleet, desk: Desk) -> None:
@@ -107,16 +76,16 @@ def test_alpaca_ready_then_all_at_once_and_the_gap_is_reported(fleet: Fleet, des
     assert desk.on_new("alpaca") == list(HOSTS)
     report = fleet.report()
     for host in HOSTS:
-        found = proofs(report, host)
-        assert (found["provider"], found["account"], found["log line"]) == ("accepted",) * 3
+        said_of = proofs(report, host)
+        assert (said_of["provider"], said_of["account"], said_of["log line"]) == ("accepted",) * 3
     gaps = {host: report["hosts"][host]["downtime_seconds"] for host in HOSTS}
     assert all(0 < gap < 60 for gap in gaps.values())
     print(f"alpaca: {gaps} seconds without the engine")
     code, output = fleet.play("confirm_revoked")
     assert code == 0, output
-    fleet.assert_ended()
+    found = fleet.assert_ended()
     fleet.assert_verified()
-    fleet.record("none", "alpaca", report["outcome"], {"new": HOSTS})
+    record("none", "alpaca", report["outcome"], {"new": HOSTS}, found)
 
 
 def test_the_hugging_face_token(fleet: Fleet, desk: Desk) -> None:
@@ -124,9 +93,9 @@ def test_the_hugging_face_token(fleet: Fleet, desk: Desk) -> None:
     code, output = desk.rotate("hf_token", *DRAINED)
     assert code == 0, output
     assert desk.on_new("hf_token") == list(HOSTS)
-    fleet.assert_ended()
+    found = fleet.assert_ended()
     fleet.assert_verified()
-    fleet.record("none", "hf_token", fleet.report()["outcome"], {"new": HOSTS})
+    record("none", "hf_token", fleet.report()["outcome"], {"new": HOSTS}, found)
 
 
 def test_a_host_behind_a_firewall_is_found_before_anything_changes(fleet: Fleet, desk: Desk) -> None:
@@ -140,9 +109,9 @@ def test_a_host_behind_a_firewall_is_found_before_anything_changes(fleet: Fleet,
     assert "app2" in report["failure"], output
     assert report["outcome"] == "refused"
     assert desk.on_new("plaid") == []
-    fleet.assert_ended()
+    found = fleet.assert_ended()
     fleet.assert_verified()
-    fleet.record("app2 cannot reach Plaid", "plaid, before", report["outcome"], {"old": HOSTS})
+    record("app2 cannot reach Plaid", "plaid, before", report["outcome"], {"old": HOSTS}, found)
 
 
 def test_a_firewall_that_rises_in_the_rotation_needs_attention_and_resume_ends_it(fleet: Fleet, desk: Desk) -> None:
@@ -163,10 +132,10 @@ def test_a_firewall_that_rises_in_the_rotation_needs_attention_and_resume_ends_i
     code, output = fleet.play("resume", *DRAINED)
     assert code == 0, output
     assert desk.on_new("plaid") == list(HOSTS)
-    fleet.assert_ended()
+    found = fleet.assert_ended()
     fleet.assert_verified()
     ended = f"needs_attention, resume: {fleet.report()['outcome']}"
-    fleet.record("app2 cannot reach Plaid", "plaid, prove", ended, {"new": HOSTS})
+    record("app2 cannot reach Plaid", "plaid, prove", ended, {"new": HOSTS}, found)
 
 
 def test_an_engine_that_fails_on_one_host_needs_attention_and_resume_ends_it(fleet: Fleet, desk: Desk) -> None:
@@ -184,36 +153,29 @@ def test_an_engine_that_fails_on_one_host_needs_attention_and_resume_ends_it(fle
     code, output = fleet.play("resume")
     assert code == 0, output
     assert fleet.report()["outcome"] == "committed"
-    fleet.assert_ended()
+    found = fleet.assert_ended()
     fleet.assert_verified()
-    fleet.record("engine does not start", "alpaca, switch", "needs_attention, resume: committed", {"new": HOSTS})
+    record("engine does not start", "alpaca, switch", "needs_attention, resume: committed", {"new": HOSTS}, found)
 
 
+@pytest.mark.new_application(rows=24, plaid=True)
 def test_every_access_token_of_the_fleet_is_replaced(fleet: Fleet) -> None:
     plaid: Any = fleet.providers["plaid"]
-    fleet.install(24, f"--plaid-url={plaid.url}")
-
-    def held() -> dict[tuple[str, str], str]:
-        read = "PYTHONDONTWRITEBYTECODE=1 python3 -"
-        command = f"{read} <<'END' 2>/dev/null\n{TOKENS}END"
-        tokens = {host: json.loads(fleet.run(host, command)) for host in HOSTS}
-        return {(host, item): token for host in HOSTS for item, token in tokens[host].items()}
-
-    before = held()
-    plaid.tokens = {f"{host}/{item}": token for (host, item), token in before.items()}
+    before = tokens_held(fleet)
+    plaid.tokens = dict(before)
     plaid.invalidated = []
     code, output = fleet.play("replace_plaid_tokens", *LEFT_OUT)
     assert code == 0, output
     first = len(plaid.invalidated)
-    assert first == len([host for host, _ in before if host != "app3"])
+    assert first == len([one for one in before if not one.startswith("app3/")])
     code, output = fleet.play("replace_plaid_tokens")
     assert code == 0, output
-    after = held()
+    after = tokens_held(fleet)
     assert len(plaid.invalidated) - first == len(before) == len(after)
     log = (fleet.reports / "lab/rotation-log.md").read_text()
     assert "(replaced, without app3: its board is broken)" in log
     assert f"keyturn, {len(before)} of {len(before)} tokens work at their provider" in log
-    assert {f"{host}/{item}": token for (host, item), token in after.items()} == plaid.tokens
+    assert after == plaid.tokens
     assert not set(before.values()) & set(after.values())
     fleet.assert_ended()
     fleet.assert_verified()

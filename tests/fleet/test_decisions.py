@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.fleet import HOSTS, JWT, Fleet
+from support.fleet import HOSTS, JWT, Fleet, one_side, record
 
 TASKS = {"decide": "Decide to commit", "finish": "Close the journal"}
 BEFORE = {"decide": "proved", "finish": "decided"}
@@ -23,7 +23,7 @@ def test_cut_between_two_hosts(fleet: Fleet, step: str, last: str, away: str) ->
         run.kill()
         fleet.kill_waiting(following)
         fleet.cut(away)
-    phases = {host: fleet.phase(host) for host in HOSTS}
+    phases = {host: said["phase"] for host, said in fleet.look().items()}
     done = HOSTS[: HOSTS.index(following)]
     assert phases == {host: (AFTER if host in done else BEFORE)[step] for host in HOSTS}
 
@@ -36,8 +36,8 @@ def test_cut_between_two_hosts(fleet: Fleet, step: str, last: str, away: str) ->
     fleet.mend(away)
     code, output = fleet.play("resume" if forward_only else wish)
     assert code == 0, output
-    side = fleet.one_side(JWT, before)
+    found = fleet.assert_ended()
+    side = one_side(JWT, before, found)
     assert side == ("new" if forward_only or wish == "resume" else "old")
-    fleet.assert_ended()
     ended = f"{wish}: {fleet.report()['outcome']}"
-    fleet.record(f"controller and {away}", f"jwt, {step} after {last}", ended, {side: HOSTS})
+    record(f"controller and {away}", f"jwt, {step} after {last}", ended, {side: HOSTS}, found)

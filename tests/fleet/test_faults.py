@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from support.fleet import HOSTS, JWT, KEY, Fleet, Run
+from support.fleet import HOSTS, JWT, KEY, Fleet, Run, moved, one_side, record
 
 PHASES = {
     "stage": "Stage the new value",
@@ -59,9 +59,9 @@ def test_shared_secret(fleet: Fleet, fault: str, phase: str) -> None:
         assert "app2" in fleet.report()["failure"], output
     heal(fleet, fault, "app2")
     done = end(fleet, "resume" if phase in ("prove", "decide", "finish") else "rollback")
-    side = fleet.one_side(JWT, before)
-    fleet.assert_ended()
-    fleet.record(fault, f"jwt, {phase}", done, {side: HOSTS})
+    found = fleet.assert_ended()
+    side = one_side(JWT, before, found)
+    record(fault, f"jwt, {phase}", done, {side: HOSTS}, found)
 
 
 @pytest.mark.parametrize(
@@ -75,15 +75,13 @@ def test_value_of_each_host(fleet: Fleet, fault: str, phase: str) -> None:
     hurt(fleet, fault, "app1", run, phase)
     code, output = run.end()
     assert code != 0
-    assert {fleet.key_side(host, before) for host in HOSTS[1:]} == {"old"}, output
+    assert all(fleet.look_at(host)[KEY] == before[host][KEY] for host in HOSTS[1:]), output
     heal(fleet, fault, "app1")
     done = end(fleet, "rollback" if phase == "prepare" else "resume")
-    after = fleet.look()
-    sides = {host: "new" if after[host][KEY] != before[host][KEY] else "old" for host in HOSTS}
-    fleet.assert_ended()
-    fleet.record(
-        fault, f"db_key, {phase}", done, {side: [h for h in HOSTS if sides[h] == side] for side in ("old", "new")}
-    )
+    found = fleet.assert_ended()
+    new = moved(KEY, before, found)
+    sides = {"old": [host for host in HOSTS if host not in new], "new": new}
+    record(fault, f"db_key, {phase}", done, sides, found)
 
 
 def end(fleet: Fleet, wish: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
-from support.fleet import HOSTS, KEY, Fleet
+from support.fleet import HOSTS, KEY, Fleet, moved, record
 
 HOLD = "/usr/local/lib/python3.11/dist-packages/hold.pth"
 HOLD_RENAME = """\
@@ -49,11 +49,10 @@ def test_power_off_between_the_commit_of_the_rows_and_the_rename_of_the_file(fle
     code, output = fleet.play(playbook)
     # the other batches went back when the canary was lost, and their decision is the rotation's
     assert code == 0, output
-    after = fleet.look()
-    assert {host: after[host][KEY] == before[host][KEY] for host in HOSTS} == dict.fromkeys(HOSTS, True)
-    fleet.assert_ended()
+    found = fleet.assert_ended()
+    assert not moved(KEY, before, found)
     fleet.assert_verified()
-    fleet.record("power", f"db_key, rows new and file old, {playbook}", fleet.report()["outcome"], {"old": HOSTS})
+    record("power", f"db_key, rows new and file old, {playbook}", fleet.report()["outcome"], {"old": HOSTS}, found)
 
 
 def test_power_off_of_all_in_the_switch_and_resume_ends_on_the_new_value(fleet: Fleet) -> None:
@@ -71,11 +70,10 @@ def test_power_off_of_all_in_the_switch_and_resume_ends_on_the_new_value(fleet: 
     assert not fleet.healthy("app1")
     code, output = fleet.play("resume")
     assert code == 0, output
-    after = fleet.look()
-    assert all(after[host][KEY] != before[host][KEY] for host in HOSTS)
-    fleet.assert_ended()
+    found = fleet.assert_ended()
+    assert moved(KEY, before, found) == list(HOSTS)
     fleet.assert_verified()
-    fleet.record("power, controller", "db_key, rows new and file old", fleet.report()["outcome"], {"new": HOSTS})
+    record("power, controller", "db_key, rows new and file old", fleet.report()["outcome"], {"new": HOSTS}, found)
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from support.fleet import HOSTS, JWT, KEY, Fleet
+from support.fleet import HOSTS, JWT, KEY, Fleet, moved, one_side, record
 
 FILL = "dd if=/dev/zero of=/var/lib/keyturn/fill bs=4k 2>/dev/null; true"
 REFUSE_OTHERS = r"""
@@ -28,8 +28,10 @@ systemctl daemon-reload
         ("systemctl stop ssh.socket ssh; pkill sshd", "systemctl start ssh", "app2 cannot be reached"),
         ("systemctl stop trader-ai-backend", "systemctl start trader-ai-backend",
          "app2: service backend is not healthy"),
-        ("sed -i 's/^JWT_SECRET_KEY=.*/JWT_SECRET_KEY=another-value-of-some-length/' /opt/trader-ai/.env; "
-         "systemctl restart trader-ai-backend; sleep 2", "true", "keyturn_adopt: HOST"),
+        ("cp -p /opt/trader-ai/.env /tmp/before; "
+         "sed -i 's/^JWT_SECRET_KEY=.*/JWT_SECRET_KEY=another-value-of-some-length/' /opt/trader-ai/.env; "
+         "systemctl restart trader-ai-backend; sleep 2",
+         "cp -p /tmp/before /opt/trader-ai/.env; systemctl restart trader-ai-backend", "keyturn_adopt: HOST"),
         ("echo 'import time; time.time = lambda real=time.time: real() + 300' "
          ">/usr/local/lib/python3.11/dist-packages/ahead.pth",
          "rm /usr/local/lib/python3.11/dist-packages/ahead.pth", "the clocks of the hosts differ by 30"),
@@ -42,14 +44,14 @@ def test_a_host_that_cannot_is_named_and_nothing_changes(fleet: Fleet, hurt: str
     code, output = fleet.play("rotate_jwt_secret")
     after = fleet.look()
     fleet.run("app2", heal)
-    fleet.run("app2", "systemctl start trader-ai-backend")
+    fleet.start_application("app2")
     assert code != 0
     report = fleet.report()
     assert cause in report["failure"], output
     assert report["outcome"] == "refused", output
-    assert after == before
-    assert not fleet.open_rotations()
-    fleet.record(cause.split(" is ")[-1][:40], "jwt, before", report["outcome"], {"old": HOSTS})
+    assert not moved(JWT, before, after)
+    found = fleet.assert_ended()
+    record(cause.split(" is ")[-1][:40], "jwt, before", report["outcome"], {"old": HOSTS}, found)
 
 
 @pytest.mark.parametrize("playbook", ["resume", "rollback"])
@@ -67,17 +69,11 @@ def test_a_disk_that_fills_up_in_the_rotation(fleet: Fleet, playbook: str) -> No
     assert all(fleet.healthy(host) for host in HOSTS)
     fleet.run("app2", "rm /var/lib/keyturn/fill")
     fleet.play(playbook)
-    after = fleet.look()
-    assert {host: after[host][KEY] != before[host][KEY] for host in HOSTS} == {
-        "app1": True,
-        "app2": False,
-        "app3": False,
-    }
     assert fleet.report()["outcome"] == "committed_in_part"
-    fleet.assert_ended()
-    fleet.record(
-        "disk full", "db_key, prepare of app2", f"{playbook}: committed_in_part", {"old": HOSTS[1:], "new": HOSTS[:1]}
-    )
+    found = fleet.assert_ended()
+    assert moved(KEY, before, found) == ["app1"]
+    ended = f"{playbook}: committed_in_part"
+    record("disk full", "db_key, prepare of app2", ended, {"old": HOSTS[1:], "new": HOSTS[:1]}, found)
 
 
 @pytest.mark.parametrize(("playbook", "variable"), [("rotate_jwt_secret", JWT), ("rotate_db_key", KEY)])
@@ -85,35 +81,33 @@ def test_a_service_that_does_not_start_with_the_new_value(fleet: Fleet, playbook
     before = fleet.look()
     fleet.run("app2", REFUSE_OTHERS.format(variable=variable))
     code, output = fleet.play(playbook)
+    fleet.run("app2", "rm /etc/systemd/system/trader-ai-backend.service.d/10-refuse.conf; systemctl daemon-reload")
     assert code != 0
-    after, report = fleet.look(), fleet.report()
+    found, report = fleet.assert_ended(), fleet.report()
     committed = ["app1"] if playbook == "rotate_db_key" else []
-    assert [host for host in HOSTS if after[host][variable] != before[host][variable]] == committed, output
+    assert moved(variable, before, found) == committed, output
     assert "app2: service backend" in report["failure"]
     assert report["outcome"] == ("committed_in_part" if committed else "rolled_back")
     assert {host: said["outcome"] for host, said in report["hosts"].items()} == {
         host: "committed" if host in committed else "rolled_back" for host in HOSTS
     }
-    fleet.assert_ended()
     back = [host for host in HOSTS if host not in committed]
-    fleet.record("service does not start", f"{variable}, switch", report["outcome"], {"old": back, "new": committed})
+    record("service does not start", f"{variable}, switch", report["outcome"], {"old": back, "new": committed}, found)
 
 
 def test_two_controllers_at_once(fleet: Fleet) -> None:
     before = fleet.look()
     runs = [fleet.start("rotate_jwt_secret"), fleet.start("rotate_db_key")]
     ends = [run.end() for run in runs]
-    after = fleet.look()
-    jwt_moved = {after[host][JWT] != before[host][JWT] for host in HOSTS}
-    key_moved = {after[host][KEY] != before[host][KEY] for host in HOSTS}
-    assert [code == 0 for code, _ in ends] == [jwt_moved == {True}, key_moved == {True}], ends
-    assert len(jwt_moved) == len(key_moved) == 1
-    assert not (jwt_moved == key_moved == {True}), "one must have been refused"
+    found = fleet.assert_ended()
+    turned = [moved(variable, before, found) == list(HOSTS) for variable in (JWT, KEY)]
+    assert [code == 0 for code, _ in ends] == turned, ends
+    assert [bool(moved(variable, before, found)) for variable in (JWT, KEY)] == turned, "all hosts or none"
+    assert not all(turned), "one must have been refused"
     refused = next(output for code, output in ends if code)
     assert "is open on this host" in refused, refused
-    fleet.assert_ended()
     outcome = " and ".join("committed" if code == 0 else "refused" for code, _ in ends)
-    fleet.record("two controllers", "jwt and db_key", outcome, {"new" if jwt_moved == {True} else "old": HOSTS})
+    record("two controllers", "jwt and db_key", outcome, {"new" if turned[0] else "old": HOSTS}, found)
 
 
 def test_a_second_controller_is_refused_while_the_first_works(fleet: Fleet) -> None:
@@ -126,6 +120,6 @@ def test_a_second_controller_is_refused_while_the_first_works(fleet: Fleet) -> N
         assert "is open on this host" in " ".join(output.split()), output
     code, output = first.end()
     assert code == 0, output
-    assert fleet.one_side(JWT, before) == "new"
-    fleet.assert_ended()
-    fleet.record("second controller", "jwt, prepare", "first committed, second refused", {"new": HOSTS})
+    found = fleet.assert_ended()
+    assert one_side(JWT, before, found) == "new"
+    record("second controller", "jwt, prepare", "first committed, second refused", {"new": HOSTS}, found)

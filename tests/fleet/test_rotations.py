@@ -66,8 +66,7 @@ def test_db_key_rolls_and_nobody_notices(fleet: Fleet) -> None:
     print(f"prober: {len(prober.failures)} of {prober.asked} answers failed while hosts went down in turn")
     again, output = fleet.play("rotate_db_key", "-e", f"keyturn_rotation_id={report['rotation_id']}")
     assert again == 0, output[-3000:]
-    assert fleet.look() == after
-    fleet.assert_ended()
+    assert fleet.assert_ended() == after
     fleet.assert_verified()
 
 

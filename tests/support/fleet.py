@@ -42,28 +42,36 @@ MATRIX = "KEYTURN_FLEET_MATRIX"  # names the file that takes the lines of the ma
 # the name of a task is printed when it begins; without skipped hosts it is only printed with the first result
 AT_ONCE = {"PYTHONUNBUFFERED": "1", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"}
 
-# what the application itself reads, and what the host holds: fingerprints, never values; with "ask", how it answers to tokens
+# what the application itself reads, what the host holds and how far its newest rotation is: fingerprints, never values; and how
+# the application, where it runs, answers to a token of its own secret and to one of another
 LOOK = """
-import hashlib, json, os, sys, urllib.request
+import glob, hashlib, json, os, sys, urllib.request
 sys.path.insert(0, "/usr/share/trader-ai")
 os.chdir("/opt/trader-ai")
 from dotenv import dotenv_values
+from jose import jwt
 from trader_ai.token_store import TokenStore
 env = dotenv_values(".env")
 mark = lambda value: "kt:" + hashlib.blake2b(value.encode(), digest_size=6, person=b"keyturn-value-1").hexdigest()
 items = TokenStore("data/bank_accounts.db", env["DATABASE_ENCRYPTION_KEY"]).all_items()
 bad = [i for i in items if i.access_token and not i.access_token.startswith("access-")]
 def ask(secret):
-    from jose import jwt
     token = jwt.encode({"sub": "a test", "user_id": "a test", "exp": 4102444800}, secret)
     request = urllib.request.Request("http://127.0.0.1:8000/api/positions", headers={"Authorization": "Bearer " + token})
     try:
         return urllib.request.urlopen(request).status
     except urllib.error.HTTPError as error:
         return error.code
-answers = [ask(env["JWT_SECRET_KEY"]), ask("another secret, of nobody")] if sys.argv[1:] else []
+    except urllib.error.URLError:
+        return 0
 held = {n: mark(env[n]) for n in ("JWT_SECRET_KEY", "DATABASE_ENCRYPTION_KEY")}
-print(json.dumps({"rows": len(items), "lost": len(bad), **held, **({"answers": answers} if answers else {})}))
+found = sorted(glob.glob("/var/lib/keyturn/*/rotations/*/journal.json"))
+journal = json.load(open(found[-1])) if found else {"phase": "none"}
+decided = journal.get("decision") == "commit" and journal["phase"] != "closed"
+print(json.dumps({
+    "rows": len(items), "lost": len(bad), **held, "phase": "decided" if decided else journal["phase"],
+    "answers": [ask(env["JWT_SECRET_KEY"]), ask("another secret, of nobody")],
+}))
 """
 
 # holds the lock from the first moment at which the newest journal says what it waits for; another process that has the lock
@@ -103,6 +111,34 @@ for fd in /proc/[0-9]*/fd/*; do
 done 2>/dev/null
 true
 """
+
+
+def open_in(found: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the hosts on which a rotation is open, by what was ``found`` on them."""
+    return [host for host, one in found.items() if one["phase"] not in ("none", "closed")]
+
+
+def moved(variable: str, before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the hosts that hold another value of ``variable`` than before."""
+    return [host for host in HOSTS if after[host][variable] != before[host][variable]]
+
+
+def one_side(variable: str, before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]) -> str:
+    """Check that all hosts hold one value of ``variable``, and return which: old or new."""
+    assert len({found[variable] for found in after.values()}) == 1, after
+    return "new" if moved(variable, before, after) else "old"
+
+
+def record(
+    fault: str, when: str, outcome: str, sides: Mapping[str, Sequence[str]], found: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Add a line to the matrix that is printed at the end; its figures are of what was ``found`` on the hosts."""
+    lost = sum(one["lost"] for one in found.values())
+    converged = "no" if open_in(found) else "yes"
+    hosts = (" ".join(sides.get(side, ())) or "-" for side in ("old", "new"))
+    row = [fault, when, outcome, *hosts, str(lost), converged]
+    with Path(os.environ[MATRIX]).open("a") as file:
+        file.write(json.dumps(row) + "\n")
 
 
 def container(host: str) -> str:
@@ -158,19 +194,27 @@ class Fleet:
     def __init__(self, reports: Path, providers: dict[str, Fake]) -> None:
         self.reports = reports
         self.providers = providers
+        self.inits: dict[str, str] = {}  # the first process of each host, as this machine numbers it
         self.ended = False
 
     # -- hosts -----------------------------------------------------------------------------------------------------
 
-    def podman(self, *arguments: str, check: bool = True) -> str:
+    def podman(self, *arguments: str) -> str:
         """Run podman."""
         env = os.environ | {"CONTAINERS_CONF": str(ROOT / "tests/molecule/containers.conf")}
-        done = subprocess.run(["podman", *arguments], check=check, text=True, capture_output=True, env=env)
-        return done.stdout
+        return subprocess.run(["podman", *arguments], check=True, text=True, capture_output=True, env=env).stdout
+
+    def enter(self, host: str, *command: str) -> list[str]:
+        """Return the words that run a command on a host, not by SSH. ``podman exec`` does the same for a quarter of a core's second."""
+        if host not in self.inits:
+            self.inits[host] = self.podman("inspect", "--format", "{{.State.Pid}}", container(host)).strip()
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        return ["nsenter", "--all", "--target", self.inits[host], "env", "-i", f"PATH={path}", "HOME=/root", *command]
 
     def run(self, host: str, command: str, check: bool = True) -> str:
         """Run a shell command on a host, not by SSH."""
-        return self.podman("exec", container(host), "bash", "-c", command, check=check)
+        words = self.enter(host, "bash", "-c", command)
+        return subprocess.run(words, check=check, text=True, capture_output=True).stdout
 
     def wait_on(self, host: str, condition: str, timeout: int = 120) -> None:
         """Wait until a shell condition holds on a host."""
@@ -179,10 +223,12 @@ class Fleet:
     def power_off(self, host: str) -> None:
         """Cut the power: nothing is written any more."""
         self.podman("kill", "--signal", "KILL", container(host))
+        self.inits.pop(host, None)
 
     def boot(self, host: str) -> None:
         """Start the host again, and wait for its sshd."""
         self.podman("start", container(host))
+        self.inits.pop(host, None)
         self._wait_for_login(host)
 
     def cut(self, host: str) -> None:
@@ -206,13 +252,14 @@ class Fleet:
             time.sleep(0.5)
         raise AssertionError(f"{host} refuses logins")
 
-    def install(self, rows: int = 60, *seed_options: str) -> None:
-        """Make the application of each host anew, with credentials that its providers accept."""
-        broker = f"--alpaca-url={self.providers['alpaca'].url}"
-        subprocess.run([SCRIPT, "install", str(rows), broker, *seed_options], check=True, capture_output=True)
+    def install(self, rows: int = 60, plaid: bool = False) -> None:
+        """Make the application of each host anew, with credentials that its providers accept; ``plaid``: it asks for items there."""
+        urls = [f"--alpaca-url={self.providers['alpaca'].url}"]
+        urls += [f"--plaid-url={self.providers['plaid'].url}"] if plaid else []
+        subprocess.run([SCRIPT, "install", str(rows), *urls], check=True, capture_output=True)
         self.accept_held()
         with ThreadPoolExecutor() as pool:
-            list(pool.map(self._start, HOSTS))
+            list(pool.map(self.start_application, HOSTS))
 
     def accept_held(self) -> None:
         """Let each provider accept what the hosts hold, and nothing else."""
@@ -220,8 +267,9 @@ class Fleet:
             fake.mood = ""
             fake.valid = {self.credential("app1", secret): OWNERS[secret]}
 
-    def _start(self, host: str) -> None:
-        self.run(host, "systemctl start trader-ai-engine")
+    def start_application(self, host: str) -> None:
+        """Start the services of a host where they do not run, and wait until they serve."""
+        self.run(host, "systemctl start trader-ai-backend trader-ai-engine")
         run = "$(systemctl show --property InvocationID --value trader-ai-engine)"
         connected = f"journalctl _SYSTEMD_INVOCATION_ID={run} | grep -q Connected"
         self.wait_on(host, f"curl -sf http://127.0.0.1:8000/health >/dev/null && {connected}", 60)
@@ -236,27 +284,22 @@ class Fleet:
         with ThreadPoolExecutor() as pool:
             return dict(zip(HOSTS, pool.map(self.look_at, HOSTS), strict=True))
 
-    def look_at(self, host: str, *ask: str) -> dict[str, Any]:
-        """Return what a host holds, read as the application reads it; with ``ask`` also how it answers to two tokens."""
-        look = f"PYTHONDONTWRITEBYTECODE=1 python3 -c '{LOOK}' {' '.join(ask)} 2>/dev/null"
-        return dict(json.loads(self.run(host, look)))
+    def look_at(self, host: str) -> dict[str, Any]:
+        """Return what a host holds, read as the application reads it."""
+        return dict(json.loads(self.run(host, f"PYTHONDONTWRITEBYTECODE=1 python3 -c '{LOOK}' 2>/dev/null")))
 
     def open_rotations(self) -> list[str]:
         """Return the hosts on which a rotation is open."""
-        return [host for host in HOSTS if self.phase(host) not in ("none", "closed")]
+        return open_in(self.look())
 
     def phase(self, host: str) -> str:
         """Return the phase of the host's newest journal, ``decided`` from the decision to commit on."""
-        command = "cat $(ls -d /var/lib/keyturn/*/rotations/*/journal.json | tail -1)"
-        text = self.run(host, f"{command} 2>/dev/null", check=False)
-        journal = json.loads(text or '{"phase": "none"}')
-        decided = journal.get("decision") == "commit" and journal["phase"] != "closed"
-        return "decided" if decided else str(journal["phase"])
+        return str(self.look_at(host)["phase"])
 
     @contextlib.contextmanager
     def lock_held(self, host: str, when: str) -> Iterator[Callable[[], None]]:
         """Hold Keyturn's lock on a host as soon as its journal says ``when``; yields a way to wait until a call wants it."""
-        command = ["podman", "exec", container(host), "python3", "-c", HOLD_LOCK, when]
+        command = self.enter(host, "python3", "-c", HOLD_LOCK, when)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
             try:
                 yield lambda: self._wait_for_line(holder, "wanted")
@@ -282,42 +325,26 @@ class Fleet:
 
     # -- evidence --------------------------------------------------------------------------------------------------
 
-    def key_side(self, host: str, before: dict[str, dict[str, Any]]) -> str:
-        """Return whether a host holds its old database key or a new one."""
-        return "old" if self.look_at(host)[KEY] == before[host][KEY] else "new"
+    def assert_ended(self) -> dict[str, dict[str, Any]]:
+        """Check that nothing is open, that every application runs on what its host holds, and that no row is lost.
 
-    def one_side(self, variable: str, before: dict[str, dict[str, Any]]) -> str:
-        """Check that all hosts hold one value of ``variable``, no row is lost, and return which: old or new."""
+        Returns what the hosts hold.
+        """
         after = self.look()
-        assert len({found[variable] for found in after.values()}) == 1, after
-        return "old" if after["app1"][variable] == before["app1"][variable] else "new"
-
-    def assert_ended(self) -> None:
-        """Check that nothing is open, that every application runs on what its host holds, and that no row is lost."""
-        assert not self.open_rotations()
-        with ThreadPoolExecutor() as pool:
-            found = list(pool.map(lambda host: self.look_at(host, "ask"), HOSTS))
-        assert [one["lost"] for one in found] == [0] * len(HOSTS)
-        for one in found:
+        assert not open_in(after)
+        for one in after.values():
             accepted, other = one["answers"]
             assert accepted == 200
-            assert not 200 <= other < 300
+            assert other and not 200 <= other < 300
+            assert one["lost"] == 0
         self.ended = True
+        return after
 
     def assert_verified(self) -> None:
         """Check that verify.yml finds nothing."""
         code, output = self.play("verify")
         assert code == 0, output
         assert "finding:" not in output, output
-
-    def record(self, fault: str, when: str, outcome: str, sides: Mapping[str, Sequence[str]]) -> None:
-        """Add a line to the matrix that is printed at the end: every figure is asked of the hosts."""
-        lost = sum(found["lost"] for found in self.look().values())
-        converged = "no" if self.open_rotations() else "yes"
-        hosts = (" ".join(sides.get(side, ())) or "-" for side in ("old", "new"))
-        row = [fault, when, outcome, *hosts, str(lost), converged]
-        with Path(os.environ[MATRIX]).open("a") as file:
-            file.write(json.dumps(row) + "\n")
 
     # -- keyturn ---------------------------------------------------------------------------------------------------
 
