@@ -331,8 +331,8 @@ def cloudwatch(thresholds: Sequence[Threshold], log_group: str, topic: str, runb
                     "Threshold": int(threshold[severity]),
                     "ComparisonOperator": "GreaterThanOrEqualToThreshold",
                     "TreatMissingData": "notBreaching",
-                    "AlarmActions": [topic],
-                    "OKActions": [topic],
+                    "AlarmActions": [topic] if topic else [],
+                    "OKActions": [topic] if topic else [],
                 },
             }
     return {"AWSTemplateFormatVersion": "2010-09-09", "Description": "Keyturn's alarms", "Resources": resources}

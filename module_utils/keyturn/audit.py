@@ -7,7 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from . import checklist, durable, moments, report, rotation_log
+from . import checklist, durable, moments, outbox, report, rotation_log
 from .checklist import Case
 from .errors import KeyturnError
 
@@ -20,7 +20,7 @@ def look(folder: Path, secrets: Secrets, policy: Policy, now: datetime) -> dict[
     """Return ``log``, ``unfinished``, ``unsigned``, ``timeline`` (the newest first), ``review`` and ``environments``."""
     records, reports = rotation_log.read(folder), report.documents(folder)
     open_ones = set(checklist.unsigned(records))
-    timeline = [_told(one, secrets, policy, records) for one in reports]
+    timeline = [_told(folder, one, secrets, policy, records) for one in reports]
     return {
         "log": chain(folder, reports),
         "unfinished": [
@@ -74,17 +74,24 @@ def case(folder: Path, rotation_id: str, secrets: Secrets) -> Case:
         raise KeyturnError(
             f"keyturn_secrets has no entry {found['secret']} any more, which rotation {rotation_id} turned"
         )
-    return Case(found, secrets[found["secret"]], rotation_log.read(folder))
+    return _case(folder, found, secrets, rotation_log.read(folder))
+
+
+def _case(folder: Path, document: Mapping[str, Any], secrets: Secrets, records: Sequence[Mapping[str, Any]]) -> Case:
+    told = outbox.sent(folder, "sessions_invalidated", document["rotation_id"])
+    return Case(document, secrets[document["secret"]], records, told)
 
 
 def _told(
-    document: Mapping[str, Any], secrets: Secrets, policy: Policy, records: Sequence[Mapping[str, Any]]
+    folder: Path,
+    document: Mapping[str, Any],
+    secrets: Secrets,
+    policy: Policy,
+    records: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     """One rotation of the past; of one that has not committed there is no checklist."""
     committed = document["outcome"] in rotation_log.COMMITTED and document["secret"] in secrets
-    points = (
-        checklist.points(policy["checklist"], Case(document, secrets[document["secret"]], records)) if committed else []
-    )
+    points = checklist.points(policy["checklist"], _case(folder, document, secrets, records)) if committed else []
     return {
         **{
             name: document[name]

@@ -21,11 +21,12 @@ Records = Sequence[Mapping[str, Any]]
 
 
 class Case(NamedTuple):
-    """What is looked at: a rotation's report, its entry of the catalogue, the records of the log."""
+    """What is looked at: a rotation's report, its entry of the catalogue, the records of the log, and who has told the users."""
 
     report: Mapping[str, Any]
     entry: Mapping[str, Any]
     records: Records
+    told: Sequence[str] = ()
 
     def hosts(self) -> dict[str, Mapping[str, Any]]:
         """The hosts that no person has left out."""
@@ -217,6 +218,8 @@ def _integrations(case: Case) -> Said:
 def _users_notified(case: Case) -> Said:
     if case.entry["sessions"] == "kept":
         return "not applicable", "sessions are kept"
+    if case.told:
+        return "proved", "; ".join(case.told)
     return "open", "every session has ended: tell the users that they must sign in again, then sign it"
 
 

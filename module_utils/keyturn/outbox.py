@@ -87,6 +87,17 @@ def open_lines(folder: Path) -> list[str]:
     ]
 
 
+def sent(folder: Path, event: str, subject: str) -> list[str]:
+    """Return a line for each channel that took a message about an event, such as that of a rotation's id (``subject``)."""
+    documents = [durable.read_json(path) or {} for path in sorted((folder / FOLDER).glob(f"{event}-{subject}*.json"))]
+    return [
+        f"{name} took the message at {state['at']}"
+        for document in documents
+        for name, state in document.get("channels", {}).items()
+        if state["state"] == "sent"
+    ]
+
+
 def _try(
     channel: Mapping[str, Any],
     message: Message,

@@ -112,6 +112,11 @@ def _attention(found: Found) -> list[str]:
     ]
     lines += [found["log"]["problem"]] if found["log"]["problem"] else []
     lines += [f"the rotation {one['rotation_id']} of {one['secret']} is unsigned" for one in found["unsigned"]]
+    lines += [
+        f"incident {one['id']}: {one['late']} of {one['open']} open points are late, next due {one['due']}"
+        for one in found["incidents"]
+    ]
+    lines += [f"not delivered: {line}" for line in found["unsent"]]
     if not lines:
         return []
     return ["<h2>What needs somebody</h2>", "<ul>", *(f"<li>{escape(line)}</li>" for line in lines), "</ul>"]

@@ -42,15 +42,15 @@ class Webhook(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Hook)
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        super().__init__((host, 0), _Hook)
         self.alerts: list[dict[str, Any]] = []
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     @property
     def url(self) -> str:
         """Where it is."""
-        return f"http://127.0.0.1:{self.server_address[1]}/"
+        return "http://{}:{}/".format(*self.server_address[:2])
 
     def heard(self, name: str, severity: str, status: str) -> list[dict[str, Any]]:
         """Return the alerts of this kind that came."""

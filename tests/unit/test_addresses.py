@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
 PROGRAM = Path(__file__).parents[2] / "roles/monitoring/files/keyturn_addresses.py"
 SPEC = importlib.util.spec_from_file_location("keyturn_addresses", PROGRAM)
@@ -173,14 +175,23 @@ def test_what_is_no_request_is_not_counted(host: Host, line: str) -> None:
     assert counts(host.read()) == (0, 0)
 
 
-def test_countries(tmp_path: Path) -> None:
-    host = Host(tmp_path, expected_countries=["US"])
-    settings = json.loads(host.settings.read_text())
-    where = {"192.0.2.1": "US", "192.0.2.2": "FR"}.get
-    addresses = program.Addresses(settings, {}, where)
-    for one in ("192.0.2.1", "192.0.2.2", "192.0.2.3", "127.0.0.1"):
-        addresses.count(one, 200, START)
-    assert addresses.counts["unexpected_country"] == 1
+def test_countries_by_a_real_database(tmp_path: Path) -> None:
+    """An address without a record counts for nothing, nor does one whose record names no country, such as a satellite's."""
+    writer = MMDBWriter(6, "GeoLite2-Country", ipv4_compatible=True)
+    for network, record in {
+        "192.0.2.0/28": {"country": {"iso_code": "US"}},
+        "192.0.2.16/28": {"country": {"iso_code": "FR"}},
+        "192.0.2.32/28": {"continent": {"code": "EU"}},
+        "2001:db8::/32": {"country": {"iso_code": "FR"}},
+    }.items():
+        writer.insert_network(IPSet([network]), record)
+    database = tmp_path / "country.mmdb"
+    writer.to_db_file(str(database))
+    host = Host(tmp_path, expected_countries=["US"], country_database=str(database))
+    host.say("192.0.2.1", "192.0.2.33", "203.0.113.1", "127.0.0.1")
+    assert host.read()["unexpected_country"] == 0
+    host.say("192.0.2.17", "[2001:db8::1]")
+    assert host.read()["unexpected_country"] == 2
 
 
 def test_the_state_is_private_and_the_metrics_are_readable(host: Host) -> None:

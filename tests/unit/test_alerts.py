@@ -8,12 +8,14 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from keyturn import alerts, metrics
 from keyturn.errors import KeyturnError
 
 ROOT = Path(__file__).parents[2]
+DATADOG = json.loads((Path(__file__).parents[1] / "support/schemas/datadog.json").read_text())
 THRESHOLDS = yaml.safe_load((ROOT / "playbooks/group_vars/all/policy.yml").read_text())["keyturn_policy"]["thresholds"]
 RUNBOOKS = "https://example.com/monitoring.md"
 LOGGED = [one for one in THRESHOLDS if one["metric"] != "new_ips"]
@@ -108,7 +110,7 @@ def test_datadog_monitors_have_the_policys_numbers() -> None:
         monitor = found[f"Keyturn: {one['title']}"]
         assert monitor["options"]["thresholds"] == {"warning": one["warning"], "critical": one["critical"]}
         assert monitor["query"].endswith(f'.last("1h") >= {one["critical"]}')
-        json.dumps(monitor)
+        jsonschema.validate(monitor, {"$ref": "#/Monitor", **DATADOG})
 
 
 def test_the_status_as_metrics() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import audit, checklist, report, rotation_log, status, status_page
+from keyturn import audit, checklist, messages, outbox, report, rotation_log, status, status_page
 from keyturn.checklist import Case
 from keyturn.errors import KeyturnError
 from unit.test_catalogue import shipped
@@ -108,6 +108,26 @@ def test_ended_sessions_need_somebody_who_tells_the_users() -> None:
     found = states(case("jwt", proofs=[HTTP | {"proof": "token"}, token]))
     assert [name for name, state in found.items() if state == "open"] == ["users_notified"]
     assert found["old_deactivated"] == "proved" and found["backup"] == "not applicable"
+
+
+def test_a_message_that_a_channel_took_tells_the_users(tmp_path: Path) -> None:
+    given = case("jwt").report
+    rotation_log.append(tmp_path, rotation_log.started(HEADER | {"attempt": attempt()}))
+    last = rotation_log.append(tmp_path, rotation_log.record(given, attempt()))
+    report.write(tmp_path, {**given, "log_head": rotation_log.head([last])})
+    facts = {"title": "JWT", "rotation_id": HEADER["rotation_id"], "hosts": ["a"], "link": "-"}
+    told = messages.message(
+        "sessions_invalidated", f"{HEADER['rotation_id']}-committed", "staging", "2026-01-01T00:00:00Z", facts
+    )
+    channels = {"mail": {"events": ["sessions_invalidated"]}, "chat": {"events": ["overdue"]}}
+    outbox.post(tmp_path, told, channels)
+    before = states(audit.case(tmp_path, HEADER["rotation_id"], SECRETS))
+    outbox.deliver(
+        tmp_path, channels, lambda channel, message: "taken", lambda: "2026-01-01T00:00:05Z", lambda pause: None
+    )
+    found = audit.case(tmp_path, HEADER["rotation_id"], SECRETS)
+    assert (before["users_notified"], states(found)["users_notified"]) == ("open", "proved")
+    assert found.told == ["mail took the message at 2026-01-01T00:00:05Z"]
 
 
 @pytest.mark.parametrize("name", ["somebody", " Somebody ", "SOMEBODY"])
@@ -241,6 +261,8 @@ class Outline(HTMLParser):
 
 def page(folder: Path) -> str:
     found = status.status({}, {"a": None}, NOW, audit.look(folder, SECRETS, POLICY, NOW)) | {"calendar": []}
+    found |= {"unsent": ["overdue-x: mail after 3 attempts: no answer"]}
+    found |= {"incidents": [{"id": "INC-1", "open": 4, "late": 2, "due": "2026-01-02T00:00:00Z"}]}
     return status_page.render(found, "staging")
 
 
@@ -251,6 +273,7 @@ def test_the_page_is_whole_needs_nothing_from_outside_and_escapes(folder: Path) 
     tags = [tag for tag, _ in outline.seen]
     assert not {"script", "link", "img", "iframe"} & set(tags) and "http" not in text and "url(" not in text
     assert tags.count("h1") == 1 and ("html", {"lang": "en"}) in outline.seen
+    assert "incident INC-1: 2 of 4 open points are late" in text and "not delivered: overdue-x: mail after 3" in text
     assert "<b>me</b>" not in text and "&lt;b&gt;me&lt;/b&gt;" in text
     for tag, attributes in outline.seen:
         assert tag != "th" or attributes.get("scope") in ("row", "col")

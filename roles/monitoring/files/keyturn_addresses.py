@@ -154,7 +154,7 @@ def country_reader(database: str) -> Callable[[str], str | None]:
 
     def country(address: str) -> str | None:
         try:
-            return str(reader.country(address).country.iso_code)
+            return reader.country(address).country.iso_code
         except geoip2.errors.AddressNotFoundError:
             return None
 

@@ -1,0 +1,132 @@
+"""Monitoring on real hosts: what the role installs, a rotation under the load of clients, and an attack in the same minutes."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+from jose import jwt
+from support.fleet import ADDRESS, BALANCER, GATEWAY, HOSTS, Fleet
+from support.watching import Webhook, get, wait_for
+
+PROMETHEUS, ALERTMANAGER = f"{BALANCER}:9090", f"{BALANCER}:9093"
+UNITS = "keyturn-mtail keyturn-addresses.timer prometheus-node-exporter prometheus prometheus-alertmanager"
+# each is on the wrong secret once: more than the warning of all hosts together, fewer than what a rotation may cause
+CLIENTS = 45
+ATTACK = 60
+
+
+@pytest.fixture
+def webhook(fleet: Fleet) -> Iterator[Webhook]:
+    with Webhook(GATEWAY) as heard:
+        yield heard
+        heard.shutdown()
+    for host in (*HOSTS, "lb"):
+        fleet.run(host, f"systemctl stop {UNITS} 2>/dev/null", check=False)
+
+
+def query(expression: str) -> list[dict[str, Any]]:
+    where = f"{PROMETHEUS}/api/v1/query?" + urllib.parse.urlencode({"query": expression})
+    return list(get(where)["data"]["result"])
+
+
+def total(expression: str) -> int:
+    return sum(int(float(one["value"][1])) for one in query(expression))
+
+
+def ask(url: str, **headers: str) -> int:
+    """Return the status of an answer, 0 without one."""
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(f"{url}/api/positions", headers=headers), timeout=5
+        ) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return 0
+
+
+class Client(threading.Thread):
+    """A user with a session: asks through the balancer, and stops to sign in again when the session is refused."""
+
+    def __init__(self, secret: str, number: int) -> None:
+        super().__init__(daemon=True)
+        claims = {"sub": f"user {number}", "user_id": f"user {number}", "exp": 4102444800}
+        self.token = jwt.encode(claims, secret)
+        self.good = self.refused = 0
+
+    def run(self) -> None:
+        while not self.refused:
+            status = ask(BALANCER, Authorization=f"Bearer {self.token}")
+            self.good += status == 200
+            self.refused += status == 500
+            time.sleep(1)
+
+
+def test_a_rotation_under_load_is_silent_and_an_attack_is_not(fleet: Fleet, webhook: Webhook) -> None:
+    told = {"monitoring_webhook_url": webhook.url, "keyturn_alertmanager_url": ALERTMANAGER}
+    code, output = fleet.play("monitoring", "-e", json.dumps(told))
+    assert code == 0, output
+    code, output = fleet.play("monitoring", "-e", json.dumps(told))
+    assert code == 0, output
+    assert output.rpartition("PLAY RECAP")[2].count("changed=0 ") == len(HOSTS) + 1, output
+
+    wait_for("every exporter", lambda: total('up{job=~"keyturn-.*"}') == 2 * len(HOSTS))
+    for host in HOSTS:
+        listening = fleet.run(host, "ss -ltnH | awk '{print $4}'").split()
+        exporters = {one for one in listening if one.endswith((":3903", ":9100"))}
+        assert exporters == {f"{ADDRESS[host]}:3903", f"{ADDRESS[host]}:9100"}
+    wait_for("the addresses", lambda: total("keyturn_known_address_requests_total") > 0)
+
+    secret = str(dotenv_values(stream=open_env(fleet))["JWT_SECRET_KEY"])
+    clients = [Client(secret, number) for number in range(CLIENTS)]
+    for client in clients:
+        client.start()
+    wait_for("good answers", lambda: all(client.good for client in clients))
+    began = time.time()
+    attacker = threading.Thread(target=attack, daemon=True)
+    attacker.start()
+    code, output = fleet.play("rotate_jwt_secret", "-e", json.dumps(told))
+    assert code == 0, output
+    attacker.join()
+    wait_for("the end of all sessions", lambda: all(client.refused for client in clients))
+    heard = wait_for("the attack", lambda: webhook.heard("KeyturnFailedAuthOtherCause", "critical", "firing"))
+    after = time.time() - began
+
+    held = wait_for("the alert that is held", lambda: alerts("KeyturnFailedAuth"))
+    assert {one["status"]["state"] for one in held} == {"suppressed"}
+    wait_for("all refusals", lambda: total("trader_ai_auth_signature_total") >= CLIENTS)
+    assert total("trader_ai_auth_signature_total") <= CLIENTS + 2 * len(HOSTS), (
+        "each client once, and Keyturn's own proof"
+    )
+    time.sleep(5)  # a few more evaluations
+    assert {one["labels"]["alertname"] for one in webhook.alerts} == {"KeyturnFailedAuthOtherCause"}
+    print(f"attack of {ATTACK} requests: {heard[0]['labels']['severity']} alert {after:.1f} s after the first of them")
+    fleet.assert_ended()
+
+
+def open_env(fleet: Fleet) -> Any:
+    import io
+
+    return io.StringIO(fleet.run("app1", "cat /opt/trader-ai/.env"))
+
+
+def attack() -> None:
+    """Ask without a token until all requests have had an answer."""
+    answered = 0
+    while answered < ATTACK:
+        answered += ask(f"http://{ADDRESS['app1']}:8000") == 500
+        time.sleep(0.1)
+
+
+def alerts(name: str) -> list[dict[str, Any]]:
+    return list(get(f"{ALERTMANAGER}/api/v2/alerts?filter=alertname%3D{name}"))
