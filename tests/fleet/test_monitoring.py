@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 import time
@@ -114,9 +115,7 @@ def test_a_rotation_under_load_is_silent_and_an_attack_is_not(fleet: Fleet, webh
     fleet.assert_ended()
 
 
-def open_env(fleet: Fleet) -> Any:
-    import io
-
+def open_env(fleet: Fleet) -> io.StringIO:
     return io.StringIO(fleet.run("app1", "cat /opt/trader-ai/.env"))
 
 
