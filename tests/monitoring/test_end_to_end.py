@@ -47,10 +47,15 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Watched,
         lab.stop()
 
 
+def both(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return found if len(found) == 2 else []
+
+
 def test_failed_logins_alert_and_are_over(watched: tuple[Watched, Webhook]) -> None:
     here, webhook = watched
     wait_for("the first scrape", lambda: here.query("trader_ai_auth_missing_header_total"))
-    assert [one["value"][1] for one in here.query('up{job=~"keyturn-.*"}')] == ["1", "1"]
+    up = wait_for("both exporters", lambda: both(here.query('up{job=~"keyturn-.*"}')))
+    assert [one["value"][1] for one in up] == ["1", "1"]
     for _ in range(4):
         assert here.lab.get("/api/positions") == 500
     fired = wait_for("the alert", lambda: webhook.heard("KeyturnFailedAuth", "warning", "firing"))[0]

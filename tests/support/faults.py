@@ -27,7 +27,7 @@ from keyturn.fernet_forms import Turner
 from keyturn.lifecycle import commit, prepare, prove, rollback, stage, switch
 from keyturn.rotation import Rotation
 
-from support.lab import KEY, ROOT, RUN_MODULE, Lab
+from support.lab import COMPILED, KEY, ROOT, RUN_MODULE, Lab, interpreter
 from support.processes import Commands, kill, marked, new_mark
 
 MATRIX = "KEYTURN_FAULT_MATRIX"
@@ -476,15 +476,13 @@ def hold(lab: Lab, state: str, seconds: float) -> None:
     folder = lab.folder / "hold"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text(HOLD.format(folder=str(lab.folder), state=state, seconds=seconds))
-    lab.interpreter = str(folder / "python")
-    Path(lab.interpreter).write_text(f'#!/bin/sh\nPYTHONPATH={folder} exec {sys.executable} "$@"\n')
-    Path(lab.interpreter).chmod(0o755)
+    lab.interpreter = interpreter(folder / "python", folder)
     lab.write_inventory()
 
 
 def release(lab: Lab) -> None:
     """Give the lab's host its ordinary interpreter again."""
-    lab.interpreter = sys.executable
+    lab.interpreter = interpreter(lab.folder / "python", COMPILED)
     lab.write_inventory()
 
 

@@ -35,11 +35,19 @@ ENGINE = {
 }
 # a line for ``Lab.break_start``: the application comes up, and finds no bank
 UNUSABLE_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || export PLAID_BASE_URL=http://127.0.0.1:9\n'
+COMPILED = ROOT / "tests/support/compiled"
 RUN_MODULE = (
     "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"
     "import json; args = json.load(open(sys.argv[2]))\n"
     "with patch_module_args(args): runpy.run_path(sys.argv[1], run_name='__main__')"
 )
+
+
+def interpreter(path: Path, customized_by: Path) -> str:
+    """Make this Python as the interpreter of a host, with the sitecustomize of a folder; return the program."""
+    path.write_text(f'#!/bin/sh\nPYTHONPATH={customized_by} exec {sys.executable} "$@"\n')
+    path.chmod(0o755)
+    return str(path)
 
 
 def free_port() -> int:
@@ -60,7 +68,6 @@ class Lab:
     variables: dict[str, Any] = field(default_factory=dict)
     plaid_url: str | None = None
     alpaca_url: str | None = None
-    interpreter: str = sys.executable
     # what runs the modules that a test runs by themselves
     run_by: tuple[str, ...] = ()
 
@@ -69,6 +76,7 @@ class Lab:
         self.state = self.folder / "state"
         self.reports = self.folder / "reports"
         self.port = free_port()
+        self.interpreter = interpreter(self.folder / "python", COMPILED)
         self.tokens = seed(
             self.app,
             self.rows,
