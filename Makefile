@@ -53,7 +53,7 @@ policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the pa
 
 test: lint $(VENV)/.test ## run all linters and tests, with the hosts that the tests make
 	@bin/setup-debian $(HOST_PACKAGES) $(WATCH_PACKAGES)
-	@$(WITH_MODULES) pytest -n 4 --dist worksteal -m 'not drill' tests/fleet tests/faults tests/monitoring tests/integration tests/unit
+	@$(WITH_MODULES) pytest -n 3 --dist worksteal -m 'not drill' tests/fleet tests/faults tests/monitoring tests/integration tests/unit
 
 monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Prometheus
 	@bin/setup-debian $(WATCH_PACKAGES)
@@ -61,7 +61,7 @@ monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Pr
 
 fleet: $(VENV)/.test ## test on real hosts, in containers that the tests make; with the drill of every row
 	@bin/setup-debian $(HOST_PACKAGES)
-	@$(WITH_MODULES) pytest -n 4 --dist worksteal tests/fleet
+	@$(WITH_MODULES) pytest -n 3 --dist worksteal tests/fleet
 
 molecule: $(VENV)/.test ## run the molecule scenarios on such hosts
 	@bin/setup-debian $(HOST_PACKAGES)

@@ -100,6 +100,7 @@ def test_a_rotation_under_load_is_silent_and_an_attack_is_not(fleet: Fleet, webh
     code, output = run.end()
     assert code == 0, output
     wait_for("the end of all sessions", lambda: all(client.refused for client in clients))
+    assert fleet.report()["outcome"] == "committed", "what strangers cause is no veto"
     heard = wait_for("the attack", lambda: webhook.heard("KeyturnFailedAuthOtherCause", "critical", "firing"))
     after = time.time() - began
 
