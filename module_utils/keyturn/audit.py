@@ -20,7 +20,7 @@ def look(folder: Path, secrets: Secrets, policy: Policy, now: datetime) -> dict[
     """Return ``log``, ``unfinished``, ``unsigned``, ``timeline`` (the newest first), ``review`` and ``environments``."""
     records, reports = rotation_log.read(folder), report.documents(folder)
     open_ones = set(checklist.unsigned(records))
-    timeline = [_told(folder, one, secrets, policy, records) for one in reports]
+    timeline = [_past(folder, one, secrets, policy, records) for one in reports]
     return {
         "log": chain(folder, reports),
         "unfinished": [
@@ -74,15 +74,16 @@ def case(folder: Path, rotation_id: str, secrets: Secrets) -> Case:
         raise KeyturnError(
             f"keyturn_secrets has no entry {found['secret']} any more, which rotation {rotation_id} turned"
         )
-    return _case(folder, found, secrets, rotation_log.read(folder))
+    return case_of(folder, found, secrets[found["secret"]], rotation_log.read(folder))
 
 
-def _case(folder: Path, document: Mapping[str, Any], secrets: Secrets, records: Sequence[Mapping[str, Any]]) -> Case:
+def case_of(folder: Path, document: Mapping[str, Any], entry: Mapping[str, Any], records: checklist.Records) -> Case:
+    """Return the rotation of a report, with the ``entry`` of its secret, for the checklist."""
     told = outbox.sent(folder, "sessions_invalidated", document["rotation_id"])
-    return Case(document, secrets[document["secret"]], records, told)
+    return Case(document, entry, records, told)
 
 
-def _told(
+def _past(
     folder: Path,
     document: Mapping[str, Any],
     secrets: Secrets,
@@ -91,7 +92,9 @@ def _told(
 ) -> dict[str, Any]:
     """One rotation of the past; of one that has not committed there is no checklist."""
     committed = document["outcome"] in rotation_log.COMMITTED and document["secret"] in secrets
-    points = checklist.points(policy["checklist"], _case(folder, document, secrets, records)) if committed else []
+    points: list[checklist.Point] = []
+    if committed:
+        points = checklist.points(policy["checklist"], case_of(folder, document, secrets[document["secret"]], records))
     return {
         **{
             name: document[name]

@@ -26,7 +26,7 @@ class Case(NamedTuple):
     report: Mapping[str, Any]
     entry: Mapping[str, Any]
     records: Records
-    told: Sequence[str] = ()
+    told: Sequence[str]
 
     def hosts(self) -> dict[str, Mapping[str, Any]]:
         """The hosts that no person has left out."""

@@ -145,9 +145,11 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
         f"unsigned    {one['rotation_id']} of {one['secret']}: {', '.join(one['open']) or 'every point has evidence'}"
         for one in found["unsigned"]
     ]
-    lines += [
-        f"incident    {one['id']}: {one['late']} of {one['open']} open points are late, next due {one['due']}"
-        for one in found.get("incidents", [])
-    ]
+    lines += [f"incident    {incident_line(one)}" for one in found.get("incidents", [])]
     lines += [f"unsent      {line}" for line in found.get("unsent", [])]
     return [*lines, f"review      the policy's next review is {review['next']}{' and late' if review['late'] else ''}"]
+
+
+def incident_line(summary: Mapping[str, Any]) -> str:
+    """Return what a status says of an incident with open points (``incident.summaries``)."""
+    return f"{summary['id']}: {summary['late']} of {summary['open']} open points are late, next due {summary['due']}"

@@ -7,6 +7,7 @@ from html import escape
 from typing import Any
 
 from . import moments
+from .status import incident_line
 
 Found = Mapping[str, Any]
 AHEAD_DAYS = 98
@@ -112,10 +113,7 @@ def _attention(found: Found) -> list[str]:
     ]
     lines += [found["log"]["problem"]] if found["log"]["problem"] else []
     lines += [f"the rotation {one['rotation_id']} of {one['secret']} is unsigned" for one in found["unsigned"]]
-    lines += [
-        f"incident {one['id']}: {one['late']} of {one['open']} open points are late, next due {one['due']}"
-        for one in found["incidents"]
-    ]
+    lines += [f"incident {incident_line(one)}" for one in found["incidents"]]
     lines += [f"not delivered: {line}" for line in found["unsent"]]
     if not lines:
         return []

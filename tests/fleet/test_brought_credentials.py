@@ -170,6 +170,7 @@ def test_every_access_token_of_the_fleet_is_replaced(fleet: Fleet) -> None:
     log = (fleet.reports / "lab/rotation-log.md").read_text()
     assert "(replaced, without app3: its board is broken)" in log
     assert f"keyturn, {len(before)} of {len(before)} tokens work at their provider" in log
-    assert after == plaid.tokens
-    assert not set(before.values()) & set(after.values())
+    known, kept = after == plaid.tokens, bool(set(before.values()) & set(after.values()))  # pytest would print tokens
+    assert known
+    assert not kept
     fleet.assert_ended()

@@ -81,10 +81,11 @@ def test_everything_that_leaked_is_dead(fleet: Fleet, leaked: str, age_recipient
     assert moved(JWT, before, after) == (list(HOSTS) if states.get("rotate jwt") == "done" else [])
     replaced = states.get("replace access tokens") == "done"
     assert replaced == (ROWS[leaked]["tokens"] != "never"), "the rows that the hosts begin with hold plaintext"
-    held = tokens_held(fleet)
-    assert held == plaid.tokens
     assert set(plaid.invalidated) == (set(tokens) if replaced else set())
-    assert bool(set(held.values()) & set(tokens.values())) != replaced
+    held = tokens_held(fleet)
+    known, kept = held == plaid.tokens, bool(set(held.values()) & set(tokens.values()))  # pytest would print tokens
+    assert known
+    assert kept != replaced
     evidence = {one["file"] for one in found["evidence"]}
     assert {f"{host}-before.tar.gz.age" for host in HOSTS} <= evidence
     assert "- [x] Rotate ALL affected keys immediately" in (folder(fleet) / "incident.md").read_text()

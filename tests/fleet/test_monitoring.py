@@ -81,6 +81,13 @@ def test_a_rotation_under_load_is_silent_and_an_attack_is_not(fleet: Fleet, webh
     assert code == 0, output
     assert output.rpartition("PLAY RECAP")[2].count("changed=0 ") == len(HOSTS) + 1, output
 
+    code, output = fleet.play("monitoring", "-e", json.dumps(told | {"monitoring_group_wait": "2s"}))
+    assert code == 0, output
+    assert "RUNNING HANDLER [monitoring : Reload the servers]" in output, output
+    wait_for(
+        "the new configuration", lambda: "group_wait: 2s" in get(f"{ALERTMANAGER}/api/v2/status")["config"]["original"]
+    )
+
     wait_for("every exporter", lambda: total('up{job=~"keyturn-.*"}') == 2 * len(HOSTS))
     for host in HOSTS:
         listening = fleet.run(host, "ss -ltnH | awk '{print $4}'").split()

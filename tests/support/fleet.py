@@ -292,10 +292,6 @@ class Fleet:
         """Return the hosts on which a rotation is open."""
         return open_in(self.look())
 
-    def phase(self, host: str) -> str:
-        """Return the phase of the host's newest journal, ``decided`` from the decision to commit on."""
-        return str(self.look_at(host)["phase"])
-
     @contextlib.contextmanager
     def lock_held(self, host: str, when: str) -> Iterator[Callable[[], None]]:
         """Hold Keyturn's lock on a host as soon as its journal says ``when``; yields a way to wait until a call wants it."""

@@ -68,7 +68,7 @@ def openbao() -> Iterator[str]:
 
 @contextlib.contextmanager
 def secretsmanager() -> Iterator[str]:
-    """Run the API of AWS Secrets Manager; its URL."""
+    """Run the APIs of AWS, among them Secrets Manager; its URL."""
     port = free_port()
     program = str(Path(sys.executable).with_name("moto_server"))
     with running([program, "-H", "127.0.0.1", "-p", str(port)], f"http://127.0.0.1:{port}/moto-api/"):

@@ -48,7 +48,7 @@ def case(
     header = HEADER | {"secret": secret, "variables": SECRETS[secret]["variables"]}
     document = report.build(header, given, "", True, excluded or {})
     ended = rotation_log.record(document, attempt()) | {"number": 2, "hash": "0" * 64}
-    return Case(document, SECRETS[secret], [ended])
+    return Case(document, SECRETS[secret], [ended], [])
 
 
 def states(given: Case) -> dict[str, str]:

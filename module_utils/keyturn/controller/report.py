@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import attempts, catalogue, checklist, rotation_log
+from .. import attempts, audit, catalogue, checklist, rotation_log
 from .. import report as reporting
 from ..ansible_module import validated
-from ..checklist import Case
 
 ARGUMENTS: dict[str, Any] = {
     "folder": {"type": "path", "required": True},
@@ -57,6 +56,6 @@ def _logged(folder: Path, document: Mapping[str, Any], given: Mapping[str, Any])
     found: dict[str, Any] = {"log_head": rotation_log.head([last])}
     if document["outcome"] in rotation_log.COMMITTED:
         entry = validated(f"keyturn_secrets.{document['secret']}", catalogue.ENTRY, given["entry"])
-        case = Case(document, entry, rotation_log.read(folder))
+        case = audit.case_of(folder, document, entry, rotation_log.read(folder))
         found["checklist"] = checklist.points(given["checklist"], case)
     return found
