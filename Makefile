@@ -7,8 +7,8 @@ PYTHON ?= python3
 DEMO := .local/trader-ai
 ROWS := 1000
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# Bytecode is kept out of the tree, and kept: without it each process of Ansible compiles the modules again.
-export PYTHONPYCACHEPREFIX := $(CURDIR)/.local/pycache
+# Bytecode is kept, whatever the caller's environment says: without it each process of Ansible compiles its modules again.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
 WATCH := .local/watch
 WATCH_PACKAGES := mtail prometheus prometheus-alertmanager prometheus-node-exporter
 HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-client

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-import yaml
+from support import forked
 from support.evidence import lost
 from support.fakes import FakePlaid
-from support.faults import CHANGING_CALLS, KILLED, Call, record, run
-from support.lab import ROOT, Lab
+from support.faults import CHANGING_CALLS, KILLED, Call, record
+from support.lab import Lab, catalogue
 
 NETWORK = ("sendto", "recvfrom")
 CALLS = ",".join((CHANGING_CALLS, *(f"?{name}" for name in NETWORK)))
@@ -32,8 +32,7 @@ class Desk:
 
     def __init__(self, lab: Lab, fake: FakePlaid) -> None:
         self.lab, self.fake = lab, fake
-        catalogue = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"]
-        self.issuer = catalogue["plaid"] | {"provider": {"kind": "plaid", "url": fake.url}}
+        self.issuer = catalogue()["plaid"] | {"provider": {"kind": "plaid", "url": fake.url}}
         self.linked = {item: token for item, token in lab.tokens.items() if token}
         self.database = lab.database.read_bytes()
         self.reset()
@@ -47,9 +46,8 @@ class Desk:
 
     def module(self, *strace: str) -> Any:
         """Run the module."""
-        command = self.lab.module_command("replace_tokens", rotation=self.lab.rotation("none"), issuer=self.issuer)
-        log = self.lab.folder / "strace.log"
-        return run((["strace", "-o", str(log), *strace] if strace else []) + command)
+        called = self.lab.module_and_arguments("replace_tokens", rotation=self.lab.rotation("none"), issuer=self.issuer)
+        return forked.run(*called, ("-o", str(self.lab.folder / "strace.log"), *strace) if strace else ())
 
     def answer(self) -> dict[str, Any]:
         """Run the module to its end."""

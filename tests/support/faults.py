@@ -27,6 +27,7 @@ from keyturn.fernet_forms import Turner
 from keyturn.lifecycle import commit, prepare, prove, rollback, stage, switch
 from keyturn.rotation import Rotation
 
+from support import forked
 from support.lab import COMPILED, KEY, ROOT, RUN_MODULE, Lab, interpreter
 from support.processes import Commands, kill, marked, new_mark
 
@@ -228,10 +229,11 @@ class Host:
 
     def module(self, name: str, *strace: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
         """Run a module by itself, under strace with the options ``strace`` if there are any."""
-        command = self.lab.module_command(name, rotation=self.parameters(), **parameters)
-        prefix = ["strace", "-o", str(self.log), *strace] if strace else []
         self.log.unlink(missing_ok=True)
-        return run(prefix + command)
+        return forked.run(
+            *self.lab.module_and_arguments(name, rotation=self.parameters(), **parameters),
+            ("-o", str(self.log), *strace) if strace else (),
+        )
 
     def calls(self, name: str, **parameters: Any) -> list[Call]:
         """Run a module to its end and return its changing calls, each with its number among those of its name."""

@@ -12,6 +12,7 @@ import sys
 import time
 import urllib.request
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,12 @@ def interpreter(path: Path, customized_by: Path) -> str:
     path.write_text(f'#!/bin/sh\nPYTHONPATH={customized_by} exec {sys.executable} "$@"\n')
     path.chmod(0o755)
     return str(path)
+
+
+@cache
+def catalogue() -> dict[str, Any]:
+    """Return ``keyturn_secrets``."""
+    return dict(yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"])
 
 
 def free_port() -> int:
@@ -210,12 +217,11 @@ class Lab:
 
     def rotation(self, rotation_id: str = "20260101T000000Z-0123456789abcdef", **more: Any) -> dict[str, Any]:
         """Return the parameter ``rotation`` of the modules."""
-        catalogue = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"]
         return {
             "rotation_id": rotation_id,
             "environment": "test",
             "secret": "db_key",
-            "entry": catalogue["db_key"] | {"max_age_days": 90},
+            "entry": catalogue()["db_key"] | {"max_age_days": 90},
             "app_root": str(self.app),
             "state_dir": str(self.state),
             "services": self.services,
@@ -226,12 +232,15 @@ class Lab:
 
     def module_command(self, name: str, **parameters: Any) -> list[str]:
         """Return a command that runs a module by itself, in one process, as the interpreter of a host does."""
+        return [*self.run_by, sys.executable, "-c", RUN_MODULE, *self.module_and_arguments(name, **parameters)]
+
+    def module_and_arguments(self, name: str, **parameters: Any) -> tuple[str, str]:
+        """Write the parameters of a module to a file; return the module's file and that one."""
         arguments = self.folder / f"{name}.json"
         clock = {"sent_at": time.time()} if name == "stage" else {}
         phase = {"phase": name} if name in PHASES else {}
         arguments.write_text(json.dumps(phase | clock | parameters))
-        module = ROOT / "library" / f"keyturn_{'phase' if phase else name}.py"
-        return [*self.run_by, sys.executable, "-c", RUN_MODULE, str(module), str(arguments)]
+        return str(ROOT / "library" / f"keyturn_{'phase' if phase else name}.py"), str(arguments)
 
     def module(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Run a module by itself and return its result; ``rotation=None`` for a module that takes none."""
