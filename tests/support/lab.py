@@ -83,6 +83,7 @@ class Lab:
         self.state = self.folder / "state"
         self.reports = self.folder / "reports"
         self.port = free_port()
+        self.folder.mkdir(exist_ok=True)
         self.interpreter = interpreter(self.folder / "python", COMPILED)
         self.tokens = seed(
             self.app,
