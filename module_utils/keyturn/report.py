@@ -45,6 +45,8 @@ def build(
     """
     taking_part = {name: record for name, record in hosts.items() if name not in excluded}
     failure = "; ".join(part for part in (failure, attention.sentence(taking_part)) if part)
+    if ended and not failure:
+        failure = "; ".join(_lost(taking_part))
     return {
         "schema": SCHEMA,
         **{name: header[name] for name in ("rotation_id", "secret", "title", "variables", "environment")},
@@ -61,6 +63,15 @@ def build(
             for name, record in sorted(hosts.items())
         },
     }
+
+
+def _lost(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return why hosts have not ended where no call of ours has failed: they were lost in a hook of the inventory's own."""
+    return [
+        f"{name}: nothing more was heard after the phase {record['phase']}; it, or a machine that a hook asks, gave no answer"
+        for name, record in sorted(hosts.items())
+        if record and record["phase"] != "closed"
+    ]
 
 
 def over_budget(report: Mapping[str, Any]) -> list[str]:

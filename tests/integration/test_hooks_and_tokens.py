@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support import reports
 from support.brought import VARIABLES, Bench, bench
 from support.canary import Processes, Scanner, left_behind
 from support.evidence import lost
+from support.lab import free_port
 
 
 @pytest.fixture
@@ -51,6 +53,22 @@ def test_a_host_that_goes_back_is_returned_as_well(desk: Bench) -> None:
     assert done.returncode == 2, done.stdout
     assert desk.fingerprints("plaid") == old
     assert (desk.lab.folder / "hooks").read_text().split() == ["drain", "0", "return", "0"]
+
+
+def test_a_machine_that_a_hook_cannot_reach_ends_the_run_before_the_switch_and_resume_goes_on(desk: Bench) -> None:
+    desk.make("plaid")
+    balancer = {"ansible_connection": "ssh", "ansible_host": "127.0.0.1", "ansible_port": free_port()}
+    task = {"name": "Drain", "ansible.builtin.raw": "true", "delegate_to": "balancer", "vars": balancer}
+    path = desk.lab.folder / "drain.yml"
+    path.write_text(yaml.safe_dump([task]))
+    done = desk.lab.play("rotate_plaid_credentials", "-e", f"keyturn_drain_hook={path}", **desk.bring("plaid"))
+    assert done.returncode == 4, done.stdout
+    assert "TASK [rotation : Drain] " in done.stdout
+    assert reports.report(desk.lab)["outcome"] == "interrupted"
+    assert not desk.is_new("plaid"), "a host was switched that is not drained"
+    done = desk.lab.play("resume")
+    assert done.returncode == 0, done.stdout
+    assert desk.is_new("plaid")
 
 
 def test_values_of_a_vaulted_file_are_nowhere_but_in_store_and_consumers(desk: Bench) -> None:
