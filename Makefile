@@ -20,14 +20,14 @@ WITH_MODULES := PYTHONPATH=tests/support
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
-setup: $(VENV)/.run ## make the virtual environment, with the clients of the secret stores
-	@bin/setup-venv $(VENV) $(PYTHON) demo stores
+setup: $(VENV)/.run ## make the virtual environment, with the clients of the secret stores and the scanner of git histories
+	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage
 $(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian
 	@bin/setup-debian strace systemd procps age
-	@bin/setup-venv $(VENV) $(PYTHON) demo stores test
+	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage test
 	@touch $@
 
 demo: $(VENV)/.run ## start the stand-in application with its own database

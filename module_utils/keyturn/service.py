@@ -58,6 +58,10 @@ class Service(ABC):
         """Return what the service has logged since it started, None where nobody keeps that."""
         return None
 
+    def definitions(self) -> list[Path]:
+        """Return the files that say how the service is started."""
+        return []
+
     def close_gate(self, gate: Path) -> None:  # noqa: B027 - a manager without a gate
         """Let nothing start the service while the file ``gate`` exists, where the manager can do that."""
 
@@ -159,6 +163,11 @@ class ScriptService(Service):
             return iter((self.app_root / str(self.spec["log_file"])).read_text(errors="replace").splitlines())
         except FileNotFoundError:
             return iter(())
+
+    def definitions(self) -> list[Path]:
+        """The scripts that lie in the application's folder."""
+        named = [self.app_root / self.spec[verb] for verb in ("start", "stop") if "/" in self.spec[verb]]
+        return [path for path in named if path.is_file()]
 
     def check(self) -> None:
         """Refuse what would fail only when the service is down: a script that cannot be run, a user that is not there."""

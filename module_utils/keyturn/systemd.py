@@ -60,6 +60,11 @@ class SystemdService(Service):
         named = [line.rpartition(" (")[0] for line in self._property("EnvironmentFiles").splitlines()]
         return str(path) not in named
 
+    def definitions(self) -> list[Path]:
+        """The unit file and its drop-ins."""
+        named = [self._property("FragmentPath"), *self._property("DropInPaths").split()]
+        return [Path(name) for name in named if name]
+
     def close_gate(self, gate: Path) -> None:
         """Let nothing start the unit while ``gate`` exists, across reboots."""
         drop_in = UNITS / f"{self.unit}.d" / DROP_IN

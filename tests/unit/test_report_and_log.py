@@ -116,7 +116,9 @@ def test_the_outcome_of_a_fleet_in_any_order(expected: str, failure: str, record
         built = report.build(HEADER, hosts, failure, ended=True)
         assert built["outcome"] == expected == report.outcome(hosts, failure)
         lost = [name for name, record in hosts.items() if record.get("phase", "closed") != "closed" and not failure]
-        assert (built["failure"] or "").startswith(f"{lost[0]}: nothing more was heard after the phase" if lost else failure)
+        assert (built["failure"] or "").startswith(
+            f"{lost[0]}: nothing more was heard after the phase" if lost else failure
+        )
         assert bool(built["failure"]) == bool(failure or lost)
         assert report.build(HEADER, hosts, failure, ended=False)["outcome"] == "interrupted"
         jsonschema.validate(built, SCHEMA)

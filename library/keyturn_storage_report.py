@@ -1,0 +1,83 @@
+#!/usr/bin/python
+"""Report on the storage of an environment's secrets."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: keyturn_storage_report
+short_description: Report on the storage of an environment's secrets
+description:
+  - Runs on the controller, on what M(keyturn_storage) found. Adds what only the controller can see, which is values of other
+    environments, the store, and a checkout of the application with its history. Writes C(storage.json) into the environment's
+    folder of reports.
+options:
+  hosts:
+    description: What M(keyturn_storage) returned, by host.
+    type: dict
+    required: true
+  secrets:
+    description: The catalogue, C(keyturn_secrets).
+    type: dict
+    required: true
+  environment:
+    description: Name of the environment.
+    type: str
+    required: true
+  reports:
+    description: The folder of the reports of all environments.
+    type: path
+    required: true
+  production:
+    description: Whether the rules for production count.
+    type: bool
+    required: true
+  store:
+    description: The kind of the secret store.
+    type: str
+    required: true
+  checkout:
+    description: A git checkout of the application on the controller, whose whole history is searched.
+    type: path
+  fail_at:
+    description: The severity from which on a finding is too bad.
+    type: str
+    choices: [note, warning, error]
+    default: error
+author: The Keyturn maintainers
+attributes:
+  check_mode:
+    description: Writes nothing.
+    support: full
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Report on the storage
+  keyturn_storage_report:
+    hosts: "{{ rotation_storages }}"
+    secrets: "{{ keyturn_secrets }}"
+    environment: staging
+    reports: reports
+    production: false
+    store: openbao
+"""
+
+RETURN = r"""
+findings:
+  description: All findings, by host, and under C(controller) those of the environment.
+  returned: success
+  type: dict
+bad:
+  description: The findings from C(fail_at) on, each in a line.
+  returned: success
+  type: list
+  elements: str
+text:
+  description: The findings for a person.
+  returned: success
+  type: str
+"""
+
+# The work is done in the controller's own process: plugins/action/keyturn_storage_report.py
