@@ -23,7 +23,7 @@ systemctl daemon-reload
          "umount /opt/trader-ai/.env", "/opt/trader-ai/.env is a mount point"),
         ("mount --bind /opt/trader-ai /opt/trader-ai && mount -o remount,ro,bind /opt/trader-ai",
          "umount -l /opt/trader-ai", "/opt/trader-ai/.env is on a read-only file system"),
-        ("mkdir -p /var/lib/keyturn && mount -t tmpfs -o size=64k,mode=700 tmpfs /var/lib/keyturn && " + FILL,
+        ("mkdir -p -m 700 /var/lib/keyturn && mount -t tmpfs -o size=64k,mode=700 tmpfs /var/lib/keyturn && " + FILL,
          "umount /var/lib/keyturn", "No space left on device"),
         ("systemctl stop ssh.socket ssh; pkill sshd", "systemctl start ssh", "app2 cannot be reached"),
         ("systemctl stop trader-ai-backend", "systemctl start trader-ai-backend",
@@ -56,7 +56,7 @@ def test_a_host_that_cannot_is_named_and_nothing_changes(fleet: Fleet, hurt: str
 
 @pytest.mark.parametrize("playbook", ["resume", "rollback"])
 def test_a_disk_that_fills_up_in_the_rotation(fleet: Fleet, playbook: str) -> None:
-    fleet.run("app2", "mkdir -p /var/lib/keyturn && mount -t tmpfs -o size=16m,mode=700 tmpfs /var/lib/keyturn")
+    fleet.run("app2", "mkdir -p -m 700 /var/lib/keyturn && mount -t tmpfs -o size=16m,mode=700 tmpfs /var/lib/keyturn")
     before = fleet.look()
     run = fleet.start("rotate_db_key")
     with fleet.lock_held("app2", "staged") as wait:
