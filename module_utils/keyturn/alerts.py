@@ -284,7 +284,7 @@ def _gone(runbooks: str) -> list[Document]:
         ),
         _alert(
             "LogSilent",
-            "increase(trader_ai_lines_total[1h]) == 0",
+            "increase(trader_ai_lines_total[1h]) == 0 and trader_ai_lines_total offset 1h",
             "warning",
             "the log of {{ $labels.instance }} has no line since an hour: it is not read, or nobody asks the service",
             runbook,

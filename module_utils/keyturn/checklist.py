@@ -243,7 +243,10 @@ def _backup(case: Case) -> Said:
     if bad:
         return "open", f"restore drill: {'; '.join(bad)}: restore the backup by hand, then sign it"
     rows = sum(drill["rows"] for drill in drills.values() if drill)
-    return "proved", f"restore drill: {rows} rows of {len(drills)} backups open under the previous value"
+    return (
+        "proved",
+        f"restore drill: every row opens under the previous value, {rows} in {len(drills)} of {len(drills)} backups",
+    )
 
 
 def _downtime(case: Case) -> Said:

@@ -40,9 +40,10 @@ def test_jwt_together_and_measured(fleet: Fleet) -> None:
     assert all(after[host]["JWT_SECRET_KEY"] != before[host]["JWT_SECRET_KEY"] for host in HOSTS)
     downtimes = [host["downtime_seconds"] for host in report["hosts"].values()]
     print(f"downtime: report {min(downtimes):.2f} to {max(downtimes):.2f} s, prober {prober.window:.2f} s")
-    assert max(downtimes) < 10
+    assert max(downtimes) <= report["downtime_budget_seconds"], "the policy's five minutes"
     # the balancer serves while any host does: its window is the time in which all were down
-    assert min(downtimes) - 1 < prober.window < max(downtimes) + 1
+    within = 1 + prober.resolution
+    assert min(downtimes) - within < prober.window < max(downtimes) + within
     tokens = {line["proof"]: line["verdict"] for line in report["hosts"]["app3"]["proofs"]}
     assert (tokens["token"], tokens["token of the other secret"]) == ("accepted", "rejected")
     assert tokens["environment"] == "accepted"

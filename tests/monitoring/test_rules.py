@@ -174,7 +174,9 @@ def test_a_dead_exporter_alerts(rules: Path) -> None:
         rules,
         Case("down", {f"up{LABELS}": "1x20 0x600"}).fires("ExporterDown", "critical", 1),
         Case("up", {f"up{LABELS}": "1x600"}).fires("ExporterDown", "critical", 0).fires("CountsGone", "critical", 0),
-        Case("silent", {"trader_ai_lines_total" + LABELS: "7x600"}).fires("LogSilent", "warning", 1),
+        Case("silent", {"trader_ai_lines_total" + LABELS: "7x600"})
+        .fires("LogSilent", "warning", 1)
+        .fires("LogSilent", "warning", 0, "50m"),
         Case("a line", {"trader_ai_lines_total" + LABELS: "7x30 8x600"}).fires("LogSilent", "warning", 0),
         Case("no target", {'up{job="other"}': "1x600"}).fires("CountsGone", "critical", 1),
         Case("addresses", {"keyturn_addresses_time_seconds" + LABELS: "0x600"}).fires("AddressesStale", "warning", 1),

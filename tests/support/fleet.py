@@ -379,6 +379,7 @@ class Prober:
         self.pause = pause
         self.failures: list[float] = []
         self.asked = self.good = 0
+        self.resolution = 0.0  # the longest time from one question to the next
 
     def __enter__(self) -> Prober:
         self.going = True
@@ -387,6 +388,7 @@ class Prober:
         while not self.good:
             time.sleep(0.05)
         self.failures.clear()
+        self.resolution = 0.0
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -403,6 +405,7 @@ class Prober:
                 self.failures.append(began)
             self.asked += 1
             time.sleep(self.pause)
+            self.resolution = max(self.resolution, time.monotonic() - began)
 
     @property
     def window(self) -> float:
