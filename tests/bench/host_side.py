@@ -20,6 +20,7 @@ sys.path[:0] = [str(PROJECT / "module_utils"), str(PROJECT / "demo")]
 from cryptography.fernet import Fernet  # noqa: E402
 from keyturn import fernet_batch  # noqa: E402
 from keyturn.fernet_sqlite import FernetSqlite  # noqa: E402
+from keyturn.lifecycle.prepare import SECONDS  # noqa: E402
 from keyturn.side_file import SideFile  # noqa: E402
 from keyturn.sqlite_file import RestartedTooOften  # noqa: E402
 from trader_ai.token_store import SCHEMA, TokenStore  # noqa: E402
@@ -63,10 +64,12 @@ def migration(folder: Path) -> FernetSqlite:
 
 
 def prepare(folder: Path) -> None:
-    """Compute the new ciphertexts beside the database, with the checksum that the journal would hold."""
-    side = SideFile(folder / "prepared.db")
-    migration(folder).prepare(side, encrypt_plaintext=False)
-    side.checksum()
+    """Compute the new ciphertexts beside the database in the calls of the phase, each with the checksum that the journal holds."""
+    side, both = SideFile(folder / "prepared.db"), migration(folder)
+    finished = False
+    while not finished:
+        finished = both.prepare(side, encrypt_plaintext=False, seconds=SECONDS).finished
+        side.checksum()
 
 
 def switch(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -254,7 +256,8 @@ class Host:
 
     def _logged_calls(self) -> list[Call]:
         names = re.findall(r"^(\w+)\(", self.log.read_text(), flags=re.MULTILINE)
-        return [Call(name, names[: index + 1].count(name)) for index, name in enumerate(names)]
+        numbers: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+        return [Call(name, next(numbers[name])) for name in names]
 
     @property
     def log(self) -> Path:
