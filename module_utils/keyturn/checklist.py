@@ -245,7 +245,7 @@ def _backup(case: Case) -> Said:
     rows = sum(drill["rows"] for drill in drills.values() if drill)
     return (
         "proved",
-        f"restore drill: every row opens under the previous value, {rows} in {len(drills)} of {len(drills)} backups",
+        f"restore drill: all {rows} rows in the backups of {len(drills)} hosts open under the previous value",
     )
 
 

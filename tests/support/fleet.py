@@ -378,8 +378,8 @@ class Prober:
         self.path = path
         self.pause = pause
         self.failures: list[float] = []
+        self.answered: list[float] = []
         self.asked = self.good = 0
-        self.resolution = 0.0  # the longest time from one question to the next
 
     def __enter__(self) -> Prober:
         self.going = True
@@ -388,7 +388,6 @@ class Prober:
         while not self.good:
             time.sleep(0.05)
         self.failures.clear()
-        self.resolution = 0.0
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -401,13 +400,20 @@ class Prober:
             try:
                 with urllib.request.urlopen(BALANCER + self.path, timeout=2):
                     self.good += 1
+                    self.answered.append(began)
             except OSError:
                 self.failures.append(began)
             self.asked += 1
             time.sleep(self.pause)
-            self.resolution = max(self.resolution, time.monotonic() - began)
 
     @property
     def window(self) -> float:
         """Seconds from the first failure to the last."""
         return self.failures[-1] - self.failures[0] if self.failures else 0.0
+
+    @property
+    def resolution(self) -> float:
+        """Seconds by which the window may be longer: from the last good answer before it, and to the first one after it."""
+        first, last = self.failures[0], self.failures[-1]
+        before = max(at for at in self.answered if at < first)
+        return first - before + min(at for at in self.answered if at > last) - last

@@ -38,10 +38,16 @@ def run(module: str, arguments: str, strace: Sequence[str] = ()) -> subprocess.C
     with tempfile.NamedTemporaryFile("r") as output:
         process = context.Process(target=_work, args=(module, arguments, output.name, bool(strace)))
         process.start()
+        said = ""
         if strace:
-            subprocess.run(["strace", *strace, "-p", str(process.pid)], stderr=subprocess.DEVNULL, check=False)
+            traced = subprocess.run(
+                ["strace", *strace, "-p", str(process.pid)], stderr=subprocess.PIPE, text=True, check=False
+            )
+            said = traced.stderr
         process.join(SECONDS)
-        assert process.exitcode is not None, f"{module} has not ended"
+        if process.exitcode is None:
+            process.kill()
+            raise AssertionError(f"{module} has not ended: {said}")
         return subprocess.CompletedProcess([module, arguments], process.exitcode, output.read(), "")
 
 
