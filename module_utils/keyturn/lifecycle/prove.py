@@ -54,7 +54,7 @@ def collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]
 
 def _residue_findings(residue: dict[str, int]) -> list[str]:
     return [
-        f"{name} still holds {count} ciphertexts under the old value in pages that were free before: "
+        f"{name} still holds {count} ciphertexts under the old value in free parts of its pages: "
         "run VACUUM in a maintenance window"
         for name, count in residue.items()
     ]
