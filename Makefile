@@ -15,7 +15,7 @@ HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-c
 # Linters and tests load modules without ansible-playbook, which would bundle module_utils.
 WITH_MODULES := PYTHONPATH=tests/support
 
-.PHONY: help setup demo rotate verify alerts stop policy test monitoring fleet molecule bench quick lint unit integration faults clean
+.PHONY: help setup demo rotate verify alerts stop policy test monitoring fleet molecule rehearse bench quick lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -62,6 +62,10 @@ monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Pr
 fleet: $(VENV)/.test ## test on real hosts, in containers that the tests make; with the drill of every row
 	@bin/setup-debian $(HOST_PACKAGES)
 	@$(WITH_MODULES) pytest -n 3 --dist worksteal tests/fleet
+
+rehearse: $(VENV)/.test ## rehearse going to production: staging, gate, production, with OpenBao and encrypted credentials
+	@bin/setup-debian $(HOST_PACKAGES)
+	@$(WITH_MODULES) pytest -q -s tests/fleet/test_rehearsal.py
 
 molecule: $(VENV)/.test ## run the molecule scenarios on such hosts
 	@bin/setup-debian $(HOST_PACKAGES)

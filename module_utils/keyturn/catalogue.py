@@ -145,6 +145,7 @@ ROTATION: Spec = {
     "overrides": {"type": "dict", "default": {}},
     "error_lines": {"type": "dict", "default": {}},
     "backup_retention_days": {"type": "int", "default": 30},
+    "delivery": {"type": "str", "default": "dotenv", "choices": ["dotenv", "systemd_credential"]},
 }
 
 AUTH: Spec = {

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import dotenv, durable, json_file
+from . import credential_file, dotenv, durable, json_file, systemd_creds
 from .errors import KeyturnError
 from .procfs import Credentials
 
@@ -23,7 +23,8 @@ class Consumer:
     """One file that holds values, and its format: a name in ``FORMATS``.
 
     ``aliases`` maps second names to the name whose value they carry as well. For a format with forms, ``keys`` says where
-    each name stands, ``forms`` in which form it is to be written.
+    each name stands, ``forms`` in which form it is to be written. ``sealed`` is the name under which the host's key
+    encrypts the file, empty for a file in clear.
     """
 
     format: str
@@ -31,6 +32,7 @@ class Consumer:
     aliases: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
     forms: Mapping[str, str] = field(default_factory=dict)
+    sealed: str = ""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,12 @@ def _json(consumer: Consumer) -> Format:
     )
 
 
+def _credential(consumer: Consumer) -> Format:
+    nothing: list[str] = []
+    read, replace = credential_file.read, credential_file.replace
+    return Format(True, read, replace, lambda content, names, secrets: nothing, lambda content, names: {})
+
+
 FORMATS: dict[str, Callable[[Consumer], Format]] = {"dotenv": _dotenv, "json": _json}
 
 
@@ -72,7 +80,7 @@ def read(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
     """
     with _named(consumer.path):
         form = _format(consumer)
-        found = form.read(_content(consumer.path)[0], [*names, *consumer.aliases])
+        found = form.read(_content(consumer)[0], [*names, *consumer.aliases])
     values = {name: value for name in names if (value := found[name])}
     for name in names:
         if form.whole and name not in values:
@@ -88,13 +96,13 @@ def read(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
 def forms(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
     """Return the form in which each name stands now, empty for a format that has but one."""
     with _named(consumer.path):
-        return _format(consumer).forms(_content(consumer.path)[0], names)
+        return _format(consumer).forms(_content(consumer)[0], names)
 
 
 def findings(consumer: Consumer, names: Sequence[str], secrets: Iterable[str]) -> list[str]:
     """Return sentences, without values, about lines of the file that surprise; KeyturnError as ``read`` raises it."""
     with _named(consumer.path):
-        found = _format(consumer).findings(_content(consumer.path)[0], [*names, *consumer.aliases], secrets)
+        found = _format(consumer).findings(_content(consumer)[0], [*names, *consumer.aliases], secrets)
     return [f"{consumer.path}: {sentence}" for sentence in found]
 
 
@@ -142,6 +150,8 @@ def mode(consumer: Consumer) -> int:
 
 def check_reader(consumer: Consumer, reader: Credentials) -> None:
     """Raise KeyturnError when the process reads the file by rights that ``replace`` takes away. Changes nothing."""
+    if consumer.sealed:
+        return  # systemd reads it, and gives the process the values
     path = _real_path(consumer.path)
     with _named(path):
         status = path.stat()
@@ -177,7 +187,7 @@ def check_writable(consumer: Consumer, values: Mapping[str, str]) -> None:
     """
     with _named(consumer.path):
         form = _format(consumer)
-        content = _content(consumer.path)[0]
+        content = _content(consumer)[0]
         values = _with_aliases(consumer, form, content, values)
         form.replace(form.replace(content, dict.fromkeys(values, _OTHER_VALUE)), values)
 
@@ -191,23 +201,31 @@ def replace(consumer: Consumer, values: Mapping[str, str], wanted_mode: int | No
     """
     path = _real_path(consumer.path)
     with _named(path):
-        old, status = _content(path)
+        old, _ = _content(consumer)
         form = _format(consumer)
         new = form.replace(old, _with_aliases(consumer, form, old, values))
     if new == old:
         with _named(path):
             durable.clean(path)
         return
+    write(consumer, new, wanted_mode)
+
+
+def write(consumer: Consumer, content: bytes, wanted_mode: int | None = None) -> None:
+    """Replace the whole content of the file, as ``replace`` does."""
     check_replaceable(consumer)
-
-    def keep_owner(fd: int) -> None:
-        made = os.fstat(fd)
-        if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
-            os.fchown(fd, status.st_uid, status.st_gid)
-        os.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o600 if wanted_mode is None else wanted_mode)
-
+    path = _real_path(consumer.path)
     with _named(path):
-        durable.write_file(path, new, keep_owner)
+        status = path.stat()
+
+        def keep_owner(fd: int) -> None:
+            made = os.fstat(fd)
+            if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
+                os.fchown(fd, status.st_uid, status.st_gid)
+            os.fchmod(fd, stat.S_IMODE(status.st_mode) & 0o600 if wanted_mode is None else wanted_mode)
+
+        sealed = systemd_creds.seal(content, consumer.sealed) if consumer.sealed else content
+        durable.write_file(path, sealed, keep_owner)
 
 
 def is_placeholder(value: str) -> bool:
@@ -236,6 +254,8 @@ _PLACEHOLDER = re.compile(
 
 
 def _format(consumer: Consumer) -> Format:
+    if consumer.sealed:
+        return _credential(consumer)
     try:
         return FORMATS[consumer.format](consumer)
     except KeyError:
@@ -257,10 +277,13 @@ def _real_path(path: Path) -> Path:
         return path.resolve(strict=True)
 
 
-def _content(path: Path) -> tuple[bytes, os.stat_result]:
-    _check_regular(path.stat())  # before it is opened: a pipe would block
-    with path.open("rb") as file:
-        return file.read(), os.fstat(file.fileno())
+def _content(consumer: Consumer) -> tuple[bytes, os.stat_result]:
+    if consumer.sealed and not consumer.path.exists():
+        raise KeyturnError("there is no such credential: migrate_delivery.yml makes it of what `.env` holds")
+    _check_regular(consumer.path.stat())  # before it is opened: a pipe would block
+    with consumer.path.open("rb") as file:
+        content, status = file.read(), os.fstat(file.fileno())
+    return (systemd_creds.unseal(content, consumer.sealed) if consumer.sealed else content), status
 
 
 def _check_regular(status: os.stat_result) -> None:

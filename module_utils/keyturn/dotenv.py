@@ -58,6 +58,33 @@ def replace(content: bytes, values: Mapping[str, str]) -> bytes:
     return result.encode()
 
 
+def without(content: bytes, names: Sequence[str]) -> bytes:
+    """Return ``content`` without the bindings of ``names``; every other line stays as it is. KeyturnError as ``read`` raises it."""
+    text = _decode(content)
+    spans = [(found.text_start, found.end) for bindings in _bindings(text, names).values() for found in bindings]
+    result = text
+    for start, end in sorted(spans, reverse=True):
+        result = result[:start] + result[end:]
+    _check_others(text, result, names)
+    return result.encode()
+
+
+def with_added(content: bytes, values: Mapping[str, str]) -> bytes:
+    """Return ``content`` with a line for each of ``values`` that is not set in it; KeyturnError as ``replace`` raises it."""
+    text = _decode(content)
+    missing = [name for name, bindings in _bindings(text, list(values)).items() if not bindings]
+    end = "\r\n" if "\r\n" in text else "\n"
+    begin = end if text and not text.endswith(("\n", "\r")) else ""
+    result = text + begin + "".join(f"{name}={_quoted(name, values[name], '')}{end}" for name in missing)
+    _check_others(text, result, missing)
+    added = {name: values[name] for name in missing}
+    if read(result.encode(), missing) != added:
+        raise KeyturnError(
+            f"a line for {', '.join(missing)} would not read back: close the quote that a line leaves open"
+        )
+    return result.encode()
+
+
 def findings(content: bytes, names: Sequence[str], values: Iterable[str]) -> list[str]:
     """Return sentences for a person, without values: what about these lines surprises, although ``read`` succeeds.
 
@@ -261,6 +288,17 @@ def _check_result(text: str, result: str, values: Mapping[str, str]) -> None:
         raise KeyturnError(
             f"the new value of {', '.join(values)} would not read back: close the quote that another line leaves open"
         )
+
+
+def _check_others(text: str, result: str, names: Sequence[str]) -> None:
+    """Refuse a result in which any other variable reads differently."""
+    for recent in (True, False):
+        before, after = (
+            [(s.name, s.value) for s in _statements(one, recent=recent) if s.name and s.name not in names]
+            for one in (text, result)
+        )
+        if before != after:
+            raise KeyturnError("its other lines would not read back: close the quote that a line leaves open")
 
 
 def _duplicates(text: str, bindings: Mapping[str, list[_Statement]]) -> Iterator[tuple[int, str]]:

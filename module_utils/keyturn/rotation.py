@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import consumers, providers, values
+from . import consumers, providers, systemd_creds, values
 from .errors import KeyturnError
 from .fingerprint import fingerprints
 from .journal import Application, Journal
@@ -39,6 +40,7 @@ class Rotation:
     backup_retention_days: int = 30
     overrides: Mapping[str, str] = field(default_factory=dict)
     error_lines: Mapping[str, str] = field(default_factory=dict)
+    delivery: str = "dotenv"
     check_mode: bool = False
     hide: Callable[[Iterable[str]], None] = field(default=lambda values: None)
 
@@ -52,11 +54,25 @@ class Rotation:
         """The names of the variables that make up the secret."""
         return list(self.entry["variables"])
 
+    @property
+    def sealed(self) -> bool:
+        """Whether this host's key encrypts what the host keeps of the values."""
+        return self.delivery == "systemd_credential"
+
+    @property
+    def credential(self) -> consumers.Consumer:
+        """The encrypted file that takes the place of `.env` for the values."""
+        name = self.application.folder.name
+        return consumers.Consumer("credential", systemd_creds.STORE / name, self.entry["aliases"], sealed=name)
+
     def consumers(self, forms: Mapping[str, Mapping[str, str]] | None = None) -> list[consumers.Consumer]:
         """The places that the application reads the secret from. ``forms``, by path, are wanted instead of the entry's."""
         found = []
         for item in self.entry["consumers"]:
             path = self.app_root / item["path"]
+            if item["format"] == "dotenv" and self.sealed:
+                found.append(self.credential)
+                continue
             if item["optional"] and not path.exists():
                 continue
             wanted = (forms or {}).get(str(path)) or dict.fromkeys(item["keys"] or {}, item["form"])
@@ -90,6 +106,11 @@ class Rotation:
 
     def current_values(self) -> dict[str, str]:
         """Read the values that the consumers hold; KeyturnError when two consumers differ."""
+        if not self.sealed and os.path.exists(self.credential.path):  # noqa: PTH110 - of a folder that only root may enter
+            raise KeyturnError(
+                f"{self.credential.path} holds the values of this host: set keyturn_delivery: systemd_credential in the "
+                "inventory, or take them back into `.env` by migrate_delivery.yml"
+            )
         found = [(consumer.path, consumers.read(consumer, self.variables)) for consumer in self.consumers()]
         self.hide(value for _, held in found for value in held.values())
         first_path, first = found[0]

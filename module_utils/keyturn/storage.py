@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import pwd
 import urllib.parse
@@ -47,18 +48,27 @@ def _files(rotations: Sequence[Rotation], production: bool) -> Iterator[Finding]
     for rotation in rotations:
         for consumer in rotation.consumers():
             yield from _file(consumer, rotation.app_user)
-            if production:
-                what = f"{consumer.path} holds {', '.join(rotation.variables)} in clear"
-                yield Finding(
-                    "warning",
-                    "clear text on servers",
-                    what,
-                    "keep backups and images of this disk as secret as the values",
-                )
+            if production and (names := _in_clear(consumer, rotation.variables)):
+                remedy = "keyturn_delivery: systemd_credential, and run migrate_delivery.yml"
+                yield Finding("warning", "clear text on servers", f"{consumer.path} holds {names} in clear", remedy)
+        for item in rotation.entry["consumers"] if rotation.sealed else ():
+            beside = Consumer("dotenv", rotation.app_root / item["path"])
+            if item["format"] == "dotenv" and (names := _in_clear(beside, rotation.variables)):
+                what = f"{beside.path} holds {names} in clear beside the credential"
+                yield Finding("error", "clear text on servers", what, f"remove the lines, and rotate {rotation.secret}")
         if rotation.entry["migration"]["kind"] != "none":
             database = rotation.app_root / rotation.entry["migration"]["database"]
             if database.exists() and database.stat().st_mode & 0o007:
                 yield Finding("warning", "permissions", f"{database} is open to every user", f"chmod o= {database}")
+
+
+def _in_clear(consumer: Consumer, names: Sequence[str]) -> str:
+    """Return the names whose values a file holds in clear; that it cannot be read is said elsewhere."""
+    held: list[str] = []
+    for name in () if consumer.sealed else names:
+        with contextlib.suppress(KeyturnError):
+            held += consumers.read(consumer, [name])
+    return ", ".join(held)
 
 
 def _file(consumer: Consumer, app_user: str | None) -> Iterator[Finding]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,17 @@ from .service import Service
 
 UNITS = Path("/etc/systemd/system")
 DROP_IN = "50-keyturn.conf"
+LAUNCH = "60-keyturn-credential.conf"
+LAUNCHER = Path("/usr/local/lib/keyturn/with-credential")
+LAUNCHER_TEXT = '''\
+#!/usr/bin/python3 -I
+"""with-credential NAME PROGRAM [ARGUMENT...]: run a program with the values of a systemd credential in its environment."""
+import json, os, sys
+
+with open(os.path.join(os.environ["CREDENTIALS_DIRECTORY"], sys.argv[1]), "rb") as file:
+    values = json.load(file)
+os.execvpe(sys.argv[2], sys.argv[2:], {**os.environ, **values})
+'''
 
 
 class SystemdService(Service):
@@ -67,12 +79,62 @@ class SystemdService(Service):
 
     def close_gate(self, gate: Path) -> None:
         """Let nothing start the unit while ``gate`` exists, across reboots."""
-        drop_in = UNITS / f"{self.unit}.d" / DROP_IN
         content = f"# A rotation of keyturn that is not finished keeps this unit stopped.\n[Unit]\nConditionPathExists=!{gate}\n"
-        if not drop_in.exists() or drop_in.read_text() != content:
-            drop_in.parent.mkdir(exist_ok=True)
+        self._write_drop_in(self._drop_in(DROP_IN), content)
+
+    def launched_with(self) -> str:
+        """Return the credential that the unit's program is launched with, empty where it is none of keyturn's."""
+        drop_in = self._drop_in(LAUNCH)
+        found = (
+            re.search(r"^LoadCredentialEncrypted=([^:]+):", drop_in.read_text(), re.MULTILINE)
+            if drop_in.exists()
+            else None
+        )
+        return found[1] if found else ""
+
+    def launch_with(self, credential: Path) -> None:
+        """Let systemd decrypt ``credential`` for the unit, and a launcher make it the environment of its program."""
+        command = self._command()
+        content = (
+            "# The values of the application come from a credential that only this host opens (migrate_delivery.yml).\n[Service]\n"
+            f"LoadCredentialEncrypted={credential.name}:{credential}\n"
+            f"ExecStart=\nExecStart={command[1]}{LAUNCHER} {credential.name} {command[2]}\n"
+        )
+        LAUNCHER.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_file(LAUNCHER, LAUNCHER_TEXT.encode(), make_executable)
+        self._write_drop_in(self._drop_in(LAUNCH), content)
+
+    def launch_alone(self) -> None:
+        """Take ``launch_with`` back."""
+        durable.remove(self._drop_in(LAUNCH))
+        self._systemctl("daemon-reload")
+
+    def _command(self) -> re.Match[str]:
+        """What the unit starts, as its files say it: the prefix of systemd, and the command line."""
+        commands: list[str] = []
+        for path in self.definitions():
+            if path.name == LAUNCH:
+                continue
+            for line in re.sub(r"\\\n", " ", path.read_text()).splitlines():
+                name, _, value = (part.strip() for part in line.partition("="))
+                if name == "ExecStart":
+                    commands = [*commands, value] if value else []
+        found = re.fullmatch(r"([-:+!]*)([^-:+!@\s].*)", commands[0]) if len(commands) == 1 else None
+        if found is None:
+            raise KeyturnError(
+                f"service {self.name}: the unit {self.unit} has {len(commands)} ExecStart= lines that a launcher could stand "
+                "before, and one is needed, without @: name the program in one line"
+            )
+        return found
+
+    def _drop_in(self, name: str) -> Path:
+        return UNITS / f"{self.unit}.d" / name
+
+    def _write_drop_in(self, path: Path, content: str) -> None:
+        if not path.exists() or path.read_text() != content:
+            path.parent.mkdir(exist_ok=True)
             durable.sync_folder(UNITS)
-            durable.write_file(drop_in, content.encode(), make_readable)
+            durable.write_file(path, content.encode(), make_readable)
             self._systemctl("daemon-reload")
 
     def _property(self, name: str) -> str:
@@ -101,3 +163,8 @@ class SystemdService(Service):
 def make_readable(fd: int) -> None:
     """Give a unit file the mode that systemd expects."""
     os.fchmod(fd, 0o644)
+
+
+def make_executable(fd: int) -> None:
+    """Give a program the mode of one that everybody may run."""
+    os.fchmod(fd, 0o755)

@@ -1,14 +1,17 @@
 """The store ``dotenv``: the host itself keeps pending and previous values (0600) in the folder of the rotation.
 
 The current version is what the consumers hold; ``previous.json`` is its copy from the moment of staging, so that the
-old value survives every step of the switch.
+old value survives every step of the switch. Where the host's key encrypts the consumer, it encrypts these files as well.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal, NamedTuple
 
-from . import durable
+from . import durable, systemd_creds
 from .errors import KeyturnError
 from .journal import Journal
 
@@ -29,20 +32,50 @@ def other(side: Side) -> Side:
     return "old" if side == "new" else "new"
 
 
-def stage(journal: Journal, staged: Staged) -> None:
+def stage(journal: Journal, staged: Staged, sealed: bool = False) -> None:
     """Make both sides durable, before anything else changes."""
-    journal.write(PREVIOUS, staged.old)
-    journal.write(PENDING, staged.new)
+    for name, held in ((PREVIOUS, staged.old), (PENDING, staged.new)):
+        if sealed:
+            _write_sealed(journal.path(name), held)
+        else:
+            journal.write(name, held)
+
+
+def _write_sealed(path: Path, held: Mapping[str, str]) -> None:
+    """Replace ``path`` durably by values that only this host opens."""
+    durable.write_file(path, systemd_creds.seal(json.dumps(held).encode(), path.stem))
+
+
+def reseal(journal: Journal, sealed: bool) -> None:
+    """Write the values of a rotation that has ended anew, encrypted by the host's key or in clear; nothing where it has none."""
+    path = journal.path(PREVIOUS)
+    if not path.exists() or _is_sealed(path) == sealed:
+        return
+    held = previous(journal)
+    if sealed:
+        _write_sealed(path, held)
+    else:
+        journal.write(PREVIOUS, held)
+
+
+def _is_sealed(path: Path) -> bool:
+    return not path.read_bytes().startswith(b"{")
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    if path.exists() and _is_sealed(path):
+        return dict(json.loads(systemd_creds.unseal(path.read_bytes(), path.stem)))
+    return durable.read_json(path)
 
 
 def staged_before(journal: Journal) -> dict[str, str] | None:
     """Return the new values of a stage that was interrupted after they had become durable."""
-    return durable.read_json(journal.path(PENDING))
+    return _read(journal.path(PENDING))
 
 
 def read(journal: Journal) -> Staged:
     """Return what was staged; KeyturnError where it is gone."""
-    old, new = durable.read_json(journal.path(PREVIOUS)), durable.read_json(journal.path(PENDING))
+    old, new = _read(journal.path(PREVIOUS)), _read(journal.path(PENDING))
     if old is None or new is None:
         raise KeyturnError(
             f"the staged values are missing in {journal.folder}: restore the folder, nothing else holds them"
@@ -52,7 +85,7 @@ def read(journal: Journal) -> Staged:
 
 def previous(journal: Journal) -> dict[str, str]:
     """Return the old values; KeyturnError where they are gone."""
-    old = durable.read_json(journal.path(PREVIOUS))
+    old = _read(journal.path(PREVIOUS))
     if old is None:
         raise KeyturnError(
             f"{journal.path(PREVIOUS)} is missing, so nobody can be asked about the old value: restore it"

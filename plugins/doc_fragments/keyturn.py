@@ -74,6 +74,11 @@ options:
         description: Days that the backup and the old value are kept after the rotation.
         type: int
         default: 30
+      delivery:
+        description: How the values reach the application; C(migrate_delivery.yml) moves them.
+        type: str
+        default: dotenv
+        choices: [dotenv, systemd_credential]
 attributes:
   check_mode:
     description: Reads only and says what would happen.

@@ -15,8 +15,6 @@ from support.brought import bench
 from support.lab import KEY, Lab
 from support.stores import AWS, ROOT_TOKEN, Cut, Wire, spec
 
-POLICY = Path(__file__).parents[2] / "files/openbao-policy.hcl"
-
 
 @pytest.fixture(scope="module")
 def openbao() -> Iterator[str]:
@@ -34,13 +32,7 @@ def wire(openbao: str) -> Iterator[Wire]:
 @pytest.fixture
 def secret_id(openbao: str) -> str:
     """Let an administrator give Keyturn its role, with the policy that the project ships."""
-    client: Any = stores.open_store(spec("openbao", openbao), {"BAO_TOKEN": ROOT_TOKEN})._client
-    if "approle/" not in client.sys.list_auth_methods()["data"]:
-        client.sys.enable_auth_method("approle")
-    client.sys.create_or_update_policy("keyturn", POLICY.read_text().replace("ENVIRONMENT", "test"))
-    client.auth.approle.create_or_update_approle("keyturn", token_policies=["keyturn"], token_ttl="5m")
-    client.auth.approle.update_role_id("keyturn", "the-role-of-keyturn")
-    return str(client.auth.approle.generate_secret_id("keyturn")["data"]["secret_id"])
+    return stores.approle(openbao, "test", "keyturn")
 
 
 def in_openbao(lab: Lab, wire: Wire) -> None:

@@ -33,6 +33,7 @@ AWS = {
     "AWS_EC2_METADATA_DISABLED": "true",
 }
 VARIABLE = "TOKEN"
+POLICY = Path(__file__).parents[2] / "files/openbao-policy.hcl"
 
 
 @contextlib.contextmanager
@@ -57,11 +58,15 @@ def running(command: list[str], ready: str, **environment: str) -> Iterator[None
 
 
 @contextlib.contextmanager
-def openbao() -> Iterator[str]:
-    """Run OpenBao in memory, KV version 2 at ``secret``; its URL."""
+def openbao(audit: Path | None = None) -> Iterator[str]:
+    """Run OpenBao in memory, KV version 2 at ``secret``; its URL. ``audit``: the folder for its log of all requests."""
     url = f"http://127.0.0.1:{free_port()}"
     program = str(Path(sys.executable).with_name("bao"))
     arguments = ["server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT_TOKEN}"]
+    if audit is not None:
+        config = audit / "openbao.hcl"
+        config.write_text(f'audit "file" "to-file" {{ options {{ file_path = "{audit}/audit.log" }} }}\n')
+        arguments.append(f"-config={config}")
     with running([program, *arguments, f"-dev-listen-address={url[7:]}"], f"{url}/v1/sys/health"):
         yield url
 
@@ -73,6 +78,17 @@ def secretsmanager() -> Iterator[str]:
     program = str(Path(sys.executable).with_name("moto_server"))
     with running([program, "-H", "127.0.0.1", "-p", str(port)], f"http://127.0.0.1:{port}/moto-api/"):
         yield f"http://127.0.0.1:{port}"
+
+
+def approle(url: str, environment: str, role: str) -> str:
+    """Let an administrator give Keyturn a role for one environment, with the policy that the project ships; its secret id."""
+    client: Any = open_store(spec("openbao", url), {"BAO_TOKEN": ROOT_TOKEN})._client
+    if "approle/" not in client.sys.list_auth_methods()["data"]:
+        client.sys.enable_auth_method("approle")
+    client.sys.create_or_update_policy(role, POLICY.read_text().replace("ENVIRONMENT", environment))
+    client.auth.approle.create_or_update_approle(role, token_policies=[role], token_ttl="5m")
+    client.auth.approle.update_role_id(role, f"the-role-of-{role}")
+    return str(client.auth.approle.generate_secret_id(role)["data"]["secret_id"])
 
 
 def spec(kind: str, url: str, **more: Any) -> dict[str, Any]:

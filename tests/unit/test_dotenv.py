@@ -449,3 +449,29 @@ def test_findings_see_a_secret_behind_escapes() -> None:
     assert dotenv.findings(b"NAME=it's-secret\nCOPY='it\\'s-secret'\n", ["NAME"], ["it's-secret"]) == [
         "line 2: COPY still holds a value of NAME; remove it there"
     ]
+
+
+def test_lines_are_taken_out_and_nothing_else() -> None:
+    content = b"A=1\n# of A\nexport B='two'\r\nC=3 # note\nB=again\nBB=4"
+    assert dotenv.without(content, ["B", "nobody"]) == b"A=1\n# of A\nC=3 # note\nBB=4"
+
+
+def test_a_value_of_several_lines_is_taken_out_whole() -> None:
+    assert dotenv.without(b'A="1\n2"\nB=3\n', ["A"]) == b"B=3\n"
+
+
+def test_a_line_whose_quote_would_close_one_above_is_not_added() -> None:
+    with pytest.raises(KeyturnError, match="close the quote"):
+        dotenv.with_added(b'A="open\n', {"B": "it's"})
+
+
+def test_lines_are_added_for_what_is_missing() -> None:
+    added = dotenv.with_added(b"A=1\r\nB=2", {"B": "not this", "C": "three words # and more"})
+    assert added == b"A=1\r\nB=2\r\nC='three words # and more'\r\n"
+    assert dotenv.with_added(added, {"C": "x"}) == added
+    assert dotenv_values(stream=io.StringIO(added.decode())) == {"A": "1", "B": "2", "C": "three words # and more"}
+
+
+def test_a_value_that_no_line_can_hold_is_not_added() -> None:
+    with pytest.raises(KeyturnError, match="cannot be written"):
+        dotenv.with_added(b"", {"A": "both ' and \""})

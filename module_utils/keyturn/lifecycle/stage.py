@@ -91,7 +91,7 @@ def _stage(
             old = rotation.current_values()
             new = dict(new_values or values.staged_before(journal) or _generate(rotation))
             rotation.hide(new.values())
-            values.stage(journal, values.Staged(old, new))
+            values.stage(journal, values.Staged(old, new), rotation.sealed)
             journal.enter("staged", old=fingerprints(old), new=fingerprints(new))
             if rotation.entry["switch"] == "together":
                 # a host that dies from here on stays stopped until it has the value of the others

@@ -1,0 +1,110 @@
+"""What stands before a unit's program: the command is taken from the unit's files as it is, and the launcher hands values over."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from keyturn import credential_file, systemd
+from keyturn.errors import KeyturnError
+from keyturn.systemd import LAUNCH, LAUNCHER, LAUNCHER_TEXT, SystemdService
+
+CREDENTIAL = Path("/etc/credstore.encrypted/trader-ai-1")
+
+
+class Unit(SystemdService):
+    """A unit whose files lie in a folder of the test, with a systemd that does what it is told."""
+
+    def __init__(self, files: list[Path]) -> None:
+        super().__init__("backend", {"unit": "trader-ai"}, Path("/opt/trader-ai"), None)
+        self.files = files
+
+    def definitions(self) -> list[Path]:
+        return self.files
+
+    def _systemctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(arguments, 0, "", "")
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(systemd, "UNITS", tmp_path / "units")
+    monkeypatch.setattr(systemd, "LAUNCHER", tmp_path / "lib/with-credential")
+    (tmp_path / "units").mkdir()
+
+
+def unit(folder: Path, *texts: str) -> Unit:
+    files = [folder / f"{number}.conf" for number in range(len(texts))]
+    for file, text in zip(files, texts, strict=True):
+        file.write_text(text)
+    return Unit(files)
+
+
+def drop_in(folder: Path) -> list[str]:
+    return (folder / "units/trader-ai.service.d" / LAUNCH).read_text().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("texts", "command"),
+    [
+        (["[Service]\nExecStart=/usr/bin/python3 -m trader_ai\n"], "{} trader-ai-1 /usr/bin/python3 -m trader_ai"),
+        (["[Service]\nExecStart = -/bin/app 'a b' %n \\\n  $X\n"], "-{} trader-ai-1 /bin/app 'a b' %n    $X"),
+        (["[Service]\nExecStart=/bin/one\n", "[Service]\nExecStart=\nExecStart=/bin/two\n"], "{} trader-ai-1 /bin/two"),
+    ],
+    ids=["plain", "a prefix and a line that goes on", "a drop-in of the site"],
+)
+def test_the_command_stays_as_the_unit_has_it(tmp_path: Path, texts: list[str], command: str) -> None:
+    service = unit(tmp_path, *texts)
+    assert service.launched_with() == ""
+    service.launch_with(CREDENTIAL)
+    assert drop_in(tmp_path)[-2:] == ["ExecStart=", f"ExecStart={command.format(tmp_path / 'lib/with-credential')}"]
+    assert service.launched_with() == "trader-ai-1"
+    service.files.append(tmp_path / "units/trader-ai.service.d" / LAUNCH)
+    before = drop_in(tmp_path)
+    service.launch_with(CREDENTIAL)
+    assert drop_in(tmp_path) == before, "its own drop-in is no command of the unit"
+    service.launch_alone()
+    assert service.launched_with() == ""
+
+
+@pytest.mark.parametrize("lines", ["", "ExecStart=/bin/one\nExecStart=/bin/two", "ExecStart=@/bin/one one"])
+def test_a_unit_without_one_command_is_refused(tmp_path: Path, lines: str) -> None:
+    with pytest.raises(KeyturnError, match=r"backend: the unit trader-ai.service has \d ExecStart= lines"):
+        unit(tmp_path, f"[Service]\n{lines}\n").launch_with(CREDENTIAL)
+
+
+def test_the_launcher_hands_every_value_over_exactly(tmp_path: Path) -> None:
+    values = {"PLAIN": "a", "QUOTED": 'it\'s "this" # $HOME ${X} \\n', "UNICODE": "schlüssel", "EMPTY": ""}
+    (tmp_path / "name").write_bytes(credential_file.written(values))
+    launcher = tmp_path / LAUNCHER.name
+    launcher.write_text(LAUNCHER_TEXT)
+    program = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
+    done = subprocess.run(
+        [sys.executable, "-I", launcher, "name", sys.executable, "-c", program, "an argument"],
+        env={"CREDENTIALS_DIRECTORY": str(tmp_path), "PLAIN": "of the unit", "KEPT": "yes", "LC_ALL": "C.UTF-8"},
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    arguments, environment = json.loads(done.stdout)
+    assert arguments == ["an argument"]
+    assert {name: environment[name] for name in values} == values
+    assert environment["KEPT"] == "yes"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"A": 1}', b"NAME=value"])
+def test_what_is_no_credential_is_refused(content: bytes) -> None:
+    with pytest.raises(KeyturnError, match=r"migrate_delivery\.yml"):
+        credential_file.read(content, ["A"])
+
+
+def test_a_value_is_replaced_and_the_others_stay() -> None:
+    content = credential_file.written({"A": "1", "B": "2"})
+    assert credential_file.read(credential_file.replace(content, {"A": "3"}), ["A", "B", "C"]) == {
+        "A": "3",
+        "B": "2",
+        "C": None,
+    }
