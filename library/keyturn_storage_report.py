@@ -8,8 +8,8 @@ module: keyturn_storage_report
 short_description: Report on the storage of an environment's secrets
 description:
   - Runs on the controller, on what M(keyturn_storage) found. Adds what only the controller can see, which is values of other
-    environments, the store, and a checkout of the application with its history. Writes C(storage.json) into the environment's
-    folder of reports.
+    environments, the store with what its login may read, and a checkout of the application with its history. Writes
+    C(storage.json) into the environment's folder of reports.
 options:
   hosts:
     description: What M(keyturn_storage) returned, by host.
@@ -32,8 +32,8 @@ options:
     type: bool
     required: true
   store:
-    description: The kind of the secret store.
-    type: str
+    description: The inventory's C(keyturn_store).
+    type: dict
     required: true
   checkout:
     description: A git checkout of the application on the controller, whose whole history is searched.
@@ -61,7 +61,7 @@ EXAMPLES = r"""
     environment: staging
     reports: reports
     production: false
-    store: openbao
+    store: "{{ keyturn_store }}"
 """
 
 RETURN = r"""

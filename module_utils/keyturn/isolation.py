@@ -24,6 +24,11 @@ def held_elsewhere(folder: Path, environment: str) -> dict[str, str]:
     return found
 
 
+def environments(folder: Path) -> set[str]:
+    """Return all environments that have reports in ``folder``."""
+    return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+
+
 def check(elsewhere: Mapping[str, str], hosts: Mapping[str, Mapping[str, Any]], may_stay: Sequence[str]) -> None:
     """Refuse a new value that another environment knows; ``may_stay`` are variables that are one for all environments.
 

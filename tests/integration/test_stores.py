@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 from keyturn.fingerprint import fingerprint, fingerprints
 from support import stores
 from support.brought import bench
+from support.canary import Scanner
 from support.lab import KEY, Lab
 from support.stores import AWS, ROOT_TOKEN, Cut, Wire, spec
 
@@ -161,8 +162,10 @@ def test_a_person_puts_the_new_value_into_the_store(tmp_path: Path, openbao: str
         assert held(openbao, "test/hf_token") == [fingerprint(new), None, None]
 
 
-def test_a_shared_value_lives_in_aws(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    with stores.secretsmanager() as url:
+def test_a_shared_value_lives_in_aws(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = tmp_path / "requests.log"
+    first = str(dotenv_values(lab.env)["JWT_SECRET_KEY"])
+    with stores.secretsmanager(log) as url:
         lab.variables["keyturn_store"] = {"kind": "aws_secretsmanager", "region": "eu-west-1", "url": url}
         lab.write_inventory()
         done = lab.play("rotate_jwt_secret", **AWS)
@@ -178,3 +181,7 @@ def test_a_shared_value_lives_in_aws(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
         assert found.current.rotation_id == lab.journals()[-1]["rotation_id"]
         assert found.previous.fingerprints == lab.journals()[-1]["old"]
         assert now not in done.stdout + done.stderr
+    requests = log.read_bytes()
+    assert requests.count(b"POST / ") > 10, "AWS has logged nothing"
+    held = {"first": first, "previous": dict(found.previous.values)["JWT_SECRET_KEY"], "current": now}
+    assert Scanner(held).find(requests) == set()

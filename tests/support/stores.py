@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -32,21 +34,21 @@ AWS = {
     "AWS_SECRET_ACCESS_KEY": "secret-of-the-tests",
     "AWS_EC2_METADATA_DISABLED": "true",
 }
+CA = "vault-ca.pem"
 VARIABLE = "TOKEN"
 POLICY = Path(__file__).parents[2] / "files/openbao-policy.hcl"
 
 
 @contextlib.contextmanager
-def running(command: list[str], ready: str, **environment: str) -> Iterator[None]:
-    """Run a server until the block ends; ``ready`` is a URL that it answers."""
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | environment
-    ) as server:
+def running(command: list[str], ready: str, log: Path = Path(os.devnull), ca: Path | None = None) -> Iterator[None]:
+    """Run a server until the block ends; ``ready`` is a URL that it answers, ``log`` gets what it prints."""
+    with log.open("ab") as output, subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT) as server:
         try:
             deadline = time.monotonic() + 60
             while True:
                 try:
-                    urllib.request.urlopen(ready, timeout=5).close()
+                    context = ssl.create_default_context(cafile=ca) if ca else None
+                    urllib.request.urlopen(ready, timeout=5, context=context).close()
                     break
                 except OSError:
                     assert server.poll() is None, f"{command[0]} has ended"
@@ -58,26 +60,35 @@ def running(command: list[str], ready: str, **environment: str) -> Iterator[None
 
 
 @contextlib.contextmanager
-def openbao(audit: Path | None = None) -> Iterator[str]:
-    """Run OpenBao in memory, KV version 2 at ``secret``; its URL. ``audit``: the folder for its log of all requests."""
-    url = f"http://127.0.0.1:{free_port()}"
+def openbao(audit: Path | None = None, tls: Path | None = None) -> Iterator[str]:
+    """Run OpenBao in memory, KV version 2 at ``secret``; its URL.
+
+    ``audit`` is the folder for its log of all requests. With ``tls`` it speaks TLS, and leaves the certificate of its
+    authority in that folder.
+    """
+    address = f"127.0.0.1:{free_port()}"
+    url = f"https://{address}" if tls else f"http://{address}"
     program = str(Path(sys.executable).with_name("bao"))
     arguments = ["server", "-dev", "-dev-no-store-token", f"-dev-root-token-id={ROOT_TOKEN}"]
     if audit is not None:
         config = audit / "openbao.hcl"
         config.write_text(f'audit "file" "to-file" {{ options {{ file_path = "{audit}/audit.log" }} }}\n')
         arguments.append(f"-config={config}")
-    with running([program, *arguments, f"-dev-listen-address={url[7:]}"], f"{url}/v1/sys/health"):
+    if tls is not None:
+        arguments += ["-dev-tls", f"-dev-tls-cert-dir={tls}"]
+    command = [program, *arguments, f"-dev-listen-address={address}"]
+    with running(command, f"{url}/v1/sys/health", ca=tls / CA if tls else None):
         yield url
 
 
 @contextlib.contextmanager
-def secretsmanager() -> Iterator[str]:
-    """Run the APIs of AWS, among them Secrets Manager; its URL."""
+def secretsmanager(log: Path = Path(os.devnull)) -> Iterator[str]:
+    """Run the APIs of AWS, among them Secrets Manager; its URL. ``log`` gets its log of requests."""
     port = free_port()
     program = str(Path(sys.executable).with_name("moto_server"))
-    with running([program, "-H", "127.0.0.1", "-p", str(port)], f"http://127.0.0.1:{port}/moto-api/"):
-        yield f"http://127.0.0.1:{port}"
+    url = f"http://127.0.0.1:{port}"
+    with running([program, "-H", "127.0.0.1", "-p", str(port)], f"{url}/moto-api/", log):
+        yield url
 
 
 def approle(url: str, environment: str, role: str) -> str:
@@ -114,7 +125,7 @@ class Wire(ThreadingHTTPServer):
         self.answer: tuple[int, bytes] | None = None  # given instead of the server's
         self.count = 0
         self.request = ("", "")
-        self.targets: set[str] = set()  # the operations of AWS that were called
+        self.aws_calls: set[tuple[str, str]] = set()  # operation and secret
         threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -129,7 +140,10 @@ class _Passing(BaseHTTPRequestHandler):
         number = self.server.count
         self.server.count += 1
         self.server.request = (self.command, self.path)
-        self.server.targets.add(self.headers.get("X-Amz-Target", ""))
+        operation = self.headers.get("X-Amz-Target", "").partition(".")[2]
+        if operation:
+            asked = json.loads(body)
+            self.server.aws_calls.add((operation, asked.get("SecretId") or asked["Name"]))
         if self.server.answer is not None:
             self._answer(*self.server.answer, {})
             return

@@ -7,8 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import durable, findings, isolation, repository
+from .. import catalogue, durable, findings, isolation, repository
+from ..ansible_module import validated
+from ..errors import KeyturnError
 from ..findings import SEVERITIES, Finding
+from ..stores import rights
 
 ARGUMENTS: dict[str, Any] = {
     "hosts": {"type": "dict", "required": True},
@@ -16,7 +19,7 @@ ARGUMENTS: dict[str, Any] = {
     "environment": {"type": "str", "required": True},
     "reports": {"type": "path", "required": True},
     "production": {"type": "bool", "required": True},
-    "store": {"type": "str", "required": True},
+    "store": {"type": "dict", "required": True},
     "checkout": {"type": "path"},
     "fail_at": {"type": "str", "default": "error", "choices": list(SEVERITIES)},
 }
@@ -61,7 +64,9 @@ def _shared(
 
 
 def _of_environment(given: Mapping[str, Any]) -> Iterator[Finding]:
-    if given["production"] and given["store"] == "dotenv":
+    if given["store"]["kind"] != "dotenv":
+        yield from _rights(given)
+    elif given["production"]:
         what = f"{given['environment']} keeps its values on its hosts alone"
         yield Finding("error", "a secret store", what, "set keyturn_store: docs/stores.md says how to move there")
     if given["checkout"]:
@@ -69,6 +74,23 @@ def _of_environment(given: Mapping[str, Any]) -> Iterator[Finding]:
         names = [name for entry in given["secrets"].values() for name in entry["variables"]]
         yield from repository.look(folder, names)
         yield from _history(folder)
+
+
+def _rights(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """The login of an environment reads that environment alone, and not one whose name begins alike."""
+    spec = validated("keyturn_store", catalogue.STORE, given["store"], catalogue.STORE_REQUIRED_IF)
+    mine = given["environment"]
+    others = isolation.environments(Path(given["reports"])) - {mine} | {f"{mine}-another"}
+    try:
+        readable = rights.beyond(spec, mine, sorted(others))
+    except KeyturnError as error:
+        what = f"what the store's login may read was not looked at: {error}"
+        yield Finding("warning", "least privilege", what, "run this with the login that the pipeline has")
+        return
+    for other in readable:
+        what = f"the store's login for {mine} may read the environment {other} too"
+        remedy = "give each environment a role of its own: files/openbao-policy.hcl, files/iam-policy.json"
+        yield Finding("error" if given["production"] else "warning", "least privilege", what, remedy)
 
 
 def _history(folder: Path) -> Iterator[Finding]:

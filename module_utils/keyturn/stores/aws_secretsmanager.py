@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import KeyturnError
-from .contract import Held, Version, conflict, must_promote, must_stage, rotation_of
+from .contract import Denied, Held, Version, conflict, must_promote, must_stage, rotation_of
 
 TIMEOUT_SECONDS = 15
 PENDING, CURRENT, PREVIOUS = "AWSPENDING", "AWSCURRENT", "AWSPREVIOUS"
@@ -25,6 +25,7 @@ DENIED = (
     "InvalidSignatureException",
     "UnrecognizedClientException",
 )
+FORBIDDEN = 403
 
 
 class AwsSecretsManager:
@@ -96,6 +97,14 @@ class AwsSecretsManager:
             return False
         return self._move(path, PREVIOUS, None, labels[PREVIOUS])
 
+    def may_read(self, path: str) -> bool:
+        """Tell whether the login may read a value at ``path``."""
+        try:
+            self._call(path, "get_secret_value")
+        except Denied:
+            return False
+        return True
+
     # -- calls -----------------------------------------------------------------------------------------------------
 
     def _labels(self, path: str) -> dict[str, str]:
@@ -154,8 +163,9 @@ class AwsSecretsManager:
             yield
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            if code in DENIED:
-                raise KeyturnError(
+            # what stands before AWS refuses in words of its own
+            if code in DENIED or error.response["ResponseMetadata"]["HTTPStatusCode"] == FORBIDDEN:
+                raise Denied(
                     f"{self.where} refuses {what} ({code}): the login has expired, or its policy does not allow this; log in again"
                 ) from None
             raise KeyturnError(f"{self.where} cannot do {what} now ({code}): run this again when it can") from None

@@ -15,6 +15,10 @@ from ..fingerprint import fingerprints
 from ..plan import ROTATION_ID
 
 
+class Denied(KeyturnError):
+    """The store does not let this login do that."""
+
+
 @dataclass(frozen=True)
 class Version:
     """Values by variable, and the rotation that wrote them: empty where somebody else did."""
@@ -61,6 +65,9 @@ class Store(Protocol):
 
     def destroy_previous(self, path: str, rotation_id: str) -> bool:
         """Forget the version that this rotation has replaced. A later rotation has dropped it already."""
+
+    def may_read(self, path: str) -> bool:
+        """Tell whether the login may read a value at ``path``, be there one or not."""
 
 
 def rotation_of(name: str) -> str:

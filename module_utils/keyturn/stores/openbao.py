@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from ..errors import KeyturnError
-from .contract import Held, Version, conflict, must_promote, must_stage, rotation_of
+from .contract import Denied, Held, Version, conflict, must_promote, must_stage, rotation_of
 
 TIMEOUT_SECONDS = 15
 PENDING = ".pending"
@@ -104,6 +104,17 @@ class OpenBao:
             return False
         return self._destroy(path, range(1, current.number))
 
+    def may_read(self, path: str) -> bool:
+        """Tell whether the login may read a value at ``path``."""
+        from hvac import exceptions
+
+        try:
+            with self._told(path), contextlib.suppress(exceptions.InvalidPath):
+                self._kv.read_secret_version(path=path, mount_point=self.mount, raise_on_deleted_version=True)
+        except Denied:
+            return False
+        return True
+
     # -- calls -----------------------------------------------------------------------------------------------------
 
     def _pending(self, path: str) -> _Latest:
@@ -170,7 +181,7 @@ class OpenBao:
         except exceptions.InvalidPath:
             raise
         except (exceptions.Forbidden, exceptions.Unauthorized):
-            raise KeyturnError(
+            raise Denied(
                 f"{self.where} refuses {what}: the login has expired, or its policy does not allow this; log in again"
             ) from None
         except exceptions.InvalidRequest:
