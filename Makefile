@@ -25,9 +25,10 @@ setup: $(VENV)/.run ## make the virtual environment, with the clients of the sec
 $(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
-$(VENV)/.test: $(VENV)/.run bin/setup-debian
+$(VENV)/.test: $(VENV)/.run bin/setup-debian bin/setup-npm
 	@bin/setup-debian strace systemd procps age
 	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage test
+	@bin/setup-npm $(VENV)
 	@touch $@
 
 demo: $(VENV)/.run ## start the stand-in application with its own database

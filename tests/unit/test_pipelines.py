@@ -38,6 +38,31 @@ def test_the_pipelines_are_what_their_schema_wants(arguments: list[str]) -> None
     assert done.returncode == 0, done.stdout
 
 
+def actionlint(*paths: Path) -> list[tuple[str, str]]:
+    """Return kind and message of what actionlint finds."""
+    environment = os.environ | {"NODE_PATH": str(Path(sys.prefix) / "npm/node_modules")}
+    command = ["node", ROOT / "tests/support/actionlint.cjs", *paths]
+    done = subprocess.run(command, text=True, capture_output=True, env=environment, check=True)
+    return [(kind, message) for kind, message in json.loads(done.stdout)]
+
+
+def test_actionlint_finds_nothing_in_the_workflows(tmp_path: Path) -> None:
+    found = actionlint(*WORKFLOWS)
+    # the label of one's own runners, which a file that it cannot read would tell it
+    assert {kind for kind, _ in found} <= {"runner-label"}, found
+    assert all('label "keyturn" is unknown' in message for _, message in found)
+
+    broken = tmp_path / "rotate.yml"
+    for right, wrong, kind in (
+        ("needs: staging", "needs: stagign", "job-needs"),
+        ("inputs.playbook", "inputs.playboook", "expression"),
+    ):
+        text = (ROOT / ".github/workflows/rotate.yml").read_text()
+        assert right in text
+        broken.write_text(text.replace(right, wrong))
+        assert kind in {kind for kind, _ in actionlint(broken)}
+
+
 def test_the_playbooks_of_the_pipeline_exist() -> None:
     inputs = workflow("rotate")["True"]["workflow_dispatch"]["inputs"]
     choices = set(inputs["playbook"]["options"])
