@@ -84,7 +84,8 @@ def read(consumer: Consumer, names: Sequence[str]) -> dict[str, str]:
     values = {name: value for name in names if (value := found[name])}
     for name in names:
         if form.whole and name not in values:
-            raise KeyturnError(f"{name} is not set in {consumer.path}: add it with its current value")
+            where = " to `.env`, and run migrate_delivery.yml" if consumer.sealed else ""
+            raise KeyturnError(f"{name} is not set in {consumer.path}: add it with its current value{where}")
     for alias, name in consumer.aliases.items():
         if found[alias] and found[alias] != values.get(name):
             raise KeyturnError(

@@ -54,6 +54,10 @@ class Service(ABC):
         """Tell whether the service's own process reads ``path``, as far as its manager knows."""
         return True
 
+    def is_launched_with(self, credential: Path) -> bool:
+        """Tell whether a launcher of keyturn's gives the service the values of ``credential``, with the command of today."""
+        return False
+
     def log_lines(self) -> Iterator[str] | None:
         """Return what the service has logged since it started, None where nobody keeps that."""
         return None

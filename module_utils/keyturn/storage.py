@@ -53,7 +53,9 @@ def _files(rotations: Sequence[Rotation], production: bool) -> Iterator[Finding]
                 yield Finding("warning", "clear text on servers", f"{consumer.path} holds {names} in clear", remedy)
         for item in rotation.entry["consumers"] if rotation.sealed else ():
             beside = Consumer("dotenv", rotation.app_root / item["path"])
-            if item["format"] == "dotenv" and (names := _in_clear(beside, rotation.variables)):
+            if item["format"] == "dotenv" and (
+                names := _in_clear(beside, [*rotation.variables, *rotation.entry["aliases"]])
+            ):
                 what = f"{beside.path} holds {names} in clear beside the credential"
                 yield Finding("error", "clear text on servers", what, f"remove the lines, and rotate {rotation.secret}")
         if rotation.entry["migration"]["kind"] != "none":

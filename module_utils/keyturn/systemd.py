@@ -86,23 +86,42 @@ class SystemdService(Service):
         """Return the credential that the unit's program is launched with, empty where it is none of keyturn's."""
         drop_in = self._drop_in(LAUNCH)
         found = (
-            re.search(r"^LoadCredentialEncrypted=([^:]+):", drop_in.read_text(), re.MULTILINE)
+            re.search(r"^LoadCredentialEncrypted=([^:]+):", drop_in.read_text(errors="replace"), re.MULTILINE)
             if drop_in.exists()
             else None
         )
         return found[1] if found else ""
 
+    def is_launched_with(self, credential: Path) -> bool:
+        """Tell whether ``launch_with`` has nothing to do: the unit's command may have changed since, or the launcher be gone."""
+        return _holds(self._drop_in(LAUNCH), self._launch(credential)) and _holds(LAUNCHER, LAUNCHER_TEXT)
+
+    def check_launch(self, credential: Path) -> None:
+        """Refuse a unit for which ``launch_with`` cannot work. Changes nothing."""
+        self._launch(credential)
+        given = self.launched_with()
+        if given not in ("", credential.name):
+            raise KeyturnError(
+                f"service {self.name}: the unit {self.unit} is launched with the credential {given}, of another keyturn_app_root: "
+                "set the one that it was moved with, and take the values back into `.env` first"
+            )
+
     def launch_with(self, credential: Path) -> None:
         """Let systemd decrypt ``credential`` for the unit, and a launcher make it the environment of its program."""
+        content = self._launch(credential)
+        LAUNCHER.parent.mkdir(parents=True, exist_ok=True)
+        LAUNCHER.parent.chmod(0o755)  # whatever root's umask is: the unit's user runs what is in it
+        durable.sync_folder(LAUNCHER.parent.parent)
+        durable.write_file(LAUNCHER, LAUNCHER_TEXT.encode(), make_executable)
+        self._write_drop_in(self._drop_in(LAUNCH), content)
+
+    def _launch(self, credential: Path) -> str:
         command = self._command()
-        content = (
+        return (
             "# The values of the application come from a credential that only this host opens (migrate_delivery.yml).\n[Service]\n"
             f"LoadCredentialEncrypted={credential.name}:{credential}\n"
             f"ExecStart=\nExecStart={command[1]}{LAUNCHER} {credential.name} {command[2]}\n"
         )
-        LAUNCHER.parent.mkdir(parents=True, exist_ok=True)
-        durable.write_file(LAUNCHER, LAUNCHER_TEXT.encode(), make_executable)
-        self._write_drop_in(self._drop_in(LAUNCH), content)
 
     def launch_alone(self) -> None:
         """Take ``launch_with`` back."""
@@ -115,7 +134,9 @@ class SystemdService(Service):
         for path in self.definitions():
             if path.name == LAUNCH:
                 continue
-            for line in re.sub(r"\\\n", " ", path.read_text()).splitlines():
+            # as systemd reads it: a comment does not end a line that goes on
+            lines = re.sub(r"^[ \t]*[#;].*\n", "", path.read_text(errors="replace"), flags=re.MULTILINE)
+            for line in re.sub(r"\\\n", " ", lines).splitlines():
                 name, _, value = (part.strip() for part in line.partition("="))
                 if name == "ExecStart":
                     commands = [*commands, value] if value else []
@@ -131,10 +152,13 @@ class SystemdService(Service):
         return UNITS / f"{self.unit}.d" / name
 
     def _write_drop_in(self, path: Path, content: str) -> None:
-        if not path.exists() or path.read_text() != content:
+        changed = not _holds(path, content)
+        if changed:
             path.parent.mkdir(exist_ok=True)
             durable.sync_folder(UNITS)
             durable.write_file(path, content.encode(), make_readable)
+        # a call that was killed may have left it written and not loaded
+        if changed or self._property("NeedDaemonReload") == "yes":
             self._systemctl("daemon-reload")
 
     def _property(self, name: str) -> str:
@@ -158,6 +182,10 @@ class SystemdService(Service):
             raise KeyturnError(f"service {self.name}: {command[0]} cannot be run: {error.strerror}") from error
         except subprocess.TimeoutExpired:
             raise KeyturnError(f"service {self.name}: {command[0]} did not end within {limit} s") from None
+
+
+def _holds(path: Path, content: str) -> bool:
+    return path.exists() and path.read_bytes() == content.encode()
 
 
 def make_readable(fd: int) -> None:

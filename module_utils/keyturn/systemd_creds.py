@@ -9,6 +9,8 @@ from .errors import KeyturnError
 
 STORE = Path("/etc/credstore.encrypted")
 SECONDS = 30
+# By default a TPM opens only under the Secure Boot state of today: an update of the firmware would lose every value.
+MORE = {"encrypt": ["--tpm2-pcrs="], "decrypt": []}
 
 
 def seal(content: bytes, name: str) -> bytes:
@@ -22,7 +24,7 @@ def unseal(content: bytes, name: str) -> bytes:
 
 
 def _run(verb: str, content: bytes, name: str) -> bytes:
-    command = ["systemd-creds", verb, f"--name={name}", "-", "-"]
+    command = ["systemd-creds", verb, f"--name={name}", *MORE[verb], "-", "-"]
     try:
         done = subprocess.run(command, input=content, capture_output=True, timeout=SECONDS, check=False)
     except FileNotFoundError:

@@ -48,14 +48,20 @@ def _write_sealed(path: Path, held: Mapping[str, str]) -> None:
 
 def reseal(journal: Journal, sealed: bool) -> None:
     """Write the values of a rotation that has ended anew, encrypted by the host's key or in clear; nothing where it has none."""
-    path = journal.path(PREVIOUS)
-    if not path.exists() or _is_sealed(path) == sealed:
+    durable.clean(journal.path(PREVIOUS))
+    if stands_sealed(journal, sealed):
         return
     held = previous(journal)
     if sealed:
-        _write_sealed(path, held)
+        _write_sealed(journal.path(PREVIOUS), held)
     else:
         journal.write(PREVIOUS, held)
+
+
+def stands_sealed(journal: Journal, sealed: bool) -> bool:
+    """Tell whether ``reseal`` has nothing to do."""
+    path = journal.path(PREVIOUS)
+    return not path.exists() or _is_sealed(path) == sealed
 
 
 def _is_sealed(path: Path) -> bool:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.new_application
 SEALED = ("-e", "keyturn_delivery=systemd_credential")
 CLEAR = ("-e", "keyturn_delivery=dotenv")
 DROP_IN = "/etc/systemd/system/trader-ai-backend.service.d/60-keyturn-credential.conf"
+BROKEN = "/etc/systemd/system/trader-ai-backend.service.d/70-site.conf"
 # all that survives a boot and that a rotation or a delivery may write to, what the units are, and what a boot takes away
 PLACES = "etc opt/trader-ai run tmp var usr/local root home"
 # memory that systemd gives to a service alone
@@ -54,6 +55,11 @@ def test_there_rotations_a_boot_and_back(fleet: Fleet) -> None:
     code, output = fleet.play("migrate_delivery", *SEALED)
     assert code == 0, output
     assert output.rpartition("PLAY RECAP")[2].count("changed=0 ") == len(HOSTS), output
+    # as a kill leaves it that came before the start
+    fleet.run("app2", "systemctl stop trader-ai-backend trader-ai-engine")
+    code, output = fleet.play("migrate_delivery", *SEALED)
+    assert code == 0, output
+    assert JWT in given(fleet, "app2")
 
     for playbook, variable in (("rotate_jwt_secret", JWT), ("rotate_db_key", KEY)):
         before = {host: given(fleet, host) for host in HOSTS}
@@ -87,6 +93,8 @@ def test_there_rotations_a_boot_and_back(fleet: Fleet) -> None:
     code, output = fleet.play("rotate_jwt_secret", *CLEAR)
     assert code != 0
     assert "keyturn_delivery: systemd_credential" in " ".join(output.split()), output
+    # somebody has added the template's lines again
+    fleet.run("app1", f"printf '{JWT}=\n{KEY}=\n' >>/opt/trader-ai/.env")
     code, output = fleet.play("migrate_delivery", *CLEAR)
     assert code == 0, output
     assert fleet.run("app1", "ls /etc/credstore.encrypted; find /etc/systemd -name 60-keyturn*") == ""
@@ -95,21 +103,29 @@ def test_there_rotations_a_boot_and_back(fleet: Fleet) -> None:
     fleet.assert_verified()
 
 
+def break_unit(fleet: Fleet) -> None:
+    """A drop-in of the site, after ours: systemd hands over nothing."""
+    text = "[Service]\\nLoadCredentialEncrypted=\\n"
+    fleet.run("app1", f"mkdir -p $(dirname {BROKEN}); printf '{text}' >{BROKEN}; systemctl daemon-reload")
+
+
 def test_a_unit_that_does_not_start_on_it_takes_the_host_back(fleet: Fleet) -> None:
     before = fleet.run("app1", "sha256sum /opt/trader-ai/.env; stat -c '%a %u %g' /opt/trader-ai/.env")
-    # a drop-in of the site, after ours: systemd hands over nothing
-    broken = "/etc/systemd/system/trader-ai-backend.service.d/70-site.conf"
-    fleet.run(
-        "app1",
-        f"mkdir -p $(dirname {broken}); printf '[Service]\\nLoadCredentialEncrypted=\\n' >{broken}; systemctl daemon-reload",
-    )
+    # where the launcher belongs there is something else
+    fleet.run("app1", "rm -rf /usr/local/lib/keyturn; touch /usr/local/lib/keyturn")
+    code, output = fleet.play("migrate_delivery", *SEALED)
+    assert code != 0
+    assert "'/usr/local/lib/keyturn'; the values are where they were" in " ".join(output.split()), output
+    fleet.run("app1", "rm /usr/local/lib/keyturn")
+    assert fleet.run("app1", "systemctl is-active trader-ai-backend").strip() == "active"
+    break_unit(fleet)
     code, output = fleet.play("migrate_delivery", *SEALED)
     assert code != 0
     assert "the values are where they were" in " ".join(output.split()), output
     assert fleet.run("app1", "sha256sum /opt/trader-ai/.env; stat -c '%a %u %g' /opt/trader-ai/.env") == before
     for host in HOSTS:
         assert fleet.run(host, f"find /etc/credstore.encrypted {DROP_IN} -type f 2>/dev/null", check=False) == ""
-    fleet.run("app1", f"rm {broken}; systemctl daemon-reload")
+    fleet.run("app1", f"rm {BROKEN}; systemctl daemon-reload")
     fleet.assert_ended()
     fleet.assert_verified()
 
@@ -127,6 +143,14 @@ def test_a_host_that_loses_power_on_the_way_boots_and_is_simply_run_again(fleet:
     fleet.start_application("app1")
     assert JWT in given(fleet, "app1"), "the credential delivers already, beside the file"
     assert JWT in fleet.run("app1", "cat /opt/trader-ai/.env")
+    # half of the way is no place to go back to
+    break_unit(fleet)
+    code, output = fleet.play("migrate_delivery", *SEALED)
+    assert code != 0
+    assert "the values are where they were" in " ".join(output.split()), output
+    assert fleet.run("app1", "systemctl is-active trader-ai-backend").strip() == "active"
+    assert fleet.run("app1", f"find /etc/credstore.encrypted {DROP_IN} -type f 2>/dev/null", check=False) == ""
+    fleet.run("app1", f"rm {BROKEN}; systemctl daemon-reload")
     code, output = fleet.play("migrate_delivery", *SEALED)
     assert code == 0, output
     assert all(JWT not in fleet.run(host, "cat /opt/trader-ai/.env") for host in HOSTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -52,9 +53,10 @@ def drop_in(folder: Path) -> list[str]:
     [
         (["[Service]\nExecStart=/usr/bin/python3 -m trader_ai\n"], "{} trader-ai-1 /usr/bin/python3 -m trader_ai"),
         (["[Service]\nExecStart = -/bin/app 'a b' %n \\\n  $X\n"], "-{} trader-ai-1 /bin/app 'a b' %n    $X"),
+        (["[Service]\nExecStart=/bin/app a \\\n  # a note\n  b\n"], "{} trader-ai-1 /bin/app a    b"),
         (["[Service]\nExecStart=/bin/one\n", "[Service]\nExecStart=\nExecStart=/bin/two\n"], "{} trader-ai-1 /bin/two"),
     ],
-    ids=["plain", "a prefix and a line that goes on", "a drop-in of the site"],
+    ids=["plain", "a prefix and a line that goes on", "a comment within", "a drop-in of the site"],
 )
 def test_the_command_stays_as_the_unit_has_it(tmp_path: Path, texts: list[str], command: str) -> None:
     service = unit(tmp_path, *texts)
@@ -62,12 +64,50 @@ def test_the_command_stays_as_the_unit_has_it(tmp_path: Path, texts: list[str], 
     service.launch_with(CREDENTIAL)
     assert drop_in(tmp_path)[-2:] == ["ExecStart=", f"ExecStart={command.format(tmp_path / 'lib/with-credential')}"]
     assert service.launched_with() == "trader-ai-1"
+    assert service.is_launched_with(CREDENTIAL)
     service.files.append(tmp_path / "units/trader-ai.service.d" / LAUNCH)
     before = drop_in(tmp_path)
     service.launch_with(CREDENTIAL)
     assert drop_in(tmp_path) == before, "its own drop-in is no command of the unit"
     service.launch_alone()
     assert service.launched_with() == ""
+
+
+def test_what_has_changed_since_is_launched_anew(tmp_path: Path) -> None:
+    service = unit(tmp_path, "# H\u00e4ndler\n[Service]\nExecStart=/bin/one\n")
+    service.files[0].write_bytes(service.files[0].read_text().encode("latin-1"))
+    old = os.umask(0o077)
+    try:
+        service.launch_with(CREDENTIAL)
+    finally:
+        os.umask(old)
+    launcher = tmp_path / "lib/with-credential"
+    assert launcher.parent.stat().st_mode & 0o777 == launcher.stat().st_mode & 0o777 == 0o755
+    service.files[0].write_text("[Service]\nExecStart=/bin/one --workers 2\n")
+    assert not service.is_launched_with(CREDENTIAL)
+    service.launch_with(CREDENTIAL)
+    assert drop_in(tmp_path)[-1].endswith("/bin/one --workers 2")
+    launcher.unlink()
+    assert not service.is_launched_with(CREDENTIAL)
+    with pytest.raises(KeyturnError, match="with the credential trader-ai-1, of another keyturn_app_root"):
+        service.check_launch(CREDENTIAL.with_name("trader-ai-2"))
+
+
+@pytest.mark.parametrize("state", ["yes", "no"])
+def test_a_drop_in_that_a_kill_left_unloaded_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
+) -> None:
+    service = unit(tmp_path, "[Service]\nExecStart=/bin/one\n")
+    service.launch_with(CREDENTIAL)
+    called: list[str] = []
+
+    def systemctl(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        called.append(arguments[0])
+        return subprocess.CompletedProcess(arguments, 0, state if "NeedDaemonReload" in arguments else "", "")
+
+    monkeypatch.setattr(service, "_systemctl", systemctl)
+    service.launch_with(CREDENTIAL)
+    assert called.count("daemon-reload") == (state == "yes")
 
 
 @pytest.mark.parametrize("lines", ["", "ExecStart=/bin/one\nExecStart=/bin/two", "ExecStart=@/bin/one one"])

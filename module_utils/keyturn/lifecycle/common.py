@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import consumers, durable, procfs
+from ..consumers import Consumer
 from ..errors import KeyturnError
 from ..fingerprint import fingerprints
 from ..journal import Journal
@@ -119,6 +120,14 @@ def start(services: Sequence[Service], changed: Moment) -> None:
             service.stop()
             service.start()
             service.wait_healthy()
+
+
+def check_reader(service: Service, consumer: Consumer) -> None:
+    """Its process, where it runs, must be able to read the file that takes the place of today's."""
+    pid = service.pid()
+    reader = procfs.credentials(pid) if pid is not None else None
+    if reader is not None and service.reads(consumer.path):
+        consumers.check_reader(consumer, reader)
 
 
 def side_file(journal: Journal) -> SideFile | None:

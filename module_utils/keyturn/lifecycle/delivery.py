@@ -22,14 +22,17 @@ from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..service import Service
 from ..systemd import SystemdService
-from .common import start, stop
+from .common import check_reader, start, stop
+
+SMALLEST_VALUE = 8  # a shorter one is in any text
 
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the values stand: the files in clear, whole, and the credential as it lies on disk, None without one."""
+    """Where the values stand: the files in clear, whole and with their modes, and the credential as it lies on disk, if any."""
 
     files: Mapping[Path, bytes]
+    modes: Mapping[Path, int]
     credential: bytes | None
 
     @property
@@ -68,10 +71,19 @@ class Host:
         return found
 
     def check(self) -> None:
-        """Refuse a host on which a rotation is open, or a file that would go on to hold a value in clear."""
+        """Refuse what would fail under the stop, a host on which a rotation is open, and a file that would stay in clear."""
         opened = self.application.open_journal()
         if opened is not None:
-            raise KeyturnError(f"rotation {opened.folder.name} is open on this host: {RECOVERY}")
+            raise KeyturnError(
+                f"rotation {opened.folder.name} is open on this host: with keyturn_delivery as it was, {RECOVERY}"
+            )
+        durable.check_private_folder(self.credential.path.parent)
+        for path in self.files():
+            consumers.check_replaceable(Consumer("dotenv", path))
+            for service in self.services:
+                check_reader(service, Consumer("dotenv", path))
+        for service in self.services if self.rotations[0].sealed else ():
+            service.check_launch(self.credential.path)
         for rotation in self.rotations if self.rotations[0].sealed else ():
             for consumer in rotation.consumers():
                 forms = {} if consumer.sealed else consumers.forms(consumer, rotation.variables)
@@ -84,9 +96,10 @@ class Host:
 
     def now(self) -> Layout:
         """Where the values stand now."""
-        held = {path: path.read_bytes() for path in self.files()}
+        files = self.files()
+        modes = {path: consumers.mode(Consumer("dotenv", path)) for path in files}
         path = self.credential.path
-        return Layout(held, path.read_bytes() if path.exists() else None)
+        return Layout({path: path.read_bytes() for path in files}, modes, path.read_bytes() if path.exists() else None)
 
     def values(self, layout: Layout) -> dict[str, str]:
         """All values, wherever they stand; KeyturnError for one that two places disagree on."""
@@ -101,34 +114,64 @@ class Host:
                     )
         return found
 
+    def origin(self, layout: Layout, held: Mapping[str, str], sealed: bool) -> Layout:
+        """Where a failure leads back to: a credential beside files that hold everything is what a killed call has left."""
+        whole = {name for path, names in self.files().items() for name in _set_in(layout.files[path], names)} >= set(
+            held
+        )
+        return Layout(layout.files, layout.modes, None) if sealed and whole else layout
+
     def wanted(self, layout: Layout, held: Mapping[str, str], sealed: bool) -> Layout:
-        """Where the values are to stand."""
+        """Where the values are to stand; KeyturnError where one would get lost, or stay in clear."""
         files = {}
+        modes = {path: mode & 0o600 for path, mode in layout.modes.items()}
+        unknown = sorted(set(held) - {name for names in self.files().values() for name in names})
+        if unknown and not sealed:
+            raise KeyturnError(
+                f"{self.credential.path} holds {', '.join(unknown)}, which no entry of keyturn_secrets with a `.env` names: it "
+                "would be lost, add the entry again"
+            )
         for path, names in self.files().items():
             mine = {name: held[name] for name in names if name in held}
             content = layout.files[path]
-            files[path] = dotenv.without(content, names) if sealed else dotenv.with_added(content, mine)
+            if sealed:
+                files[path] = dotenv.without(content, names)
+                left = sorted(name for name, value in held.items() if _stands_in(value, files[path]))
+                if left:
+                    raise KeyturnError(
+                        f"{path} would go on to hold {', '.join(left)} in clear, in a comment or under another name: remove it there"
+                    )
+            else:
+                empty = [name for name, value in dotenv.read(content, list(mine)).items() if not value]
+                files[path] = dotenv.with_added(dotenv.without(content, empty), mine)
         if not sealed:
-            return Layout(files, None)
+            return Layout(files, modes, None)
         kept = layout.credential
         if kept is None or credential_file.all_values(systemd_creds.unseal(kept, self.credential.sealed)) != held:
-            kept = systemd_creds.seal(credential_file.written(held), self.credential.sealed)
-        return Layout(files, kept)
+            content = credential_file.written(held)
+            # systemd makes the host's key when it is first asked
+            kept = b"" if self.rotations[0].check_mode else systemd_creds.seal(content, self.credential.sealed)
+        return Layout(files, modes, kept)
 
     def is_at(self, layout: Layout) -> bool:
-        """Tell whether the values stand so, and the units know it."""
-        name = self.credential.sealed if layout.sealed else ""
-        return self.now() == layout and all(service.launched_with() == name for service in self.services)
+        """Tell whether the values stand so, old ones too, and the services run on them."""
+        return (
+            self.now() == layout
+            and all(self._launched(service, layout.sealed) and service.pid() is not None for service in self.services)
+            and all(values.stands_sealed(journal, layout.sealed) for journal in self.application.journals())
+        )
 
-    def put(self, layout: Layout) -> float:
-        """Bring the values there and start the services on them; return the seconds that they were down.
+    def _launched(self, service: SystemdService, sealed: bool) -> bool:
+        return service.is_launched_with(self.credential.path) if sealed else not service.launched_with()
+
+    def put(self, layout: Layout) -> None:
+        """Bring the values there, with the services stopped.
 
         New places are filled before old ones are emptied, and units change in between.
         """
         if layout.credential is not None:
             durable.make_private_folder(self.credential.path.parent)
             durable.write_file(self.credential.path, layout.credential)
-        began = time.monotonic()
         stop(self.services)
         if layout.sealed:
             self._launch(sealed=True)
@@ -138,10 +181,15 @@ class Host:
             self._launch(sealed=False)
         for journal in self.application.journals():
             values.reseal(journal, layout.sealed)
+
+    def start(self) -> None:
+        """Start the services on what stands now."""
         start(self.services, procfs.now())
+
+    def settle(self, layout: Layout) -> None:
+        """Forget the place that nobody reads any more."""
         if not layout.sealed:
             durable.remove(self.credential.path)
-        return round(time.monotonic() - began, 3)
 
     def _launch(self, sealed: bool) -> None:
         for service in self.services:
@@ -152,8 +200,10 @@ class Host:
 
     def _write(self, layout: Layout) -> None:
         for path, content in layout.files.items():
-            if path.read_bytes() != content:
-                consumers.write(Consumer("dotenv", path), content)
+            consumer = Consumer("dotenv", path)
+            if (path.read_bytes(), consumers.mode(consumer)) != (content, layout.modes[path]):
+                consumers.write(consumer, content, layout.modes[path])
+            durable.clean(path.resolve())
 
     def prove(self, held: Mapping[str, str], sealed: bool) -> None:
         """Ask each process what it was started with, and every probe of the catalogue whether the values work."""
@@ -180,13 +230,13 @@ def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
     if os.geteuid() != 0:
         raise KeyturnError("units and credentials of the system belong to root: run with become")
     host.check()
-    before = host.now()
-    held = host.values(before)
+    now = host.now()
+    held = host.values(now)
     first.hide(held.values())
     missing = [name for rotation in rotations for name in rotation.variables if name not in held]
     if missing:
         raise KeyturnError(f"{', '.join(missing)} has no value on this host: add it to `.env`, with its current value")
-    after = host.wanted(before, held, first.sealed)
+    before, after = host.origin(now, held, first.sealed), host.wanted(now, held, first.sealed)
     told = {"delivery": first.delivery, "names": sorted(held), "services": [service.name for service in host.services]}
     if host.is_at(after):
         host.prove(held, first.sealed)
@@ -195,13 +245,35 @@ def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
         where = host.credential.path if first.sealed else ", ".join(str(path) for path in after.files)
         return {"changed": True, **told, "would": f"move {', '.join(sorted(held))} to {where} and restart the services"}
     with host.application.lock("delivery", LOCK_WAIT_SECONDS):
+        host.check()
+        if host.now() != now:
+            raise KeyturnError("somebody has changed the files meanwhile; nothing was changed: run this again")
+        began = time.monotonic()
         try:
-            seconds = host.put(after)
+            host.put(after)
+            host.start()
+            seconds = round(time.monotonic() - began, 3)
             host.prove(held, first.sealed)
-        except KeyturnError as cause:
+            host.settle(after)
+        except Exception as cause:
             try:
                 host.put(before)
-            except KeyturnError as second:
-                raise KeyturnError(f"{cause}; and going back failed: {second}: run this again") from None
-            raise KeyturnError(f"{cause}; the values are where they were") from None
+                host.settle(before)
+                host.start()
+            except Exception as second:
+                raise KeyturnError(f"{_text(cause)}; and going back failed: {_text(second)}: run this again") from None
+            raise KeyturnError(f"{_text(cause)}; the values are where they were") from None
     return {"changed": True, **told, "downtime_seconds": seconds}
+
+
+def _text(error: Exception) -> str:
+    """What may be told of an error: the text of a foreign one may hold a value."""
+    return str(error) if isinstance(error, KeyturnError | OSError) else type(error).__name__
+
+
+def _set_in(content: bytes, names: Sequence[str]) -> set[str]:
+    return {name for name, value in dotenv.read(content, names).items() if value}
+
+
+def _stands_in(value: str, content: bytes) -> bool:
+    return len(value) >= SMALLEST_VALUE and value.encode() in content

@@ -16,10 +16,9 @@ from ..generate import GENERATORS
 from ..journal import Journal
 from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from ..service import Service
 from ..supply import check_is_new
 from . import credential, retention
-from .common import Result, close_gate, result
+from .common import Result, check_reader, close_gate, result
 from .credential import Credential
 
 SPARE_BYTES = 1 << 20
@@ -147,9 +146,15 @@ def examine(rotation: Rotation) -> Examined:
     problems = []
     for service in services:
         service.check()
+        if rotation.sealed and not service.is_launched_with(rotation.credential.path):
+            raise KeyturnError(
+                f"service {service.name} is not launched with {rotation.credential.path}, or its command has changed since: run "
+                "migrate_delivery.yml"
+            )
         if not service.healthy():
             problems.append(f"service {service.name} is not healthy at {service.health}: start it, then rotate")
-        _check_reader(rotation, service)
+        for consumer in rotation.consumers():
+            check_reader(service, consumer)
     if not problems:
         question = Question("old", old, None, services, migration)
         failure = probes.first_failure(probes.ask(rotation.entry["probes"], question))
@@ -158,15 +163,6 @@ def examine(rotation: Rotation) -> Examined:
         raise KeyturnError(problems[0])
     findings += given_out.findings if given_out else []
     return Examined(old, rows, already, findings + problems, given_out)
-
-
-def _check_reader(rotation: Rotation, service: Service) -> None:
-    """Its process, where it runs, must be able to read the files that take the place of today's."""
-    pid = service.pid()
-    reader = procfs.credentials(pid) if pid is not None else None
-    for consumer in rotation.consumers():
-        if reader is not None and service.reads(consumer.path):
-            consumers.check_reader(consumer, reader)
 
 
 def _resumable(rotation: Rotation) -> Journal | None:
