@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import pwd
-import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 
-from . import consumers, repository
+from . import consumers, leaks, repository
 from .consumers import Consumer
 from .errors import KeyturnError
 from .findings import Finding
@@ -17,8 +15,6 @@ from .fingerprint import fingerprints
 from .lifecycle import retention
 from .rotation import Rotation
 from .service import Service
-
-SMALLEST_VALUE = 8
 
 
 def look(rotations: Sequence[Rotation], production: bool) -> dict[str, object]:
@@ -120,11 +116,11 @@ def _spread(rotations: Sequence[Rotation], held: Mapping[str, str]) -> Iterator[
     services = {service.name: service for rotation in rotations for service in _services(rotation)}
     for service in services.values():
         lines = "\n".join(service.log_lines() or ())
-        for name in _names_in(lines, held):
+        for name in leaks.names_in(lines, held):
             remedy = f"rotate {name}, find the line that logs it, and remove the log"
             yield Finding("error", "logs", f"{name} stands in the log of {service.name}", remedy)
         for path in service.definitions():
-            for name in _names_in(path.read_text(errors="replace"), held):
+            for name in leaks.names_in(path.read_text(errors="replace"), held):
                 remedy = f"take it out, and rotate {name}: what starts a service is open to every user"
                 yield Finding("error", "environment of servers", f"{name} stands in {path}", remedy)
 
@@ -134,16 +130,3 @@ def _services(rotation: Rotation) -> list[Service]:
         return rotation.service_list()
     except KeyturnError:
         return []  # verify.yml tells
-
-
-def _names_in(text: str, held: Mapping[str, str]) -> list[str]:
-    return [
-        name
-        for name, value in held.items()
-        if len(value) >= SMALLEST_VALUE and any(one in text for one in _spellings(value))
-    ]
-
-
-def _spellings(value: str) -> set[str]:
-    """The value as it is, in base64 and quoted for an address."""
-    return {value, base64.b64encode(value.encode()).decode().rstrip("="), urllib.parse.quote(value, safe="")}

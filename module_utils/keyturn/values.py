@@ -35,27 +35,23 @@ def other(side: Side) -> Side:
 def stage(journal: Journal, staged: Staged, sealed: bool = False) -> None:
     """Make both sides durable, before anything else changes."""
     for name, held in ((PREVIOUS, staged.old), (PENDING, staged.new)):
-        if sealed:
-            _write_sealed(journal.path(name), held)
-        else:
-            journal.write(name, held)
+        _write(journal, name, held, sealed)
 
 
-def _write_sealed(path: Path, held: Mapping[str, str]) -> None:
-    """Replace ``path`` durably by values that only this host opens."""
-    durable.write_file(path, systemd_creds.seal(json.dumps(held).encode(), path.stem))
+def _write(journal: Journal, name: str, held: Mapping[str, str], sealed: bool) -> None:
+    """Replace a file of values durably, sealed so that only this host opens it."""
+    path = journal.path(name)
+    if sealed:
+        durable.write_file(path, systemd_creds.seal(json.dumps(held).encode(), path.stem))
+    else:
+        journal.write(name, held)
 
 
 def reseal(journal: Journal, sealed: bool) -> None:
     """Write the values of a rotation that has ended anew, encrypted by the host's key or in clear; nothing where it has none."""
     durable.clean(journal.path(PREVIOUS))
-    if stands_sealed(journal, sealed):
-        return
-    held = previous(journal)
-    if sealed:
-        _write_sealed(journal.path(PREVIOUS), held)
-    else:
-        journal.write(PREVIOUS, held)
+    if not stands_sealed(journal, sealed):
+        _write(journal, PREVIOUS, previous(journal), sealed)
 
 
 def stands_sealed(journal: Journal, sealed: bool) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import consumers, credential_file, dotenv, durable, probes, procfs, systemd_creds, values
+from .. import consumers, credential_file, dotenv, durable, leaks, probes, procfs, systemd_creds, values
 from ..consumers import Consumer
 from ..errors import KeyturnError
 from ..fingerprint import fingerprint
@@ -23,8 +23,6 @@ from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..service import Service
 from ..systemd import SystemdService
 from .common import check_reader, start, stop
-
-SMALLEST_VALUE = 8  # a shorter one is in any text
 
 
 @dataclass(frozen=True)
@@ -136,7 +134,7 @@ class Host:
             content = layout.files[path]
             if sealed:
                 files[path] = dotenv.without(content, names)
-                left = sorted(name for name, value in held.items() if _stands_in(value, files[path]))
+                left = sorted(leaks.names_in(files[path].decode(errors="replace"), held))
                 if left:
                     raise KeyturnError(
                         f"{path} would go on to hold {', '.join(left)} in clear, in a comment or under another name: remove it there"
@@ -273,7 +271,3 @@ def _text(error: Exception) -> str:
 
 def _set_in(content: bytes, names: Sequence[str]) -> set[str]:
     return {name for name, value in dotenv.read(content, names).items() if value}
-
-
-def _stands_in(value: str, content: bytes) -> bool:
-    return len(value) >= SMALLEST_VALUE and value.encode() in content
