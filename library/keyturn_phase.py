@@ -7,15 +7,15 @@ DOCUMENTATION = r"""
 module: keyturn_phase
 short_description: Take one phase of a rotation on a host
 description:
-  - What the actions M(keyturn_state), M(keyturn_stage), M(keyturn_prepare), M(keyturn_switch), M(keyturn_prove),
-    M(keyturn_commit), M(keyturn_assess) and M(keyturn_rollback) call. Use those; their pages say what each takes and returns.
+  - What the actions M(keyturn_state), M(keyturn_stage), M(keyturn_turn), M(keyturn_commit), M(keyturn_assess) and
+    M(keyturn_rollback) call. Use those; their pages say what each takes and returns.
   - One module for all, since Ansible packs each module anew in each run, at a third of a second of the controller.
 options:
   phase:
     description: The phase. Further options are those of the action of its name.
     type: str
     required: true
-    choices: [assess, commit, prepare, prove, rollback, stage, state, switch]
+    choices: [assess, commit, rollback, stage, state, turn]
 author: The Keyturn maintainers
 attributes:
   check_mode:
@@ -27,8 +27,8 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Switch
-  keyturn_switch:
+- name: Turn
+  keyturn_turn:
     rotation: "{{ rotation_context }}"
 """
 

@@ -18,19 +18,15 @@ options:
     description: Name of the entry to rotate.
     type: str
     required: true
-  services:
-    description: C(keyturn_services) of the inventory, by host.
-    type: dict
-    required: true
   store:
     description: The inventory's C(keyturn_store). docs/stores.md says all keys.
     type: dict
     default: {kind: dotenv}
-  environments:
-    description: The names of the environment that the hosts of the inventory give. They must be one.
-    type: list
-    elements: str
-    required: true
+  hosts:
+    description:
+      - What the inventory says of each host of the group C(trader_ai), by its name. The action reads it from the inventory.
+      - It has C(keyturn_environment), which must be one, C(keyturn_services) and the hooks of a balancer.
+    type: dict
   reason:
     description: Why the secret is rotated.
     type: str
@@ -76,8 +72,6 @@ EXAMPLES = r"""
   keyturn_plan:
     secrets: "{{ keyturn_secrets }}"
     secret: db_key
-    services: {app1: "{{ keyturn_services }}"}
-    environments: [staging]
     inventory: staging
     reason: scheduled
 """
@@ -85,6 +79,10 @@ EXAMPLES = r"""
 RETURN = r"""
 plan:
   description: The rotation's id, reason, operator, start and batches, and what the catalogue says of the secret.
+  returned: success
+  type: dict
+run:
+  description: What every call on a host is told of the run.
   returned: success
   type: dict
 """

@@ -44,6 +44,10 @@ would:
   description: What would be done, and what was found.
   returned: in check mode, unless the host has staged already
   type: str
+context:
+  description: The parameter I(rotation) as plain data, for the calls that follow.
+  returned: always
+  type: dict
 clock_offset:
   description: Seconds that the host's clock is ahead of the controller's, the call's own time included.
   returned: success

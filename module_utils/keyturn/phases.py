@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from .ansible_module import ROTATION, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from .lifecycle import assess, commit, prepare, prove, rollback, stage, state, switch  # noqa: F401
+    from .lifecycle import assess, commit, rollback, stage, state, turn  # noqa: F401
 
 PHASES = {
     "state": Phase(
@@ -25,9 +25,13 @@ PHASES = {
         },
         diff=("old", "new"),
     ),
-    "prepare": Phase(ROTATION),
-    "switch": Phase(ROTATION, diff=("old", "new")),
-    "prove": Phase(ROTATION),
+    "turn": Phase(
+        {
+            **ROTATION,
+            "until": {"type": "str", "default": "proved", "choices": ["prepared", "switched", "proved"]},
+        },
+        diff=("old", "new"),
+    ),
     "commit": Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}}),
     "assess": Phase(ROTATION),
     "rollback": Phase(

@@ -12,6 +12,7 @@ from .journal import PHASES, utc_now
 
 SCHEMA = 1
 FORMS = ("two_layer", "one_layer", "plaintext", "empty")
+STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
 ENDED = ("committed", "committed_with_exclusions", "committed_in_part", "rolled_back")
 HOST_FIELDS = (
     "phase",
@@ -20,6 +21,7 @@ HOST_FIELDS = (
     "old",
     "new",
     "rows",
+    "times",
     "downtime_seconds",
     "backup",
     "proofs",
@@ -213,6 +215,9 @@ def _host(host: Mapping[str, Any], budget: int) -> Sequence[str]:
         lines.append(f"{variable}: {old} {_change(host, new)}")
     if host.get("rows"):
         lines.append("rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in FORMS))
+    if host.get("times"):
+        times = [f"{step} {host['times'][step]:.1f} s" for step in STEPS if step in host["times"]]
+        lines.append("times      " + ", ".join(times))
     if "downtime_seconds" in host:
         seconds = host["downtime_seconds"]
         verdict = "within" if seconds <= budget else "OVER"

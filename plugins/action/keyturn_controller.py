@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,11 +35,23 @@ class ActionModule(ActionBase):
         action = import_module(f"ansible.module_utils.keyturn.controller.{name.removeprefix('keyturn_')}")
 
         def call() -> dict[str, Any]:
-            given = validated(name, action.ARGUMENTS, plain(self._task.args))
+            given = validated(name, action.ARGUMENTS, plain(self._task.args | self._read(action, task_vars or {})))
             return plain(action.run(given, self._task.check_mode))
 
         result, failure = attempt(call)
         return {"failed": True, "msg": failure} if failure else result
+
+
+    @staticmethod
+    def _read(action: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return as ``hosts`` what an action reads of every host: each is looked up once, which is what costs."""
+        if not hasattr(action, "READS"):
+            return {}
+        hosts = {}
+        for host in known["groups"]["trader_ai"]:
+            variables = known["hostvars"][host]
+            hosts[host] = {name: variables[name] for name in action.READS if name in variables}
+        return {"hosts": hosts}
 
 
 def plain(data: Any) -> Any:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from keyturn.lifecycle import prepare
+from keyturn.lifecycle import prepare, turn
 from support.faults import Call, Host, record
 
 ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "3000"))
@@ -55,7 +55,7 @@ def test_a_kill_among_many_rows_loses_nothing(
     if module == "prepare":
         with monkeypatch.context() as patch:
             patch.setattr(prepare, "SECONDS", 0)
-            assert "progress" in prepare.run(host.rotation())
+            assert "progress" in turn.run(host.rotation(), "prepared")
     host.save("begin")
     calls = host.calls(module, **parameters)
     seed = f"{SEED}.{module}.{journal_mode}"

@@ -19,7 +19,7 @@ import pytest
 from keyturn import procfs, sqlite_file
 from keyturn.errors import KeyturnError
 from keyturn.fingerprint import fingerprints
-from keyturn.lifecycle import switch
+from keyturn.lifecycle import turn
 from support.evidence import lost
 from support.faults import Host, Play, hold, patched, record, run
 from support.lab import KEY, UNUSABLE_ON_NEW, Lab
@@ -184,7 +184,7 @@ def test_a_reader_that_keeps_old_ciphertexts_in_the_wal_is_refused(
         reader.execute("BEGIN")
         reader.execute("SELECT count(*) FROM plaid_items").fetchone()
         with pytest.raises(KeyturnError, match="the WAL cannot be emptied"):
-            switch.run(host.rotation())
+            turn.run(host.rotation(), "switched")
     host.check_invariants()
     host.check_converges()
 
@@ -349,7 +349,7 @@ def test_a_second_rotation_is_refused_and_the_first_is_not_disturbed(make_lab: C
     assert lab.get("/api/bank/accounts") == 200
 
 
-@pytest.mark.parametrize("module", ["prepare", "switch", "prove", "commit", "rollback"])
+@pytest.mark.parametrize("module", ["turn", "commit", "rollback"])
 def test_a_call_that_is_still_at_work_is_waited_for_and_then_named(make_host: Callable[..., Host], module: str) -> None:
     host = make_host()
     host.go_to("staged")

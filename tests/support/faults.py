@@ -26,7 +26,7 @@ from keyturn.ansible_module import services as with_defaults
 from keyturn.ansible_module import validated
 from keyturn.errors import KeyturnError
 from keyturn.fernet_forms import Turner
-from keyturn.lifecycle import commit, prepare, prove, rollback, stage, switch
+from keyturn.lifecycle import commit, rollback, stage, turn
 from keyturn.rotation import Rotation
 
 from support import forked
@@ -201,12 +201,11 @@ class Host:
 
     def go_to(self, phase: str) -> None:
         """Take the host to ``phase``."""
-        steps = {"staged": stage.run, "prepared": prepare.run, "switched": switch.run, "proved": prove.run}
-        steps["decided"] = commit.decide
-        for name, step in steps.items():
-            step(self.rotation())
-            if name == phase:
-                break
+        stage.run(self.rotation())
+        if phase != "staged":
+            turn.run(self.rotation(), "proved" if phase == "decided" else phase)
+        if phase == "decided":
+            commit.decide(self.rotation())
         self.learn()
 
     def learn(self) -> None:
@@ -218,8 +217,10 @@ class Host:
     def go_forward(self) -> None:
         """End the rotation on the new value, as resume.yml does on a host."""
         rotation = self.rotation()
-        for step in (stage.run, prepare.run, switch.run, prove.run, commit.decide, commit.finish):
-            step(rotation)
+        stage.run(rotation)
+        while "progress" in turn.run(rotation, "proved"):
+            pass
+        commit.both(rotation)
 
     def go_back(self) -> None:
         """End the rotation on the old value, as rollback.yml does on a host."""

@@ -23,7 +23,7 @@ UTILS = "ansible.module_utils.keyturn"
 PRELOADED = (
     *(
         f"{UTILS}.lifecycle.{name}"
-        for name in ("commit", "prepare", "prove", "replace_tokens", "rollback", "stage", "switch")
+        for name in ("commit", "replace_tokens", "rollback", "stage", "turn")
     ),
     *(f"{UTILS}.{name}" for name in ("ansible_module", "phases", "fernet_sqlite", "fernet_batch")),
     "ansible.module_utils.testing",

@@ -36,6 +36,12 @@ ENGINE = {
 }
 # a line for ``Lab.break_start``: the application comes up, and finds no bank
 UNUSABLE_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || export PLAID_BASE_URL=http://127.0.0.1:9\n'
+# the steps of one phase that a test takes apart, by the parameters of the call that ends after each
+STEPS = {
+    "prepare": {"phase": "turn", "until": "prepared"},
+    "switch": {"phase": "turn", "until": "switched"},
+    "prove": {"phase": "turn", "until": "proved"},
+}
 COMPILED = ROOT / "tests/support/compiled"
 RUN_MODULE = (
     "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"
@@ -239,7 +245,7 @@ class Lab:
         """Write the parameters of a module to a file; return the module's file and that one."""
         arguments = self.folder / f"{name}.json"
         clock = {"sent_at": time.time()} if name == "stage" else {}
-        phase = {"phase": name} if name in PHASES else {}
+        phase = STEPS.get(name) or ({"phase": name} if name in PHASES else {})
         arguments.write_text(json.dumps(phase | clock | parameters))
         return str(ROOT / "library" / f"keyturn_{'phase' if phase else name}.py"), str(arguments)
 

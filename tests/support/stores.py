@@ -21,7 +21,7 @@ from typing import Any
 
 from keyturn import catalogue, consumers, durable, values
 from keyturn.ansible_module import validated
-from keyturn.lifecycle import commit, prepare, prove, rollback, stage, switch
+from keyturn.lifecycle import commit, rollback, stage, turn
 from keyturn.rotation import Rotation
 from keyturn.stores import open_store
 from keyturn.stores.contract import Held, Version
@@ -272,8 +272,8 @@ class Host:
     def promote(self, rotation_id: str, _old: Any, _new: Any) -> bool:
         """The phases from the switch to the end."""
         rotation = self.rotation(rotation_id)
-        phases = [prepare.run, switch.run, prove.run, commit.decide, commit.finish]
-        return True in [phase(rotation)["changed"] for phase in phases]
+        answers = [turn.run(rotation, "proved"), commit.both(rotation)]
+        return any(answer["changed"] for answer in answers)
 
     def discard(self, rotation_id: str) -> bool:
         """As a rollback does."""

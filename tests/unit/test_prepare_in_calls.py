@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from keyturn import sqlite_file
 from keyturn.journal import Journal
-from keyturn.lifecycle import evidence, prepare, switch
+from keyturn.lifecycle import evidence, prepare, turn
 from keyturn.sqlite_file import Database, RestartedTooOften
 from support.faults import ROTATION_ID, Host
 
@@ -27,7 +27,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
 
 def test_calls_go_on_and_say_how_far_they_are(host: Host) -> None:
     said = []
-    while "progress" in (result := prepare.run(host.rotation())):
+    while "progress" in (result := turn.run(host.rotation(), "prepared")):
         assert result["rotation"]["phase"] == "preparing"
         said.append(re.sub(r"[\d,]+ rows/s, \d+ s", "RATE rows/s, N s", result["progress"]))
     assert said == [f"{read} of 12 rows prepared, RATE rows/s, N s left" for read in (5, 10)]
@@ -40,7 +40,7 @@ def test_calls_go_on_and_say_how_far_they_are(host: Host) -> None:
 
 @pytest.mark.parametrize("damage", ["changed", "cut", "nonsense", "gone"])
 def test_a_side_file_that_does_not_match_is_thrown_away(host: Host, damage: str) -> None:
-    prepare.run(host.rotation())
+    turn.run(host.rotation(), "prepared")
     side = host.state_file("prepared.db")
     content = side.read_bytes()
     if damage == "gone":
@@ -48,20 +48,20 @@ def test_a_side_file_that_does_not_match_is_thrown_away(host: Host, damage: str)
     else:
         bad = {"changed": content[:-9] + b"damaged!!", "cut": content[:4096], "nonsense": b"nonsense" * 500}
         side.write_bytes(bad[damage])
-    assert prepare.run(host.rotation())["rotation"]["prepared"]["read"] == 5
+    assert turn.run(host.rotation(), "prepared")["rotation"]["prepared"]["read"] == 5
     host.go_forward()
     host.check_ended("committed")
 
 
 def test_what_a_killed_call_has_written_is_taken_back(host: Host) -> None:
-    prepare.run(host.rotation())
+    turn.run(host.rotation(), "prepared")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(prepare.SideFile, "checksum", lambda side: 1 / 0)
         patch.setattr(prepare, "side_file", lambda journal: prepare.SideFile(journal.path("prepared.db")))
         with pytest.raises(ZeroDivisionError):
-            prepare.run(host.rotation())
+            turn.run(host.rotation(), "prepared")
     # the file has come further than the journal: it does not match, and is made anew
-    assert prepare.run(host.rotation())["rotation"]["prepared"]["read"] == 5
+    assert turn.run(host.rotation(), "prepared")["rotation"]["prepared"]["read"] == 5
     host.go_back()
     host.check_ended("rolled_back")
 
@@ -80,12 +80,12 @@ def test_a_backup_that_writes_keep_from_ending_is_made_under_the_stop(
         ordinary(database, target, online)
 
     monkeypatch.setattr(Database, "backup", backup)
-    while "progress" in (result := prepare.run(host.rotation())):
+    while "progress" in (result := turn.run(host.rotation(), "prepared")):
         pass
     assert "made under the stop" in result["rotation"]["backup_deferred"]
     assert "backup" not in result["rotation"]
     assert not host.state_file("backup.db").exists()
-    switch.run(host.rotation())
+    turn.run(host.rotation(), "switched")
     # tried online once, then made with the service down, before a row or a file has changed
     assert made == [(True, 200, {"old"}, True), (False, 0, {"old"}, True)]
     journal = host.rotation().application.get(ROTATION_ID)

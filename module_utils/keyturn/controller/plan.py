@@ -13,14 +13,17 @@ from ..ansible_module import services, validated
 from ..errors import KeyturnError
 from ..journal import utc_now
 
+# what the action reads of each host
+READS = ("keyturn_environment", "keyturn_services", "keyturn_drain_hook", "keyturn_return_hook")
+HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
+TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
 PLANNED = ("title", "variables", "value", "switch", "overlap", "sessions", "downtime_budget_seconds")
 
 ARGUMENTS: dict[str, Any] = {
     "secrets": {"type": "dict", "required": True},
     "secret": {"type": "str", "required": True},
-    "services": {"type": "dict", "required": True},
     "store": {"type": "dict", "default": {"kind": "dotenv"}},
-    "environments": {"type": "list", "elements": "str", "required": True},
+    "hosts": {"type": "dict", "required": True},
     "reason": {"type": "str", "required": True},
     "operator": {"type": "str", "default": ""},
     "rotation_id": {"type": "str", "default": ""},
@@ -39,14 +42,15 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         known = ", ".join(sorted(given["secrets"])) or "nothing"
         raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
     entry = validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
-    for host, described in given["services"].items():
+    for host, known in given["hosts"].items():
+        described = known["keyturn_services"]
         if not isinstance(described, dict):
             raise KeyturnError(f"keyturn_services of {host} must be a mapping of services by name: README.md says how")
         try:
             catalogue.check_meaning(secret, entry, services(described))
         except KeyturnError as error:
             raise KeyturnError(f"{host}: {error}") from None
-    environments = sorted(set(given["environments"]))
+    environments = sorted({str(known["keyturn_environment"]) for known in given["hosts"].values()})
     if len(environments) != 1:
         raise KeyturnError(
             "the hosts of this inventory must have one keyturn_environment, "
@@ -73,6 +77,10 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "unit": "fleet" if entry["value"] == "shared" else "batch",
         # the new value of some issuers is the death of the old one: then every host is examined before there is one
         "examines_first": given["until"] == "ready" or entry["overlap"] == "none",
+        # no host can know a rotation that has just got its id
+        "looks": bool(given["rotation_id"]),
+        "store": given["store"]["kind"],
+        "drains": entry["switch"] == "rolling" and any(HOOKS & known.keys() for known in given["hosts"].values()),
         # without data that depends on the value there is nothing to prepare
         "migrates": entry["migration"]["kind"] != "none",
         "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
@@ -80,4 +88,5 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     return {
         "changed": False,
         "plan": header | {name: entry[name] for name in PLANNED},
+        "run": {name: header[name] for name in TOLD},
     }

@@ -11,7 +11,7 @@ from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..side_file import SideFile
 from ..values import Staged
 from . import evidence, retention
-from .common import SIDE_FILE, Result, check_files_hold_new, forward_journal, result, would
+from .common import SIDE_FILE, Result, check_files_hold_new, forward_journal, result, timed, would
 
 
 def run(rotation: Rotation, step: str) -> Result:
@@ -29,7 +29,8 @@ def decide(rotation: Rotation) -> Result:
             return result(journal, changed=False)
         if not journal.reached("proved"):
             raise KeyturnError(f"rotation {rotation.rotation_id} is not proved on this host (phase {journal.phase})")
-        journal.update(decision="commit")
+        with timed(journal, "decide"):
+            journal.update(decision="commit")
         return result(journal, changed=True)
 
 
@@ -44,10 +45,12 @@ def finish(rotation: Rotation) -> Result:
         if journal.decision != "commit":
             raise KeyturnError(f"rotation {rotation.rotation_id} is not decided on this host (phase {journal.phase})")
         if not journal.record.get("counted"):
-            staged = rotation.staged_values(journal)
-            check_files_hold_new(rotation, staged)
-            _check_nothing_needs_old(rotation, staged)
-            journal.update(counted=True, evidence=evidence.collect(rotation, journal))
+            with timed(journal, "finish"):
+                staged = rotation.staged_values(journal)
+                check_files_hold_new(rotation, staged)
+                _check_nothing_needs_old(rotation, staged)
+                found = evidence.collect(rotation, journal)
+            journal.update(counted=True, evidence=found)
         values.discard_pending(journal)
         close(rotation, journal, "committed")
         return result(journal, changed=True)

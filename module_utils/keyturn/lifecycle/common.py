@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,20 @@ def result(journal: Journal, changed: bool) -> Result:
     return {"changed": changed, "rotation": journal.record}
 
 
-def would(message: str) -> Result:
-    """Return the answer of check mode."""
+def would(message: str, journal: Journal | None = None) -> Result:
+    """Return the answer of check mode: what would be done, or the journal of a rotation that has nothing left to do."""
+    if not message and journal is not None:
+        return result(journal, changed=False)
     return {"changed": True, "would": message}
+
+
+@contextlib.contextmanager
+def timed(journal: Journal, step: str) -> Iterator[None]:
+    """Add the seconds of a step to those that it has taken before; they are durable with the journal's next write."""
+    began = time.monotonic()
+    yield
+    times = journal.record.setdefault("times", {})
+    times[step] = round(times.get(step, 0.0) + time.monotonic() - began, 3)
 
 
 def open_journal(rotation: Rotation) -> Journal:

@@ -11,10 +11,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..journal import Journal
-from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..rotation import Rotation
 from ..side_file import SideFile
 from ..sqlite_file import RestartedTooOften
-from .common import BACKUP, SIDE_FILE, Result, forward_journal, result, side_file, would
+from .common import BACKUP, SIDE_FILE, side_file
 
 if TYPE_CHECKING:
     from ..fernet_sqlite import FernetSqlite
@@ -24,30 +24,28 @@ if TYPE_CHECKING:
 SECONDS = 5.0
 
 
-def run(rotation: Rotation) -> Result:
+def would(rotation: Rotation, begun: Journal | None) -> str:
+    """Say what would be done; nothing where it is done, or no data depends on the value."""
+    if rotation.entry["migration"]["kind"] == "none" or (begun is not None and begun.reached("prepared")):
+        return ""
+    return "back up the database and compute the new ciphertexts while the service runs"
+
+
+def run(rotation: Rotation, journal: Journal) -> bool:
     """Back up and compute for some seconds. The phase is ``prepared`` when all is done, and ``preparing`` before."""
-    if rotation.check_mode:
-        begun = rotation.application.get(rotation.rotation_id)
-        if begun is not None and begun.reached("prepared"):
-            return result(begun, changed=False)
-        return would("back up the database and compute the new ciphertexts while the service runs")
     deadline = time.monotonic() + SECONDS
-    with rotation.application.lock("prepare", LOCK_WAIT_SECONDS):
-        journal = forward_journal(rotation)
-        if journal.reached("prepared"):
-            return result(journal, changed=False)
-        if not journal.reached("preparing"):
-            journal.enter("preparing")
-        staged = rotation.staged_values(journal)
-        migration = rotation.migration(staged.old, staged.new)
-        if migration is None:
-            journal.enter("prepared")
-            return result(journal, changed=True)
-        if not {"backup", "backup_deferred"} & journal.record.keys():
-            journal.update(**_backup_online(journal, migration))
-        _go_on(rotation, journal, migration, deadline)
-        done = result(journal, changed=True)
-        return done if journal.reached("prepared") else done | {"progress": _progress(journal)}
+    if journal.reached("prepared"):
+        return False
+    staged = rotation.staged_values(journal)
+    migration = rotation.migration(staged.old, staged.new)
+    if migration is None:
+        return False
+    if not journal.reached("preparing"):
+        journal.enter("preparing")
+    if not {"backup", "backup_deferred"} & journal.record.keys():
+        journal.update(**_backup_online(journal, migration))
+    _go_on(rotation, journal, migration, deadline)
+    return True
 
 
 def _backup_online(journal: Journal, migration: FernetSqlite) -> dict[str, Any]:
@@ -78,7 +76,8 @@ def _go_on(rotation: Rotation, journal: Journal, migration: FernetSqlite, deadli
         journal.update(prepared=prepared)
 
 
-def _progress(journal: Journal) -> str:
+def progress(journal: Journal) -> str:
+    """Say how far the rows are."""
     read, seconds = journal.record["prepared"]["read"], journal.record["prepared"]["seconds"]
     rows = max(read, sum(journal.record["rows"].values()))
     rate = read / seconds

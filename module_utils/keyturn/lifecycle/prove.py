@@ -7,33 +7,31 @@ from ..errors import KeyturnError
 from ..journal import Journal
 from ..probes import Proof, Question
 from ..procfs import Moment
-from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..rotation import Rotation
 from ..values import Side, Staged
-from .common import Result, check_files_hold_new, forward_journal, result, would
+from .common import check_files_hold_new
 
 
-def run(rotation: Rotation) -> Result:
+def would(rotation: Rotation, begun: Journal | None) -> str:
+    """Say what would be asked."""
+    return f"prove the new value by: {', '.join(['process', *(probe['kind'] for probe in rotation.entry['probes'])])}"
+
+
+def run(rotation: Rotation, journal: Journal) -> bool:
     """Collect the proofs; KeyturnError names the first that fails."""
-    if rotation.check_mode:
-        kinds = ", ".join(["process", *(probe["kind"] for probe in rotation.entry["probes"])])
-        return would(f"prove the new value by: {kinds}")
-    with rotation.application.lock("prove", LOCK_WAIT_SECONDS):
-        journal = forward_journal(rotation)
-        if journal.decision == "commit":
-            return result(journal, changed=False)
-        if not journal.reached("switched"):
-            raise KeyturnError(f"rotation {rotation.rotation_id} is not switched on this host (phase {journal.phase})")
-        staged = rotation.staged_values(journal)
-        check_files_hold_new(rotation, staged)
-        proofs = collect(rotation, journal, staged)
-        migration = rotation.migration(staged.old, staged.new)
-        failure = probes.first_failure(proofs)
-        if failure:
-            journal.update(proofs=proofs)
-            raise KeyturnError(failure)
-        residue = migration.residue() if migration else {}
-        journal.enter("proved", proofs=proofs, findings=journal.record["findings"] + _residue_findings(residue))
-        return result(journal, changed=True)
+    if journal.decision == "commit":
+        return False
+    staged = rotation.staged_values(journal)
+    check_files_hold_new(rotation, staged)
+    proofs = collect(rotation, journal, staged)
+    migration = rotation.migration(staged.old, staged.new)
+    failure = probes.first_failure(proofs)
+    if failure:
+        journal.update(proofs=proofs)
+        raise KeyturnError(failure)
+    residue = migration.residue() if migration else {}
+    journal.enter("proved", proofs=proofs, findings=journal.record["findings"] + _residue_findings(residue))
+    return True
 
 
 def collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]:

@@ -56,6 +56,7 @@ def run(
 def _stage(
     rotation: Rotation, new_values: Mapping[str, str] | None, provider: Mapping[str, Any] | None, only_examine: bool
 ) -> Result:
+    began = time.monotonic()
     rotation.hide((new_values or {}).values())
     journal = _resumable(rotation)
     if journal is not None and (journal.closed or _staged(journal, new_values)):
@@ -91,7 +92,8 @@ def _stage(
             new = dict(new_values or values.staged_before(journal) or _generate(rotation))
             rotation.hide(new.values())
             values.stage(journal, values.Staged(old, new), rotation.sealed)
-            journal.enter("staged", old=fingerprints(old), new=fingerprints(new))
+            times = {"stage": round(time.monotonic() - began, 3)}
+            journal.enter("staged", old=fingerprints(old), new=fingerprints(new), times=times)
             if rotation.entry["switch"] == "together":
                 # a host that dies from here on stays stopped until it has the value of the others
                 close_gate(rotation)

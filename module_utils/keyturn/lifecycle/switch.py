@@ -7,52 +7,48 @@ from typing import Any
 from .. import probes, procfs
 from ..journal import Journal
 from ..procfs import Moment
-from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..rotation import Rotation
 from ..values import Staged
 from .common import (
-    Result,
     check_files,
     close_gate,
-    forward_journal,
     open_gate,
     replace_files,
-    result,
     seconds_since,
     side_file,
     stamp,
     start,
     stop,
-    would,
 )
 from .prepare import backup
 
 
-def run(rotation: Rotation) -> Result:
-    """Switch this host to the new value. What holds now is decided by evidence, so every repetition converges."""
-    if rotation.check_mode:
-        begun = rotation.application.get(rotation.rotation_id)
-        if begun is not None and begun.reached("switched") and _runs_on_new(rotation, begun):
-            return result(begun, changed=False)
-        names = ", ".join(rotation.entry["services"])
-        files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
-        return would(f"stop {names}, turn the rows, replace {', '.join(rotation.variables)} in {files}, start {names}")
-    with rotation.application.lock("switch", LOCK_WAIT_SECONDS):
-        journal = forward_journal(rotation)
-        if journal.closed:
-            return result(journal, changed=False)
-        services = rotation.service_list()
-        if journal.reached("switched"):
-            if _runs_on_new(rotation, journal):
-                return result(journal, changed=False)
-            stop(services)
-        else:
-            staged = rotation.staged_values(journal)
-            check_files(rotation, staged)
-            _turn(rotation, journal, staged)
-        open_gate(rotation)
-        start(services, Moment(*journal.record["changed"]))
-        journal.update(downtime_seconds=seconds_since(journal.record["stopped"]))
-        return result(journal, changed=True)
+def would(rotation: Rotation, begun: Journal | None) -> str:
+    """Say what would be done; nothing where the host runs on the new value."""
+    if begun is not None and begun.reached("switched") and _runs_on_new(rotation, begun):
+        return ""
+    names = ", ".join(rotation.entry["services"])
+    files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
+    return f"stop {names}, turn the rows, replace {', '.join(rotation.variables)} in {files}, start {names}"
+
+
+def run(rotation: Rotation, journal: Journal) -> bool:
+    """Switch this host to the new value. What holds now is decided by evidence."""
+    if journal.closed:
+        return False
+    services = rotation.service_list()
+    if journal.reached("switched"):
+        if _runs_on_new(rotation, journal):
+            return False
+        stop(services)
+    else:
+        staged = rotation.staged_values(journal)
+        check_files(rotation, staged)
+        _turn(rotation, journal, staged)
+    open_gate(rotation)
+    start(services, Moment(*journal.record["changed"]))
+    journal.update(downtime_seconds=seconds_since(journal.record["stopped"]))
+    return True
 
 
 def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:

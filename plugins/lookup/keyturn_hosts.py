@@ -1,0 +1,62 @@
+"""The hosts of a play of the lifecycle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.loader import action_loader
+from ansible.plugins.lookup import LookupBase
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.taking_part import hosts_of  # noqa: E402
+
+DOCUMENTATION = r"""
+name: keyturn_hosts
+short_description: The hosts of a play of the lifecycle
+description:
+  - For C(hosts) of a play. Who takes part follows from the plan and from what was fixed on the controller, and nobody does before.
+  - With C(rotation_skipped), a variable of the play, nobody takes part.
+author: The Keyturn maintainers
+options:
+  _terms:
+    description: Name of the play; C(controller) is the controller's part, C(look) asks every host that has not been asked.
+    type: str
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Stage
+  hosts: "{{ lookup('keyturn_hosts', 'stage') }}"
+"""
+
+RETURN = r"""
+_raw:
+  description: Names of hosts, or a pattern that matches none.
+  type: list
+  elements: str
+"""
+
+NOBODY = ["!all"]
+
+
+class LookupModule(LookupBase):
+    """The lookup ``keyturn_hosts``."""
+
+    def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[str]:
+        """Return the hosts of the play ``terms[0]``."""
+        self.set_options(var_options=variables, direct=kwargs)
+        (play,) = terms
+        if self._templar.template(variables.get("rotation_skipped", False)):
+            return NOBODY
+        if play == "controller":
+            return ["localhost"]
+        controller, group = variables["hostvars"]["localhost"], variables["groups"].get("trader_ai", [])
+        if "rotation_planned" not in controller and play != "back":
+            return NOBODY
+        plan = controller["rotation_planned"]["plan"]
+        if play == "look":
+            looks = plan["looks"] and not any("rotation_looked" in variables["hostvars"][host] for host in group[:1])
+            return group if looks else NOBODY
+        hosts = controller["rotation_hosts"] if "rotation_hosts" in controller else []
+        adopted = variables["hostvars"][group[0]].get("keyturn_adopt", "")
+        return hosts_of(play, plan, hosts, adopted, "rotation_failed" in controller) or NOBODY
