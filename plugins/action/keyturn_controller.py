@@ -41,7 +41,6 @@ class ActionModule(ActionBase):
         result, failure = attempt(call)
         return {"failed": True, "msg": failure} if failure else result
 
-
     @staticmethod
     def _read(action: Any, known: Mapping[str, Any]) -> dict[str, Any]:
         """Return as ``hosts`` what an action reads of every host: each is looked up once, which is what costs."""

@@ -13,7 +13,10 @@ class ActionModule(action_loader.get("keyturn_host", class_only=True)):
     must_answer = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the result of the call with ``context``, the rotation as plain data; no call is made that would write its parameters to the host's disk."""
+        """Return the result of the call, and as ``context`` the rotation as plain data.
+
+        No call is made that would write its parameters to the host's disk.
+        """
         if self._task.args.get("new_values") and not self._is_pipelining_enabled("new"):
             msg = (
                 "Pipelining is off, and a module that is killed would leave the new value in the host's temporary folder: "

@@ -57,6 +57,6 @@ class LookupModule(LookupBase):
         if play == "look":
             looks = plan["looks"] and not any("rotation_looked" in variables["hostvars"][host] for host in group[:1])
             return group if looks else NOBODY
-        hosts = controller["rotation_hosts"] if "rotation_hosts" in controller else []
+        hosts = controller.get("rotation_hosts", [])
         adopted = variables["hostvars"][group[0]].get("keyturn_adopt", "")
         return hosts_of(play, plan, hosts, adopted, "rotation_failed" in controller) or NOBODY

@@ -35,8 +35,8 @@ def in_turn(calls: Sequence[Call], chance: random.Random) -> Iterator[Call]:
     for call in chance.sample(calls, len(calls)):
         if call.number <= STRACE_COUNTS_TO:
             by_name[call.name].append(call)
-    for turn in itertools.zip_longest(*by_name.values()):
-        yield from (call for call in turn if call)
+    for one_of_each in itertools.zip_longest(*by_name.values()):
+        yield from (call for call in one_of_each if call)
 
 
 @pytest.fixture

@@ -21,10 +21,7 @@ from ansible.module_utils.testing import patch_module_args
 
 UTILS = "ansible.module_utils.keyturn"
 PRELOADED = (
-    *(
-        f"{UTILS}.lifecycle.{name}"
-        for name in ("commit", "replace_tokens", "rollback", "stage", "turn")
-    ),
+    *(f"{UTILS}.lifecycle.{name}" for name in ("commit", "replace_tokens", "rollback", "stage", "turn")),
     *(f"{UTILS}.{name}" for name in ("ansible_module", "phases", "fernet_sqlite", "fernet_batch")),
     "ansible.module_utils.testing",
 )
