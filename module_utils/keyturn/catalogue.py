@@ -10,7 +10,6 @@ import re
 from typing import Any
 
 from .errors import KeyturnError
-from .providers import PROVIDERS
 
 Spec = dict[str, dict[str, Any]]
 
@@ -218,6 +217,8 @@ def _check_supplied(where: str, entry: dict[str, Any]) -> None:
         raise KeyturnError(f"{where}: the probes provider and log_line, a guard and retire revoke need a provider")
     if provider is None:
         return
+    from .providers import PROVIDERS  # only the controller asks this, and every call on a host imports the rest
+
     credential = PROVIDERS[provider["kind"]].credential
     if len(entry["variables"]) != len(credential):
         raise KeyturnError(f"{where}: variables must be, in this order, {' and '.join(credential)} of the provider")

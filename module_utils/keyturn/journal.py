@@ -25,10 +25,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import durable, moments, token_log
+from . import durable, moments
 from .errors import KeyturnError
 
 PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
+# the log of a replacement of access tokens (token_log.py), which keeps a rotation away
+REPLACEMENT = "replacement.jsonl"
 RECOVERY = "end it with resume.yml (on the new value) or rollback.yml (on the old one)"
 
 
@@ -37,7 +39,7 @@ def utc_now() -> str:
     return moments.text(datetime.now(UTC))
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Journal:
     """The record of one rotation on this host. Every change is durable before the method returns."""
 
@@ -125,7 +127,7 @@ class Application:
                 f"rotation {opened.folder.name} of {opened.record['secret']} is open on this host "
                 f"(phase {opened.phase}, by {opened.record['operator']} since {opened.record['started']}): {RECOVERY}"
             )
-        if opened is None and (self.folder / token_log.NAME).exists():
+        if opened is None and (self.folder / REPLACEMENT).exists():
             raise KeyturnError(
                 "a replacement of access tokens is open on this host: end it with replace_plaid_tokens.yml"
             )

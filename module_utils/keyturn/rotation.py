@@ -1,4 +1,7 @@
-"""One rotation as a host sees it: what the controller said, and the places that follow from it."""
+"""One rotation as a host sees it: what the controller said, and the places that follow from it.
+
+A call on a host compiles every module that it imports, so each is imported where it is used.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import consumers, providers, systemd_creds, values
 from .errors import KeyturnError
 from .fingerprint import fingerprints
 from .journal import Application, Journal
-from .providers import Reply
-from .service import Service, service
 
-if TYPE_CHECKING:  # cryptography costs 0.1 s to import, and many secrets need no migration
+if TYPE_CHECKING:
+    from .consumers import Consumer
     from .fernet_sqlite import FernetSqlite
+    from .providers import Reply
+    from .service import Service
+    from .values import Staged
 
 LOCK_WAIT_SECONDS = 60
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Rotation:
     """The parameters of every call on a host; ``entry`` is the secret's entry of the catalogue, paths filled in."""
 
@@ -60,13 +64,18 @@ class Rotation:
         return self.delivery == "systemd_credential"
 
     @property
-    def credential(self) -> consumers.Consumer:
+    def credential(self) -> Consumer:
         """The encrypted file that takes the place of `.env` for the values."""
-        name = self.application.folder.name
-        return consumers.Consumer("credential", systemd_creds.STORE / name, self.entry["aliases"], sealed=name)
+        from . import systemd_creds
+        from .consumers import Consumer
 
-    def consumers(self, forms: Mapping[str, Mapping[str, str]] | None = None) -> list[consumers.Consumer]:
+        name = self.application.folder.name
+        return Consumer("credential", systemd_creds.STORE / name, self.entry["aliases"], sealed=name)
+
+    def consumers(self, forms: Mapping[str, Mapping[str, str]] | None = None) -> list[Consumer]:
         """The places that the application reads the secret from. ``forms``, by path, are wanted instead of the entry's."""
+        from .consumers import Consumer
+
         found = []
         for item in self.entry["consumers"]:
             path = self.app_root / item["path"]
@@ -77,16 +86,20 @@ class Rotation:
                 continue
             wanted = (forms or {}).get(str(path)) or dict.fromkeys(item["keys"] or {}, item["form"])
             aliases = self.entry["aliases"] if item["keys"] is None else {}
-            found.append(consumers.Consumer(item["format"], path, aliases, item["keys"] or {}, wanted))
+            found.append(Consumer(item["format"], path, aliases, item["keys"] or {}, wanted))
         return found
 
     def forms(self) -> dict[str, dict[str, str]]:
         """The form in which each value stands now, by path, where a file knows more than one."""
+        from . import consumers
+
         found = {str(consumer.path): consumers.forms(consumer, self.variables) for consumer in self.consumers()}
         return {path: held for path, held in found.items() if held}
 
     def modes(self) -> dict[str, int]:
         """The permissions of each file, by path."""
+        from . import consumers
+
         return {str(consumer.path): consumers.mode(consumer) for consumer in self.consumers()}
 
     def with_aliases(self, values: Mapping[str, str]) -> dict[str, str]:
@@ -95,6 +108,8 @@ class Rotation:
 
     def service_list(self) -> list[Service]:
         """The services that read the secret, in the order in which they start; KeyturnError for one that is not there."""
+        from .service import service
+
         for name in self.entry["services"]:
             if name not in self.services:
                 raise KeyturnError(f"service {name} is not in keyturn_services of this host")
@@ -102,10 +117,14 @@ class Rotation:
 
     def ask_provider(self, held: Mapping[str, str]) -> Reply:
         """Ask the provider of the secret about values. Only for a secret that has one."""
+        from . import providers
+
         return providers.ask(self.entry["provider"], [held[name] for name in self.variables])
 
     def current_values(self) -> dict[str, str]:
         """Read the values that the consumers hold; KeyturnError when two consumers differ."""
+        from . import consumers
+
         if not self.sealed and os.path.exists(self.credential.path):  # noqa: PTH110 - of a folder that only root may enter
             raise KeyturnError(
                 f"{self.credential.path} holds the values of this host: set keyturn_delivery: systemd_credential in the "
@@ -123,8 +142,10 @@ class Rotation:
                     )
         return first
 
-    def staged_values(self, journal: Journal) -> values.Staged:
+    def staged_values(self, journal: Journal) -> Staged:
         """Read old and new from the host's own store."""
+        from . import values
+
         staged = values.read(journal)
         self.hide([*staged.old.values(), *staged.new.values()])
         return staged

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import http, procfs
+from . import procfs
 from .errors import KeyturnError
 
 HEALTH_TIMEOUT = 2
@@ -90,6 +90,8 @@ class Service(ABC):
         """Tell whether the health URL answers with 2xx, or the process lives and has logged its health line."""
         line = self.spec.get("health_line")
         if line is None:
+            from . import http  # with ssl and email, the dearest of all imports
+
             return http.good(http.get(self.health, HEALTH_TIMEOUT))
         return self._lives() and any(re.search(line, said) for said in self.log_lines() or ())
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from . import durable
+from .journal import REPLACEMENT
 
-NAME = "replacement.jsonl"
 SUMMARY = "replacement.json"
 
 
@@ -23,7 +23,7 @@ class TokenLog:
     """The log of one application's open replacement. ``items`` has the last step of each item."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
+        self.path = folder / REPLACEMENT
         self.items: dict[str, dict[str, Any]] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in self.path.read_bytes().splitlines():

@@ -7,7 +7,7 @@ from typing import Any
 from .. import values
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .common import result, would
+from .answers import result, would
 
 ACCEPTED = {"verdict": "accepted", "detail": "nobody outside can have ended it"}
 

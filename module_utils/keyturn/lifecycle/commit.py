@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
-from .. import values
 from ..errors import KeyturnError
-from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from ..side_file import SideFile
-from ..values import Staged
-from . import evidence, retention
-from .common import SIDE_FILE, Result, check_files_hold_new, forward_journal, result, timed, would
+from .answers import Result, forward_journal, result, timed, would
 
 
 def run(rotation: Rotation, step: str) -> Result:
     """Take one of the two steps, or both."""
-    return STEPS[step](rotation)
+    if step == "decide":
+        return decide(rotation)
+    from . import finish  # a decision imports nothing that looks at the application
+
+    return finish.run(rotation) if step == "finish" else _both(rotation, finish.run)
 
 
 def decide(rotation: Rotation) -> Result:
@@ -34,57 +33,9 @@ def decide(rotation: Rotation) -> Result:
         return result(journal, changed=True)
 
 
-def finish(rotation: Rotation) -> Result:
-    """Close the journal: one more census, the evidence for the checklist, then the new value's staging copy and the side file go."""
-    if rotation.check_mode:
-        return would("close the journal and catalogue the backup")
-    with rotation.application.lock("finish", LOCK_WAIT_SECONDS):
-        journal = forward_journal(rotation)
-        if journal.closed:
-            return result(journal, changed=False)
-        if journal.decision != "commit":
-            raise KeyturnError(f"rotation {rotation.rotation_id} is not decided on this host (phase {journal.phase})")
-        if not journal.record.get("counted"):
-            with timed(journal, "finish"):
-                staged = rotation.staged_values(journal)
-                check_files_hold_new(rotation, staged)
-                _check_nothing_needs_old(rotation, staged)
-                found = evidence.collect(rotation, journal)
-            journal.update(counted=True, evidence=found)
-        values.discard_pending(journal)
-        close(rotation, journal, "committed")
-        return result(journal, changed=True)
-
-
-def both(rotation: Rotation) -> Result:
+def _both(rotation: Rotation, finish: Callable[[Rotation], Result]) -> Result:
     """Take both steps, one after the other: for a host that has its unit to itself."""
     if rotation.check_mode:
         return would("decide to commit, close the journal and catalogue the backup")
     decided, finished = decide(rotation), finish(rotation)
     return finished | {"changed": decided["changed"] or finished["changed"]}
-
-
-def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
-    """End the rotation on this host: catalogue its backup, prune what has expired."""
-    SideFile(journal.path(SIDE_FILE)).remove()
-    fields: dict[str, Any] = {"outcome": outcome, "finished": utc_now()}
-    if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
-        fields["retire"] = {"state": "open", "since": fields["finished"]}
-    fields |= retention.kept(journal, outcome, rotation.backup_retention_days)
-    journal.enter("closed", **fields)
-    retention.prune(rotation.application)
-
-
-def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
-    migration = rotation.migration(staged.old, staged.new)
-    if migration is None:
-        return
-    census = migration.census()
-    if census["under"]["old"] or census["refused"]:
-        raise KeyturnError(
-            f"{migration.database.path}: {census['under']['old']} rows still need the old value and {census['refused']} open "
-            "under neither; the old value is kept and the rotation stays open: find what wrote them, then run resume.yml"
-        )
-
-
-STEPS = {"decide": decide, "finish": finish, "both": both}

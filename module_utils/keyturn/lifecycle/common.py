@@ -1,12 +1,11 @@
-"""What the phases share: the open journal, the evidence of the files, and what the controller is told."""
+"""What the phases that touch the application share: the evidence of the files, the gate, stop and start."""
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import consumers, durable, procfs
 from ..consumers import Consumer
@@ -16,51 +15,11 @@ from ..journal import Journal
 from ..procfs import Moment
 from ..rotation import Rotation
 from ..service import Service
-from ..side_file import SideFile
 from ..values import Staged
+from .answers import SIDE_FILE
 
-Result = dict[str, Any]
-BACKUP = "backup.db"
-SIDE_FILE = "prepared.db"
-
-
-def result(journal: Journal, changed: bool) -> Result:
-    """Return what the controller may know: the journal holds no value."""
-    return {"changed": changed, "rotation": journal.record}
-
-
-def would(message: str, journal: Journal | None = None) -> Result:
-    """Return the answer of check mode: what would be done, or the journal of a rotation that has nothing left to do."""
-    if not message and journal is not None:
-        return result(journal, changed=False)
-    return {"changed": True, "would": message}
-
-
-@contextlib.contextmanager
-def timed(journal: Journal, step: str) -> Iterator[None]:
-    """Add the seconds of a step to those that it has taken before; they are durable with the journal's next write."""
-    began = time.monotonic()
-    yield
-    times = journal.record.setdefault("times", {})
-    times[step] = round(times.get(step, 0.0) + time.monotonic() - began, 3)
-
-
-def open_journal(rotation: Rotation) -> Journal:
-    """Return the journal of this rotation; KeyturnError where it is not open on this host."""
-    journal = rotation.application.find(rotation.rotation_id)
-    if journal is None:
-        raise KeyturnError(f"rotation {rotation.rotation_id} is not staged on this host: run the rotation again")
-    return journal
-
-
-def forward_journal(rotation: Rotation) -> Journal:
-    """Return the journal of a rotation that may go on; KeyturnError where going back is decided."""
-    journal = open_journal(rotation)
-    if journal.decision == "rollback":
-        raise KeyturnError(
-            f"rotation {rotation.rotation_id} is being rolled back on this host: end that with rollback.yml"
-        )
-    return journal
+if TYPE_CHECKING:
+    from ..side_file import SideFile
 
 
 def check_files(rotation: Rotation, staged: Staged) -> None:
@@ -148,6 +107,8 @@ def side_file(journal: Journal) -> SideFile | None:
     path = journal.path(SIDE_FILE)
     if not prepared or not path.exists():
         return None
+    from ..side_file import SideFile  # it imports SQLite, and most secrets have no rows
+
     file = SideFile(path)
     return file if file.checksum() == prepared["sha256"] else None
 

@@ -17,7 +17,7 @@ from ..errors import KeyturnError
 from ..journal import Journal
 from ..rotation import Rotation
 from ..service import Service
-from .common import BACKUP
+from .answers import BACKUP
 
 SCRATCH = "restore"
 

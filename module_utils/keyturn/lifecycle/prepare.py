@@ -14,7 +14,8 @@ from ..journal import Journal
 from ..rotation import Rotation
 from ..side_file import SideFile
 from ..sqlite_file import RestartedTooOften
-from .common import BACKUP, SIDE_FILE, side_file
+from .answers import BACKUP, SIDE_FILE
+from .common import side_file
 
 if TYPE_CHECKING:
     from ..fernet_sqlite import FernetSqlite

@@ -9,7 +9,7 @@ from typing import Any
 from .. import durable, moments, values
 from ..errors import KeyturnError
 from ..journal import Application, Journal, utc_now
-from .common import BACKUP
+from .answers import BACKUP
 
 MOST_DAYS = 36500
 # of a journal: one of the two says how long the old value is kept

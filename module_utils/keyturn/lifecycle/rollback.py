@@ -11,22 +11,19 @@ from ..errors import KeyturnError
 from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..side_file import SideFile
-from .commit import close
+from .answers import Result, open_journal, result, would
 from .common import (
-    Result,
     check_files,
     close_gate,
     open_gate,
-    open_journal,
     replace_files,
-    result,
     seconds_since,
     side_file,
     stamp,
     start,
     stop,
-    would,
 )
+from .finish import close
 from .prove import collect
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..supply import check_is_new
 from . import credential, retention
-from .common import Result, check_reader, close_gate, result
+from .answers import Result, result
+from .common import check_reader, close_gate
 from .credential import Credential
 
 SPARE_BYTES = 1 << 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..journal import Application
-from .common import Result
+from .answers import Result
 
 TOLD = ("rotation_id", "secret", "phase", "decision", "outcome", "new", "finished", "retire")
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import prepare, prove, switch
-from .common import Result, forward_journal, result, timed, would
+from .answers import Result, forward_journal, result, timed, would
 
 STEPS = {"prepare": prepare, "switch": switch, "prove": prove}
 # the phase of the journal after which a call ends, and the steps that lead there
