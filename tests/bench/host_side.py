@@ -18,16 +18,30 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT / "module_utils"), str(PROJECT / "demo")]
 
 from cryptography.fernet import Fernet  # noqa: E402
-from keyturn import fernet_batch  # noqa: E402
+from keyturn import fernet_batch, values  # noqa: E402
 from keyturn.fernet_sqlite import FernetSqlite  # noqa: E402
-from keyturn.lifecycle.prepare import SECONDS  # noqa: E402
-from keyturn.side_file import SideFile  # noqa: E402
+from keyturn.fingerprint import fingerprints  # noqa: E402
+from keyturn.journal import Journal  # noqa: E402
+from keyturn.lifecycle import prepare as prepare_phase  # noqa: E402
+from keyturn.lifecycle import switch as switch_phase  # noqa: E402
+from keyturn.rotation import Rotation  # noqa: E402
 from keyturn.sqlite_file import RestartedTooOften  # noqa: E402
 from trader_ai.token_store import SCHEMA, TokenStore  # noqa: E402
 
 BATCH = 1000
 DATABASE = "data/bank_accounts.db"
+VARIABLE = "DATABASE_ENCRYPTION_KEY"
+ROTATION_ID = "20260101T000000Z-0123456789abcdef"
 COLUMN = {"table": "plaid_items", "key": "item_id", "column": "access_token", "plaintext": "^access-"}
+# the catalogue's db_key of an application without services: what they cost is no part of the database's cost
+ENTRY = {
+    "variables": [VARIABLE],
+    "aliases": {},
+    "switch": "rolling",
+    "consumers": [{"format": "dotenv", "path": ".env", "optional": False, "keys": None, "form": None}],
+    "migration": {"kind": "fernet_sqlite", "database": DATABASE, "columns": [COLUMN]},
+    "services": [],
+}
 TIME = (1_700_000_000).to_bytes(8, "big")
 
 
@@ -60,21 +74,58 @@ def seed(folder: Path, rows: int, layers: int) -> None:
 
 def migration(folder: Path) -> FernetSqlite:
     """Return Keyturn's migration of a folder."""
-    return FernetSqlite({"database": DATABASE, "columns": [COLUMN]}, folder, "KEY", keys(folder))  # type: ignore[arg-type]
+    return FernetSqlite(ENTRY["migration"], folder, VARIABLE, keys(folder))  # type: ignore[arg-type]
+
+
+def rotation(folder: Path) -> Rotation:
+    """Return a rotation of a folder."""
+    return Rotation(ROTATION_ID, "bench", "db_key", ENTRY, folder, None, folder / "state", {}, "bench", "bench")
+
+
+def stage(folder: Path) -> None:
+    """Take the folder to where its rows are prepared. The backup is not part of what is compared: it counts as made."""
+    old, new = ({VARIABLE: keys(folder)[side]} for side in ("old", "new"))
+    (folder / ".env").write_text(f'{VARIABLE}="{old[VARIABLE]}"\n')
+    (folder / ".env").chmod(0o600)
+    begun = rotation(folder).application.begin(ROTATION_ID, rows={}, findings=[], operator="bench", backup={})
+    values.stage(begun, values.Staged(old, new))
+    begun.enter("staged", old=fingerprints(old), new=fingerprints(new))
+
+
+def journal(folder: Path) -> Journal:
+    """Return the journal of the rotation as it stands."""
+    found = rotation(folder).application.get(ROTATION_ID)
+    assert found is not None
+    return found
 
 
 def prepare(folder: Path) -> None:
-    """Compute the new ciphertexts beside the database in the calls of the phase, each with the checksum that the journal holds."""
-    side, both = SideFile(folder / "prepared.db"), migration(folder)
-    finished = False
-    while not finished:
-        finished = both.prepare(side, encrypt_plaintext=False, seconds=SECONDS).finished
-        side.checksum()
+    """Take the phase, in as many calls as it asks for."""
+    while not journal(folder).reached("prepared"):
+        prepare_phase.run(rotation(folder))
 
 
 def switch(folder: Path) -> None:
-    """Write them in the one transaction of the switch."""
-    migration(folder).switch("new", SideFile(folder / "prepared.db"))
+    """Take the phase."""
+    switch_phase.run(rotation(folder))
+
+
+def census(folder: Path) -> None:
+    """Open every row, as four phases of a rotation do."""
+    migration(folder).census()
+
+
+def calls(folder: Path, milliseconds: int) -> dict[str, Any]:
+    """Prepare in short calls, as on a slow host; return the rows and the CPU seconds of each."""
+    prepare_phase.SECONDS = milliseconds / 1000
+    found: list[tuple[int, float]] = []
+    read = 0
+    while not journal(folder).reached("prepared"):
+        began = time.process_time()
+        prepare_phase.run(rotation(folder))
+        before, read = read, journal(folder).record["prepared"]["read"]
+        found.append((read - before, time.process_time() - began))
+    return {"calls": found}
 
 
 def crypto(folder: Path, rows: int, layers: int) -> None:
@@ -154,8 +205,10 @@ def writer(folder: Path) -> dict[str, Any]:
     return {"slowest_write": longest, "writes": number}
 
 
-STEPS: dict[str, Callable[..., Any]] = {"threshold": threshold, "beside": beside, "writer": writer}
-STEPS |= {"seed": seed, "prepare": prepare, "switch": switch, "crypto": crypto, "write": write, "policy": policy}
+STEPS: dict[str, Callable[..., Any]] = {
+    step.__name__: step
+    for step in (seed, policy, stage, prepare, switch, census, calls, crypto, write, threshold, beside, writer)
+}
 
 if __name__ == "__main__":
     began, used = time.monotonic(), time.process_time()

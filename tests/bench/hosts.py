@@ -1,4 +1,4 @@
-"""Hosts over SSH: one sshd on loopback, an address and an application for each, and playbooks run against them."""
+"""Applications that a controller rotates as if each were on a host of its own: over SSH by a sshd on loopback, or locally."""
 
 from __future__ import annotations
 
@@ -7,44 +7,61 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from support.faults import SERVER, START, STOP
-from support.lab import ROOT, free_port
+from support.lab import free_port
 
 from bench.measure import Measured, alternating, ratio
+from bench.plays import BENCH, NAIVE, PING, ROTATE, Run, play, write_inventory
 
-BENCH = Path(__file__).parent
 HOST_SIDE = BENCH / "host_side.py"
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Hosts:
-    """Applications on this machine that a controller reaches by SSH as if each were on a host of its own."""
+    """Hosts with an application each, on this machine."""
 
-    def __init__(self, folder: Path, interpreter: str, count: int, rows: int) -> None:
+    def __init__(
+        self, folder: Path, interpreter: str, count: int, rows: int, connection: Literal["ssh", "local"] = "ssh"
+    ) -> None:
         self.folder, self.interpreter = folder, interpreter
+        self.inventory, self.connections = folder / "bench", folder / "cp"
         self.names = [f"host{number:02}" for number in range(1, count + 1)]
         self.ports = {name: free_port() for name in self.names}
-        self.ssh_port = free_port()
+        self.sshd: list[subprocess.Popen[bytes]] = []
         folder.mkdir(parents=True)
-        self._sshd()
+        reached_by: dict[str, Any] = {"ansible_connection": "local"} if connection == "local" else self._sshd()
         for name in self.names:
             self._install(name, rows)
-        self._inventory()
+        self._inventory(reached_by)
 
-    def _sshd(self) -> None:
+    def __enter__(self) -> Hosts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.disconnect()
+        for name in self.names:
+            subprocess.run(["./stop.sh"], cwd=self.folder / name / "app", check=False)
+        for process in self.sshd:
+            process.terminate()
+            process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _sshd(self) -> dict[str, Any]:
+        """Start what all hosts are reached by, and return the variables of the inventory that say how."""
+        port = free_port()
         Path("/run/sshd").mkdir(exist_ok=True)
         for name in ("host", "user"):
             subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(self.folder / name)], check=True)
         settings = {
-            "Port": self.ssh_port,
+            "Port": port,
             "HostKey": self.folder / "host",
             "AuthorizedKeysFile": self.folder / "user.pub",
             "PidFile": "none",
@@ -54,7 +71,6 @@ class Hosts:
             "MaxStartups": 200,
             "Subsystem": "sftp internal-sftp",
         }
-        self.sshd: list[subprocess.Popen[bytes]] = []
         # one sshd listens on 16 addresses at most
         for first in range(1, len(self.names) + 1, 16):
             lines = [f"{name} {value}" for name, value in settings.items()]
@@ -63,6 +79,13 @@ class Hosts:
             config = self.folder / f"sshd_config_{first}"
             config.write_text("\n".join(lines) + "\n")
             self.sshd.append(subprocess.Popen(["/usr/sbin/sshd", "-D", "-f", str(config)], stderr=subprocess.DEVNULL))
+        return {
+            "ansible_port": port,
+            "ansible_user": "root",
+            "ansible_ssh_private_key_file": str(self.folder / "user"),
+            "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
+            "ansible_control_path_dir": str(self.connections),
+        }
 
     def _install(self, name: str, rows: int) -> None:
         app = self.folder / name / "app"
@@ -80,93 +103,54 @@ class Hosts:
             (app / file).chmod(0o755)
         subprocess.run(["./start.sh"], cwd=app, check=True)
 
-    def _inventory(self) -> None:
+    def _inventory(self, reached_by: Mapping[str, Any]) -> None:
         hosts = {}
         for number, name in enumerate(self.names, 1):
             root = self.folder / name
-            url = f"http://127.0.0.1:{self.ports[name]}/health"
+            backend = {
+                "manager": "script",
+                "start": "./start.sh",
+                "stop": "./stop.sh",
+                "health_url": f"http://127.0.0.1:{self.ports[name]}/health",
+                "pid_file": "run/pid",
+            }
             hosts[name] = {
                 "ansible_host": f"127.0.1.{number}",
                 "keyturn_app_root": str(root / "app"),
                 "keyturn_state_dir": str(root / "state"),
-                "keyturn_services": {
-                    "backend": {
-                        "manager": "script",
-                        "start": "./start.sh",
-                        "stop": "./stop.sh",
-                        "health_url": url,
-                        "pid_file": "run/pid",
-                    }
-                },
+                "keyturn_services": {"backend": backend},
             }
-        variables = {
-            "ansible_port": self.ssh_port,
-            "ansible_user": "root",
-            "ansible_ssh_private_key_file": str(self.folder / "user"),
-            "ansible_ssh_common_args": "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR",
-            "ansible_python_interpreter": self.interpreter,
-            "keyturn_environment": "bench",
-            "keyturn_reports_dir": str(self.folder / "reports"),
-        }
-        inventory = self.folder / "bench"
-        inventory.mkdir()
-        (inventory / "hosts.yml").write_text(yaml.safe_dump({"trader_ai": {"hosts": hosts, "vars": variables}}))
+        write_inventory(self.inventory, hosts, {**reached_by, "ansible_python_interpreter": self.interpreter})
 
-    def play(self, playbook: Path, *arguments: str) -> Measured:
-        """Run a playbook; return its wall and CPU seconds and the seconds of each task, in order."""
-        self.disconnect()
-        command = [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            str(playbook),
-            "-i",
-            str(self.folder / "bench"),
-        ]
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
-        began = time.monotonic()
-        process = subprocess.Popen(
-            [*command, *arguments],
-            cwd=ROOT,
-            env=env | {"PYTHONUNBUFFERED": "1", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.lines: list[tuple[float, str]] = []
-        assert process.stdout is not None
-        for line in process.stdout:
-            self.lines.append((time.monotonic() - began, line.rstrip()))
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        wall = time.monotonic() - began
-        if process.returncode:
-            raise RuntimeError("\n".join(line for _, line in self.lines[-60:]))
-        return {"wall": wall, "controller_cpu": usage.ru_utime + usage.ru_stime}
+    def play(self, playbook: Path) -> Run:
+        """Run a playbook over new connections; ``cpu`` is that of controller and hosts together, without the applications."""
+        before = self._served()
+        run = play(playbook, self.inventory)
+        controller = run.measured["cpu"] + self.disconnect()
+        hosts = self._served() - before
+        costs = {"controller_cpu": controller, "hosts_cpu": hosts, "cpu": controller + hosts}
+        return run._replace(measured=run.measured | costs)
 
-    def tasks(self) -> list[tuple[str, float]]:
-        """Return the tasks of the last run with their seconds, in order."""
-        heads = [(at, line) for at, line in self.lines if re.match(r"(TASK|PLAY|PLAY RECAP) ?[\[*]", line)]
-        ends = [at for at, _ in heads[1:]] + [self.lines[-1][0]]
-        return [
-            (re.sub(r"^TASK \[(.*)\] \**$", r"\1", line), round(end - at, 3))
-            for (at, line), end in zip(heads, ends, strict=True)
-            if line.startswith("TASK")
-        ]
+    def disconnect(self) -> float:
+        """End the connections that the last run keeps, and return the CPU seconds that they cost the controller."""
+        cost = 0.0
+        for path in self.connections.glob("*"):
+            ssh = ["ssh", "-o", f"ControlPath={path}", "x", "-O"]
+            said = subprocess.run([*ssh, "check"], check=True, capture_output=True, text=True).stderr
+            pid = re.findall(r"pid=(\d+)", said)[0]
+            cost += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+            subprocess.run([*ssh, "exit"], check=True, stderr=subprocess.DEVNULL)
+        return cost
 
-    def disconnect(self) -> None:
-        """End the connections that the last run keeps: each run is the first one."""
-        for name in Path("~/.ansible/cp").expanduser().glob("*"):
-            subprocess.run(
-                ["ssh", "-O", "exit", "-o", f"ControlPath={name}", "x"], check=False, stderr=subprocess.DEVNULL
-            )
-
-    def close(self) -> None:
-        """Stop everything."""
-        self.disconnect()
-        for name in self.names:
-            subprocess.run(["./stop.sh"], cwd=self.folder / name / "app", check=False)
+    def _served(self) -> float:
+        """Return the CPU seconds of all sessions up to now, once each has ended."""
+        cost = 0
         for process in self.sshd:
-            process.terminate()
-            process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
+            folder = Path(f"/proc/{process.pid}")
+            while (folder / f"task/{process.pid}/children").read_text():
+                time.sleep(0.01)
+            cost += sum(int(ticks) for ticks in (folder / "stat").read_text().rpartition(")")[2].split()[11:15])
+        return cost / TICKS
 
 
 class Poller:
@@ -210,44 +194,48 @@ def bare_restart(hosts: Hosts) -> Measured:
     return {"wall": wall, "down": poller.down}
 
 
-WAYS = {"noop": BENCH / "noop.yml", "naive": BENCH / "naive.yml", "keyturn": ROOT / "playbooks/rotate_db_key.yml"}
+WAYS = {"ping": PING, "naive": NAIVE, "keyturn": ROTATE}
 
 
 def one_host(interpreter: str, folder: Path, rows: int, repeats: int) -> dict[str, Any]:
     """Measure whole rotations of one host, their downtime and the tasks of the last one."""
-    hosts = Hosts(folder, interpreter, 1, rows)
-    tasks: dict[str, list[tuple[str, float]]] = {}
+    tasks: list[tuple[str, float]] = []
+    with Hosts(folder, interpreter, 1, rows) as hosts:
 
-    def way(name: str) -> Measured:
-        with Poller(f"http://127.0.0.1:{hosts.ports[hosts.names[0]]}/health") as poller:
-            measured = hosts.play(WAYS[name])
-        tasks[name] = hosts.tasks()
-        return measured | {"down": poller.down}
+        def way(name: str) -> Measured:
+            with Poller(f"http://127.0.0.1:{hosts.ports[hosts.names[0]]}/health") as poller:
+                run = hosts.play(WAYS[name])
+            if name == "keyturn":
+                tasks[:] = run.tasks()
+            return run.measured | {"down": poller.down}
 
-    try:
         ways = {name: functools.partial(way, name) for name in WAYS}
         found = alternating(ways | {"restart": lambda: bare_restart(hosts)}, repeats)
-    finally:
-        hosts.close()
     found["ratios"] = {
         "wall, keyturn / naive": ratio(found["keyturn"], found["naive"], "wall"),
         "downtime beyond a restart, s": round(
             found["keyturn"]["down"]["median"] - found["restart"]["down"]["median"], 3
         ),
     }
-    return found | {"rows": rows, "tasks": tasks}
+    return found | {"sizes": f"1 host, {rows:,} rows", "tasks": tasks}
 
 
 def fleet(interpreter: str, folder: Path, counts: Mapping[int, int], rows: int) -> dict[str, Any]:
     """Measure whole rotations of each number of hosts, as often as ``counts`` says."""
     found: dict[str, Any] = {}
+    few = 0
     for count, repeats in counts.items():
         print(f"{count} hosts", flush=True)
-        hosts = Hosts(folder / str(count), interpreter, count, rows)
-        try:
-            ways = alternating({name: functools.partial(hosts.play, path) for name, path in WAYS.items()}, repeats)
-        finally:
-            hosts.close()
-        ways["ratios"] = {"wall, keyturn / naive": ratio(ways["keyturn"], ways["naive"], "wall")}
+        with Hosts(folder / str(count), interpreter, count, rows) as hosts:
+            ways = alternating(
+                {name: lambda path=path: hosts.play(path).measured for name, path in WAYS.items()}, repeats
+            )
+        ways["ratios"] = {
+            f"{figure}, keyturn / naive": ratio(ways["keyturn"], ways["naive"], figure) for figure in ("cpu", "wall")
+        }
         found[str(count)] = ways
+        if few:
+            walls = [found[str(size)]["keyturn"]["wall"]["median"] for size in (few, count)]
+            ways["ratios"][f"wall of a host more than {few}, s"] = round((walls[1] - walls[0]) / (count - few), 3)
+        few = count
     return found

@@ -11,16 +11,16 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 Measured = dict[str, float]
 
 
-def child(command: Sequence[str], **environment: str) -> Measured:
-    """Run a command to its end; return wall and CPU seconds, peak memory in MB, and what it prints as JSON."""
+def child(command: Sequence[str], stdin: IO[str] | None = None) -> tuple[Measured, str]:
+    """Run a command to its end; return wall and CPU seconds and peak memory in MB, and what it has printed."""
     began = time.monotonic()
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(command, stdout=output, env=os.environ | environment)
+        process = subprocess.Popen(command, stdin=stdin, stdout=output)
         _, status, usage = os.wait4(process.pid, 0)
         wall = time.monotonic() - began
         process.returncode = os.waitstatus_to_exitcode(status)
@@ -28,8 +28,7 @@ def child(command: Sequence[str], **environment: str) -> Measured:
         said = output.read()
     if process.returncode:
         raise RuntimeError(f"{command[:3]} ended with {process.returncode}: {said[-2000:]}")
-    measured = {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}
-    return measured | (json.loads(said) if said.startswith("{") else {})
+    return {"wall": wall, "cpu": usage.ru_utime + usage.ru_stime, "peak_mb": usage.ru_maxrss / 1024}, said
 
 
 def alternating(ways: Mapping[str, Callable[[], Measured]], repeats: int) -> dict[str, dict[str, Any]]:

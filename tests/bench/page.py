@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import html as markup
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bench import goals
+
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 330, 62, 46, 14, 118
 COLOURS = {"policy": "#b4452f", "naive": "#b4452f", "keyturn": "#1f6f54", "crypto": "#8a8f98", "write": "#5b6b95"}
-COLOURS |= {"noop": "#8a8f98", "restart": "#8a8f98", "switch": "#1f6f54"}
+COLOURS |= {"ping": "#8a8f98", "restart": "#8a8f98", "switch": "#1f6f54"}
 Points = list[tuple[float, float, float, float]]
 STYLE = """body{font:15px/1.5 system-ui,"DejaVu Sans",sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#1c2126}
 figure{margin:0}h1{font-size:1.5em}h2{font-size:1.1em;margin:1.6em 0 .4em}.plots{display:flex;flex-wrap:wrap;gap:1em}
@@ -19,36 +20,24 @@ td:nth-child(n+2){text-align:right;font-variant-numeric:tabular-nums}.note{color
 
 
 def ratios(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the lines of the summary: what, where, how much."""
-    lines = []
-    for rows, ways in found["rows"].items():
-        lines += [(name, f"{int(rows):,} rows", f"{value:g}") for name, value in ways["ratios"].items()]
-        lines.append(("peak memory of keyturn, MB", f"{int(rows):,} rows", f"{ways['keyturn']['peak_mb']['max']:.0f}"))
-        lines.append(
-            ("slowest write of the application, s", f"{int(rows):,} rows", f"{ways['beside']['slowest_write']:.3f}")
-        )
-    sizes = sorted(int(rows) for rows in found["rows"])
-    for small, large in itertools.pairwise(sizes):
-        costs = [found["rows"][str(rows)]["keyturn"]["cpu"]["median"] / rows for rows in (small, large)]
-        lines.append(("cpu per row against the size before", f"{large:,} rows", f"{costs[1] / costs[0]:.2f}"))
-    lines += [
-        (name, f"1 host, {found['one_host']['rows']:,} rows", f"{value:g}")
-        for name, value in found["one_host"]["ratios"].items()
+    """Return the ratios of all parts: what, where, how much."""
+    found_by_size = [
+        (goals.where(found, part, size), figures)
+        for part in ("rows", "hosts")
+        for size, figures in found.get(part, {}).items()
     ]
-    for count, ways in found["hosts"].items():
-        lines += [(name, f"{count} hosts", f"{value:g}") for name, value in ways["ratios"].items()]
-    counts = sorted(int(count) for count in found["hosts"])
-    for few, many in itertools.pairwise(counts):
-        walls = [found["hosts"][str(count)]["keyturn"]["wall"]["median"] for count in (few, many)]
-        lines.append(
-            ("seconds for each host more", f"{few} to {many} hosts", f"{(walls[1] - walls[0]) / (many - few):.2f}")
-        )
+    others = [(str(figures["sizes"]), figures) for figures in found.values() if "sizes" in figures]
+    lines = [
+        (name, where, f"{value:g}")
+        for where, figures in (*found_by_size, *others)
+        for name, value in figures["ratios"].items()
+    ]
     return sorted(lines, key=lambda line: line[0])
 
 
-def table(found: Mapping[str, Any]) -> str:
-    """Return the summary as text."""
-    return "\n".join(f"{name:<40} {where:<22} {value:>10}" for name, where, value in ratios(found))
+def ratios_text(found: Mapping[str, Any]) -> str:
+    """Return the ratios as text."""
+    return "\n".join(f"{name:<45} {where:<26} {value:>10}" for name, where, value in ratios(found))
 
 
 def html(found: Mapping[str, Any]) -> str:
@@ -65,21 +54,28 @@ def html(found: Mapping[str, Any]) -> str:
             lines(_series(found["rows"], ("policy", "keyturn", "crypto", "write"), "cpu"), "rows"),
         ),
         ("Peak memory in MB against rows", lines(_series(found["rows"], ("policy", "keyturn"), "peak_mb"), "rows")),
-        ("Wall seconds against hosts", lines(_series(found["hosts"], ("naive", "keyturn", "noop"), "wall"), "hosts")),
+        ("Wall seconds against hosts", lines(_series(found["hosts"], ("naive", "keyturn", "ping"), "wall"), "hosts")),
+        (
+            "CPU seconds of controller and hosts against hosts",
+            lines(_series(found["hosts"], ("naive", "keyturn", "ping"), "cpu"), "hosts"),
+        ),
+        (
+            "CPU seconds of the controller alone against hosts",
+            lines(_series(found["slope"]["hosts"], ("keyturn",), "cpu"), "hosts"),
+        ),
         ("Downtime of one host over SSH, seconds", bars(found["one_host"], ("naive", "keyturn", "restart"), "down")),
         ("Database part of the downtime, seconds against rows", lines(_downtime(found["rows"]), "rows")),
     ]
     figures = "".join(f"<figure><h2>{title}</h2>{plot}</figure>" for title, plot in plots)
     body = "".join(f"<tr><td>{markup.escape(a)}</td><td>{b}</td><td>{c}</td></tr>" for a, b, c in ratios(found))
     tasks = "".join(
-        f"<tr><td>{markup.escape(name)}</td><td>{seconds:.2f}</td></tr>"
-        for name, seconds in found["one_host"]["tasks"]["keyturn"]
+        f"<tr><td>{markup.escape(name)}</td><td>{seconds:.2f}</td></tr>" for name, seconds in found["one_host"]["tasks"]
     )
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Keyturn: what a rotation costs</title><style>{STYLE}</style>'
         f"<h1>What a rotation costs</h1><p class=note>{markup.escape(line)}</p><p>Medians of alternating runs; the thin lines are "
         "the smallest and the largest run. Both axes are logarithmic. The machine may have been shared: trust ratios, not seconds.</p>"
-        f"<div class=plots>{figures}</div><h2>Ratios</h2><table>{body}</table>"
+        f"<h2>Wanted and reached</h2>{goals.html(found)}<div class=plots>{figures}</div><h2>Ratios</h2><table>{body}</table>"
         f"<h2>A rotation of one host, task by task, seconds</h2><table>{tasks}</table></html>\n"
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +24,16 @@ class Table:
         shutil.copytree(folder / "data", folder / "seeded")
 
     def step(self, name: str, *arguments: str) -> Measured:
-        """Run a step of ``host_side``."""
-        return child([self.interpreter, HOST_SIDE, name, str(self.folder), *arguments])
+        """Run a step of ``host_side``; what it says of itself is added."""
+        measured, said = child([self.interpreter, HOST_SIDE, name, str(self.folder), *arguments])
+        return measured | json.loads(said)
 
     def anew(self) -> None:
         """Lay the table anew, on disk before anything is measured."""
-        shutil.rmtree(self.folder / "data")
+        for name in ("data", "state"):
+            shutil.rmtree(self.folder / name, ignore_errors=True)
         shutil.copytree(self.folder / "seeded", self.folder / "data")
-        for path in self.folder.glob("prepared.db*"):
-            path.unlink()
+        self.step("stage")
         subprocess.run(["sync"], check=True)
 
     def ways(self) -> dict[str, Callable[[], Measured]]:
@@ -45,19 +47,19 @@ class Table:
 
     def _policy(self) -> Measured:
         self.anew()
-        return child(["env", "-C", str(self.folder), self.interpreter, "rotate_db_key.py"])
+        return child(["env", "-C", str(self.folder), self.interpreter, "rotate_db_key.py"])[0]
 
     def _keyturn(self) -> Measured:
         self.anew()
-        prepare, switch = self.step("prepare"), self.step("switch")
+        prepare, switch, census = (self.step(name) for name in ("prepare", "switch", "census"))
         return {
             "wall": prepare["wall"] + switch["wall"],
             "cpu": prepare["cpu"] + switch["cpu"],
-            "peak_mb": max(prepare["peak_mb"], switch["peak_mb"]),
-            "prepare_cpu": prepare["cpu"],
-            "prepare_wall": prepare["wall"],
+            "peak_mb": max(step["peak_mb"] for step in (prepare, switch, census)),
+            "prepare_cpu": prepare["inner_cpu"],
             "switch_cpu": switch["inner_cpu"],
             "switch_wall": switch["inner_wall"],
+            "census_cpu": census["inner_cpu"],
         }
 
     def _write(self) -> Measured:
@@ -67,8 +69,9 @@ class Table:
 
 def threshold(interpreter: str, folder: Path) -> dict[str, Any]:
     """Return what a row costs by itself and in a batch, by the size of the batch."""
-    found: dict[str, Any] = child([interpreter, HOST_SIDE, "threshold", str(folder)])
-    return {rows: {way: round(cost, 1) for way, cost in ways.items()} for rows, ways in found["microseconds"].items()}
+    _, said = child([interpreter, HOST_SIDE, "threshold", str(folder)])
+    found = json.loads(said)["microseconds"]
+    return {rows: {way: round(cost, 1) for way, cost in ways.items()} for rows, ways in found.items()}
 
 
 def run(interpreter: str, folder: Path, sizes: Mapping[int, int]) -> dict[str, Any]:
@@ -78,6 +81,9 @@ def run(interpreter: str, folder: Path, sizes: Mapping[int, int]) -> dict[str, A
         print(f"{rows:,} rows", flush=True)
         table = Table(interpreter, folder / str(rows), rows)
         ways = alternating(table.ways(), repeats)
+        print("  beside the application", flush=True)
+        table.anew()
+        ways["beside"] = table.step("beside")
         ways["ratios"] = {
             "cpu, policy / keyturn": ratio(ways["policy"], ways["keyturn"], "cpu"),
             "cpu, policy / crypto alone": ratio(ways["policy"], ways["crypto"], "cpu"),
@@ -87,10 +93,37 @@ def run(interpreter: str, folder: Path, sizes: Mapping[int, int]) -> dict[str, A
             "downtime, keyturn / write alone": round(
                 ways["keyturn"]["switch_wall"]["median"] / ways["write"]["inner_wall"]["median"], 3
             ),
+            "slowest write of the application, s": round(ways["beside"]["slowest_write"], 3),
+            "microseconds a row, prepare and switch": round(ways["keyturn"]["cpu"]["median"] / rows * 1e6, 1),
+            "microseconds a row, census": round(ways["keyturn"]["census_cpu"]["median"] / rows * 1e6, 1),
         }
-        print("  beside the application", flush=True)
-        table.anew()
-        ways["beside"] = table.step("beside")
         found[str(rows)] = ways
         shutil.rmtree(table.folder)
     return found
+
+
+def short_calls(interpreter: str, folder: Path, rows: int, milliseconds: int) -> dict[str, Any]:
+    """Prepare a table and one of a quarter of its size in short calls: are the last rows as cheap as the first."""
+    found: dict[int, list[tuple[int, float]]] = {}
+    for size in (rows // 4, rows):
+        print(f"{size:,} rows in calls of {milliseconds} ms", flush=True)
+        table = Table(interpreter, folder / f"calls-{size}", size)
+        table.anew()
+        found[size] = table.step("calls", str(milliseconds))["calls"]
+        shutil.rmtree(table.folder)
+    calls = found[rows]
+    quarter = len(calls) // 4
+    return {
+        "sizes": f"{rows:,} rows, {milliseconds} ms",
+        "calls": len(calls),
+        "microseconds_a_row": [round(_cost(part) * 1e6, 2) for part in (calls[:quarter], calls[-quarter:])],
+        "ratios": {
+            "cpu a row, last quarter of the calls / first": round(_cost(calls[-quarter:]) / _cost(calls[:quarter]), 3),
+            "cpu a row, all / a quarter of the rows": round(_cost(calls) / _cost(found[rows // 4]), 3),
+        },
+    }
+
+
+def _cost(calls: Sequence[tuple[int, float]]) -> float:
+    """Return the CPU seconds of a row."""
+    return sum(seconds for _, seconds in calls) / sum(rows for rows, _ in calls)
