@@ -24,6 +24,8 @@ from keyturn.phases import PHASES
 from seed import seed
 from trader_ai.token_store import TokenStore
 
+from support import warm
+
 ROOT = Path(__file__).parents[2]
 KEY = "DATABASE_ENCRYPTION_KEY"
 ENGINE = {
@@ -201,20 +203,16 @@ class Lab:
         return [str(program), f"playbooks/{playbook}.yml", "-i", str(self.inventory), *arguments]
 
     def play(self, playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a playbook to its end."""
-        return subprocess.run(
-            self.command(playbook, *arguments),
-            cwd=ROOT,
-            env=self.environment() | environment,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
+        """Run a playbook to its end, warm where that makes no difference."""
+        command, env = self.command(playbook, *arguments), self.environment() | environment
+        if warm.would_load_the_same(env):
+            return warm.run(command, env)
+        return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True, check=False)
 
     @staticmethod
     def environment() -> dict[str, str]:
-        """Return an operator's environment: none of what the tests themselves need or Ansible was told."""
-        return {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
+        """Return an operator's environment."""
+        return warm.operators_environment()
 
     def rotation(self, rotation_id: str = "20260101T000000Z-0123456789abcdef", **more: Any) -> dict[str, Any]:
         """Return the parameter ``rotation`` of the modules."""
