@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -38,6 +39,8 @@ ENGINE = {
 }
 # a line for ``Lab.break_start``: the application comes up, and finds no bank
 UNUSABLE_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || export PLAID_BASE_URL=http://127.0.0.1:9\n'
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = itertools.cycle(range(20000 + 1000 * WORKER, 21000 + 1000 * WORKER))
 COMPILED = ROOT / "tests/support/compiled"
 RUN_MODULE = (
     "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"
@@ -60,10 +63,12 @@ def catalogue() -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on: of this worker alone, and below those that the system gives to clients."""
+    for port in PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always another port")
 
 
 @dataclass
@@ -157,7 +162,7 @@ class Lab:
     def start_engine(self) -> None:
         """Start the trading engine and wait until it is connected."""
         subprocess.run([self.app / "start_engine.sh"], check=True, env={"PATH": os.environ["PATH"]})
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while "Connected to Alpaca" not in (self.app / "logs/engine.log").read_text():
             assert time.monotonic() < deadline, "the engine does not connect"
             time.sleep(0.02)
