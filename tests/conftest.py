@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+import os
+import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from support import selection
 from support.lab import Lab
 
 # how long an example takes says how busy the machine is, nothing else
 settings.register_profile("keyturn", deadline=None)
 settings.load_profile("keyturn")
+
+pytest_plugins = ["pytester"]
+
+
+def pytest_configure() -> None:
+    os.environ.setdefault(selection.SEED, str(random.randrange(10**8)))  # the workers inherit it
+
+
+def pytest_report_header() -> str:
+    return f"points of the matrices: {_which()}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not selection.exhaustive():
+        kept = selection.select(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+        items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    lines = selection.summary(
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.stats.get(outcome, [])
+        if report.when == "call"
+    )
+    if lines:
+        terminalreporter.section(f"points taken: {_which()}")
+        terminalreporter.write("\n".join([*lines, ""]))
+
+
+def _which() -> str:
+    seed = os.environ[selection.SEED]
+    return (
+        "all"
+        if selection.exhaustive()
+        else f"one of each kind, by the seed {seed} ({selection.SEED}={seed} repeats it)"
+    )
 
 
 @pytest.fixture

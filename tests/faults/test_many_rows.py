@@ -10,16 +10,16 @@ import itertools
 import os
 import random
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from keyturn.lifecycle import prepare, turn
+from support import selection
 from support.faults import Call, Host, record
 
 ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "3000"))
 SAMPLE = int(os.environ.get("KEYTURN_MANY_KILLS", "6"))
-SEED = 20260101
 STRACE_COUNTS_TO = 65535
 SERIES = [
     ("prepare", "staged", "delete"),
@@ -48,7 +48,12 @@ def host(tmp_path: Path, journal_mode: str) -> Iterator[Host]:
 
 @pytest.mark.parametrize(("module", "phase", "journal_mode"), SERIES, ids=["-".join(line) for line in SERIES])
 def test_a_kill_among_many_rows_loses_nothing(
-    host: Host, journal_mode: str, module: str, phase: str, monkeypatch: pytest.MonkeyPatch
+    host: Host,
+    journal_mode: str,
+    module: str,
+    phase: str,
+    monkeypatch: pytest.MonkeyPatch,
+    record_property: Callable[[str, object], None],
 ) -> None:
     parameters = {"cause": "a test"} if module == "rollback" else {}
     host.go_to(phase)
@@ -58,11 +63,11 @@ def test_a_kill_among_many_rows_loses_nothing(
             assert "progress" in turn.run(host.rotation(), "prepared")
     host.save("begin")
     calls = host.calls(module, **parameters)
-    seed = f"{SEED}.{module}.{journal_mode}"
-    print(f"seed {seed}, {len(calls)} calls")
+    seed = os.environ[selection.SEED]
+    record_property("points", [f"SIGKILL at sampled calls, {module}, {journal_mode}", SAMPLE, len(calls)])
     lost = converged = 0
     # polls of a service make a run now and then a call shorter than the clean one, and then its last call is not reached
-    for call in in_turn(calls, random.Random(seed)):
+    for call in in_turn(calls, selection.draw(f"{module}.{journal_mode}")):
         if converged == SAMPLE:
             break
         print(call)

@@ -1,5 +1,6 @@
 """SIGKILL through ansible-playbook: at every transition of the journal, and at random times.
 
+`make exhaustive` takes all; `make test` each state, victim and way once, and a few random times.
 Of the controller alone, so that the module goes on as an orphan while the recovery starts at once, and of everything
 but the application. `resume.yml` and `rollback.yml` take turns.
 """
@@ -7,14 +8,14 @@ but the application. `resume.yml` and `rollback.yml` take turns.
 from __future__ import annotations
 
 import contextlib
-import random
+import os
 import subprocess
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from keyturn.fingerprint import fingerprints
-from support import reports
+from support import reports, selection
 from support.evidence import lost
 from support.faults import Play, hold, record, release
 from support.lab import KEY, Lab
@@ -33,13 +34,14 @@ KILLS += [
     for way in ("resume", "rollback")
     if (state, "controller", way) not in KILLS
 ]
+# After the release: the recovery meets a module that is still at work.
 HOLD_SECONDS = 4.0
-SEED = 20260101
-RANDOM_KILLS = 10
+RANDOM_KILLS = 3  # of each victim and way
 # Seconds from the opening of the journal, before which there is nothing to lose, to the end of a run.
 LATEST = 8.0
 
 
+@pytest.mark.covering("state", ("who", "way"))
 @pytest.mark.parametrize(("state", "who", "way"), KILLS)
 def test_a_kill_at_a_transition_loses_nothing(make_lab: Callable[..., Lab], state: str, who: str, way: str) -> None:
     lab = make_lab()
@@ -65,10 +67,12 @@ def test_a_kill_at_a_transition_loses_nothing(make_lab: Callable[..., Lab], stat
     record(f"SIGKILL of {who} at a transition", counts(lab) | {"note": f"{state}: {way}"})
 
 
+@pytest.mark.covering("who", "way")
 @pytest.mark.parametrize("number", range(RANDOM_KILLS))
-def test_a_kill_at_a_random_time_loses_nothing(make_lab: Callable[..., Lab], number: int) -> None:
-    draw = random.Random(f"{SEED}.{number}")
-    who, way = ("controller", "all")[number % 2], ("resume", "rollback")[number // 2 % 2]
+@pytest.mark.parametrize("way", ["resume", "rollback"])
+@pytest.mark.parametrize("who", ["controller", "all"])
+def test_a_kill_at_a_random_time_loses_nothing(make_lab: Callable[..., Lab], who: str, way: str, number: int) -> None:
+    draw = selection.draw(f"{who}.{way}.{number}")
     delay = None
     while delay is None:
         lab = make_lab(rows=1000)
@@ -83,7 +87,7 @@ def test_a_kill_at_a_random_time_loses_nothing(make_lab: Callable[..., Lab], num
             lab.stop()
     run.kill(who)
     state = run.state()
-    print(f"seed {SEED}.{number}: {delay:.2f} s, {who}, {state}, {way}")
+    print(f"{number}: {delay:.2f} s, {who}, {state}, {way}")
     done = lab.play(way)
     if done.returncode and way == "rollback":
         assert "only goes forward, run resume.yml" in done.stdout
@@ -91,7 +95,7 @@ def test_a_kill_at_a_random_time_loses_nothing(make_lab: Callable[..., Lab], num
     assert done.returncode == 0, done.stdout
     journals = lab.journals()
     check_ended(lab, old, journals[0]["outcome"] if journals else None)
-    note = f"seed {SEED}.{number}: {delay:.2f} s, {state}: {way}"
+    note = f"seed {os.environ[selection.SEED]}: {delay:.2f} s, {state}: {way}"
     record(f"SIGKILL of {who} at a random time, 1000 rows", counts(lab) | {"note": note})
 
 

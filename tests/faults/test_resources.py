@@ -21,8 +21,9 @@ from keyturn.errors import KeyturnError
 from keyturn.fingerprint import fingerprints
 from keyturn.lifecycle import turn
 from support.evidence import lost
-from support.faults import Host, Play, hold, patched, record, run
+from support.faults import Host, Play, hold, patched, record, release, run
 from support.lab import KEY, UNUSABLE_ON_NEW, Lab
+from support.processes import running
 
 HOLD_DATABASE = (
     "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN IMMEDIATE')\n"
@@ -269,7 +270,8 @@ def test_a_script_that_outlives_its_call_disturbs_nothing(
         host.go_back()
     while not (host.lab.app / "outlived").exists():
         time.sleep(0.01)
-    time.sleep(0.2)  # its last lines
+    while running(f"./{script}", host.lab.app):
+        time.sleep(0.01)
     host.check_ended("committed" if way == "forward" else "rolled_back")
     record("SIGKILL during a script, module", {"points": 1, "fired": 1, "lost_rows": 0, "converged": 1})
 
@@ -328,7 +330,7 @@ def fingerprint(lab: Lab) -> str:
 
 def test_a_second_rotation_is_refused_and_the_first_is_not_disturbed(make_lab: Callable[..., Lab]) -> None:
     lab = make_lab()
-    hold(lab, "switching", 20)
+    hold(lab, "switching")
     lab.start()
     old = fingerprint(lab)
     first = Play(lab, "rotate_db_key", "-e", "keyturn_operator=alice")
@@ -336,6 +338,7 @@ def test_a_second_rotation_is_refused_and_the_first_is_not_disturbed(make_lab: C
     (journal,) = lab.journals()
     second = lab.play("rotate_db_key")
     assert first.process.poll() is None, "the first rotation has ended too early"
+    release(lab)
     assert second.returncode == 2
     said = re.sub(r"\s+", " ", second.stdout)
     assert f"rotation {journal['rotation_id']} of db_key is open on this host (phase switching, by alice since" in said

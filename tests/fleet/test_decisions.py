@@ -10,6 +10,7 @@ BEFORE = {"decide": "proved", "finish": "decided"}
 AFTER = {"decide": "decided", "finish": "closed"}
 
 
+@pytest.mark.covering("step", "last", "away")
 @pytest.mark.parametrize("away", ["app1", "app3"], ids=["away_did_it", "away_did_not"])
 @pytest.mark.parametrize("last", ["app1", "app2"], ids=["after_one", "after_two"])
 @pytest.mark.parametrize("step", TASKS)

@@ -47,6 +47,7 @@ def heal(fleet: Fleet, fault: str, host: str) -> None:
 
 
 # nothing is prepared where no data depends on the value
+@pytest.mark.covering("fault", "phase")
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "prepare"])
 @pytest.mark.parametrize("fault", FAULTS)
 def test_shared_secret(fleet: Fleet, fault: str, phase: str) -> None:
@@ -64,6 +65,7 @@ def test_shared_secret(fleet: Fleet, fault: str, phase: str) -> None:
     record(fault, f"jwt, {phase}", done, {side: HOSTS}, found)
 
 
+@pytest.mark.covering("fault", "phase")
 @pytest.mark.parametrize(
     ("fault", "phase"),
     [("power", "prepare"), ("power", "switch"), ("controller", "switch"), ("network", "prove"), ("power", "decide")],

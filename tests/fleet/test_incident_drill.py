@@ -19,7 +19,7 @@ ROWS = yaml.safe_load((ROOT / "playbooks/group_vars/all/incident.yml").read_text
 NAMED = {"credentials": ["plaid", "alpaca"]}
 # precautions wait for credentials that nobody has brought, but for the leak with which everything is turned at once
 ALL_BROUGHT = "key_and_database"
-# `make test` takes the row in which every kind of step is; a drill takes minutes, and `make fleet` runs all
+# `make test` takes the row in which every kind of step is; a drill takes minutes, and `make exhaustive` runs all
 IN_EVERY_RUN = ("key_and_database",)
 
 
@@ -45,7 +45,7 @@ def respond(fleet: Fleet, leaked: str, brought: dict[str, str], recipient: str) 
 
 
 @pytest.mark.parametrize(
-    "leaked", [pytest.param(row, marks=[] if row in IN_EVERY_RUN else pytest.mark.drill) for row in ROWS]
+    "leaked", [pytest.param(row, marks=[] if row in IN_EVERY_RUN else pytest.mark.exhaustive) for row in ROWS]
 )
 def test_everything_that_leaked_is_dead(fleet: Fleet, leaked: str, age_recipient: str) -> None:
     plaid: Any = fleet.providers["plaid"]

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from support.fleet import ROOT
 
 
+@pytest.mark.exhaustive
 def test_all_scenarios() -> None:
     molecule = Path(sys.executable).with_name("molecule")
     env = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "KEYTURN_LAB_PROVIDERS")}

@@ -25,7 +25,7 @@ from support.fleet import INVENTORY, JWT, KEY, ROOT, Fleet
 from test_delivery import given, on_disk
 from test_values_on_hosts import journald, values
 
-pytestmark = [pytest.mark.drill, pytest.mark.new_application(rows=200)]
+pytestmark = [pytest.mark.exhaustive, pytest.mark.new_application(rows=200)]
 SETS = {"staging": ("app1",), "production": ("app2", "app3")}
 SECRETS = {"jwt": JWT, "db_key": KEY}
 

@@ -19,7 +19,7 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 from support.canary import PLACES, Processes, Run, Scanner, left_behind, secrets
 from support.evidence import lost
-from support.faults import hold
+from support.faults import hold, release
 from support.lab import KEY, Lab
 
 
@@ -105,8 +105,6 @@ def test_a_malformed_key_shows_no_value(lab: Lab) -> None:
 PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "decided")
 
 
-# over before a kill can come, unless they are held
-BRIEF = ("staging", "preparing")
 # ended by the playbook, as talkative as the run that was killed; the others by a module
 RESUMED = "switching"
 
@@ -114,12 +112,12 @@ RESUMED = "switching"
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_kill_of_everything_leaves_no_value_behind(lab: Lab, phase: str) -> None:
     known, since = secrets(lab), time.time()
-    if phase in BRIEF:
-        hold(lab, phase, 20)
+    hold(lab, phase)
     run = Run(lab, "rotate_db_key", "-vvvv", "--diff", ANSIBLE_LOG_PATH=str(lab.folder / "ansible.log"))
     wait_for(lab, phase, run)
     printed = run.kill()
     assert run.process.returncode == -9, "the rotation had ended before the kill"
+    release(lab)
     (journal,) = lab.journals()
     new = next(iter(lab.state.rglob("pending.json")), None)
     held = {f"{KEY} (new)": new.read_text().split('"')[3]} if new else {}

@@ -46,7 +46,9 @@ def check_no_value(desk: Bench, done: Any) -> None:
 def test_a_rotation_commits_and_is_proved(desk: Bench, secret: str) -> None:
     desk.make(secret)
     old = desk.current(secret)
+    began = time.monotonic()
     done = desk.lab.play(PLAYBOOKS[secret], **desk.bring(secret))
+    took = time.monotonic() - began
     assert done.returncode == 0, done.stdout
     check_no_value(desk, done)
     assert not [value for value in old if value not in desk.new[secret] and value in done.stdout]
@@ -57,7 +59,7 @@ def test_a_rotation_commits_and_is_proved(desk: Bench, secret: str) -> None:
     assert proofs["provider"] == proofs["account"] == "accepted"
     if secret == "alpaca":
         assert proofs["log line"] == "accepted"
-        assert 0 < report["hosts"]["here"]["downtime_seconds"] < 60, "the gap was not measured"
+        assert 0 < report["hosts"]["here"]["downtime_seconds"] < took, "the gap was not measured"
         assert not (desk.lab.app / "run/kill_switch").exists(), "the engine was stopped by SIGINT"
 
 

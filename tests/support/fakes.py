@@ -45,6 +45,7 @@ class Fake(ThreadingHTTPServer):
         self.slowness = 30.0
         self.calls: list[str] = []
         self.violations: list[str] = []
+        self.connections: set[int] = set()
         self.url = f"http://{address}:{self.server_address[1]}"
 
     def __enter__(self) -> Fake:
@@ -54,6 +55,22 @@ class Fake(ThreadingHTTPServer):
     def __exit__(self, *_: object) -> None:
         self.shutdown()
         self.server_close()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self.connections.add(id(request))
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        super().shutdown_request(request)
+        self.connections.discard(id(request))
+
+    def settle(self) -> None:
+        """Wait until every call that was sent has been answered, whoever has died meanwhile."""
+        with socket.create_connection(self.server_address) as last:  # connections are taken in turn
+            last.shutdown(socket.SHUT_WR)
+            last.recv(1)
+        while self.connections:
+            time.sleep(0.001)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: clients are killed in the middle of a call."""

@@ -97,6 +97,8 @@ def hold(fd):
             held = pathlib.Path({folder!r}, "held")
             if not held.exists():
                 held.write_text("")
+                while not held.with_name("released").exists():
+                    time.sleep(0.01)
                 time.sleep({seconds})
 
 
@@ -148,12 +150,12 @@ class Host:
         """``keyturn_services``: no proof path, since the few lines know no token."""
         url = f"http://127.0.0.1:{self.lab.port}/health"
         backend = {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": url}
-        return {"backend": backend | {"pid_file": "run/pid", "stop_timeout_seconds": 10, "health_timeout_seconds": 10}}
+        return {"backend": backend | {"pid_file": "run/pid", "stop_timeout_seconds": 60, "health_timeout_seconds": 60}}
 
     def start(self) -> None:
         """Start the service and wait until it answers."""
         subprocess.run(["./start.sh"], cwd=self.lab.app, check=True)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while self.lab.get("/health") != 200:
             assert time.monotonic() < deadline, "the service of the test does not answer"
             time.sleep(0.01)
@@ -474,8 +476,8 @@ class Play:
         }
 
 
-def hold(lab: Lab, state: str, seconds: float) -> None:
-    """Give the lab's host an interpreter that sleeps as soon as a journal says ``state``.
+def hold(lab: Lab, state: str, seconds: float = 0) -> None:
+    """Give the lab's host an interpreter that waits as soon as a journal says ``state``, until ``seconds`` after its release.
 
     The journal is durable then, and nothing that comes after it has begun.
     """
@@ -487,7 +489,8 @@ def hold(lab: Lab, state: str, seconds: float) -> None:
 
 
 def release(lab: Lab) -> None:
-    """Give the lab's host its ordinary interpreter again."""
+    """Let the call go on that is held, and give the lab's host its ordinary interpreter again."""
+    (lab.folder / "released").touch()
     lab.interpreter = interpreter(lab.folder / "python", COMPILED)
     lab.write_inventory()
 

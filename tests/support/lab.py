@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import socket
@@ -24,6 +25,8 @@ from keyturn.phases import PHASES
 from seed import seed
 from trader_ai.token_store import TokenStore
 
+from support import warm
+
 ROOT = Path(__file__).parents[2]
 KEY = "DATABASE_ENCRYPTION_KEY"
 ENGINE = {
@@ -42,6 +45,8 @@ STEPS = {
     "switch": {"phase": "turn", "until": "switched"},
     "prove": {"phase": "turn", "until": "proved"},
 }
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+PORTS = itertools.cycle(range(20000 + 1000 * WORKER, 21000 + 1000 * WORKER))
 COMPILED = ROOT / "tests/support/compiled"
 RUN_MODULE = (
     "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"
@@ -64,10 +69,12 @@ def catalogue() -> dict[str, Any]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that nobody listens on: of this worker alone, and below those that the system gives to clients."""
+    for port in PORTS:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there is always another port")
 
 
 @dataclass
@@ -161,7 +168,7 @@ class Lab:
     def start_engine(self) -> None:
         """Start the trading engine and wait until it is connected."""
         subprocess.run([self.app / "start_engine.sh"], check=True, env={"PATH": os.environ["PATH"]})
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while "Connected to Alpaca" not in (self.app / "logs/engine.log").read_text():
             assert time.monotonic() < deadline, "the engine does not connect"
             time.sleep(0.02)
@@ -207,20 +214,16 @@ class Lab:
         return [str(program), f"playbooks/{playbook}.yml", "-i", str(self.inventory), *arguments]
 
     def play(self, playbook: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a playbook to its end."""
-        return subprocess.run(
-            self.command(playbook, *arguments),
-            cwd=ROOT,
-            env=self.environment() | environment,
-            text=True,
-            capture_output=True,
-            check=False,
-        )
+        """Run a playbook to its end, warm where that makes no difference."""
+        command, env = self.command(playbook, *arguments), self.environment() | environment
+        if warm.would_load_the_same(env):
+            return warm.run(command, env)
+        return subprocess.run(command, cwd=ROOT, env=env, text=True, capture_output=True, check=False)
 
     @staticmethod
     def environment() -> dict[str, str]:
-        """Return an operator's environment: none of what the tests themselves need or Ansible was told."""
-        return {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
+        """Return an operator's environment."""
+        return warm.operators_environment()
 
     def rotation(self, rotation_id: str = "20260101T000000Z-0123456789abcdef", **more: Any) -> dict[str, Any]:
         """Return the parameter ``rotation`` of the modules."""

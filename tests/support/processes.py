@@ -30,6 +30,16 @@ def marked(mark: dict[str, str]) -> Commands:
     return found
 
 
+def running(script: str, folder: Path) -> bool:
+    """Tell whether a script still runs in a folder."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            words = (process / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            if script in words[:2] and (process / "cwd").readlink() == folder:
+                return True
+    return False
+
+
 def kill(find: Callable[[], Commands]) -> None:
     """SIGKILL all that ``find`` finds, and wait until they are gone; none may start another one meanwhile."""
     while victims := find():
