@@ -64,12 +64,12 @@ def migration(folder: Path) -> FernetSqlite:
 
 
 def prepare(folder: Path) -> None:
-    """Compute the new ciphertexts beside the database in the calls of the phase, each with the checksum that the journal holds."""
+    """Compute the new ciphertexts beside the database in the calls of the phase, and the checksum that the journal holds."""
     side, both = SideFile(folder / "prepared.db"), migration(folder)
     finished = False
     while not finished:
         finished = both.prepare(side, encrypt_plaintext=False, seconds=SECONDS).finished
-        side.checksum()
+    side.checksum()
 
 
 def switch(folder: Path) -> None:
