@@ -91,39 +91,43 @@ class FernetSqlite:
 
     # -- census ----------------------------------------------------------------------------------------------------
 
-    def census(self) -> dict[str, Any]:
-        """Open every row and look for undeclared tokens, reading only.
+    def open_rows(self) -> dict[str, Any]:
+        """Open every row, reading only. Returns ``rows`` (by form), ``under`` (old, new), ``refused`` (up to ten named)."""
+        with self.database.reading() as connection:
+            return self._open_rows(connection, self.columns(connection))
 
-        Returns ``rows`` (by form), ``under`` (old, new), ``refused`` (up to ten named), ``undeclared`` (findings).
-        """
+    def census(self) -> dict[str, Any]:
+        """Do what ``open_rows`` does and also look for tokens elsewhere: returns the columns with ``undeclared`` ones."""
+        with self.database.reading() as connection:
+            targets = self.columns(connection)
+            census = self._open_rows(connection, targets)
+            opening, other = token_scan.undeclared(connection, targets, self._opens)
+        return census | {"undeclared_opening": opening, "undeclared": other}
+
+    def _open_rows(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> dict[str, Any]:
         rows: Counter[str] = Counter(dict.fromkeys(FORMS, 0))
         under: Counter[str] = Counter(old=0, new=0)
         refusals = Refusals()
         empty_tables: list[str] = []
-        with self.database.reading() as connection:
-            targets = self.columns(connection)
-            for target, values in zip(targets, self.values, strict=True):
-                before = rows.total() + refusals.count
-                for page in _read(connection, target, values):
-                    if isinstance(page, Alike):
-                        rows[page.opened.form] += page.chunk.rows
-                        under[page.opened.side] += page.chunk.rows
-                        continue
-                    for _, opened in self._open_page(page, target, values, refusals):
-                        rows[opened.form] += 1
-                        under[opened.side or "none"] += 1
-                table = unquote(target.table)
-                if rows.total() + refusals.count == before and table not in empty_tables:
-                    empty_tables.append(table)
-            opening, other = token_scan.undeclared(connection, targets, self._opens)
+        for target, values in zip(targets, self.values, strict=True):
+            before = rows.total() + refusals.count
+            for page in _read(connection, target, values):
+                if isinstance(page, Alike):
+                    rows[page.opened.form] += page.chunk.rows
+                    under[page.opened.side] += page.chunk.rows
+                    continue
+                for _, opened in self._open_page(page, target, values, refusals):
+                    rows[opened.form] += 1
+                    under[opened.side or "none"] += 1
+            table = unquote(target.table)
+            if rows.total() + refusals.count == before and table not in empty_tables:
+                empty_tables.append(table)
         return {
             "rows": {form: rows[form] for form in FORMS},
             "under": {side: under[side] for side in ("old", "new")},
             "refused": refusals.count,
             "refusals": str(refusals),
             "empty_tables": empty_tables,
-            "undeclared_opening": opening,
-            "undeclared": other,
         }
 
     def check_census(self, census: Mapping[str, Any], allow_empty: Sequence[str]) -> list[str]:
