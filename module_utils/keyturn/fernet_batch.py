@@ -36,6 +36,11 @@ BLOCK = 16
 # version (1), time (8) and IV (16) stand before the ciphertext, the signature (32) behind it
 SMALLEST = 1 + 8 + BLOCK + BLOCK + 32
 PADDINGS = [bytes([length]) * length for length in range(BLOCK + 1)]
+# what fills up a plaintext, by its length modulo 16
+ENDS = [bytes([16 - length]) * (16 - length) for length in range(16)]
+# a key xored with one of them is what the inner and the outer hash of an HMAC begin with (RFC 2104)
+MASKS = tuple(bytes(byte ^ mask for byte in range(256)) for mask in (0x36, 0x5C))
+STANDARD = bytes.maketrans(b"-_", b"+/")
 
 
 class Irregular(Exception):
@@ -47,16 +52,21 @@ class Irregular(Exception):
 
 def decode(texts: Sequence[bytes], layers: int) -> list[bytes]:
     """Take ``layers`` layers of base64 off texts of one length; Irregular where one is not canonical."""
-    batch, width = b"".join(texts), len(texts[0])
+    return decode_column(b"".join(texts), len(texts[0]), layers)
+
+
+def decode_column(texts: bytes, width: int, layers: int) -> list[bytes]:
+    """Do what ``decode`` does for texts that stand one behind the other."""
+    rows = len(texts) // width
     for _ in range(layers):
-        batch, width = _without_layer(batch, width, len(texts))
-    return [record for (record,) in struct.iter_unpack(f"{width}s", batch)]
+        texts, width = _without_layer(texts, width, rows)
+    return [record for (record,) in struct.iter_unpack(f"{width}s", texts)]
 
 
 def _without_layer(batch: bytes, width: int, rows: int) -> tuple[bytes, int]:
     if width % 4 or len(batch) != rows * width:
         raise Irregular
-    text = bytearray(batch.translate(bytes.maketrans(b"-_", b"+/")))
+    text = bytearray(batch.translate(STANDARD))
     padding = width - len(batch[:width].rstrip(b"="))
     # decoding ends at the first "=", so each becomes "A", and what that decodes to goes away again
     for column in range(width - padding, width):
@@ -86,9 +96,11 @@ def open_tokens(key: str, tokens: Sequence[bytes]) -> list[bytes | None]:
     good = _signed(halves[:BLOCK], tokens)
     stream = b"".join([token[9:-32] for token in itertools.compress(tokens, good)])
     plain = Cipher(AES(halves[BLOCK:]), CBC(bytes(BLOCK))).decryptor().update(stream)
-    padded = struct.iter_unpack(f"{BLOCK}x{len(tokens[0]) - 57}s", plain)
-    contents = iter([_unpadded(record) for (record,) in padded])
-    return [next(contents) if accepted else None for accepted in good]
+    contents = _unpadded(plain, len(tokens[0]) - 57)
+    if all(good):
+        return contents
+    each = iter(contents)
+    return [next(each) if accepted else None for accepted in good]
 
 
 def _signed(key: bytes, tokens: Sequence[bytes]) -> list[bool]:
@@ -105,7 +117,19 @@ def _signed(key: bytes, tokens: Sequence[bytes]) -> list[bool]:
     return good
 
 
-def _unpadded(record: bytes) -> bytes | None:
+def _unpadded(plain: bytes, size: int) -> list[bytes | None]:
+    """Return the contents of records of ``size`` bytes, each behind a block that is nothing; None where one is not padded."""
+    width = BLOCK + size
+    ends = plain[width - 1 :: width]
+    length = ends[0] if ends else 0
+    if 0 < length <= BLOCK and all(
+        plain[width - place :: width] == ends[:1] * len(ends) for place in range(1, length + 1)
+    ):
+        return [content for (content,) in struct.iter_unpack(f"{BLOCK}x{size - length}s{length}x", plain)]
+    return [_content(record) for (record,) in struct.iter_unpack(f"{BLOCK}x{size}s", plain)]
+
+
+def _content(record: bytes) -> bytes | None:
     length = record[-1]
     return record[:-length] if 0 < length <= BLOCK and record.endswith(PADDINGS[length]) else None
 
@@ -114,40 +138,53 @@ def _unpadded(record: bytes) -> bytes | None:
 
 
 def seal(key: str, times: Sequence[bytes], plaintexts: Sequence[bytes], layers: int) -> list[bytes]:
-    """Return a token under a Fernet key for each plaintext, all of one length, in ``layers`` layers of base64.
+    """Return a token under a Fernet key for each plaintext, in ``layers`` layers of base64.
 
-    ``times`` are the times of encryption as tokens hold them: 8 bytes, the seconds since 1970.
+    The plaintexts fill the same number of blocks, so that the tokens have one length. ``times`` are the times of encryption as
+    tokens hold them: 8 bytes, the seconds since 1970.
     """
+    texts = seal_column(key, times, plaintexts, layers)
+    return [text for (text,) in struct.iter_unpack(f"{len(texts) // len(plaintexts)}s", texts)]
+
+
+def seal_column(key: str, times: Sequence[bytes], plaintexts: Sequence[bytes], layers: int) -> bytes:
+    """Do what ``seal`` does, and return the texts one behind the other."""
     signing, encryption = struct.unpack("16s16s", binascii.a2b_base64(key.replace("-", "+").replace("_", "/")))
-    keyed = hmac.new(signing, digestmod="sha256").copy
-    tokens = []
+    padded = signing + bytes(48)
+    inside, outside = (hashlib.sha256(padded.translate(mask)).copy for mask in MASKS)
+    parts: list[bytes] = []
     for time, body in zip(times, _encrypted(encryption, plaintexts), strict=True):
         token = b"\x80" + time + body
-        signature = keyed()
-        signature.update(token)
-        tokens.append(token + signature.digest())
+        message, signature = inside(), outside()
+        message.update(token)
+        signature.update(message.digest())
+        parts += token, signature.digest()
+    if parts[1] != hmac.digest(signing, parts[0], "sha256"):
+        raise ValueError("these signatures are not HMAC-SHA256")
+    texts, width = b"".join(parts), len(parts[0]) + 32
     for _ in range(layers):
-        tokens = _with_layer(tokens)
-    return tokens
+        texts, width = _with_layer(texts, width)
+    return texts
 
 
 def _encrypted(key: bytes, plaintexts: Sequence[bytes]) -> Iterator[bytes]:
     """Yield IV and ciphertext for each plaintext."""
-    missing = 16 - len(plaintexts[0]) % 16
-    end = bytes([missing]) * missing
     random = [block for (block,) in struct.iter_unpack("16s", os.urandom(16 * len(plaintexts)))]
-    stream = itertools.chain.from_iterable(zip(random, plaintexts, itertools.repeat(end)))
+    ends = [ENDS[len(plaintext) % 16] for plaintext in plaintexts]
+    stream = b"".join(itertools.chain.from_iterable(zip(random, plaintexts, ends, strict=True)))
     encryptor = Cipher(AES(key), CBC(bytes(16))).encryptor()
-    for (body,) in struct.iter_unpack(f"{16 + len(plaintexts[0]) + missing}s", encryptor.update(b"".join(stream))):
+    for (body,) in struct.iter_unpack(f"{len(stream) // len(plaintexts)}s", encryptor.update(stream)):
         yield body
 
 
-def _with_layer(records: Sequence[bytes]) -> list[bytes]:
+def _with_layer(records: bytes, width: int) -> tuple[bytes, int]:
     """Add a layer of base64. Records are filled up to whole groups, and what the filling became is made "=" again."""
-    missing = -len(records[0]) % 3
-    width = (len(records[0]) + missing) // 3 * 4
-    text = bytearray(binascii.b2a_base64(bytes(missing).join([*records, b""]), newline=False))
+    missing, rows = -width % 3, len(records) // width
+    if missing:
+        filled = struct.iter_unpack(f"{width}s", records)
+        records = bytes(missing).join([*(record for (record,) in filled), b""])
+    width = (width + missing) // 3 * 4
+    text = bytearray(binascii.b2a_base64(records, newline=False))
     for column in range(width - missing, width):
-        text[column::width] = b"=" * len(records)
-    url_safe = text.translate(bytes.maketrans(b"+/", b"-_"))
-    return [record for (record,) in struct.iter_unpack(f"{width}s", url_safe)]
+        text[column::width] = b"=" * rows
+    return bytes(text.translate(bytes.maketrans(b"+/", b"-_"))), width

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -92,6 +92,11 @@ class Turner:
     def fits(self, plaintext: bytes) -> bool:
         """Tell whether a token may protect ``plaintext``: it is no token itself, and has the declared shape."""
         return not plaintext.startswith((ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)) and bool(self._shape.search(plaintext))
+
+    def all_fit(self, plaintexts: Sequence[bytes]) -> bool:
+        """Tell whether each of ``plaintexts`` fits."""
+        starts = {plaintext[:6] for plaintext in plaintexts}
+        return starts.isdisjoint((ONE_LAYER_PREFIX, TWO_LAYER_PREFIX[:6])) and all(map(self._shape.search, plaintexts))
 
     def _open_token(self, form: str, token: bytes) -> Opened:
         for side, cipher in self._ciphers.items():

@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from . import fernet_batch
 from .errors import KeyturnError
 from .fernet_forms import ONE_LAYER_PREFIX, TIME, TWO_LAYER_PREFIX, Opened, Stored, Turner, Unreadable
+from .sqlite_file import Chunk
 from .values import Side, other
 
 # From here on a batch is clearly faster; docs/performance.md has the measurement.
@@ -19,6 +21,15 @@ BATCH_ROWS = 100
 BROKEN = "a new ciphertext did not open again: the cryptography library of this host is broken"
 LAYERS = {"one_layer": 1, "two_layer": 2}
 PREFIXES = {"one_layer": ONE_LAYER_PREFIX, "two_layer": TWO_LAYER_PREFIX}
+
+
+class OpenedChunk(NamedTuple):
+    """What ``Opened`` is to a row, for a chunk whose rows all open under one key."""
+
+    form: str
+    side: Side
+    times: list[bytes]
+    plaintexts: list[bytes]
 
 
 class Pages:
@@ -65,6 +76,32 @@ class Pages:
                 for token, plaintext, opened in zip(tokens, opened_tokens, found, strict=True)
             ]
         return found
+
+    def open_chunk(self, chunk: Chunk) -> OpenedChunk | None:
+        """Open a page in one piece, by the key that opens its first row; None leaves it to ``open``, row by row."""
+        form = next((form for form, prefix in PREFIXES.items() if chunk.stored.startswith(prefix)), None)
+        if form is None or chunk.rows < BATCH_ROWS:
+            return None
+        for place, character in enumerate(PREFIXES[form]):
+            if chunk.stored[place :: chunk.width] != bytes([character]) * chunk.rows:
+                return None
+        try:
+            tokens = fernet_batch.decode_column(chunk.stored, chunk.width, LAYERS[form])
+        except fernet_batch.Irregular:
+            return None
+        for side, key in self._keys.items():
+            if fernet_batch.open_tokens(key, tokens[:1]) != [None]:
+                opened = fernet_batch.open_tokens(key, tokens)
+                plaintexts = [plaintext for plaintext in opened if plaintext is not None]
+                if len(plaintexts) == chunk.rows and self._turner.all_fit(plaintexts):
+                    return OpenedChunk(form, side, [token[TIME] for token in tokens], plaintexts)
+        return None
+
+    def turn_chunk(self, chunk: Chunk, opened: OpenedChunk, to: Side) -> Chunk:
+        """Return a chunk under the key of ``to``. Nothing has opened it yet: that is for when it is written down."""
+        return chunk._replace(
+            stored=fernet_batch.seal_column(self._keys[to], opened.times, opened.plaintexts, LAYERS[opened.form])
+        )
 
     def turn(self, rows: Sequence[tuple[Stored, Opened]], to: Side) -> list[Stored]:
         """Return each value under the key of ``to`` as ``Turner.turn`` does, opened again by code that has not sealed it."""

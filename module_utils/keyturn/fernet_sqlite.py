@@ -16,9 +16,9 @@ from cryptography.fernet import Fernet
 from . import fernet_forms, token_scan
 from .errors import KeyturnError
 from .fernet_forms import FORMS, Opened, Stored, Turner, Unreadable
-from .fernet_pages import Pages
+from .fernet_pages import BROKEN, OpenedChunk, Pages
 from .side_file import Differing, SideFile, Staged, attach, differing, put_staged
-from .sqlite_file import Column, Database, Row, column, pages, triggers_away, unquote
+from .sqlite_file import Chunk, Column, Database, Row, chunk, column, pages, triggers_away, unquote
 from .values import Side, other
 
 NAMED_ROWS = 10
@@ -38,6 +38,13 @@ class Goal(NamedTuple):
     row: Row
     stored: Stored
     on_the_fly: bool
+
+
+class Alike(NamedTuple):
+    """A page in one piece, and what it protects."""
+
+    chunk: Chunk
+    opened: OpenedChunk
 
 
 class Refusals:
@@ -84,35 +91,43 @@ class FernetSqlite:
 
     # -- census ----------------------------------------------------------------------------------------------------
 
-    def census(self) -> dict[str, Any]:
-        """Open every row and look for undeclared tokens, reading only.
+    def open_rows(self) -> dict[str, Any]:
+        """Open every row, reading only. Returns ``rows`` (by form), ``under`` (old, new), ``refused`` (up to ten named)."""
+        with self.database.reading() as connection:
+            return self._open_rows(connection, self.columns(connection))
 
-        Returns ``rows`` (by form), ``under`` (old, new), ``refused`` (up to ten named), ``undeclared`` (findings).
-        """
+    def census(self) -> dict[str, Any]:
+        """Do what ``open_rows`` does and also look for tokens elsewhere: returns the columns with ``undeclared`` ones."""
+        with self.database.reading() as connection:
+            targets = self.columns(connection)
+            census = self._open_rows(connection, targets)
+            opening, other = token_scan.undeclared(connection, targets, self._opens)
+        return census | {"undeclared_opening": opening, "undeclared": other}
+
+    def _open_rows(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> dict[str, Any]:
         rows: Counter[str] = Counter(dict.fromkeys(FORMS, 0))
         under: Counter[str] = Counter(old=0, new=0)
         refusals = Refusals()
         empty_tables: list[str] = []
-        with self.database.reading() as connection:
-            targets = self.columns(connection)
-            for target, values in zip(targets, self.values, strict=True):
-                before = rows.total() + refusals.count
-                for page in pages(connection, target):
-                    for _, opened in self._open_page(page, target, values, refusals):
-                        rows[opened.form] += 1
-                        under[opened.side or "none"] += 1
-                table = unquote(target.table)
-                if rows.total() + refusals.count == before and table not in empty_tables:
-                    empty_tables.append(table)
-            opening, other = token_scan.undeclared(connection, targets, self._opens)
+        for target, values in zip(targets, self.values, strict=True):
+            before = rows.total() + refusals.count
+            for page in _read(connection, target, values):
+                if isinstance(page, Alike):
+                    rows[page.opened.form] += page.chunk.rows
+                    under[page.opened.side] += page.chunk.rows
+                    continue
+                for _, opened in self._open_page(page, target, values, refusals):
+                    rows[opened.form] += 1
+                    under[opened.side or "none"] += 1
+            table = unquote(target.table)
+            if rows.total() + refusals.count == before and table not in empty_tables:
+                empty_tables.append(table)
         return {
             "rows": {form: rows[form] for form in FORMS},
             "under": {side: under[side] for side in ("old", "new")},
             "refused": refusals.count,
             "refusals": str(refusals),
             "empty_tables": empty_tables,
-            "undeclared_opening": opening,
-            "undeclared": other,
         }
 
     def check_census(self, census: Mapping[str, Any], allow_empty: Sequence[str]) -> list[str]:
@@ -176,14 +191,24 @@ class FernetSqlite:
             (encoding,) = connection.execute("PRAGMA encoding").fetchone()
             with side_file.build(targets, encoding) as side:
                 for index, (target, values) in enumerate(zip(targets, self.values, strict=True)):
-                    for page in pages(connection, target, side_file.place(side, index)):
+                    place = side_file.place(side, index)
+                    for page in _read(connection, target, values, place):
                         if read and time.monotonic() > deadline:
                             finished = False
                             break
-                        opened = list(self._open_page(page, target, values, refusals))
-                        rows = self._stage(opened, values, encrypt_plaintext)
-                        staged += side_file.add(side, index, rows, page[-1].locator)
-                        read += len(page)
+                        if isinstance(page, Alike):
+                            if page.opened.side == "old":
+                                self._stage_chunk(side, index, page, values, place)
+                                staged += page.chunk.rows
+                            else:
+                                side_file.add(side, index, [], (page.chunk.last,))
+                            place = (page.chunk.last,)
+                            read += page.chunk.rows
+                        else:
+                            opened = list(self._open_page(page, target, values, refusals))
+                            place = page[-1].locator
+                            staged += side_file.add(side, index, self._stage(opened, values, encrypt_plaintext), place)
+                            read += len(page)
                 if refusals.count:
                     raise KeyturnError(f"{self.database.path}: {refusals.count} rows cannot be turned: {refusals}")
         return Prepared(staged, read, finished)
@@ -200,6 +225,14 @@ class FernetSqlite:
         for row, opened in page:
             if encrypt_plaintext and opened.form == "plaintext":
                 yield row, Staged(None, values.encrypt(row.stored, opened, "new"))
+
+    @staticmethod
+    def _stage_chunk(side: sqlite3.Connection, index: int, page: Alike, values: Pages, after: Sequence[Any]) -> None:
+        """Stage a page in one piece. What counts is what stands in the side file: the page, and the same under the new key."""
+        sealed = values.turn_chunk(page.chunk, page.opened, "new")
+        written = SideFile.add_chunk(side, index, page.chunk, sealed, after)
+        if written != (page.chunk, sealed) or values.open_chunk(written[1]) != page.opened._replace(side="new"):
+            raise KeyturnError(BROKEN)
 
     # -- switch ----------------------------------------------------------------------------------------------------
 
@@ -218,17 +251,20 @@ class FernetSqlite:
             attach(connection, side_file, targets)
             with self.database.transaction(connection):
                 for index, (target, values) in enumerate(zip(targets, self.values, strict=True)):
-                    before = left.count
+                    before, written = left.count, 0
                     with triggers_away(connection, target):
                         turned += put_staged(connection, index, target, to)
                         for page in differing(connection, index, target, to):
                             goals = list(self._goals(page, target, values, to, left))
                             _write(connection, target, goals)
-                            turned += len(goals)
+                            written += len(goals)
                             on_the_fly += sum(goal.on_the_fly for goal in goals)
                         if left.count and to == "new":
                             raise KeyturnError(f"{self.database.path}: {left.count} rows cannot be turned: {left}")
-                        self._check(connection, index, target, values, to, left.count - before)
+                        # where nothing was written since, the reading above is the check
+                        if written:
+                            self._check(connection, index, target, values, to, left.count - before)
+                            turned += written
             self.database.truncate_wal(connection)
         return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
 
@@ -255,7 +291,7 @@ class FernetSqlite:
     def _check(
         self, connection: sqlite3.Connection, index: int, target: Column, values: Pages, to: Side, allowed: int
     ) -> None:
-        """Read every row again inside the transaction: it stands as staged (and opened then), or opens under ``to``.
+        """Read every row again after the last write of the transaction: it stands as staged (and opened then), or opens under ``to``.
 
         ``allowed`` rows are left because nothing opens them.
         """
@@ -282,6 +318,24 @@ class FernetSqlite:
             if count:
                 found[path.name] = count
         return found
+
+
+def _read(
+    connection: sqlite3.Connection, target: Column, values: Pages, after: Sequence[Any] = ()
+) -> Iterator[Alike | list[Row]]:
+    """Yield all rows behind ``after`` in pages: in one piece where all of it opens so, else as rows."""
+    while True:
+        piece = chunk(connection, target, after)
+        opened = values.open_chunk(piece) if piece else None
+        if piece and opened:
+            after = (piece.last,)
+            yield Alike(piece, opened)
+            continue
+        page = next(pages(connection, target, after), None)
+        if page is None:
+            return
+        after = page[-1].locator
+        yield page
 
 
 def _plaintexts(page: Sequence[Differing], values: Pages) -> Iterator[tuple[Row, Stored, Stored]]:

@@ -93,7 +93,7 @@ def fernet_rows(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
     """Open every row: all under the live key, none under the other."""
     if question.migration is None:
         return
-    census = question.migration.census()
+    census = question.migration.open_rows()
     subject = Path(question.migration.spec["database"]).name
     side, wrong = question.side, census["under"][other(question.side)]
     if census["refused"]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from . import durable
-from .sqlite_file import PAGE_ROWS, Column, Row, behind, named_errors
+from .sqlite_file import PAGE_ROWS, Chunk, Column, Row, behind, chunk, named_errors
 from .values import Side, other
 
 NAME = "the file of prepared ciphertexts in keyturn_state_dir"
@@ -75,9 +75,56 @@ class SideFile:
         marks = ", ".join("?" * len(place))
         with named_errors(NAME):
             connection.executemany(f"INSERT OR REPLACE INTO staged_{index} VALUES ({marks}, ?, ?)", values)  # noqa: S608
-            connection.execute(f"DELETE FROM place_{index}")  # noqa: S608
-            connection.execute(f"INSERT INTO place_{index} VALUES ({marks})", tuple(place))  # noqa: S608
+            SideFile._move(connection, index, place)
         return len(values)
+
+    @staticmethod
+    def add_chunk(
+        connection: sqlite3.Connection, index: int, old: Chunk, new: Chunk, after: Sequence[Any]
+    ) -> tuple[Chunk | None, Chunk | None]:
+        """Write one page in one piece, and the place that it leads to; return both columns as they stand now.
+
+        ``after`` is the place before it.
+        """
+        cut = f"substr(?, 1 + key * {old.width}, {old.width})"
+        cut = f"CAST({cut} AS TEXT)" if old.as_text else cut
+        with named_errors(NAME):
+            connection.execute(
+                f"INSERT OR REPLACE INTO staged_{index} SELECT value, {cut}, {cut} FROM json_each(?)",  # noqa: S608
+                (old.stored, new.stored, old.rowids),
+            )
+            SideFile._move(connection, index, (old.last,))
+            columns = [Column(f"staged_{index}", "k0", name, ("k0",), NAME) for name in ("old", "new")]
+            written = [chunk(connection, column, after, old.rows + 1) for column in columns]
+        return written[0], written[1]
+
+    @staticmethod
+    def _move(connection: sqlite3.Connection, index: int, place: Sequence[Any]) -> None:
+        connection.execute(f"DELETE FROM place_{index}")  # noqa: S608
+        connection.execute(f"INSERT INTO place_{index} VALUES ({', '.join('?' * len(place))})", tuple(place))  # noqa: S608
+
+    def mark(self) -> list[int]:
+        """Mark the file as it stands, and return the mark: every later write moves the time that this sets back."""
+        status = self.path.stat()
+        os.utime(self.path, ns=(status.st_atime_ns, status.st_mtime_ns - 10**9))
+        return self._identity()
+
+    def bears(self, mark: Sequence[int]) -> bool:
+        """Tell whether nobody has written to the file since it was marked. That holds within a boot."""
+        return self._identity() == [*mark]
+
+    def _identity(self) -> list[int]:
+        status = self.path.stat()
+        return [status.st_ino, status.st_size, status.st_mtime_ns]
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether a call was killed in its transaction, which SQLite takes back when the file is opened."""
+        return self._journal.exists()
+
+    @property
+    def _journal(self) -> Path:
+        return self.path.with_name(f"{self.path.name}-journal")
 
     def checksum(self) -> str:
         """Return the SHA-256 of the file, after SQLite has taken back what a killed call had begun."""
@@ -92,7 +139,7 @@ class SideFile:
     def remove(self) -> None:
         """Remove the file, durably."""
         durable.remove(self.path)
-        durable.remove(self.path.with_name(f"{self.path.name}-journal"))
+        durable.remove(self._journal)
 
 
 def create_tables(connection: sqlite3.Connection, schema: str, columns: Sequence[Column]) -> None:

@@ -18,6 +18,8 @@ HEADER = b"SQLite format 3\0"
 BUSY_SECONDS = 10
 # A page is read under one lock, about a millisecond; a batch of ciphertexts gains nothing from more.
 PAGE_ROWS = 1000
+# A chunk holds a page in one piece, so its values are not long; no character of a token takes more than one byte.
+CHUNK_WIDTH = 4096
 BACKUP_PAGES = 256
 BACKUP_RESTARTS = 3
 
@@ -43,6 +45,20 @@ class Column(NamedTuple):
     def by_rowid(self) -> bool:
         """Whether rows are found by their rowid: a plain number, the same order everywhere."""
         return not self.locators[0].startswith('"')
+
+
+class Chunk(NamedTuple):
+    """A page of alike rows as one column: what they store, all text or all bytes of one ``width``, one behind the other.
+
+    ``rowids`` are a JSON array, which SQLite reads again; ``last`` is the last of them.
+    """
+
+    rows: int
+    width: int
+    as_text: bool
+    stored: bytes
+    rowids: str
+    last: int
 
 
 class RestartedTooOften(Exception):
@@ -279,6 +295,32 @@ def pages(
             return
         yield rows
         after = rows[-1].locator
+
+
+def chunk(
+    connection: sqlite3.Connection, target: Column, after: Sequence[Any] = (), size: int = PAGE_ROWS
+) -> Chunk | None:
+    """Return the page behind the locator ``after`` in one piece; None where its rows are not alike, or have no rowid.
+
+    SQLite puts the piece together in the order of the subquery, without separators: what has one length can be cut again.
+    A length in characters is none in bytes, but no text has fewer bytes, so where the sum is right each of them is.
+    """
+    if not target.by_rowid:
+        return None
+    where = f"WHERE {behind(target)}" if after else ""
+    page = (
+        f"SELECT {target.locators[0]} AS place, {target.column} AS stored, CASE typeof({target.column}) "  # noqa: S608
+        f"WHEN 'text' THEN length({target.column}) WHEN 'blob' THEN -length({target.column}) ELSE 0 END AS size "
+        f"FROM main.{target.table} {where} ORDER BY {target.locators[0]} LIMIT {size}"
+    )
+    query = (
+        "SELECT count(*), min(size), max(size), '[' || group_concat(place) || ']', max(place), "  # noqa: S608
+        f"CAST(group_concat(CASE WHEN abs(size) <= {CHUNK_WIDTH} THEN stored END, '') AS BLOB) FROM ({page})"
+    )
+    rows, least, most, rowids, last, stored = connection.execute(query, after).fetchone()
+    if not rows or not least or least != most or len(stored or b"") != rows * abs(least):
+        return None
+    return Chunk(rows, abs(least), least > 0, stored, rowids, last)
 
 
 def behind(target: Column, table: str = "") -> str:

@@ -22,8 +22,8 @@ from keyturn import fernet_batch, values  # noqa: E402
 from keyturn.fernet_sqlite import FernetSqlite  # noqa: E402
 from keyturn.fingerprint import fingerprints  # noqa: E402
 from keyturn.journal import Journal  # noqa: E402
-from keyturn.lifecycle import prepare as prepare_phase  # noqa: E402
-from keyturn.lifecycle import switch as switch_phase  # noqa: E402
+from keyturn.lifecycle import prepare as prepare_step  # noqa: E402
+from keyturn.lifecycle import turn  # noqa: E402
 from keyturn.rotation import Rotation  # noqa: E402
 from keyturn.sqlite_file import RestartedTooOften  # noqa: E402
 from trader_ai.token_store import SCHEMA, TokenStore  # noqa: E402
@@ -100,14 +100,14 @@ def journal(folder: Path) -> Journal:
 
 
 def prepare(folder: Path) -> None:
-    """Take the phase, in as many calls as it asks for."""
-    while not journal(folder).reached("prepared"):
-        prepare_phase.run(rotation(folder))
+    """Take the step, in as many calls as it asks for."""
+    while "progress" in turn.run(rotation(folder), "prepared"):
+        pass
 
 
 def switch(folder: Path) -> None:
-    """Take the phase."""
-    switch_phase.run(rotation(folder))
+    """Take the step."""
+    turn.run(rotation(folder), "switched")
 
 
 def census(folder: Path) -> None:
@@ -117,12 +117,12 @@ def census(folder: Path) -> None:
 
 def calls(folder: Path, milliseconds: int) -> dict[str, Any]:
     """Prepare in short calls, as on a slow host; return the rows and the CPU seconds of each."""
-    prepare_phase.SECONDS = milliseconds / 1000
+    prepare_step.SECONDS = milliseconds / 1000
     found: list[tuple[int, float]] = []
     read = 0
     while not journal(folder).reached("prepared"):
         began = time.process_time()
-        prepare_phase.run(rotation(folder))
+        turn.run(rotation(folder), "prepared")
         before, read = read, journal(folder).record["prepared"]["read"]
         found.append((read - before, time.process_time() - began))
     return {"calls": found}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keyturn import sqlite_file
+from keyturn import procfs, sqlite_file
 from keyturn.journal import Journal
-from keyturn.lifecycle import evidence, prepare, turn
+from keyturn.lifecycle import common, evidence, prepare, turn
 from keyturn.sqlite_file import Database, RestartedTooOften
 from support.faults import ROTATION_ID, Host
 
@@ -56,7 +60,7 @@ def test_a_side_file_that_does_not_match_is_thrown_away(host: Host, damage: str)
 def test_what_a_killed_call_has_written_is_taken_back(host: Host) -> None:
     turn.run(host.rotation(), "prepared")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare.SideFile, "checksum", lambda side: 1 / 0)
+        patch.setattr(prepare.SideFile, "mark", lambda side: 1 / 0)
         patch.setattr(prepare, "side_file", lambda journal: prepare.SideFile(journal.path("prepared.db")))
         with pytest.raises(ZeroDivisionError):
             turn.run(host.rotation(), "prepared")
@@ -64,6 +68,57 @@ def test_what_a_killed_call_has_written_is_taken_back(host: Host) -> None:
     assert turn.run(host.rotation(), "prepared")["rotation"]["prepared"]["read"] == 5
     host.go_back()
     host.check_ended("rolled_back")
+
+
+def test_the_file_is_read_for_its_checksum_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    sums: list[str] = []
+    ordinary = prepare.SideFile.checksum
+    monkeypatch.setattr(prepare.SideFile, "checksum", lambda side: sums.append(ordinary(side)) or sums[-1])
+    while "progress" in (result := turn.run(host.rotation(), "prepared")):
+        assert "sha256" not in result["rotation"]["prepared"]
+    turn.run(host.rotation(), "switched")
+    assert sums == [result["rotation"]["prepared"]["sha256"]]
+    host.learn()
+    host.go_forward()
+    host.check_ended("committed")
+
+
+def test_a_call_that_is_killed_loses_its_own_work_alone(host: Host) -> None:
+    """What the kill leaves is real: a page in the file that SQLite takes back by its journal."""
+    turn.run(host.rotation(), "prepared")
+    with contextlib.closing(sqlite3.connect(host.state_file("prepared.db"), isolation_level=None)) as killed:
+        for sql in ("PRAGMA cache_size=1", "BEGIN", "UPDATE staged_0 SET new = 'not to be believed'"):
+            killed.execute(sql)
+        killed.execute("CREATE TABLE more AS SELECT hex(zeroblob(50000))")
+        for end in ("", "-journal"):
+            shutil.copyfile(host.state_file(f"prepared.db{end}"), host.lab.folder / f"killed{end}")
+    for end in ("", "-journal"):
+        (host.lab.folder / f"killed{end}").replace(host.state_file("prepared.db").with_name(f"prepared.db{end}"))
+    assert b"not to be believed" in host.state_file("prepared.db").read_bytes()
+    assert turn.run(host.rotation(), "prepared")["rotation"]["prepared"]["read"] == 10
+    host.go_forward()
+    host.check_ended("committed")
+
+
+@pytest.mark.parametrize(("calls", "damaged", "kept"), [(1, False, False), (3, False, True), (3, True, False)])
+def test_after_a_boot_the_content_counts(
+    host: Host, monkeypatch: pytest.MonkeyPatch, calls: int, damaged: bool, kept: bool
+) -> None:
+    """A file that is not finished is made anew, a finished one is held against its checksum."""
+    for _ in range(calls):
+        result = turn.run(host.rotation(), "prepared")
+    side = host.state_file("prepared.db")
+    if damaged:
+        status, content = side.stat(), side.read_bytes()
+        with side.open("r+b") as file:
+            file.write(content[:-9] + b"damaged!!")
+        os.utime(side, ns=(status.st_atime_ns, status.st_mtime_ns))
+        assert [side.stat().st_size, side.stat().st_mtime_ns] == [status.st_size, status.st_mtime_ns]
+    monkeypatch.setattr(procfs, "_boot_id", lambda: "another boot")
+    journal = host.rotation().application.get(ROTATION_ID)
+    assert isinstance(journal, Journal)
+    assert (common.side_file(journal) is not None) == kept
+    assert ("progress" in result) == (calls == 1)
 
 
 def test_a_backup_that_writes_keep_from_ending_is_made_under_the_stop(

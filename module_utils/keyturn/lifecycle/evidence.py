@@ -68,7 +68,7 @@ def _restored(rotation: Rotation, journal: Journal, scratch: Path) -> dict[str, 
     migration = rotation.migration(values.previous(journal), None, scratch)
     if migration is None:
         raise KeyturnError("nothing depends on the value any more")
-    census = migration.census()
+    census = migration.open_rows()
     if census["refused"]:
         raise KeyturnError(f"{census['refused']} rows of the backup do not open: {census['refusals']}")
     return {"ok": True, "rows": sum(census["rows"].values())}

@@ -54,7 +54,7 @@ def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
     migration = rotation.migration(staged.old, staged.new)
     if migration is None:
         return
-    census = migration.census()
+    census = migration.open_rows()
     if census["under"]["old"] or census["refused"]:
         raise KeyturnError(
             f"{migration.database.path}: {census['under']['old']} rows still need the old value and {census['refused']} open "

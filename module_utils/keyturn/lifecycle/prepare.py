@@ -10,6 +10,7 @@ import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 
+from .. import procfs
 from ..journal import Journal
 from ..rotation import Rotation
 from ..side_file import SideFile
@@ -69,10 +70,11 @@ def _go_on(rotation: Rotation, journal: Journal, migration: FernetSqlite, deadli
         "rows": before["rows"] + part.staged,
         "read": before["read"] + part.read,
         "seconds": round(before["seconds"] + time.monotonic() - began, 3),
-        "sha256": side.checksum(),
+        "boot_id": procfs.now().boot_id,
+        "mark": side.mark(),
     }
     if part.finished:
-        journal.enter("prepared", prepared=prepared)
+        journal.enter("prepared", prepared=prepared | {"sha256": side.checksum()})
     else:
         journal.update(prepared=prepared)
 

@@ -134,7 +134,7 @@ def _turn_rows(migration: FernetSqlite, side: SideFile | None) -> str:
 
 def _needs_turning(migration: FernetSqlite) -> bool:
     try:
-        census = migration.census()
+        census = migration.open_rows()
     except KeyturnError:  # also where an interrupted transaction has to be taken back first
         return True
     return bool(census["under"]["new"] or census["refused"])

@@ -39,7 +39,7 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
         found["values"] = fingerprints(current)
         migration = rotation.migration(current, None)
         if migration is not None:
-            census = migration.census()
+            census = migration.open_rows()
             found["rows"] = census["rows"]
             if census["refused"]:
                 problems.append(f"{census['refused']} rows do not open under the current value: {census['refusals']}")
