@@ -18,7 +18,7 @@ from support.fleet import GATEWAY, HOSTS, MATRIX, PROVIDER_PORTS, SCRIPT, Fleet,
 HEAL = """
 ip link set eth0 up; systemctl start ssh
 for place in /opt/trader-ai/.env /opt/trader-ai /var/lib/keyturn; do umount -ql $place 2>/dev/null && echo $place; done
-rm -f /usr/local/lib/python3.11/dist-packages/ahead.pth /usr/local/lib/python3.11/dist-packages/hold.pth
+rm -f /usr/local/lib/python3.11/dist-packages/{ahead.pth,hold.pth,keyturn_test_hold.*} /var/lib/keyturn-test-held
 find /etc/systemd/system -path '*/trader-ai-*.service.d/10-*'
 """
 HEAD = ("fault", "secret, when", "ended by", "hosts on old", "hosts on new", "lost rows", "converged")

@@ -13,7 +13,7 @@ def test_a_rotation_goes_on_without_a_host_that_returns_later(fleet: Fleet) -> N
     before = fleet.look()
     run = fleet.start("rotate_jwt_secret")
     with fleet.lock_held("app3", "staged") as wait:
-        run.wait_for("TASK [rotation : Back up and compute")
+        run.wait_for("TASK [rotation : Prepare, switch and prove")
         wait()
         run.kill()
         fleet.power_off("app3")

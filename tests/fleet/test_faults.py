@@ -3,31 +3,39 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 
 import pytest
 from support.fleet import HOSTS, JWT, KEY, Fleet, Run, moved, one_side, record
 
 PHASES = {
     "stage": "Stage the new value",
-    "prepare": "Back up and compute",
-    "switch": "Stop, turn, replace, start",
-    "prove": "Prove the new value",
+    "prepare": "Prepare, switch and prove",
+    "switch": "Prepare, switch and prove",
+    "prove": "Prepare, switch and prove",
     "decide": "Decide to commit",
     "finish": "Close the journal",
 }
 # calls of a few milliseconds: they are held at the host's lock, or the fault would come too late
-HELD = {"prepare": "staged", "prove": "switched", "decide": "proved", "finish": "decided"}
+LOCKED = {"prepare": "staged", "decide": "proved", "finish": "decided"}
+# steps within a call: it is held when the journal says that they have begun
+HELD = {"switch": "switching", "prove": "switched"}
 FAULTS = ("power", "network", "controller")
 
 
-def hurt(fleet: Fleet, fault: str, host: str, run: Run, phase: str) -> None:
+def hurt(fleet: Fleet, fault: str, host: str, run: Callable[[], Run], phase: str) -> Run:
     """Wait until the phase is at work on the host, and let the fault come."""
     with contextlib.ExitStack() as stack:
-        wait = stack.enter_context(fleet.lock_held(host, HELD[phase])) if phase in HELD else None
-        run.wait_for(f"TASK [rotation : {PHASES[phase]}")
-        if wait:
-            wait()
-        _hurt(fleet, fault, host, run)
+        wait = lambda: None  # noqa: E731
+        if phase in HELD:
+            wait = stack.enter_context(fleet.call_held(host, HELD[phase]))
+        going = run()
+        if phase in LOCKED:
+            wait = stack.enter_context(fleet.lock_held(host, LOCKED[phase]))
+        going.wait_for(f"TASK [rotation : {PHASES[phase]}")
+        wait()
+        _hurt(fleet, fault, host, going)
+    return going
 
 
 def _hurt(fleet: Fleet, fault: str, host: str, run: Run) -> None:
@@ -52,8 +60,7 @@ def heal(fleet: Fleet, fault: str, host: str) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_shared_secret(fleet: Fleet, fault: str, phase: str) -> None:
     before = fleet.look()
-    run = fleet.start("rotate_jwt_secret")
-    hurt(fleet, fault, "app2", run, phase)
+    run = hurt(fleet, fault, "app2", lambda: fleet.start("rotate_jwt_secret"), phase)
     code, output = run.end()
     assert code != 0
     if fault != "controller":
@@ -73,8 +80,7 @@ def test_shared_secret(fleet: Fleet, fault: str, phase: str) -> None:
 def test_value_of_each_host(fleet: Fleet, fault: str, phase: str) -> None:
     """The canary is hurt: nothing may happen to the hosts after it, and each host is on one side with all its rows."""
     before = fleet.look()
-    run = fleet.start("rotate_db_key")
-    hurt(fleet, fault, "app1", run, phase)
+    run = hurt(fleet, fault, "app1", lambda: fleet.start("rotate_db_key"), phase)
     code, output = run.end()
     assert code != 0
     assert all(fleet.look_at(host)[KEY] == before[host][KEY] for host in HOSTS[1:]), output

@@ -18,10 +18,8 @@ import os, time; os.rename = (lambda real, sleep: lambda source, target, **more:
 @pytest.mark.parametrize("playbook", ["resume", "rollback"])
 def test_power_off_between_the_commit_of_the_rows_and_the_rename_of_the_file(fleet: Fleet, playbook: str) -> None:
     before = fleet.look()
-    run = fleet.start("rotate_db_key")
-    run.wait_for("TASK [rotation : Back up and compute")
     with rename_held(fleet, "app1") as wait:
-        run.wait_for("TASK [rotation : Stop, turn, replace, start")
+        run = fleet.start("rotate_db_key")
         wait()
         fleet.power_off("app1")
     code, _ = run.end()
@@ -48,10 +46,8 @@ def test_power_off_between_the_commit_of_the_rows_and_the_rename_of_the_file(fle
 def test_power_off_of_all_in_the_switch_and_resume_ends_on_the_new_value(fleet: Fleet) -> None:
     """The controller dies with the host, so that nothing has decided to go back."""
     before = fleet.look()
-    run = fleet.start("rotate_db_key")
-    run.wait_for("TASK [rotation : Back up and compute")
     with rename_held(fleet, "app1") as wait:
-        run.wait_for("TASK [rotation : Stop, turn, replace, start")
+        run = fleet.start("rotate_db_key")
         wait()
         run.kill()
         fleet.power_off("app1")

@@ -101,7 +101,7 @@ def test_a_rotation_under_load_is_silent_and_an_attack_is_not(fleet: Fleet, webh
         client.start()
     wait_for("good answers", lambda: all(client.good for client in clients))
     run = fleet.start("rotate_jwt_secret", "-e", json.dumps(told))
-    run.wait_for("TASK [rotation : Stop, turn, replace, start")  # the silence stands
+    run.wait_for("TASK [rotation : Prepare, switch and prove")  # the silence stands
     began = time.time()
     attack()
     code, output = run.end()

@@ -102,6 +102,25 @@ while not wanted():
 print("wanted", flush=True)
 time.sleep(600)
 """
+# Holds, once, the call that writes a phase into the journal, by what is fsynced last in such a write: its folder. The mark is
+# durable, so that a host that boots holds nothing; leave to go on is not.
+HELD_ONCE, GO_ON = "/var/lib/keyturn-test-held", "/run/keyturn-test-go-on"
+PACKAGES = "/usr/local/lib/python3.11/dist-packages"
+HOLD_CALL = """
+import json, os, pathlib, time
+fsync = os.fsync
+def hold(fd):
+    fsync(fd)
+    journal = pathlib.Path(os.readlink(f"/proc/self/fd/{{fd}}"), "journal.json")
+    if journal.exists() and json.loads(journal.read_text())["phase"] == {phase!r}:
+        try:
+            open({mark!r}, "x").close()
+        except FileExistsError:
+            return
+        while not os.path.exists({leave!r}):
+            time.sleep(0.02)
+os.fsync = hold
+"""
 KILL_WAITING = """
 for fd in /proc/[0-9]*/fd/*; do
   case $(readlink $fd) in /var/lib/keyturn/*/lock)
@@ -302,6 +321,20 @@ class Fleet:
             finally:
                 self.run(host, "pkill -9 -f keyturn-test-hold", check=False)
                 holder.kill()
+
+    @contextlib.contextmanager
+    def call_held(self, host: str, phase: str) -> Iterator[Callable[[], None]]:
+        """Hold the call on a host that writes ``phase`` into its journal; yields a way to wait until it has."""
+        text = HOLD_CALL.format(phase=phase, mark=HELD_ONCE, leave=GO_ON)
+        self.run(
+            host,
+            f"rm -f {HELD_ONCE} {GO_ON}; cat >{PACKAGES}/keyturn_test_hold.py <<'END'\n{text}END\n"
+            f"echo import keyturn_test_hold >{PACKAGES}/keyturn_test_hold.pth",
+        )
+        try:
+            yield lambda: self.wait_on(host, f"test -e {HELD_ONCE}")
+        finally:  # a host without power has nobody to let go
+            self.run(host, f"touch {GO_ON}; rm -f {PACKAGES}/keyturn_test_hold.p*", check=False)
 
     @staticmethod
     def _wait_for_line(process: subprocess.Popen[str], text: str) -> None:
