@@ -16,9 +16,12 @@ options:
     required: true
     choices: [per_host, shared]
   hosts:
-    description: What M(keyturn_stage) returned, by host.
+    description: What each host of the group C(trader_ai) has answered to M(keyturn_stage), by its name. The action reads it.
     type: dict
-    required: true
+  excluded:
+    description: Hosts that a person has left out, with the reason.
+    type: dict
+    default: {}
   adopted:
     description: Host whose present value is right, where they differ.
     type: str
@@ -50,14 +53,13 @@ EXAMPLES = r"""
 - name: Compare what the hosts have staged
   keyturn_agree:
     value: shared
-    hosts: "{{ rotation_staged_hosts }}"
     environment: production
     reports: reports
 """
 
 RETURN = r"""
 hosts:
-  description: The hosts that agree.
+  description: The hosts that go on.
   returned: success
   type: list
   elements: str

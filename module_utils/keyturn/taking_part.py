@@ -5,8 +5,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
+
+from .errors import KeyturnError
+
+
+def who_goes_on(
+    value: str, group: Sequence[str], excluded: Collection[str], unreachable: Collection[str]
+) -> list[str]:
+    """Return the hosts of the group that go on; KeyturnError where a shared ``value`` would not reach all of them.
+
+    ``excluded`` are the hosts that a person has left out, ``unreachable`` those that gave no answer.
+    """
+    if strangers := [host for host in excluded if host not in group]:
+        raise KeyturnError(
+            f"keyturn_exclude names {', '.join(strangers)}, and the group trader_ai has {', '.join(group)}"
+        )
+    included = [host for host in group if host not in excluded]
+    lost = [host for host in included if host in unreachable]
+    if lost and value == "shared":
+        raise KeyturnError(
+            f"{', '.join(lost)} cannot be reached, and all hosts must hold the same value. Bring them back, "
+            "or go on without them by keyturn_exclude: {host: reason}"
+        )
+    return [host for host in included if host not in lost]
 
 
 def hosts_of(play: str, plan: Mapping[str, Any], hosts: Sequence[str], adopted: str, failed: bool) -> list[str]:

@@ -44,8 +44,8 @@ class ActionModule(ActionBase):
                     raise
                 return {"failed": True, "lost": True, "msg": "the host gives no answer any more"}
             for line in ("would", "progress"):
-                if line in result:
-                    self._say(result[line])
+                for said in result.get(line, "").splitlines():
+                    self._say(said)
             if "progress" not in result:
                 if result.get("changed") and "would" not in result:
                     for line in ended(steps, result.get("rotation", {}), time.monotonic() - began):

@@ -57,6 +57,7 @@ class LookupModule(LookupBase):
         if play == "look":
             looks = plan["looks"] and not any("rotation_looked" in variables["hostvars"][host] for host in group[:1])
             return group if looks else NOBODY
-        hosts = controller.get("rotation_hosts", [])
+        fixed = (controller.get(name, {}) for name in ("rotation_agreed", "rotation_fleet"))
+        hosts = next((said["hosts"] for said in fixed if "hosts" in said), [])
         adopted = variables["hostvars"][group[0]].get("keyturn_adopt", "")
         return hosts_of(play, plan, hosts, adopted, "rotation_failed" in controller) or NOBODY

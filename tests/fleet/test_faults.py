@@ -26,14 +26,12 @@ FAULTS = ("power", "network", "controller")
 def hurt(fleet: Fleet, fault: str, host: str, run: Callable[[], Run], phase: str) -> Run:
     """Wait until the phase is at work on the host, and let the fault come."""
     with contextlib.ExitStack() as stack:
-        wait = lambda: None  # noqa: E731
-        if phase in HELD:
-            wait = stack.enter_context(fleet.call_held(host, HELD[phase]))
+        held = stack.enter_context(fleet.call_held(host, HELD[phase])) if phase in HELD else None
         going = run()
-        if phase in LOCKED:
-            wait = stack.enter_context(fleet.lock_held(host, LOCKED[phase]))
+        locked = stack.enter_context(fleet.lock_held(host, LOCKED[phase])) if phase in LOCKED else None
         going.wait_for(f"TASK [rotation : {PHASES[phase]}")
-        wait()
+        for wait in filter(None, (held, locked)):
+            wait()
         _hurt(fleet, fault, host, going)
     return going
 
