@@ -14,8 +14,11 @@ WATCH_PACKAGES := mtail prometheus prometheus-alertmanager prometheus-node-expor
 HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-client
 # Linters and tests load modules without ansible-playbook, which would bundle module_utils.
 WITH_MODULES := PYTHONPATH=tests/support
+# A worker steals from another what it has not begun: the long tests come first, so that all end together.
+PYTEST := $(WITH_MODULES) pytest -n 3 --dist worksteal
+SUITE := tests/fleet tests/faults tests/monitoring tests/integration tests/unit
 
-.PHONY: help setup demo rotate verify alerts stop policy test monitoring fleet molecule rehearse bench quick lint unit integration faults clean
+.PHONY: help setup demo rotate verify alerts stop policy test exhaustive monitoring fleet molecule rehearse bench quick lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -52,21 +55,19 @@ stop: ## stop the stand-in application
 policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the page of the local environment
 	@ansible-playbook playbooks/policy.yml
 
-test: lint $(VENV)/.test ## run all linters and tests, with the hosts that the tests make
+test: lint $(VENV)/.test ## run the linters and every kind of test, with the hosts that the tests make
 	@bin/setup-debian $(HOST_PACKAGES) $(WATCH_PACKAGES)
-	@$(WITH_MODULES) pytest -n 3 --dist worksteal -m 'not drill' tests/fleet tests/faults tests/monitoring tests/integration tests/unit
+	@$(PYTEST) $(SUITE)
 
-monitoring: $(VENV)/.test ## test counters, alerts and messages with the real Prometheus
-	@bin/setup-debian $(WATCH_PACKAGES)
-	@$(WITH_MODULES) pytest -n 2 --dist loadscope tests/monitoring
-
-fleet: $(VENV)/.test ## test on real hosts, in containers that the tests make; with the drill of every row
-	@bin/setup-debian $(HOST_PACKAGES)
-	@$(WITH_MODULES) pytest -n 3 --dist worksteal tests/fleet
+exhaustive: export KEYTURN_EXHAUSTIVE := 1
+exhaustive: lint $(VENV)/.test ## take every point of every matrix, every drill, the rehearsal, molecule, a million rows: hours
+	@bin/setup-debian $(HOST_PACKAGES) $(WATCH_PACKAGES)
+	@$(PYTEST) $(SUITE)
+	@KEYTURN_MANY_ROWS=1000000 KEYTURN_MANY_KILLS=2 $(PYTEST) -k 'switch-prepared-delete or rollback' tests/faults/test_many_rows.py
 
 rehearse: $(VENV)/.test ## rehearse going to production: staging, gate, production, with OpenBao and encrypted credentials
 	@bin/setup-debian $(HOST_PACKAGES)
-	@$(WITH_MODULES) pytest -q -s tests/fleet/test_rehearsal.py
+	@KEYTURN_EXHAUSTIVE=1 $(WITH_MODULES) pytest -q -s tests/fleet/test_rehearsal.py
 
 molecule: $(VENV)/.test ## run the molecule scenarios on such hosts
 	@bin/setup-debian $(HOST_PACKAGES)
@@ -76,11 +77,14 @@ bench: $(VENV)/.test ## measure Keyturn against the policy's script, a naive pla
 	@bin/setup-debian openssh-server openssh-client python3-cryptography
 	@PYTHONPATH=tests:demo:module_utils python -m bench
 
-quick: lint $(VENV)/.test ## linters and unit tests: the inner loop
-	@$(WITH_MODULES) pytest -q -n 2 tests/unit
+quick: ## linters and unit tests, side by side: the inner loop
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint unit
 
-unit integration faults: $(VENV)/.test
-	@$(WITH_MODULES) pytest -n 2 --dist worksteal tests/$@
+monitoring: PACKAGES := $(WATCH_PACKAGES)
+fleet: PACKAGES := $(HOST_PACKAGES) $(WATCH_PACKAGES)
+unit integration faults monitoring fleet: $(VENV)/.test
+	@bin/setup-debian $(PACKAGES)
+	@$(PYTEST) tests/$@
 
 lint: $(VENV)/.test ## run the linters
 	@ruff check .

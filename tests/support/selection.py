@@ -44,17 +44,17 @@ def covering(
     return [points[index] for index in sorted(taken)]
 
 
-def steps(names: Sequence[str]) -> list[int]:
+def steps(names: Sequence[str], ends: tuple[str, ...] = ENDS_A_STEP) -> list[int]:
     """Return for each system call how many steps of the order of writes have ended before it."""
-    ended = [name.startswith(ENDS_A_STEP) for name in names]
+    ended = [name.startswith(ends) for name in names]
     return [sum(ended[:index]) for index in range(len(names))]
 
 
-def calls(series: str, names: Sequence[str]) -> list[int]:
+def calls(series: str, names: Sequence[str], ends: tuple[str, ...] = ENDS_A_STEP) -> list[int]:
     """Return which system calls of a clean run are killed: one of each name, and one within each step of the order of writes."""
     if exhaustive():
         return list(range(len(names)))
-    kinds = list(zip(names, steps(names), strict=True))
+    kinds = list(zip(names, steps(names, ends), strict=True))
     return covering(range(len(names)), lambda index: kinds[index], draw(series))
 
 
