@@ -18,6 +18,7 @@ options:
   hosts:
     description: What each host of the group C(trader_ai) has answered to M(keyturn_stage), by its name. The action reads it.
     type: dict
+    default: {}
   excluded:
     description: Hosts that a person has left out, with the reason.
     type: dict

@@ -1,27 +1,41 @@
 #!/usr/bin/python
-"""Fix the hosts that take part in a rotation."""
+"""Say whether a rotation may begin, and with which hosts."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: keyturn_fleet
-short_description: Fix the hosts that take part in a rotation
+short_description: Say whether a rotation may begin, and with which hosts
 description:
   - Runs on the controller. Leaves out the hosts that a person has excluded, and those that gave no answer where each host has a
     value of its own. Refuses a shared value while a host gives no answer.
+  - Where an environment goes first, refuses unless its reports have a rotation of the same secret that was committed and proved on
+    every host, by the same revision of Keyturn, and not too long ago.
 options:
-  value:
-    description: Whether the hosts share the value.
-    type: str
+  plan:
+    description: What M(keyturn_plan) returned.
+    type: dict
     required: true
-    choices: [per_host, shared]
   hosts:
     description: What each host of the group C(trader_ai) has answered, by its name. The action reads it.
     type: dict
+    default: {}
   excluded:
     description: Hosts that a person has left out, with the reason.
     type: dict
     default: {}
+  staging:
+    description: Name of the environment that goes first. None has to if empty.
+    type: str
+    default: ''
+  max_age_days:
+    description: How long a rotation there counts, in days.
+    type: int
+    default: 7
+  folder:
+    description: Folder of the reports, with a folder of each environment.
+    type: path
+    required: true
 author: The Keyturn maintainers
 attributes:
   check_mode:
@@ -35,8 +49,9 @@ attributes:
 EXAMPLES = r"""
 - name: Fix the hosts that take part
   keyturn_fleet:
-    value: shared
+    plan: "{{ rotation_plan }}"
     excluded: {app3: its board is broken}
+    folder: reports
 """
 
 RETURN = r"""
@@ -45,6 +60,10 @@ hosts:
   returned: success
   type: list
   elements: str
+passed:
+  description: The rotation on staging that lets this one pass, empty where there has to be none.
+  returned: success
+  type: str
 """
 
 # The work is done in the controller's own process: plugins/action/keyturn_fleet.py

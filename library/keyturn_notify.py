@@ -75,6 +75,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+text:
+  description: What was sent and what stands open, for a person; the action prints it.
+  returned: success
+  type: str
 sent:
   description: A line for each message that a channel has taken in this call.
   returned: success

@@ -27,6 +27,7 @@ options:
       - What the inventory says of each host of the group C(trader_ai), by its name. The action reads it from the inventory.
       - It has C(keyturn_environment), which must be one, C(keyturn_services) and the hooks of a balancer.
     type: dict
+    default: {}
   reason:
     description: Why the secret is rotated.
     type: str
@@ -81,6 +82,10 @@ plan:
   description: The rotation's id, reason, operator, start and batches, and what the catalogue says of the secret.
   returned: success
   type: dict
+text:
+  description: The same for a person; the action prints it.
+  returned: success
+  type: str
 run:
   description: What every call on a host is told of the run.
   returned: success

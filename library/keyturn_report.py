@@ -92,7 +92,7 @@ over_budget:
   type: list
   elements: str
 text:
-  description: The report for a person.
+  description: The report for a person, empty at the begin; the action prints it.
   returned: success
   type: str
 path:

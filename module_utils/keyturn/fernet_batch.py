@@ -13,7 +13,8 @@ Limits: the texts of a batch have one length and the canonical base64 of stock F
 that is not opened here (None) may still be one that stock Fernet opens: the caller asks it, and that answer counts.
 Signatures are compared without a constant time: who could choose tokens does not see how long it took.
 
-Sealing and opening share no code, so that opening a token proves it. In the tests stock Fernet judges both.
+Sealing and opening share no code, so that opening a token proves it. Both make HMAC of its two hashes, so the library's own judges
+the first signature of each batch. In the tests stock Fernet judges all.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ from collections.abc import Iterator, Sequence
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CBC
+
+from .errors import KeyturnError
 
 VERSION = 0x80
 BLOCK = 16
@@ -160,7 +163,7 @@ def seal_column(key: str, times: Sequence[bytes], plaintexts: Sequence[bytes], l
         signature.update(message.digest())
         parts += token, signature.digest()
     if parts[1] != hmac.digest(signing, parts[0], "sha256"):
-        raise ValueError("these signatures are not HMAC-SHA256")
+        raise KeyturnError("a signature of this host is not the HMAC-SHA256 of its own library: its Python is broken")
     texts, width = b"".join(parts), len(parts[0]) + 32
     for _ in range(layers):
         texts, width = _with_layer(texts, width)

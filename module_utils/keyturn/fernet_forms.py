@@ -26,6 +26,7 @@ ONE_LAYER_PREFIX = b"gAAAAA"
 TWO_LAYER_PREFIX = b"Z0FBQUFB"
 START = re.compile(rb"gAAAAA|Z0FBQUFB")
 # the shortest token protects one block: 73 bytes, 98 characters without the padding
+SHORTEST_TOKEN = 98
 RUN = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{92,}")
 # A token that other text follows is looked for up to this length, about what fits in a page of a database file.
 LONGEST_EMBEDDED = 4096

@@ -111,7 +111,7 @@ class FernetSqlite:
         empty_tables: list[str] = []
         for target, values in zip(targets, self.values, strict=True):
             before = rows.total() + refusals.count
-            for page in _read(connection, target, values):
+            for page in _read(connection, target, values, with_rowids=False):
                 if isinstance(page, Alike):
                     rows[page.opened.form] += page.chunk.rows
                     under[page.opened.side] += page.chunk.rows
@@ -192,7 +192,7 @@ class FernetSqlite:
             with side_file.build(targets, encoding) as side:
                 for index, (target, values) in enumerate(zip(targets, self.values, strict=True)):
                     place = side_file.place(side, index)
-                    for page in _read(connection, target, values, place):
+                    for page in _read(connection, target, values, place, with_rowids=True):
                         if read and time.monotonic() > deadline:
                             finished = False
                             break
@@ -231,7 +231,9 @@ class FernetSqlite:
         """Stage a page in one piece. What counts is what stands in the side file: the page, and the same under the new key."""
         sealed = values.turn_chunk(page.chunk, page.opened, "new")
         written = SideFile.add_chunk(side, index, page.chunk, sealed, after)
-        if written != (page.chunk, sealed) or values.open_chunk(written[1]) != page.opened._replace(side="new"):
+        if written != (page.chunk, sealed._replace(rowids="")) or values.open_chunk(written[1]) != page.opened._replace(
+            side="new"
+        ):
             raise KeyturnError(BROKEN)
 
     # -- switch ----------------------------------------------------------------------------------------------------
@@ -321,11 +323,11 @@ class FernetSqlite:
 
 
 def _read(
-    connection: sqlite3.Connection, target: Column, values: Pages, after: Sequence[Any] = ()
+    connection: sqlite3.Connection, target: Column, values: Pages, after: Sequence[Any] = (), *, with_rowids: bool
 ) -> Iterator[Alike | list[Row]]:
     """Yield all rows behind ``after`` in pages: in one piece where all of it opens so, else as rows."""
     while True:
-        piece = chunk(connection, target, after)
+        piece = chunk(connection, target, after, with_rowids=with_rowids)
         opened = values.open_chunk(piece) if piece else None
         if piece and opened:
             after = (piece.last,)

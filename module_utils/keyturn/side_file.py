@@ -94,8 +94,9 @@ class SideFile:
                 (old.stored, new.stored, old.rowids),
             )
             SideFile._move(connection, index, (old.last,))
-            columns = [Column(f"staged_{index}", "k0", name, ("k0",), NAME) for name in ("old", "new")]
-            written = [chunk(connection, column, after, old.rows + 1) for column in columns]
+            both = [Column(f"staged_{index}", "k0", name, ("k0",), NAME) for name in ("old", "new")]
+            # as many rows behind one place: what the rowids of one column are, those of the other are
+            written = [chunk(connection, column, after, old.rows + 1, with_rowids=column is both[0]) for column in both]
         return written[0], written[1]
 
     @staticmethod

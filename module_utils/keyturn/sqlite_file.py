@@ -50,7 +50,7 @@ class Column(NamedTuple):
 class Chunk(NamedTuple):
     """A page of alike rows as one column: what they store, all text or all bytes of one ``width``, one behind the other.
 
-    ``rowids`` are a JSON array, which SQLite reads again; ``last`` is the last of them.
+    ``rowids`` are a JSON array, which SQLite reads again, where they are asked for; ``last`` is the last of them.
     """
 
     rows: int
@@ -298,7 +298,12 @@ def pages(
 
 
 def chunk(
-    connection: sqlite3.Connection, target: Column, after: Sequence[Any] = (), size: int = PAGE_ROWS
+    connection: sqlite3.Connection,
+    target: Column,
+    after: Sequence[Any] = (),
+    size: int = PAGE_ROWS,
+    *,
+    with_rowids: bool = True,
 ) -> Chunk | None:
     """Return the page behind the locator ``after`` in one piece; None where its rows are not alike, or have no rowid.
 
@@ -308,19 +313,20 @@ def chunk(
     if not target.by_rowid:
         return None
     where = f"WHERE {behind(target)}" if after else ""
+    rowids = "'[' || group_concat(place) || ']'" if with_rowids else "''"
     page = (
         f"SELECT {target.locators[0]} AS place, {target.column} AS stored, CASE typeof({target.column}) "  # noqa: S608
         f"WHEN 'text' THEN length({target.column}) WHEN 'blob' THEN -length({target.column}) ELSE 0 END AS size "
         f"FROM main.{target.table} {where} ORDER BY {target.locators[0]} LIMIT {size}"
     )
     query = (
-        "SELECT count(*), min(size), max(size), '[' || group_concat(place) || ']', max(place), "  # noqa: S608
+        f"SELECT count(*), min(size), max(size), {rowids}, max(place), "  # noqa: S608
         f"CAST(group_concat(CASE WHEN abs(size) <= {CHUNK_WIDTH} THEN stored END, '') AS BLOB) FROM ({page})"
     )
-    rows, least, most, rowids, last, stored = connection.execute(query, after).fetchone()
+    rows, least, most, places, last, stored = connection.execute(query, after).fetchone()
     if not rows or not least or least != most or len(stored or b"") != rows * abs(least):
         return None
-    return Chunk(rows, abs(least), least > 0, stored, rowids, last)
+    return Chunk(rows, abs(least), least > 0, stored, places, last)
 
 
 def behind(target: Column, table: str = "") -> str:

@@ -11,9 +11,7 @@ from typing import Any
 from .errors import KeyturnError
 
 
-def who_goes_on(
-    value: str, group: Sequence[str], excluded: Collection[str], unreachable: Collection[str]
-) -> list[str]:
+def who_goes_on(value: str, group: Sequence[str], excluded: Collection[str], unreachable: Collection[str]) -> list[str]:
     """Return the hosts of the group that go on; KeyturnError where a shared ``value`` would not reach all of them.
 
     ``excluded`` are the hosts that a person has left out, ``unreachable`` those that gave no answer.

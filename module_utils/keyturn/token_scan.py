@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from . import fernet_forms, fernet_pages
-from .fernet_forms import ONE_LAYER_PREFIX, TWO_LAYER_PREFIX
+from .fernet_forms import ONE_LAYER_PREFIX, SHORTEST_TOKEN, TWO_LAYER_PREFIX
 from .sqlite_file import Column, behind, column, quote
 
 # SQLite looks for the prefixes in this many rows under one lock, some ten milliseconds.
@@ -69,7 +69,9 @@ def _holds_prefix(column: str) -> str:
     prefixes = (ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)
     text = " OR ".join(f"instr({column}, '{prefix.decode()}')" for prefix in prefixes)
     raw = " OR ".join(f"instr({column}, x'{prefix.hex()}')" for prefix in prefixes)
-    return f"CASE typeof({column}) WHEN 'text' THEN {text} WHEN 'blob' THEN {raw} END"
+    # nearly all columns of an application are shorter than a token, and to know that is cheaper
+    long_enough = f"length(CAST({column} AS BLOB)) >= {SHORTEST_TOKEN}"
+    return f"CASE WHEN {long_enough} THEN CASE typeof({column}) WHEN 'text' THEN {text} WHEN 'blob' THEN {raw} END END"
 
 
 def left_over(path: Path, live: str, opens: Opens) -> int:

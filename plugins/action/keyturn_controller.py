@@ -10,6 +10,7 @@ from typing import Any
 
 import ansible.module_utils
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
 MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
 if MODULE_UTILS not in ansible.module_utils.__path__:
@@ -22,6 +23,8 @@ class ActionModule(ActionBase):
     """Runs ``keyturn/controller/NAME.py`` for the action ``keyturn_NAME``."""
 
     needs_no_log = False
+    # whether ``text`` of the result is printed here: a task for it would cost a process
+    shows = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result, or a failure with the words that a module would have."""
@@ -39,6 +42,8 @@ class ActionModule(ActionBase):
             return plain(action.run(given, self._task.check_mode))
 
         result, failure = attempt(call)
+        if self.shows and result.get("text"):
+            Display().display(result["text"])
         return {"failed": True, "msg": failure} if failure else result
 
     @staticmethod

@@ -19,7 +19,8 @@ description:
 author: The Keyturn maintainers
 options:
   _terms:
-    description: Name of the play; C(controller) is the controller's part, C(look) asks every host that has not been asked.
+    description:
+      - Name of the play. C(controller) and C(value) are the controller's own parts, C(look) asks every host that has not been asked.
     type: str
     required: true
 """
@@ -50,10 +51,14 @@ class LookupModule(LookupBase):
             return NOBODY
         if play == "controller":
             return ["localhost"]
+        if "hostvars" not in variables:  # nothing runs: the syntax is checked
+            return NOBODY
         controller, group = variables["hostvars"]["localhost"], variables["groups"].get("trader_ai", [])
         if "rotation_planned" not in controller and play != "back":
             return NOBODY
         plan = controller["rotation_planned"]["plan"]
+        if play == "value":
+            return ["localhost"] if plan["value"] == "shared" or plan["examines_first"] else NOBODY
         if play == "look":
             looks = plan["looks"] and not any("rotation_looked" in variables["hostvars"][host] for host in group[:1])
             return group if looks else NOBODY

@@ -119,13 +119,16 @@ SERVICES = [
 def test_the_plan_names_the_service_and_what_is_legal(lab: Lab, change: dict[str, Any], message: str) -> None:
     services = {"backend": {name: value for name, value in (lab.services["backend"] | change).items() if value}}
     assert_plan_fails(
-        lab, "there: keyturn_services.backend: ", message, services={"here": lab.services, "there": services}
+        lab,
+        "there: keyturn_services.backend: ",
+        message,
+        hosts={"here": host(lab), "there": host(lab, keyturn_services=services)},
     )
 
 
 def test_the_plan_names_the_host_whose_services_are_none(lab: Lab) -> None:
     message = "keyturn_services of there must be a mapping of services by name: README.md says how"
-    assert_plan_fails(lab, message, services={"here": lab.services, "there": []})
+    assert_plan_fails(lab, message, hosts={"here": host(lab), "there": host(lab, keyturn_services=[])})
 
 
 def test_services_that_are_a_list_and_a_folder_that_cannot_be_made_are_refused_by_their_variables(lab: Lab) -> None:
@@ -137,7 +140,6 @@ def test_services_that_are_a_list_and_a_folder_that_cannot_be_made_are_refused_b
 
 
 REQUESTS = [
-    ({"environments": ["staging", "production"]}, "must have one keyturn_environment, they have: production, staging"),
     ({"reason": "a | b"}, "keyturn_reason must be 1 to 120 letters"),
     ({"rotation_id": "../../etc"}, "keyturn_rotation_id must look like 2026"),
 ]
@@ -146,6 +148,11 @@ REQUESTS = [
 @pytest.mark.parametrize(("change", "message"), REQUESTS)
 def test_the_plan_refuses_a_request_that_is_not_legal(lab: Lab, change: dict[str, Any], message: str) -> None:
     assert_plan_fails(lab, "", message, **change)
+
+
+def test_the_plan_refuses_hosts_of_two_environments(lab: Lab) -> None:
+    hosts = {name: host(lab, keyturn_environment=name) for name in ("staging", "production")}
+    assert_plan_fails(lab, "must have one keyturn_environment, they have: production, staging", hosts=hosts)
 
 
 def test_a_row_under_another_key_ends_in_a_report_that_says_refused(make_lab: Any) -> None:
@@ -187,12 +194,16 @@ def refused(lab: Lab, done: Any, *texts: str) -> None:
     assert not lab.reports.exists()
 
 
+def host(lab: Lab, **more: Any) -> dict[str, Any]:
+    known = {"keyturn_environment": "test", "keyturn_app_root": str(lab.app), "keyturn_services": lab.services}
+    return known | more
+
+
 def assert_plan_fails(lab: Lab, *texts: str, **change: Any) -> None:
     request = {
         "secrets": catalogue(),
         "secret": "db_key",
-        "services": {"here": lab.services},
-        "environments": ["test"],
+        "hosts": {"here": host(lab)},
         "reason": "a test",
     }
     answer = lab.action("plan", **(request | change))

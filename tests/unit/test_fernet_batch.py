@@ -55,6 +55,21 @@ def test_a_batch_opens_what_stock_fernet_seals(key: str, batch: list[tuple[int, 
     assert fernet_batch.open_tokens(FOREIGN, tokens) == [None] * len(batch)
 
 
+def test_a_signature_that_the_library_would_not_make_is_never_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fernet_batch, "MASKS", fernet_batch.MASKS[::-1])
+    with pytest.raises(KeyturnError, match="not the HMAC-SHA256"):
+        fernet_batch.seal(OLD, [bytes(8)], [b"access-x"], 1)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_plaintexts_of_several_lengths_that_fill_as_many_blocks_make_one_batch(count: int) -> None:
+    plaintexts = [b"x" * length for length in range(32, 48)]
+    texts = fernet_batch.seal(OLD, [bytes(8)] * len(plaintexts), plaintexts, count)
+    tokens = fernet_batch.decode(texts, count)
+    assert [Fernet(OLD).decrypt(base64.urlsafe_b64encode(token)) for token in tokens] == plaintexts
+    assert fernet_batch.open_tokens(OLD, tokens) == plaintexts
+
+
 def test_no_iv_comes_twice() -> None:
     tokens = fernet_batch.decode(fernet_batch.seal(OLD, [bytes(8)] * 2000, [b"the same"] * 2000, 1), 1)
     assert len({token[9:25] for token in tokens}) == 2000

@@ -154,7 +154,9 @@ def test_pages_hold_what_a_select_finds_and_open_as_stock_fernet_opens(
         values = Pages(Turner(STOCK, "^access-"), KEYS)
         found: list[tuple[int, Any]] = []
         with table.connected() as connection:
-            for page in fernet_sqlite._read(connection, column(connection, "t", "item", "token"), values):
+            for page in fernet_sqlite._read(
+                connection, column(connection, "t", "item", "token"), values, with_rowids=True
+            ):
                 if not isinstance(page, Alike):
                     found += [(*row.locator, row.stored) for row in page]
                     continue
@@ -346,8 +348,8 @@ def test_a_page_that_is_read_in_another_order_harms_no_row(tmp_path: Path, monke
     table = Table(tmp_path, [token(OLD, b"access-%03d" % number) for number in range(PAGE)])
     before = table.rows()
 
-    def disordered(*arguments: Any) -> Chunk | None:
-        page = chunk(*arguments)
+    def disordered(*arguments: Any, **options: bool) -> Chunk | None:
+        page = chunk(*arguments, **options)
         return page and seal_swapped(page, page)
 
     monkeypatch.setattr(fernet_sqlite, "chunk", disordered)

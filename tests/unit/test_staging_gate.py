@@ -8,10 +8,17 @@ from typing import Any
 
 import pytest
 from keyturn import staging_gate
-from keyturn.controller import gate
+from keyturn.controller import fleet
 from keyturn.errors import KeyturnError
 
-HEADER = {"title": "JWT secret", "secret": "jwt", "revision": "a" * 16, "started": "2026-03-10T12:00:00Z"}
+HEADER = {
+    "value": "shared",
+    "overrides": {},
+    "title": "JWT secret",
+    "secret": "jwt",
+    "revision": "a" * 16,
+    "started": "2026-03-10T12:00:00Z",
+}
 
 
 def report(**more: Any) -> dict[str, Any]:
@@ -53,13 +60,24 @@ def test_an_age_at_the_limit_passes() -> None:
 
 
 def test_the_reports_are_read_from_the_folder_of_staging(tmp_path: Path) -> None:
-    given = {"plan": HEADER, "staging": "staging", "max_age_days": 7, "folder": str(tmp_path)}
+    given = {
+        "plan": HEADER,
+        "staging": "staging",
+        "max_age_days": 7,
+        "folder": str(tmp_path),
+        "hosts": {},
+        "excluded": {},
+    }
     with pytest.raises(KeyturnError, match=f"{tmp_path}/staging does not exist"):
-        gate.run(given, False)
+        fleet.run(given, False)
+    assert fleet.run(given | {"staging": ""}, False)["passed"] == ""
+    assert fleet.run(given | {"plan": HEADER | {"overrides": {"staging": "it burns"}}}, False)["passed"] == ""
+    begun = {"app1": {"rotation_looked": {"rotation": {"rotation_id": "any"}}}}
+    assert fleet.run(given | {"hosts": begun}, False)["passed"] == "", "one that has begun goes on"
     (tmp_path / "staging").mkdir()
     (tmp_path / "staging/status.json").write_text("{}")
     (tmp_path / f"staging/{report()['rotation_id']}.json").write_text(json.dumps(report()))
-    assert gate.run(given, False)["rotation_id"] == report()["rotation_id"]
+    assert fleet.run(given, False)["passed"] == report()["rotation_id"]
 
 
 def test_the_revision_is_that_of_the_code(tmp_path: Path) -> None:

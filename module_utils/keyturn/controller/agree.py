@@ -13,7 +13,7 @@ from ..taking_part import who_goes_on
 READS = ("rotation_staged", "rotation_examined")
 ARGUMENTS: dict[str, Any] = {
     "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
-    "hosts": {"type": "dict", "required": True},
+    "hosts": {"type": "dict", "default": {}},
     "excluded": {"type": "dict", "default": {}},
     "adopted": {"type": "str", "default": ""},
     "environment": {"type": "str", "required": True},

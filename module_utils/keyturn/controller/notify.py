@@ -41,7 +41,14 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         )
         outbox.post(folder, message, channels, given["hook_failure"])
     sent = outbox.deliver(folder, channels, _send, lambda: moments.text(datetime.now(UTC)), time.sleep)
-    return {"changed": bool(given["event"] or sent), "sent": sent, "open": outbox.open_lines(folder)}
+    left = outbox.open_lines(folder)
+    lines = [*(f"sent to {line}" for line in sent), *(f"NOT SENT {line}" for line in left)]
+    if given["event"] == "sessions_invalidated":
+        hosts = ", ".join(given["facts"]["hosts"])
+        lines.insert(
+            0, f"sessions invalidated in {given['environment']} on {hosts} at {moment}: users must sign in again"
+        )
+    return {"changed": bool(given["event"] or sent), "sent": sent, "open": left, "text": "\n".join(lines)}
 
 
 def _send(channel: Mapping[str, Any], message: messages.Message) -> str:

@@ -14,8 +14,9 @@ from ..errors import KeyturnError
 from ..journal import utc_now
 
 # what the action reads of each host
-READS = ("keyturn_environment", "keyturn_services", "keyturn_drain_hook", "keyturn_return_hook")
+NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
+READS = (*NEEDED, *sorted(HOOKS))
 TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
 PLANNED = ("title", "variables", "value", "switch", "overlap", "sessions", "downtime_budget_seconds")
 
@@ -23,7 +24,7 @@ ARGUMENTS: dict[str, Any] = {
     "secrets": {"type": "dict", "required": True},
     "secret": {"type": "str", "required": True},
     "store": {"type": "dict", "default": {"kind": "dotenv"}},
-    "hosts": {"type": "dict", "required": True},
+    "hosts": {"type": "dict", "default": {}},
     "reason": {"type": "str", "required": True},
     "operator": {"type": "str", "default": ""},
     "rotation_id": {"type": "str", "default": ""},
@@ -42,6 +43,12 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         known = ", ".join(sorted(given["secrets"])) or "nothing"
         raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
     entry = validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
+    if missing := [
+        f"{name} of {host}" for host, known in given["hosts"].items() for name in NEEDED if name not in known
+    ]:
+        raise KeyturnError(
+            f"The inventory lacks {', '.join(missing)}: nothing was rotated. Set what is missing, README.md says how."
+        )
     for host, known in given["hosts"].items():
         described = known["keyturn_services"]
         if not isinstance(described, dict):
@@ -89,4 +96,18 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "changed": False,
         "plan": header | {name: entry[name] for name in PLANNED},
         "run": {name: header[name] for name in TOLD},
+        "text": _text(header | {name: entry[name] for name in PLANNED}, list(given["hosts"]), check_mode),
     }
+
+
+def _text(plan: Mapping[str, Any], hosts: list[str], check_mode: bool) -> str:
+    """Say what will be done, the environment first."""
+    lines = {
+        "environment": plan["environment"] + (" (check mode: nothing changes)" if check_mode else ""),
+        "secret": f"{plan['title']} ({plan['secret']})",
+        "rotation": f"{plan['rotation_id']}, {plan['reason']}, by {plan['operator']}",
+        "variables": f"{', '.join(plan['variables'])} ({plan['value']}, {plan['switch']})",
+        "store": plan["store"],
+        "hosts": ", ".join(hosts),
+    }
+    return "\n".join(f"{name:<11} {line}" for name, line in lines.items())

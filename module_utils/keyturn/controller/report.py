@@ -40,7 +40,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "failure": document["failure"] or "",
         "finished": document["finished"],
         "over_budget": reporting.over_budget(document),
-        "text": reporting.text(document, path),
+        "text": reporting.text(document, path) if given["ended"] else "",
         # people are told once: not again of a report that stands
         "events": [] if stands else reporting.events(document, given["plan"]["sessions"]),
         "facts": reporting.facts(document, reporting.link(given["link"], path)),

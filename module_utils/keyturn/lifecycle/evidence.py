@@ -68,6 +68,7 @@ def _restored(rotation: Rotation, journal: Journal, scratch: Path) -> dict[str, 
     migration = rotation.migration(values.previous(journal), None, scratch)
     if migration is None:
         raise KeyturnError("nothing depends on the value any more")
+    # that the bytes are those of the backup does not show that its rows open: prepare has read the database itself, later on
     census = migration.open_rows()
     if census["refused"]:
         raise KeyturnError(f"{census['refused']} rows of the backup do not open: {census['refusals']}")
