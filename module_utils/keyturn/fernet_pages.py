@@ -103,6 +103,18 @@ class Pages:
             stored=fernet_batch.seal_column(self._keys[to], opened.times, opened.plaintexts, LAYERS[opened.form])
         )
 
+    def holds(self, chunk: Chunk, opened: OpenedChunk, side: Side) -> bool:
+        """Tell whether a chunk, opened by code that has not sealed it, is exactly ``opened`` under the key of ``side``.
+
+        The same times and the version that is part of a token make the same first characters.
+        """
+        try:
+            tokens = fernet_batch.decode_column(chunk.stored, chunk.width, LAYERS[opened.form])
+        except fernet_batch.Irregular:
+            return False
+        times = [token[TIME] for token in tokens]
+        return times == opened.times and fernet_batch.open_tokens(self._keys[side], tokens) == opened.plaintexts
+
     def turn(self, rows: Sequence[tuple[Stored, Opened]], to: Side) -> list[Stored]:
         """Return each value under the key of ``to`` as ``Turner.turn`` does, opened again by code that has not sealed it."""
         result = [stored for stored, _ in rows]

@@ -231,9 +231,8 @@ class FernetSqlite:
         """Stage a page in one piece. What counts is what stands in the side file: the page, and the same under the new key."""
         sealed = values.turn_chunk(page.chunk, page.opened, "new")
         written = SideFile.add_chunk(side, index, page.chunk, sealed, after)
-        if written != (page.chunk, sealed._replace(rowids="")) or values.open_chunk(written[1]) != page.opened._replace(
-            side="new"
-        ):
+        expected = (page.chunk, sealed._replace(rowids=""))
+        if written != expected or not values.holds(expected[1], page.opened, "new"):
             raise KeyturnError(BROKEN)
 
     # -- switch ----------------------------------------------------------------------------------------------------
