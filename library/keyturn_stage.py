@@ -46,7 +46,7 @@ would:
   type: str
 context:
   description: The parameter I(rotation) as plain data, for the calls that follow.
-  returned: always
+  returned: success
   type: dict
 clock_offset:
   description: Seconds that the host's clock is ahead of the controller's, the call's own time included.

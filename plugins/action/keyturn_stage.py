@@ -23,4 +23,5 @@ class ActionModule(action_loader.get("keyturn_host", class_only=True)):
                 "set pipelining = true in ansible.cfg, and do not keep remote files"
             )
             return {"failed": True, "msg": msg}
-        return {**super().run(tmp, task_vars), "context": self._task.args["rotation"]}
+        result = super().run(tmp, task_vars)
+        return result if result.get("failed") else {**result, "context": self._task.args["rotation"]}
