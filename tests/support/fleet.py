@@ -21,6 +21,7 @@ from dotenv import dotenv_values
 
 from support.brought import OWNERS, VARIABLES
 from support.fakes import Fake
+from support.lab import unhurried
 from support.processes import kill, marked, new_mark
 
 ROOT = Path(__file__).parents[2]
@@ -381,7 +382,7 @@ class Fleet:
         """Start a playbook."""
         program = Path(sys.executable).with_name("ansible-playbook")
         command = [str(program), f"playbooks/{playbook}.yml", "-i", str(inventory)]
-        command += ["-e", f"keyturn_reports_dir={self.reports}", *arguments]
+        command += ["-e", f"keyturn_reports_dir={self.reports}", *unhurried(), *arguments]
         env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
         mark = new_mark()
         process = subprocess.Popen(
