@@ -17,15 +17,17 @@ SPEC.loader.exec_module(PLUGIN)
 
 
 class Action(PLUGIN.ActionModule):  # type: ignore[misc, name-defined]
-    """The action of prepare, whose calls return ``answers`` or raise them."""
+    """The action of a phase, whose calls return ``answers`` or raise them."""
 
-    def __init__(self, answers: list[Any], must_answer: bool = True) -> None:
-        self._task = SimpleNamespace(action="keyturn_prepare", args={"rotation": "the"})
+    def __init__(self, answers: list[Any], must_answer: bool = True, check_mode: bool = False, **call: Any) -> None:
+        phase = call.pop("phase", "turn")
+        self._task = SimpleNamespace(action=f"keyturn_{phase}", args={"rotation": "the"} | call, check_mode=check_mode)
+        self.told = {"phase": phase, "rotation": "the"} | call
         self.answers = answers
         self.must_answer = must_answer
 
     def _execute_module(self, name: str, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        assert (name, args) == ("keyturn_phase", {"phase": "prepare", "rotation": "the"})
+        assert (name, args) == ("keyturn_phase", self.told)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -41,14 +43,44 @@ def run(*answers: Any, **more: Any) -> dict[str, Any]:
     return dict(Action(list(answers), **more).run(task_vars={"inventory_hostname": "app1"}))
 
 
-def test_it_prints_each_answer_and_returns_the_last(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run({"progress": "1 of 3 rows"}, {"progress": "2 of 3 rows"}, {"changed": True}) == {"changed": True}
-    assert capsys.readouterr().out.splitlines() == ["app1: 1 of 3 rows", "app1: 2 of 3 rows"]
+DONE = {
+    "changed": True,
+    "rotation": {"times": {"prepare": 7.24, "switch": 1.31, "prove": 0.2}, "downtime_seconds": 1.2},
+}
+
+
+def test_it_prints_how_far_a_call_has_come_and_how_long_each_step_took(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run({"progress": "1 of 3 rows"}, {"progress": "2 of 3 rows"}, DONE) == DONE
+    assert capsys.readouterr().out.splitlines() == [
+        "app1: prepare, switch, prove ...",
+        "app1: 1 of 3 rows",
+        "app1: 2 of 3 rows",
+        "app1: prepare 7.2 s",
+        "app1: switch 1.3 s, down for 1.2 s",
+        "app1: prove 0.2 s",
+    ]
+
+
+def test_a_step_that_the_host_has_not_timed_is_timed_here(capsys: pytest.CaptureFixture[str]) -> None:
+    run({"changed": True, "rotation": {}}, phase="rollback", cause="a test")
+    begins, ends = capsys.readouterr().out.splitlines()
+    assert begins == "app1: rollback ..."
+    assert ends.startswith("app1: rollback 0.")
+
+
+@pytest.mark.parametrize(
+    ("step", "begins"), [("decide", "decide ..."), ("finish", "finish ..."), ("both", "decide, finish ...")]
+)
+def test_a_call_that_changes_nothing_has_no_end_to_tell(
+    step: str, begins: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run({"changed": False, "rotation": {"times": {step: 1.0}}}, phase="commit", step=step)
+    assert capsys.readouterr().out == f"app1: {begins}\n"
 
 
 def test_it_prints_what_check_mode_would_do(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run({"would": "turn 3 rows"})["would"] == "turn 3 rows"
-    assert capsys.readouterr().out == "app1: turn 3 rows\n"
+    assert run({"would": "stop backend\nturn 3 rows"}, check_mode=True)["would"] == "stop backend\nturn 3 rows"
+    assert capsys.readouterr().out == "app1: stop backend\napp1: turn 3 rows\n"
 
 
 def test_a_host_that_does_not_answer_has_failed() -> None:

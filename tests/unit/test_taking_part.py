@@ -1,0 +1,77 @@
+"""Which hosts take part in a play of the lifecycle, and who goes on at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from keyturn.errors import KeyturnError
+from keyturn.taking_part import hosts_of, who_goes_on
+
+HOSTS = ["app1", "app2", "app3"]
+PLAYS = ("examine", "keep", "stage", "compare", "turn", "turn_in_steps", "decide", "promote", "finish", "take_back")
+
+
+def plan(**more: Any) -> dict[str, Any]:
+    return {"until": "committed", "store": "dotenv", "unit": "batch", "drains": False, "examines_first": False, **more}
+
+
+def plays(
+    described: dict[str, Any], hosts: list[str] = HOSTS, adopted: str = "", failed: bool = False
+) -> dict[str, Any]:
+    """Return the plays that take place, with their hosts where these are not all."""
+    found = {play: hosts_of(play, described, hosts, adopted, failed) for play in PLAYS}
+    return {play: None if part == hosts else part for play, part in found.items() if part}
+
+
+@pytest.mark.parametrize(
+    ("described", "taking_place"),
+    [
+        (plan(), {"stage", "turn"}),
+        (plan(drains=True), {"stage", "turn_in_steps"}),
+        (plan(store="openbao"), {"keep", "stage", "compare", "turn_in_steps"}),
+        (plan(unit="fleet"), {"stage", "turn", "decide", "finish"}),
+        (plan(unit="fleet", drains=True), {"stage", "turn_in_steps", "decide", "finish"}),
+        (plan(unit="fleet", store="openbao"), {"stage", "compare", "turn", "decide", "promote", "finish"}),
+        (plan(unit="fleet", examines_first=True), {"examine", "stage", "turn", "decide", "finish"}),
+        (plan(unit="fleet", examines_first=True, until="ready"), {"examine"}),
+    ],
+)
+def test_a_play_takes_place_where_it_has_something_to_do(described: dict[str, Any], taking_place: set[str]) -> None:
+    assert plays(described).keys() == taking_place
+
+
+def test_one_host_speaks_for_a_shared_value_and_each_for_its_own() -> None:
+    shared = plan(unit="fleet", store="openbao")
+    assert plays(shared)["compare"] == plays(shared)["promote"] == ["app1"]
+    assert plays(shared, adopted="app3")["promote"] == ["app3"]
+    assert plays(shared, adopted="elsewhere")["promote"] == ["app1"]
+    assert plays(plan(store="openbao"))["compare"] is None
+
+
+def test_one_host_alone_finishes_when_it_decides_but_not_before_a_store() -> None:
+    assert "finish" not in plays(plan(unit="fleet"), ["app1"])
+    assert "finish" in plays(plan(unit="fleet", store="openbao"), ["app1"])
+
+
+def test_a_fleet_goes_back_only_when_a_phase_has_failed_and_a_batch_does_it_itself() -> None:
+    assert "take_back" in plays(plan(unit="fleet"), failed=True)
+    assert "take_back" not in plays(plan(), failed=True)
+
+
+def test_nobody_takes_part_before_the_hosts_are_fixed() -> None:
+    assert plays(plan(unit="fleet"), hosts=[], failed=True) == {}
+
+
+def test_a_host_that_gives_no_answer_is_left_out_only_where_each_has_its_own_value() -> None:
+    assert who_goes_on("per_host", HOSTS, {}, ["app2"]) == ["app1", "app3"]
+    assert who_goes_on("shared", HOSTS, {"app2": "its board is broken"}, ["app2"]) == ["app1", "app3"]
+    with pytest.raises(KeyturnError, match="^app2 cannot be reached, and all hosts must hold the same value"):
+        who_goes_on("shared", HOSTS, {}, ["app2"])
+
+
+def test_a_host_that_is_not_there_cannot_be_left_out() -> None:
+    with pytest.raises(
+        KeyturnError, match="^keyturn_exclude names app9, and the group trader_ai has app1, app2, app3$"
+    ):
+        who_goes_on("per_host", HOSTS, {"app9": "gone"}, [])
