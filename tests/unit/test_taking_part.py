@@ -66,12 +66,12 @@ def test_nobody_takes_part_before_the_hosts_are_fixed() -> None:
 def test_a_host_that_gives_no_answer_is_left_out_only_where_each_has_its_own_value() -> None:
     assert who_goes_on("per_host", HOSTS, {}, ["app2"]) == ["app1", "app3"]
     assert who_goes_on("shared", HOSTS, {"app2": "its board is broken"}, ["app2"]) == ["app1", "app3"]
-    with pytest.raises(KeyturnError, match="^app2 cannot be reached, and all hosts must hold the same value"):
+    with pytest.raises(KeyturnError, match=r"^app2 cannot be reached, and all hosts must hold the same value"):
         who_goes_on("shared", HOSTS, {}, ["app2"])
 
 
 def test_a_host_that_is_not_there_cannot_be_left_out() -> None:
     with pytest.raises(
-        KeyturnError, match="^keyturn_exclude names app9, and the group trader_ai has app1, app2, app3$"
+        KeyturnError, match=r"^keyturn_exclude names app9, and the group trader_ai has app1, app2, app3$"
     ):
         who_goes_on("per_host", HOSTS, {"app9": "gone"}, [])
