@@ -17,7 +17,7 @@ import pytest
 from keyturn.lifecycle import prepare
 from support.faults import Call, Host, record
 
-ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "3000"))
+ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "5000"))
 SAMPLE = int(os.environ.get("KEYTURN_MANY_KILLS", "6"))
 SEED = 20260101
 STRACE_COUNTS_TO = 65535
