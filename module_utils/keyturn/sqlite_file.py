@@ -16,8 +16,10 @@ from .errors import KeyturnError
 
 HEADER = b"SQLite format 3\0"
 BUSY_SECONDS = 10
-# A page is read under one lock, about a millisecond; a batch of ciphertexts gains nothing from more.
+# A page is read under one lock, about a millisecond.
 PAGE_ROWS = 1000
+# In one piece some milliseconds: with less, memory is asked for and given back more often, a tenth of the cost.
+CHUNK_ROWS = 4000
 # A chunk holds a page in one piece, so its values are not long; no character of a token takes more than one byte.
 CHUNK_WIDTH = 4096
 BACKUP_PAGES = 256
@@ -301,7 +303,7 @@ def chunk(
     connection: sqlite3.Connection,
     target: Column,
     after: Sequence[Any] = (),
-    size: int = PAGE_ROWS,
+    size: int = CHUNK_ROWS,
     *,
     with_rowids: bool = True,
 ) -> Chunk | None:

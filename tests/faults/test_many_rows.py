@@ -18,7 +18,7 @@ from keyturn.lifecycle import prepare, turn
 from support import selection
 from support.faults import Call, Host, record
 
-ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "3000"))
+ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "5000"))
 SAMPLE = int(os.environ.get("KEYTURN_MANY_KILLS", "6"))
 STRACE_COUNTS_TO = 65535
 SERIES = [
