@@ -63,7 +63,7 @@ def test_db_key_rolls_and_nobody_notices(fleet: Fleet) -> None:
     assert len(set(keys)) == 3
     assert all(after[host]["DATABASE_ENCRYPTION_KEY"] != before[host]["DATABASE_ENCRYPTION_KEY"] for host in HOSTS)
     assert all(found["lost"] == 0 for found in after.values())
-    starts = [output.index(f"included: rotation for {host} =>", output.index("Turn, batch by batch")) for host in HOSTS]
+    starts = [output.index(f"{host}: prepare, switch, prove ...") for host in HOSTS]
     assert starts == sorted(starts), "app1 is the canary, then app2, then app3"
     print(f"prober: {len(prober.failures)} of {prober.asked} answers failed while hosts went down in turn")
     again, output = fleet.play("rotate_db_key", "-e", f"keyturn_rotation_id={report['rotation_id']}")

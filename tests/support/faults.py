@@ -222,7 +222,7 @@ class Host:
         stage.run(rotation)
         while "progress" in turn.run(rotation, "proved"):
             pass
-        commit.both(rotation)
+        commit.run(rotation, "both")
 
     def go_back(self) -> None:
         """End the rotation on the old value, as rollback.yml does on a host."""

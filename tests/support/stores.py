@@ -272,7 +272,7 @@ class Host:
     def promote(self, rotation_id: str, _old: Any, _new: Any) -> bool:
         """The phases from the switch to the end."""
         rotation = self.rotation(rotation_id)
-        answers = [turn.run(rotation, "proved"), commit.both(rotation)]
+        answers = [turn.run(rotation, "proved"), commit.run(rotation, "both")]
         return any(answer["changed"] for answer in answers)
 
     def discard(self, rotation_id: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from keyturn.errors import KeyturnError
-from keyturn.lifecycle import commit, rollback
+from keyturn.lifecycle import commit, finish, rollback
 from support.faults import Host
 
 
@@ -31,7 +31,7 @@ def test_the_decision_stands_when_the_second_step_fails(host: Host, monkeypatch:
         raise KeyturnError("3 rows still need the old value")
 
     with monkeypatch.context() as patch:
-        patch.setattr(commit, "_check_nothing_needs_old", refuse)
+        patch.setattr(finish, "_check_nothing_needs_old", refuse)
         with pytest.raises(KeyturnError, match="3 rows still need"):
             commit.run(host.rotation(), "both")
     (journal,) = host.lab.journals()

@@ -30,7 +30,9 @@ def folder(tmp_path: Path) -> Path:
 def asked(folder: Path, **new: str) -> dict[str, Any]:
     said = {"place": "a", "clock_offset": 0, "rotation": {"old": {"PLAID_SECRET": "kt:5"}, "new": new}}
     more = {"environment": "production", "reports": str(folder), "may_stay": ["PLAID_CLIENT_ID"]}
-    return agree.run({"value": "shared", "hosts": {"p1": said}, "adopted": "", **more}, False)
+    return agree.run(
+        {"value": "shared", "hosts": {"p1": {"rotation_staged": said}}, "adopted": "", "excluded": {}, **more}, False
+    )
 
 
 @pytest.mark.parametrize("shown", ["kt:1", "kt:2"])

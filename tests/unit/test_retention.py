@@ -67,7 +67,7 @@ def test_what_has_not_expired_is_kept(host: Host) -> None:
 def test_a_rotation_that_ends_removes_what_has_expired(host: Host) -> None:
     host.go_to("decided")
     journal = earlier(host)
-    commit.finish(host.rotation())
+    commit.run(host.rotation(), "finish")
     assert kept(journal) == set()
 
 
