@@ -54,7 +54,7 @@ class LookupModule(LookupBase):
         if "hostvars" not in variables:  # nothing runs: the syntax is checked
             return NOBODY
         controller, group = variables["hostvars"]["localhost"], variables["groups"].get("trader_ai", [])
-        if "rotation_planned" not in controller and play != "back":
+        if "rotation_planned" not in controller:
             return NOBODY
         plan = controller["rotation_planned"]["plan"]
         if play == "value":
