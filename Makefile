@@ -6,9 +6,12 @@ VENV := .venv
 PYTHON ?= python3
 DEMO := .local/trader-ai
 ROWS := 1000
+# of the stand-in application; 8765 where nobody says another one
+PORT :=
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
-# Bytecode is kept, whatever the caller's environment says: without it each process of Ansible compiles its modules again.
-unexport PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
+# Whatever the caller's environment says, bytecode is kept, since each process of Ansible would compile its modules again, and input
+# is buffered: Python would read what a local call sends it byte by byte, which doubles the price of the call.
+unexport PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX PYTHONUNBUFFERED
 WATCH := .local/watch
 WATCH_PACKAGES := mtail prometheus prometheus-alertmanager prometheus-node-exporter
 HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-client
@@ -16,9 +19,11 @@ HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-c
 WITH_MODULES := PYTHONPATH=tests/support
 # A worker steals from another what it has not begun: the long tests come first, so that all end together.
 PYTEST := $(WITH_MODULES) pytest -n 3 --dist worksteal
+# what takes hours is not cut off (a limit of 0 would be over at once)
+UNLIMITED := --timeout=7200 --session-timeout=86400
 SUITE := tests/fleet tests/faults tests/monitoring tests/integration tests/unit
 
-.PHONY: help setup demo rotate verify alerts stop policy test exhaustive monitoring fleet molecule rehearse bench quick lint unit integration faults clean
+.PHONY: help setup runner lock demo tour rotate verify alerts stop policy docs picture test suite exhaustive monitoring fleet molecule chaos rehearse versions bench quick real lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -29,16 +34,27 @@ $(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian bin/setup-npm
-	@bin/setup-debian strace systemd procps age
+	@bin/setup-debian strace systemd procps age haproxy e2fsprogs
 	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage test
 	@bin/setup-npm $(VENV)
 	@touch $@
 
-demo: $(VENV)/.run ## start the stand-in application with its own database
-	@[ -e $(DEMO)/.env ] || PYTHONPATH=demo python demo/seed.py --root $(DEMO) --rows $(ROWS) --port 8765
+runner: ## make the virtual environment of a runner: what requirements.lock has, by its hashes, and nothing of demo or tests
+	@bin/setup-venv $(VENV) $(PYTHON) locked
+
+lock: $(VENV)/.run ## write requirements.lock anew, from the ranges of pyproject.toml
+	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+	  --custom-compile-command 'make lock' --group stores --group storage pyproject.toml --output-file requirements.lock --upgrade
+
+demo: $(VENV)/.run ## start the stand-in application with its own database (PORT=8765)
+	@[ -e $(DEMO)/.env ] || PYTHONPATH=demo python demo/seed.py --root $(DEMO) --rows $(ROWS) --port $(or $(PORT),8765)
+	@$(if $(PORT),grep -qx PORT=$(PORT) $(DEMO)/service.conf || { $(DEMO)/stop.sh; sed -i 's/^PORT=.*/PORT=$(PORT)/' $(DEMO)/service.conf; })
 	@$(DEMO)/start.sh
 
-rotate: demo ## rotate the database key of the stand-in application while it serves
+tour: $(VENV)/.run ## take a tour: five secrets and what goes wrong with them, on this machine, in some minutes
+	@PYTHONPATH=demo python demo/tour.py
+
+rotate: demo ## rotate the database key of the stand-in application while it serves (PORT=8765)
 	@ansible-playbook playbooks/rotate_db_key.yml
 
 verify: demo ## say what the stand-in application's host holds
@@ -55,23 +71,46 @@ stop: ## stop the stand-in application
 policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the page of the local environment
 	@ansible-playbook playbooks/policy.yml
 
-test: lint $(VENV)/.test ## run the linters and every kind of test, with the hosts that the tests make
+docs: $(VENV)/.test ## write the tables of docs/reference/services.md from the tests' own rows, and the README's figures
+	@PYTHONPATH=tests:module_utils:demo python -m support.shapes
+	@PYTHONPATH=tests:module_utils:demo python -m bench.readme
+
+picture: demo ## make docs/run.svg, the picture of the README, from a rotation of the stand-in application
+	@set -o pipefail; bin/keyturn rotate_db_key | python demo/picture.py docs/run.svg
+
+test: $(VENV)/.test ## run the linters and every kind of test, with the hosts that the tests make
+	@$(MAKE) --no-print-directory --jobs 2 lint suite
+
+suite: $(VENV)/.test
 	@bin/setup-debian $(HOST_PACKAGES) $(WATCH_PACKAGES)
 	@$(PYTEST) $(SUITE)
 
 exhaustive: export KEYTURN_EXHAUSTIVE := 1
-exhaustive: lint $(VENV)/.test ## take every point of every matrix, every drill, the rehearsal, molecule, a million rows: hours
-	@bin/setup-debian $(HOST_PACKAGES) $(WATCH_PACKAGES)
-	@$(PYTEST) $(SUITE)
+exhaustive: PYTEST += $(UNLIMITED)
+exhaustive: lint suite ## take every point of every matrix, every drill, the rehearsal, molecule, a million rows: hours
+	@$(MAKE) --no-print-directory versions
 	@KEYTURN_MANY_ROWS=1000000 KEYTURN_MANY_KILLS=2 $(PYTEST) -k 'switch-prepared-delete or rollback' tests/faults/test_many_rows.py
+
+chaos: SECONDS := 120
+chaos: $(VENV)/.test ## hurt three hosts at random moments (SECONDS=120, SEED=of a run before): the messages alone must lead out
+	@bin/setup-debian $(HOST_PACKAGES) $(WATCH_PACKAGES)
+	@KEYTURN_CHAOS_SECONDS=$(SECONDS) $(if $(SEED),KEYTURN_SEED=$(SEED)) $(WITH_MODULES) pytest -q -s $(UNLIMITED) tests/fleet/test_chaos.py
+
+# each ansible-core that we claim, with the oldest Python that it runs on
+PAIRS := 2.19=3.11 2.20=3.12 2.21=3.13
+versions: ## unit tests, rotations, kills and ways out on each ansible-core, where its Python starts (python3.12 and python3.13 in PATH)
+	@for pair in $(PAIRS); do bin/on-version $${pair%=*} $${pair#*=} || exit 1; done
 
 rehearse: $(VENV)/.test ## rehearse going to production: staging, gate, production, with OpenBao and encrypted credentials
 	@bin/setup-debian $(HOST_PACKAGES)
-	@KEYTURN_EXHAUSTIVE=1 $(WITH_MODULES) pytest -q -s tests/fleet/test_rehearsal.py
+	@KEYTURN_EXHAUSTIVE=1 $(WITH_MODULES) pytest -q -s $(UNLIMITED) tests/fleet/test_rehearsal.py
 
 molecule: $(VENV)/.test ## run the molecule scenarios on such hosts
 	@bin/setup-debian $(HOST_PACKAGES)
 	@MOLECULE_GLOB='tests/molecule/*/molecule.yml' molecule test --all
+
+real: $(VENV)/.test ## rotate the real application's own code (KEYTURN_REAL_APPLICATION=FOLDER, KEYTURN_REAL_PYTHON=PROGRAM with its packages)
+	@$(WITH_MODULES) pytest -q -rs $(UNLIMITED) tests/real
 
 bench: $(VENV)/.test ## measure Keyturn against the policy's script, a naive playbook and the floors (QUICK=1: in minutes)
 	@bin/setup-debian openssh-server openssh-client python3-cryptography
@@ -91,6 +130,7 @@ lint: $(VENV)/.test ## run the linters
 	@ruff format --check .
 	@mypy
 	@yamllint --strict .
+	@zizmor --quiet --offline .github
 	@$(WITH_MODULES) ansible-lint -q
 
 clean: stop ## remove everything that make has made

@@ -74,8 +74,8 @@ def seed(
     key = Fernet.generate_key().decode()
     _write_env(root, key, plaid_url, alpaca_url)
     tokens = _write_database(root / DATABASE, key, form_of_each_row(rows, forms, random_seed), journal_mode)
-    for script in ("start.sh", "stop.sh", "start_engine.sh", "stop_engine.sh"):
-        shutil.copy(DEMO / "scripts" / script, root / script)
+    for script in (DEMO / "scripts").iterdir():
+        shutil.copy(script, root / script.name)
     settings = {"PYTHON": python, "PYTHONPATH": str(DEMO), "HOST": "127.0.0.1", "PORT": str(port)}
     lines = [f"{name}={shlex.quote(value)}\n" for name, value in settings.items()]
     (root / "service.conf").write_text("".join(lines), encoding="utf-8")

@@ -10,6 +10,10 @@ description:
   - Runs on the controller after all hosts have staged. A shared value must be the same on all, a value per host on none two.
   - Also refuses two names for one machine, clocks too far apart, and hosts that hold different values now of what they share.
 options:
+  secret:
+    description: Name of the catalogue's entry.
+    type: str
+    required: true
   value:
     description: Whether the hosts share the value.
     type: str
@@ -53,6 +57,7 @@ attributes:
 EXAMPLES = r"""
 - name: Compare what the hosts have staged
   keyturn_agree:
+    secret: jwt
     value: shared
     environment: production
     reports: reports

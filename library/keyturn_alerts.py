@@ -36,6 +36,10 @@ options:
         description: C(minute), C(hour) or C(day); empty for a count, which is taken over an hour.
         type: str
         default: ''
+  log_lines:
+    description: C(keyturn_log_lines), the lines that log services count.
+    type: dict
+    required: true
   runbooks:
     description: Address of the runbook page.
     type: str
@@ -70,6 +74,7 @@ EXAMPLES = r"""
 - name: Make alerts
   keyturn_alerts:
     thresholds: "{{ keyturn_policy.thresholds }}"
+    log_lines: "{{ keyturn_log_lines }}"
     runbooks: https://example.com/docs/monitoring.md
 """
 
@@ -87,10 +92,14 @@ datadog:
   returned: success
   type: list
   elements: dict
+datadog_pipeline:
+  description: The pipeline that gives log lines the attributes which the monitors count.
+  returned: success
+  type: dict
 """
 
-from ansible.module_utils.keyturn import alerts
-from ansible.module_utils.keyturn.ansible_module import run
+from ansible.module_utils.keyturn.entry.module import run
+from ansible.module_utils.keyturn.monitoring import alerts
 
 THRESHOLD = {
     "metric": {"type": "str", "required": True},
@@ -104,12 +113,13 @@ THRESHOLD = {
 def make(module):
     """Make all three."""
     given = module.params
-    thresholds, runbooks = given["thresholds"], given["runbooks"]
+    thresholds, lines, runbooks = given["thresholds"], given["log_lines"], given["runbooks"]
     return {
         "changed": False,
         "prometheus": alerts.prometheus(thresholds, runbooks, given["expected_clients"]),
-        "cloudwatch": alerts.cloudwatch(thresholds, given["log_group"], given["topic"], runbooks),
-        "datadog": alerts.datadog(thresholds, given["notify"], runbooks),
+        "cloudwatch": alerts.cloudwatch(thresholds, lines, given["log_group"], given["topic"], runbooks),
+        "datadog": alerts.datadog(thresholds, lines, given["notify"], runbooks),
+        "datadog_pipeline": alerts.datadog_pipeline(),
     }
 
 
@@ -117,6 +127,7 @@ if __name__ == "__main__":
     run(
         {
             "thresholds": {"type": "list", "elements": "dict", "required": True, "options": THRESHOLD},
+            "log_lines": {"type": "dict", "required": True},
             "runbooks": {"type": "str", "required": True},
             "expected_clients": {"type": "int", "default": 100},
             "log_group": {"type": "str", "default": "trader-ai"},

@@ -8,7 +8,8 @@ module: keyturn_checklist
 short_description: Sign the checklist of a rotation, or close it
 description:
   - Runs on the controller. Appends a record to the rotation log. Refused while the log is broken.
-  - Who has rotated may not sign. A checklist is closed only when each point has evidence and somebody has signed.
+  - Who has rotated may not sign, neither by that name nor by that login. A checklist is closed only when each point has evidence and
+    somebody has signed.
 options:
   folder:
     description: The environment's folder of reports.
@@ -35,6 +36,16 @@ options:
   signer:
     description: Who has verified the rotation.
     type: str
+    default: ''
+  signing_key:
+    description:
+      - The signer's private key, or the public half of one that ssh-agent has. Refused where it is one of who has rotated by
+        C(allowed_signers). Needed where there is such a file; then the login does not count, and a sign-off without a key neither.
+    type: path
+    default: ''
+  allowed_signers:
+    description: The file of allowed signers, as in ssh-keygen(1); its namespace is C(keyturn).
+    type: path
     default: ''
   points:
     description: What the signer has seen, by the id of the point.

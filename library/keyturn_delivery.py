@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: keyturn_delivery
 short_description: Deliver the values of a host in an encrypted credential, or in .env again
 description:
-  - Moves the values of all secrets of the catalogue to where C(delivery) of the rotations says, restarts the services and
+  - Moves the values of all secrets that are used on the host to where C(delivery) of the rotations says, restarts the services and
     proves them. What fails is taken back, and what was killed is simply run again.
   - With C(systemd_credential) one file in C(/etc/credstore.encrypted) holds them, encrypted by the host's key. systemd decrypts it for
     the service alone, and a launcher makes it the environment of the program. C(.env) keeps its other lines.
@@ -59,9 +59,9 @@ would:
   type: str
 """
 
-from ansible.module_utils.keyturn import catalogue
-from ansible.module_utils.keyturn.ansible_module import rotation_from, run
-from ansible.module_utils.keyturn.lifecycle import delivery
+from ansible.module_utils.keyturn.entry.module import rotation_from, run
+from ansible.module_utils.keyturn.host.phases import delivery
+from ansible.module_utils.keyturn.inputs import catalogue
 
 if __name__ == "__main__":
     run(

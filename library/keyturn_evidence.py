@@ -76,8 +76,11 @@ missing:
 import base64
 import dataclasses
 
-from ansible.module_utils.keyturn import catalogue, evidence, moments
-from ansible.module_utils.keyturn.ansible_module import rotation_of, run, validated
+from ansible.module_utils.keyturn.base import moments
+from ansible.module_utils.keyturn.entry.module import rotation_of, run
+from ansible.module_utils.keyturn.inputs import catalogue
+from ansible.module_utils.keyturn.inputs.validation import validated
+from ansible.module_utils.keyturn.records import evidence
 
 
 def collect(module):

@@ -9,8 +9,9 @@ short_description: Say whether a rotation may begin, and with which hosts
 description:
   - Runs on the controller. Leaves out the hosts that a person has excluded, and those that gave no answer where each host has a
     value of its own. Refuses a shared value while a host gives no answer.
-  - Where an environment goes first, refuses unless its reports have a rotation of the same secret that was committed and proved on
-    every host, by the same revision of Keyturn, and not too long ago.
+  - Where an environment goes first, and always in production, refuses unless its reports have a rotation of the same secret that was
+    committed and proved on every host, by the same revision of Keyturn, and not too long ago.
+  - Ends, in report and log, the rotations that were killed before any host knew them.
 options:
   plan:
     description: What M(keyturn_plan) returned.
@@ -25,9 +26,18 @@ options:
     type: dict
     default: {}
   staging:
-    description: Name of the environment that goes first. None has to if empty.
+    description: Name of the environment that goes first. None has to if empty, except in production.
     type: str
     default: ''
+  production:
+    description: Whether this environment is production, where only a reason lets a rotation pass without staging.
+    type: bool
+    default: false
+  typed:
+    description: Variables that stand on the command line, where those of the gate need a reason. The action reads it.
+    type: list
+    elements: str
+    default: []
   max_age_days:
     description: How long a rotation there counts, in days.
     type: int
@@ -39,7 +49,7 @@ options:
 author: The Keyturn maintainers
 attributes:
   check_mode:
-    description: Changes nothing anyway.
+    description: Writes nothing.
     support: full
   diff_mode:
     description: There is nothing to show.

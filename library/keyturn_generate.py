@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: keyturn_generate
 short_description: Write a new value of a kind to a private file
 description:
-  - Generates a value and writes it to a new file (0600). Only its fingerprint is returned.
+  - Runs on the controller. Generates a value and writes it to a new file (0600). Only its fingerprint is returned.
 options:
   kind:
     description: Kind of value.
@@ -15,9 +15,14 @@ options:
     required: true
     choices: [fernet, password, token_urlsafe]
   dest:
-    description: File to write. It must not exist, so that no value is lost.
+    description: >-
+      File to write. It must not exist, so that no value is lost. A relative path starts where the run was started.
     type: path
     required: true
+  variable:
+    description: Variable to write it for, as C(NAME=value). The value alone if empty.
+    type: str
+    default: ''
 author: The Keyturn maintainers
 attributes:
   check_mode:
@@ -36,41 +41,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+path:
+  description: The file, as a whole path.
+  returned: success
+  type: str
 fingerprint:
   description: Fingerprint of the new value.
   returned: success, outside check mode
   type: str
 """
 
-from pathlib import Path
-
-from ansible.module_utils.keyturn import durable
-from ansible.module_utils.keyturn.ansible_module import run
-from ansible.module_utils.keyturn.errors import KeyturnError
-from ansible.module_utils.keyturn.fingerprint import fingerprint
-from ansible.module_utils.keyturn.generate import GENERATORS
-
-
-def generate(module):
-    """Write the file."""
-    dest = Path(module.params["dest"])
-    if dest.exists() or dest.is_symlink():
-        raise KeyturnError(f"{dest} exists: choose a new file, a value is never overwritten")
-    if not dest.parent.is_dir():
-        raise KeyturnError(f"{dest.parent} is not a folder")
-    if module.check_mode:
-        return {"changed": True}
-    value = GENERATORS[module.params["kind"]]()
-    module.no_log_values.add(value)
-    durable.write_file(dest, value.encode() + b"\n")
-    return {"changed": True, "fingerprint": fingerprint(value)}
-
-
-if __name__ == "__main__":
-    run(
-        {
-            "kind": {"type": "str", "required": True, "choices": sorted(GENERATORS)},
-            "dest": {"type": "path", "required": True},
-        },
-        generate,
-    )
+# The work is done in the controller's own process: plugins/action/keyturn_generate.py

@@ -66,6 +66,10 @@ options:
     description: Whether a rotation stands open on a host.
     type: bool
     default: false
+  held:
+    description: What each host holds, C(held) of M(keyturn_state), by its name; nothing for a host that gave no answer.
+    type: dict
+    default: {}
   hosts:
     description: The hosts of the environment.
     type: list
@@ -124,6 +128,10 @@ RETURN = r"""
 text:
   description: The plan, or what the document says, for a person.
   returned: success
+  type: str
+missing:
+  description: What a run without check mode would be refused for, empty where nothing is missing.
+  returned: open
   type: str
 steps:
   description: Names of the steps.

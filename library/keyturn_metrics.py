@@ -49,9 +49,10 @@ path:
 import os
 from pathlib import Path
 
-from ansible.module_utils.keyturn import durable, metrics
-from ansible.module_utils.keyturn.ansible_module import run
-from ansible.module_utils.keyturn.errors import KeyturnError
+from ansible.module_utils.keyturn.base import durable
+from ansible.module_utils.keyturn.base.errors import KeyturnError
+from ansible.module_utils.keyturn.entry.module import run
+from ansible.module_utils.keyturn.monitoring import metrics
 
 READABLE = 0o644
 

@@ -53,6 +53,18 @@ options:
     description: What a person has overridden, with the reason; an empty reason overrides nothing.
     type: dict
     default: {}
+  accept_unproved:
+    description: Why a rotation goes on of which nothing can show that the new value works; refused without a reason.
+    type: str
+    default: ''
+  pipeline_log:
+    description:
+      - Of a pipeline, the environment's folder of reports. It must outlive the job, so one in the checkout is refused, and the
+        hosts compare its log with what they know. Anybody else's if omitted.
+    type: path
+  reports:
+    description: The environment's folder of reports, whose rotations without an end the hosts are asked about first.
+    type: path
   batches:
     description: Batches of a rolling switch, as C(serial) of a play takes them.
     type: list

@@ -8,6 +8,7 @@ module: keyturn_recover
 short_description: Choose the way on which an open rotation ends
 description:
   - Runs on the controller. A decision that stands on any host binds all; where there is none the wish counts.
+  - First ends, in report and log, the rotations that no host knows, whose run was killed before the first host was asked.
   - Where no rotation is open, one that has ended on the hosts but whose report was never finished is chosen.
 options:
   wish:
@@ -30,7 +31,7 @@ options:
 author: The Keyturn maintainers
 attributes:
   check_mode:
-    description: Changes nothing anyway.
+    description: Writes nothing.
     support: full
   diff_mode:
     description: There is nothing to show.
@@ -48,6 +49,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+ended:
+  description: The rotations that were ended here, since no host knows them.
+  returned: success
+  type: list
+  elements: str
 way:
   description: C(forward), C(back) or C(none).
   returned: success

@@ -58,8 +58,8 @@ ended:
   type: bool
 """
 
-from ansible.module_utils.keyturn.ansible_module import ROTATION, Phase, run_phase
-from ansible.module_utils.keyturn.lifecycle import replace_tokens
+from ansible.module_utils.keyturn.entry.module import ROTATION, Phase, run_phase
+from ansible.module_utils.keyturn.host.phases import replace_tokens
 
 if __name__ == "__main__":
     arguments = {"issuer": {"type": "dict", "required": True}, "seconds": {"type": "float", "default": 20}}

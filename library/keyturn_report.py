@@ -37,6 +37,11 @@ options:
     description: Whether the run has come to its end.
     type: bool
     required: true
+  wish:
+    description: Which end the run promises, C(forward) the new value, C(back) the old one.
+    type: str
+    choices: [back, forward]
+    default: forward
   entry:
     description: The secret's entry of the catalogue.
     type: dict
@@ -74,23 +79,22 @@ EXAMPLES = r"""
 RETURN = r"""
 outcome:
   description:
-    - C(committed), C(committed_with_exclusions), C(committed_in_part), C(rolled_back), C(refused), C(needs_attention) or
-      C(interrupted).
+    - C(committed), C(committed_with_exclusions), C(committed_unproved), C(committed_in_part), C(rolled_back),
+      C(refused), C(needs_attention) or C(interrupted).
   returned: success
   type: str
 failure:
   description: Why it did not succeed, empty when it did.
   returned: success
   type: str
-finished:
+ended_at:
   description: When the run ended.
   returned: success
   type: str
-over_budget:
-  description: Hosts that were down for longer than the catalogue allows.
+ending:
+  description: Why the run fails, empty where the rotation has ended as the run promises, and within its budget of downtime.
   returned: success
-  type: list
-  elements: str
+  type: str
 text:
   description: The report for a person, empty at the begin; the action prints it.
   returned: success
@@ -99,6 +103,10 @@ path:
   description: The file of the report.
   returned: success
   type: str
+log_head:
+  description: Number and hash of the record of the log that was written; empty where none was.
+  returned: success
+  type: dict
 events:
   description: What people are told of the end.
   returned: success

@@ -35,8 +35,8 @@ revocations:
   elements: dict
 """
 
-from ansible.module_utils.keyturn.ansible_module import ROTATION, Phase, run_phase
-from ansible.module_utils.keyturn.lifecycle import retire
+from ansible.module_utils.keyturn.entry.module import ROTATION, Phase, run_phase
+from ansible.module_utils.keyturn.host.phases import retire
 
 if __name__ == "__main__":
     run_phase(retire.run, Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["ask", "close"]}}))

@@ -7,7 +7,8 @@ DOCUMENTATION = r"""
 module: keyturn_revoked
 short_description: Write the evidence of revocations into the rotation log
 description:
-  - Runs on the controller after M(keyturn_retire) has closed them on every host. A revocation that is logged is not again.
+  - Runs on the controller after M(keyturn_retire) has closed them on every host. A revocation that is logged is not again, and one of a
+    rotation that the log does not know is told and not logged.
 options:
   secrets:
     description: The catalogue, C(keyturn_secrets).
@@ -49,8 +50,18 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+dead:
+  description: The newest of them of each secret, C(secret) and C(rotation_id).
+  returned: success
+  type: list
+  elements: dict
 revoked:
   description: Ids of the rotations whose old credential is proved dead.
+  returned: success
+  type: list
+  elements: str
+unknown:
+  description: Rotations that a host says this of, and that the log does not know.
   returned: success
   type: list
   elements: str

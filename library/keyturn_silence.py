@@ -60,9 +60,9 @@ warning:
 
 from datetime import UTC, datetime
 
-from ansible.module_utils.keyturn import silence
-from ansible.module_utils.keyturn.ansible_module import run
-from ansible.module_utils.keyturn.errors import KeyturnError
+from ansible.module_utils.keyturn.base.errors import KeyturnError
+from ansible.module_utils.keyturn.entry.module import run
+from ansible.module_utils.keyturn.monitoring import silence
 
 
 def call(module):

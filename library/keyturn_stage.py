@@ -11,7 +11,9 @@ description:
   - Then opens the host's journal and writes the new value durably (0600). Nothing of the application changes.
 options:
   new_values:
-    description: The new value of each variable, where all hosts share one. Each host generates its own if omitted.
+    description:
+      - The new value of each variable, where all hosts share one. Each host generates its own if there is none.
+      - The action takes it from memory and packs it into the call. It is in no task's arguments.
     type: dict
   provider:
     description: What the provider said of the new value to the controller, from M(keyturn_supply).
@@ -24,6 +26,17 @@ options:
     description: The controller's clock, in seconds since 1970.
     type: float
     required: true
+  logged:
+    description:
+      - The rotations in the log of a pipeline. Refused where the last one of this host is none of them, since a second log would begin
+        beside the one that knows it. Not asked if omitted.
+    type: list
+    elements: str
+  log_head:
+    description:
+      - Number and hash of the record with which the controller's log begins this attempt, from M(keyturn_report). The journal keeps it, so
+        that M(keyturn_log) finds a log that was rewritten.
+    type: dict
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """

@@ -7,8 +7,15 @@ DOCUMENTATION = r"""
 module: keyturn_state
 short_description: Say which rotation is open on a host
 description:
-  - Reads the journals of one application. Changes nothing.
+  - Reads the journals of one application, and the files of the secrets that it is asked about. Changes nothing.
 options:
+  rotations:
+    description:
+      - What C(rotation) is for the modules of the lifecycle, for each secret of the catalogue of which is to be told what the host
+        holds; nothing is read of the others.
+    type: list
+    elements: dict
+    default: []
   app_root:
     description: Folder of the application.
     type: path
@@ -41,6 +48,16 @@ rotation:
   type: dict
 closed:
   description: How each rotation of the past ended here, by its id.
+  returned: success
+  type: dict
+expired:
+  description: The ids of those whose old value has expired and is still there.
+  returned: success
+  type: list
+  elements: str
+held:
+  description:
+    - By secret, whether it is C(used) on this host, the fingerprints of its C(values), and the C(problem) of one that should be there.
   returned: success
   type: dict
 """

@@ -49,8 +49,9 @@ values:
   type: dict
 """
 
-from ansible.module_utils.keyturn import catalogue, storage
-from ansible.module_utils.keyturn.ansible_module import rotation_from, run
+from ansible.module_utils.keyturn.entry.module import rotation_from, run
+from ansible.module_utils.keyturn.host import storage
+from ansible.module_utils.keyturn.inputs import catalogue
 
 if __name__ == "__main__":
     run(

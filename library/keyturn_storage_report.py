@@ -36,8 +36,14 @@ options:
     type: dict
     required: true
   checkout:
-    description: A git checkout of the application on the controller, whose whole history is searched.
+    description:
+      - A git checkout of the application on the controller. Its files are searched for values of the hosts, by their fingerprints.
     type: path
+  history:
+    description:
+      - Whether the history of C(checkout) is searched for what looks like a secret also where gitleaks is not installed, which takes long.
+    type: bool
+    default: false
   fail_at:
     description: The severity from which on a finding is too bad.
     type: str

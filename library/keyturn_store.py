@@ -8,7 +8,7 @@ module: keyturn_store
 short_description: Take one step of a rotation in the secret store
 description:
   - Runs on the controller, which alone talks to the store. Each step is safe to repeat with the same rotation id.
-  - The task must have C(no_log), and the result of C(find) and C(stage) goes to M(keyturn_stage) only.
+  - The values of C(find) and C(stage) go on to M(keyturn_stage) in memory.
 options:
   store:
     description: The inventory's C(keyturn_store); C(kind) is C(openbao) or C(aws_secretsmanager). docs/stores.md says all keys.
@@ -50,7 +50,7 @@ options:
     type: str
     choices: [fernet, password, token_urlsafe]
   new_values:
-    description: The new value of each variable, for C(stage) of one that was brought.
+    description: The new value of each variable, for C(stage) of one that was brought. The action takes it from memory.
     type: dict
   hosts:
     description: What M(keyturn_state) returned, by host, for C(stage). Nothing is staged where the hosts have the value already.
@@ -88,7 +88,6 @@ EXAMPLES = r"""
     rotation_id: "{{ rotation_plan.rotation_id }}"
     old: "{{ rotation_decided.rotation.old }}"
     new: "{{ rotation_decided.rotation.new }}"
-  no_log: true
 """
 
 RETURN = r"""
@@ -96,8 +95,8 @@ path:
   description: Where the secret lies in the store.
   returned: success
   type: str
-new_values:
-  description: The value of each variable. It is secret.
+new:
+  description: Fingerprint of the new value of each variable.
   returned: for find and stage, when there is one
   type: dict
 """

@@ -7,10 +7,23 @@ DOCUMENTATION = r"""
 module: keyturn_supply
 short_description: Check the new value that a person or a pipeline brings
 description:
-  - Runs on the controller, before any host learns the value. The task must have C(no_log), and the result goes to
-    M(keyturn_stage) only.
+  - Runs on the controller, before any host learns the value, which goes on to M(keyturn_stage) in memory.
+  - Looks in the environment (C(KEYTURN_NEW_<VARIABLE>)), then in a file that is encrypted by ansible-vault, then asks on the terminal
+    without echo. A value in the command line or in an Ansible variable is refused by the name of its variable.
   - Refuses a value of the wrong form by the name of its variable, and one that its provider does not accept.
 options:
+  rotation_id:
+    description: Id of the rotation.
+    type: str
+    required: true
+  file:
+    description: File with the values, encrypted as a whole by ansible-vault. A relative path starts where the run was started.
+    type: str
+    default: ''
+  prompt:
+    description: What the terminal shows. Nobody is asked if empty.
+    type: str
+    default: ''
   entry:
     description: The catalogue entry.
     type: dict
@@ -20,11 +33,13 @@ options:
     type: dict
     default: {}
   brought:
-    description: What the lookup C(keyturn_supplied) returned.
+    description: >-
+      What was found: C(values) by variable, C(exposed), the variables whose value stands where others see it, and C(problem), what is
+      wrong with the file. The action reads it.
     type: dict
-    required: true
+    default: {}
   stored:
-    description: The value that lies pending in the secret store. It counts where none was brought.
+    description: The value that lies pending in the secret store. It counts where none was brought. The action takes it from memory.
     type: dict
     default: {}
 author: The Keyturn maintainers
@@ -41,14 +56,15 @@ EXAMPLES = r"""
 - name: Check the value
   keyturn_supply:
     entry: "{{ keyturn_secrets.hf_token }}"
-    brought: "{{ lookup('keyturn_supplied', 'HF_TOKEN', prompt='Hugging Face') }}"
-  no_log: true
+    rotation_id: "{{ rotation_plan.rotation_id }}"
+    file: ''
+    prompt: Hugging Face
   register: rotation_generated
 """
 
 RETURN = r"""
-new_values:
-  description: The value of each variable. It is secret.
+new:
+  description: Fingerprint of the new value of each variable.
   returned: when one was brought
   type: dict
 provider:

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: keyturn_values
 short_description: Generate the values of a secret that all hosts share
 description:
-  - Runs on the controller. The task must have C(no_log), and the result goes to M(keyturn_stage) only.
+  - Runs on the controller. The values go on to M(keyturn_stage) in memory.
 options:
   variables:
     description: Names of the variables.
@@ -45,7 +45,6 @@ EXAMPLES = r"""
     generator: token_urlsafe
     rotation_id: "{{ rotation_plan.rotation_id }}"
     hosts: "{{ rotation_looked_hosts }}"
-  no_log: true
   register: rotation_generated
 """
 
@@ -54,8 +53,8 @@ needed:
   description: Whether the hosts need a value.
   returned: success
   type: bool
-new_values:
-  description: The value of each variable. It is secret.
+new:
+  description: Fingerprint of the new value of each variable.
   returned: when one was needed and a generator given, outside check mode
   type: dict
 """

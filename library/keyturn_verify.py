@@ -34,7 +34,8 @@ EXAMPLES = r"""
 RETURN = r"""
 verified:
   description:
-    - By secret, fingerprints of the values, rows by form, C(problems) that make the state wrong and C(findings) that do not.
+    - By secret, whether it is C(used) here, fingerprints of the values, rows by form, C(problems) that make the state wrong and
+      C(findings) that do not.
   returned: success
   type: dict
 problems:
@@ -48,9 +49,9 @@ text:
   type: str
 """
 
-from ansible.module_utils.keyturn import catalogue
-from ansible.module_utils.keyturn.ansible_module import rotation_from, run
-from ansible.module_utils.keyturn.lifecycle import verify
+from ansible.module_utils.keyturn.entry.module import rotation_from, run
+from ansible.module_utils.keyturn.host.phases import verify
+from ansible.module_utils.keyturn.inputs import catalogue
 
 if __name__ == "__main__":
     run(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
-from support import selection
+from support import reports, selection, standing
 from support.lab import Lab
 
 # how long an example takes says how busy the machine is, nothing else
@@ -20,8 +20,25 @@ settings.load_profile("keyturn")
 pytest_plugins = ["pytester"]
 
 
-def pytest_configure() -> None:
+def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault(selection.SEED, str(random.randrange(10**8)))  # the workers inherit it
+    config.pluginmanager.register(AtOnce(config), "at_once")
+
+
+class AtOnce:
+    """Says what failed when it fails: a run that is cut off has told it."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Print the test and the place, where this process prints at all."""
+        terminal = self.config.pluginmanager.get_plugin("terminalreporter")
+        if report.failed and terminal:
+            crash = getattr(report.longrepr, "reprcrash", None)
+            terminal.write_line(
+                f"\n{report.nodeid} ({report.when}, {report.duration:.0f} s): {str(crash or report.longrepr)[:2000]}"
+            )
 
 
 def pytest_report_header() -> str:
@@ -45,6 +62,28 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if lines:
         terminalreporter.section(f"points taken: {_which()}")
         terminalreporter.write("\n".join([*lines, ""]))
+    late = [
+        f"{value}  ({report.nodeid})"
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if (name, report.when) == ("late", "call")
+    ]
+    if late:
+        terminalreporter.section(f"{len(late)} refusals after a stop")
+        terminalreporter.write("\n".join([*late, ""]))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    result = yield  # and what the test has made is still there
+    standing.check(item.get_closest_marker("left_open") is not None)
+    return result
+
+
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> None:
+    if call.when == "call":
+        item.user_properties += [("late", cause) for cause in reports.refused_after_the_stop]
+        reports.refused_after_the_stop.clear()
 
 
 def _which() -> str:

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Starts the application from its root directory and waits until it answers.
-# Exit status: 0 running, the application's own status when it died, 3 port taken, 1 no answer within 10 s.
+# Exit status: 0 running, the application's own status when it died, 3 port taken, 1 no answer within 30 s.
 cd "$(dirname "$0")" || exit 1
 set -a
 . ./service.conf || exit 1
@@ -13,11 +13,25 @@ if [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q trad
     exit 0
 fi
 
+# The process that listens on the port, by its name: its command line may hold a secret.
+owner() {
+    local inode link owner
+    inode=$(awk -v port=":$(printf %04X "$PORT")" '$4 == "0A" && $2 ~ port "$" { print $10; exit }' /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+    link=$(find /proc/[0-9]*/fd -lname "socket:\[$inode\]" 2>/dev/null | head -n 1)
+    owner=${link#/proc/}
+    owner=${owner%%/*}
+    if [ -n "$owner" ]; then
+        echo "process $owner ($(tr -cd '[:print:]' 2>/dev/null <"/proc/$owner/comm"))"
+    else
+        echo "a process of another user"
+    fi
+}
+
 probe=$HOST
 [ "$probe" = 0.0.0.0 ] && probe=127.0.0.1
 # Without this, another process's answer on the port would be taken for ours.
 if (exec 3<>"/dev/tcp/$probe/$PORT") 2>/dev/null; then
-    echo "port $PORT is already in use" >&2
+    echo "port $PORT is taken by $(owner): end that, or take another port, as in \`make rotate PORT=$((PORT + 1))\`" >&2
     exit 3
 fi
 
@@ -40,7 +54,7 @@ healthy() {
 pid=$!
 echo "$pid" >run/backend.pid
 
-deadline=$((SECONDS + 10))
+deadline=$((SECONDS + 30))
 while [ "$SECONDS" -lt "$deadline" ]; do
     if ! kill -0 "$pid" 2>/dev/null; then
         wait "$pid"
@@ -56,5 +70,5 @@ while [ "$SECONDS" -lt "$deadline" ]; do
     fi
     sleep 0.05
 done
-echo "no healthy answer within 10 s (pid $pid)" >&2
+echo "no healthy answer within 30 s (pid $pid)" >&2
 exit 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI, HTTPException
+from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 
@@ -14,6 +15,8 @@ from trader_ai.token_store import TokenStore
 LOGIN_TOKEN_NAMES = ("session_token", "access_token", "jwt_token")
 
 app = FastAPI(title="trader-ai stand-in")
+# The last one added sees a request first: a browser's question before a request (CORS) needs a token as well.
+app.add_middleware(CORSMiddleware, allow_origins=["http://localhost:3000"], allow_credentials=True, allow_methods=["*"])
 app.add_middleware(auth.JwtMiddleware)
 
 
@@ -31,6 +34,12 @@ class Item(BaseModel):
     institution_name: str | None = None
 
 
+@app.get("/")
+def root() -> dict[str, str]:
+    """Say what this is."""
+    return {"message": "trader-ai stand-in", "status": "running"}
+
+
 @app.get("/health")
 @app.get("/api/health")
 def health() -> dict[str, str]:
@@ -39,9 +48,19 @@ def health() -> dict[str, str]:
 
 
 @app.get("/api/positions")
-def positions() -> dict[str, Any]:
-    """Answer behind the token check."""
-    return {"positions": []}
+@app.get("/api/alerts")
+def nothing() -> list[Any]:
+    """Answer behind the token check, whatever the other keys are: no path of the real application reads a stored token."""
+    return []
+
+
+@app.get("/api/metrics/current")
+@app.get("/api/engine/status")
+@app.get("/api/gates/status")
+@app.get("/api/barbell/allocation")
+def state() -> dict[str, Any]:
+    """Answer behind the token check, as above."""
+    return {"connected": False, "mode": "paper"}
 
 
 @app.post("/api/auth/login")
@@ -51,6 +70,9 @@ def login(request: Login) -> dict[str, Any]:
     if name not in LOGIN_TOKEN_NAMES:
         raise HTTPException(404, "Not Found")
     return {name: auth.make_token(request.user_id), "token_type": "bearer", "expires_in": auth.LIFETIME_SECONDS}
+
+
+# The real application has none of the paths below. They let a person, and a test, see the stored tokens and the Alpaca pair in use.
 
 
 @app.get("/api/bank/accounts")

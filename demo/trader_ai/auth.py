@@ -1,4 +1,4 @@
-"""JSON web tokens: signing, and the middleware before the protected path."""
+"""JSON web tokens: signing, and the middleware before all of the API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ logger = logging.getLogger("src.security.auth_middleware")
 
 ALGORITHM = "HS256"
 LIFETIME_SECONDS = 60 * 60
-PROTECTED_PREFIX = "/api/positions"
+PROTECTED_PREFIX = "/api/"
+# these, and what is below them
+PUBLIC_PATHS = ("/api/health", "/api/v1/health", "/api/auth/login", "/api/auth/register")
 
 # Signing uses the secret of the moment of import, verifying the one of the request: as in the real application.
 SIGNING_SECRET = environment.require("JWT_SECRET_KEY")
@@ -29,12 +31,12 @@ def make_token(user_id: str) -> str:
 
 
 class JwtMiddleware(BaseHTTPMiddleware):
-    """Lets a request to the protected path through only with a good bearer token."""
+    """Lets a request to the API through only with a good bearer token, also to a path that is not there."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Check one request, then hand it on."""
         path = request.url.path
-        if not path.startswith(PROTECTED_PREFIX):
+        if not path.startswith(PROTECTED_PREFIX) or any(f"{path}/".startswith(f"{one}/") for one in PUBLIC_PATHS):
             return await call_next(request)
         try:
             _check(request.headers.get("Authorization", ""), path)

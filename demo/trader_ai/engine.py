@@ -1,6 +1,7 @@
 """The trading engine: ``python -m trader_ai.engine [--test]`` from its root directory.
 
-Like the real one it ends with status 0 even when it could not connect; only its log tells. SIGINT trips its kill switch.
+Like the real one it ends with status 0 even when it could not connect; only its log tells, which it never begins anew. SIGINT
+trips its kill switch.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import signal
 import sys
 from pathlib import Path
 
-from trader_ai import alpaca, environment
+from trader_ai import alpaca, environment, logs
 
 KILL_SWITCH = Path("run/kill_switch")
 logger = logging.getLogger("src.trading_engine")
@@ -29,7 +30,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The trading engine.")
     parser.add_argument("--test", action="store_true", help="connect and trade nothing")
     parser.parse_args()
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s:%(name)s:%(message)s")
+    Path("logs").mkdir(exist_ok=True)
+    logs.configure(logging.FileHandler("logs/trading.log"))
     signal.signal(signal.SIGINT, trip)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     if alpaca.get_account(environment.require("ALPACA_BASE_URL")) is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 import os
 import signal
 import sys
@@ -13,6 +12,7 @@ from typing import Any
 import uvicorn
 from uvicorn.config import LOGGING_CONFIG
 
+from trader_ai import logs
 from trader_ai.app import app
 
 GRACE_SECONDS = 0.3
@@ -52,7 +52,7 @@ def log_config() -> dict[str, Any]:
 
 def main() -> None:
     """Serve on HOST and PORT until a signal; status 3 when the port is taken."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s:%(name)s:%(message)s")
+    logs.configure()
     host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
     server = Server(uvicorn.Config(app, host=host, port=port, log_config=log_config()))
     try:

@@ -1,7 +1,1 @@
-"""Runs keyturn/controller/agree.py; library/keyturn_agree.py documents it."""
-
-from ansible.plugins.loader import action_loader
-
-
-class ActionModule(action_loader.get("keyturn_controller", class_only=True)):
-    """The action ``keyturn_agree``."""
+keyturn_controller.py

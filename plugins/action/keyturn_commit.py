@@ -1,7 +1,1 @@
-"""Calls keyturn/lifecycle/commit.py on the host; library/keyturn_commit.py documents it."""
-
-from ansible.plugins.loader import action_loader
-
-
-class ActionModule(action_loader.get("keyturn_host", class_only=True)):
-    """The action ``keyturn_commit``."""
+keyturn_host.py

@@ -12,50 +12,66 @@ import ansible.module_utils
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
+ROOT = Path(__file__).parents[2]
+MODULE_UTILS = str(ROOT / "module_utils")
 if MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(MODULE_UTILS)  # where a packed module finds them
 
-from ansible.module_utils.keyturn.ansible_module import attempt, validated  # noqa: E402
+from ansible.module_utils.keyturn.base import shown  # noqa: E402
+from ansible.module_utils.keyturn.base.fingerprint import fingerprints  # noqa: E402
+from ansible.module_utils.keyturn.entry import memory  # noqa: E402
+from ansible.module_utils.keyturn.entry.module import attempt  # noqa: E402
+from ansible.module_utils.keyturn.inputs.documented import arguments  # noqa: E402
+from ansible.module_utils.keyturn.inputs.validation import taken  # noqa: E402
+
+# whose ``text`` is printed here: a task for it would cost a process
+PRINTED = ("notify", "plan", "report")
 
 
 class ActionModule(ActionBase):
-    """Runs ``keyturn/controller/NAME.py`` for the action ``keyturn_NAME``."""
+    """Runs ``keyturn/steps/NAME.py`` for the action ``keyturn_NAME``, whose file is a link to this one unless it does more.
 
-    needs_no_log = False
-    # whether ``text`` of the result is printed here: a task for it would cost a process
-    shows = False
+    A new value never becomes Ansible's: of ``new_values`` that an action returns the result has the fingerprints, as ``new``, and the
+    next action that takes values finds them in memory.
+    """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result, or a failure with the words that a module would have."""
         super().run(tmp, task_vars)
-        name = self._task.action.rpartition(".")[2]
-        if self.needs_no_log and not self._task.no_log:
-            return {
-                "failed": True,
-                "msg": f"a task with {name} must have no_log: true, its parameters and its result are values",
-            }
-        action = import_module(f"ansible.module_utils.keyturn.controller.{name.removeprefix('keyturn_')}")
+        name = self._task.action.rpartition(".")[2].removeprefix("keyturn_")
+        action = import_module(f"ansible.module_utils.keyturn.steps.{name}")
 
         def call() -> dict[str, Any]:
-            given = validated(name, action.ARGUMENTS, plain(self._task.args | self._read(action, task_vars or {})))
-            return plain(action.run(given, self._task.check_mode))
+            spec = arguments(ROOT / f"library/keyturn_{name}.py")
+            given = taken(name, action, spec, plain(self._task.args | self._read(action, task_vars or {})))
+            says = {"say": Display().display} if hasattr(action, "SAYS") else {}
+            result = plain(action.run(given, self._task.check_mode, **says))
+            if values := result.pop("new_values", None):
+                memory.keep(given["rotation_id"], given.get("host", ""), values)
+                result["new"] = fingerprints(values)
+            return result
 
         result, failure = attempt(call)
-        if self.shows and result.get("text"):
-            Display().display(result["text"])
+        if name in PRINTED and result.get("text"):
+            Display().display("\n".join(shown.lines(result["text"])))
         return {"failed": True, "msg": failure} if failure else result
 
-    @staticmethod
-    def _read(action: Any, known: Mapping[str, Any]) -> dict[str, Any]:
-        """Return as ``hosts`` what an action reads of every host: each is looked up once, which is what costs."""
-        if not hasattr(action, "READS"):
-            return {}
-        hosts = {}
-        for host in known["groups"]["trader_ai"]:
-            variables = known["hostvars"][host]
-            hosts[host] = {name: variables[name] for name in action.READS if name in variables}
-        return {"hosts": hosts}
+    def _read(self, action: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+        """Return what an action does not get from its task: as ``hosts`` what it reads of every host, and a value from memory.
+
+        Each host is looked up once, which is what costs.
+        """
+        found: dict[str, Any] = {}
+        if hasattr(action, "TAKES"):
+            args = self._task.args
+            if values := memory.kept(str(args.get("rotation_id", "")), str(args.get("host", ""))):
+                found[action.TAKES] = values
+        if hasattr(action, "READS"):
+            hosts = ((host, known["hostvars"][host]) for host in known["groups"]["trader_ai"])
+            found["hosts"] = {
+                host: {name: variables[name] for name in action.READS if name in variables} for host, variables in hosts
+            }
+        return found
 
 
 def plain(data: Any) -> Any:

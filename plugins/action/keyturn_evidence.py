@@ -11,20 +11,21 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import action_loader
 
-action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+BASE = action_loader.get("keyturn_host", class_only=True)  # from then on module_utils are found
 
-from ansible.module_utils.keyturn import durable, evidence, moments, seal  # noqa: E402
-from ansible.module_utils.keyturn.errors import KeyturnError  # noqa: E402
+from ansible.module_utils.keyturn.base import durable, moments, seal  # noqa: E402
+from ansible.module_utils.keyturn.base.errors import KeyturnError  # noqa: E402
+from ansible.module_utils.keyturn.records import evidence  # noqa: E402
 
 ASKED_AGAIN = ("alpaca", "plaid")
 
 
-class ActionModule(ActionBase):
+class ActionModule(BASE):
     """The action of the task. ``folder``, ``recipient`` and ``pass`` are for it, the rest for the module."""
 
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what was sealed, without the archive."""
-        super().run(tmp, task_vars)
+        ActionBase.run(self, tmp, task_vars)
         given = dict(self._task.args)
         folder, recipient, part = Path(given.pop("folder")), given.pop("recipient"), given.pop("pass")
         host = (task_vars or {})["inventory_hostname"]
@@ -34,13 +35,14 @@ class ActionModule(ActionBase):
         given["sources"] = sources
         result: dict[str, Any] = self._execute_module("keyturn_evidence", given, task_vars=task_vars)
         packed = result.pop("archive", None)
-        result.pop("invocation", None)
         if packed is None:
             return result
         try:
-            note = _keep(folder, f"{host}-{part}", base64.b64decode(packed), recipient)
+            note = _keep(folder, f"{host}-{part}", base64.b64decode(packed, validate=True), recipient)
         except KeyturnError as error:
             return {"failed": True, "msg": str(error)}
+        except ValueError:
+            return {"failed": True, "msg": "the host's archive is none"}
         note |= {"host": host, "pass": part, "members": result["members"], "missing": result["missing"]}
         durable.write_json(folder / f"{host}-{part}.json", note)
         return result | {"file": note["file"]}

@@ -1,36 +1,51 @@
-"""The base of the actions that take a phase on a host, by the one module that all of them share.
+"""The base of the actions that work on a host: a phase, by the one module that all of them share, or a module of the action's name.
 
-A call that a host does not answer fails, as every other failure of a phase: the host stays in the run, which goes on to its
-report. Lines are printed here, since a task for each of them would cost a process of the controller: what begins and what has
-ended, what check mode would do, and how far work has come that takes several calls. Whole lines look right in a terminal and in
-the log of a pipeline, and hosts that work at the same time take turns in printing them.
+What a host says is taken here, before Ansible acts on any of it. A phase that a host does not answer fails, as every other failure of
+one: the host stays in the run, which goes on to its report. Lines are printed here, since a task for each of them would cost a process
+of the controller: what begins and what has ended, what check mode would do, and how far work has come that takes several calls. Whole
+lines look right in a terminal and in the log of a pipeline, and hosts that work at the same time take turns in printing them.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
+from ansible.plugins.loader import action_loader
 from ansible.utils.display import Display
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.base import shape  # noqa: E402
+from ansible.module_utils.keyturn.base.shown import harmless  # noqa: E402
+from ansible.module_utils.keyturn.entry.phases import PHASES  # noqa: E402
+from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
 
 # what a call of each phase does, in order; a phase that changes nothing is not told
 STEPS = {"stage": ("stage",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
+# phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
+MAY_BE_SILENT = ("assess", "prune", "stage", "state")
 
 
 class ActionModule(ActionBase):
-    """The action ``keyturn_NAME`` of the phase NAME, on the controller."""
+    """The action ``keyturn_NAME`` of the phase or module NAME; its file is a link to this one unless it does more."""
 
-    must_answer = True
+    @property
+    def name(self) -> str:
+        """The name of the phase or module."""
+        return str(self._task.action.rpartition(".")[2].removeprefix("keyturn_"))
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the last call, or of the one that failed."""
         super().run(tmp, task_vars)
+        phase = self.name
+        if phase not in PHASES:
+            return dict(self._execute_module(f"keyturn_{phase}", self._task.args, task_vars=task_vars))
         self.host = (task_vars or {})["inventory_hostname"]
-        phase = self._task.action.rpartition(".")[2].removeprefix("keyturn_")
         arguments = {"phase": phase, **self._task.args}
         steps = COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
         if steps and not self._task.check_mode:
@@ -40,11 +55,11 @@ class ActionModule(ActionBase):
             try:
                 result: dict[str, Any] = self._execute_module("keyturn_phase", arguments, task_vars=task_vars)
             except AnsibleConnectionFailure:
-                if not self.must_answer:
+                if phase in MAY_BE_SILENT:
                     raise
                 return {"failed": True, "lost": True, "msg": "the host gives no answer any more"}
             for line in ("would", "progress"):
-                for said in result.get(line, "").splitlines():
+                for said in filter(None, result.get(line, "").splitlines()):
                     self._say(said)
             if "progress" not in result:
                 if result.get("changed") and "would" not in result:
@@ -52,8 +67,35 @@ class ActionModule(ActionBase):
                         self._say(line)
                 return result
 
+    def _parse_returned_data(self, res: Mapping[str, Any], *more: Any, **others: Any) -> Any:
+        """Take the answer of the host: Ansible gets what was taken, since it would do what some names in it say, and show the rest."""
+        output = res.get("stdout", "")
+        if len(output) > answers.most(self.name):
+            taken = {"failed": True, "msg": f"the host has answered {len(output):,} characters. {answers.REMEDY}"}
+        elif isinstance(said := shape.parse(alone(output)), dict):
+            taken = answers.taken(self.name, said, self._rotation_id())
+        else:  # that it finds no answer in it either, Ansible says with these words
+            words = {name: harmless(str(res.get(name, "")), lines=True) for name in ("stdout", "stderr")}
+            said_so = {**res, **words, "stdout": words["stdout"].replace("{", "(")}
+            return super()._parse_returned_data(said_so, *more, **others)
+        return super()._parse_returned_data({**res, "stdout": json.dumps(taken)}, *more, **others)
+
+    def _rotation_id(self) -> str:
+        """Return the rotation that the call is about, empty for one that is about none, or about what is found."""
+        asked = self._task.args.get("rotation")
+        return str(asked["rotation_id"]) if self.name in PHASES and isinstance(asked, Mapping) else ""
+
     def _say(self, text: str) -> None:
         Display().display(f"{self.host}: {text}")
+
+
+def alone(output: str) -> str:
+    """Return the lines of the answer in what a host has printed; all of it where there is none."""
+    lines = output.splitlines()
+    begins = [number for number, line in enumerate(lines) if line.lstrip().startswith("{")]
+    ends = [number for number, line in enumerate(lines, 1) if line.rstrip().endswith("}")]
+    found = lines[begins[0] : ends[-1]] if begins and ends else []
+    return "\n".join(found) if found else output
 
 
 def ended(steps: tuple[str, ...], record: Mapping[str, Any], seconds: float) -> Iterator[str]:

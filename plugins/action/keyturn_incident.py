@@ -1,4 +1,4 @@
-"""Runs keyturn/controller/incident.py; library/keyturn_incident.py documents it."""
+"""Runs keyturn/steps/incident.py; library/keyturn_incident.py documents it."""
 
 from typing import Any
 

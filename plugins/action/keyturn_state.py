@@ -1,9 +1,1 @@
-"""Calls keyturn/lifecycle/state.py on the host; library/keyturn_state.py documents it."""
-
-from ansible.plugins.loader import action_loader
-
-
-class ActionModule(action_loader.get("keyturn_host", class_only=True)):
-    """The action ``keyturn_state``."""
-
-    must_answer = False
+keyturn_host.py

@@ -1,7 +1,1 @@
-"""Runs keyturn/controller/status.py; library/keyturn_status.py documents it."""
-
-from ansible.plugins.loader import action_loader
-
-
-class ActionModule(action_loader.get("keyturn_controller", class_only=True)):
-    """The action ``keyturn_status``."""
+keyturn_controller.py

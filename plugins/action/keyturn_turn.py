@@ -1,7 +1,1 @@
-"""Calls keyturn/lifecycle/turn.py on the host; library/keyturn_turn.py documents it."""
-
-from ansible.plugins.loader import action_loader
-
-
-class ActionModule(action_loader.get("keyturn_host", class_only=True)):
-    """The action ``keyturn_turn``."""
+keyturn_host.py

@@ -62,12 +62,16 @@ options:
         type: list
         elements: str
         default: []
+      accept_shapes:
+        description: Rows that may have another shape than the catalogue declares, by their key, with the reason.
+        type: dict
+        default: {}
       overrides:
         description: What a person has overridden, with the reason.
         type: dict
         default: {}
       error_lines:
-        description: Regular expressions of the application's known error lines, by kind; the checklist counts them.
+        description: The application's known error lines, by kind, each as C(keyturn_log_lines) has it; the checklist counts them.
         type: dict
         default: {}
       backup_retention_days:
@@ -79,6 +83,12 @@ options:
         type: str
         default: dotenv
         choices: [dotenv, systemd_credential]
+      secrets_here:
+        description:
+          - The secrets that the host holds. Where nobody says so, those of which its files, its data or its past rotations show
+            something.
+        type: list
+        elements: str
 attributes:
   check_mode:
     description: Reads only and says what would happen.

@@ -8,7 +8,7 @@ from ansible.plugins.loader import action_loader
 from ansible.plugins.lookup import LookupBase
 
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.taking_part import hosts_of  # noqa: E402
+from ansible.module_utils.keyturn.fleet.taking_part import hosts_of  # noqa: E402
 
 DOCUMENTATION = r"""
 name: keyturn_hosts

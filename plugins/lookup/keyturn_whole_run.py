@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ansible import context
+from ansible import constants, context
 from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.loader import action_loader
 from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.inputs import settings  # noqa: E402
+from ansible.module_utils.keyturn.inputs import variables as public  # noqa: E402
 
 DOCUMENTATION = r"""
 name: keyturn_whole_run
-short_description: The hosts of a play, refused when the run leaves a part of the playbook out
+short_description: The hosts of a play, of a run that is refused where it cannot be meant as it was started
 description:
   - For C(hosts) of the first play. With C(--tags), C(--skip-tags), C(--start-at-task) or C(--step) every guard that is a
     task may be skipped, and Ansible ends with 0 when nothing ran.
+  - A setting of Ansible that changes the order of phases, and a variable C(keyturn_*) of the inventory or the command line that stands
+    for nothing or is not what it may be, are refused as well.
 author: The Keyturn maintainers
 options:
   _terms:
@@ -22,6 +35,10 @@ options:
     required: true
   may_limit:
     description: Whether C(--limit) is allowed, for a playbook that only reads.
+    type: bool
+    default: false
+  may_be_part:
+    description: Whether each of those options is allowed, for a playbook that touches no secret.
     type: bool
     default: false
 """
@@ -40,22 +57,62 @@ _raw:
 
 WHOLE = {"tags": {"all"}, "skip_tags": set(), "start_at_task": None, "step": False, "subset": None}
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in WHOLE} | {"subset": "--limit"}
+FAILED = 2
 
 
 class LookupModule(LookupBase):
     """The lookup ``keyturn_whole_run``."""
 
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[str]:
-        """Return ``terms``; AnsibleError names the options that make the run a partial one."""
+        """Return ``terms``, or end the run with what is wrong with it: an exception would be told as a defect of a lookup."""
         self.set_options(var_options=variables, direct=kwargs)
-        allowed = {"subset"} if self.get_option("may_limit") else set()
+        allowed = (
+            set(WHOLE) if self.get_option("may_be_part") else {"subset"} if self.get_option("may_limit") else set()
+        )
         partial = [OPTIONS[name] for name, whole in WHOLE.items() if name not in allowed and _given(name) != whole]
+        found = []
         if partial:
-            raise AnsibleError(
-                f"this playbook must run whole, and {', '.join(partial)} would leave out hosts or guards; "
-                "nothing was changed: run it again without"
-            )
+            found.append(f"this playbook must run whole, and {', '.join(partial)} would leave out hosts or guards")
+        found += [*settings.problems(constants.config), *public.inner(load_extra_vars(self._loader))]
+        found += _problems(self._loader, variables or {})
+        if found:
+            Display().error(f"{'; '.join(found)}; nothing was changed: mend that, and run it again")
+            raise SystemExit(FAILED)
         return terms
+
+
+def _problems(loader: Any, known: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the variables of each host, once where hosts have it in common."""
+    if context.CLIARGS.get("syntax"):  # nothing runs
+        return
+    said: dict[str, list[str]] = {}
+    groups, variables = known["groups"], known.get("hostvars") or _inventory(loader)
+    hosts = list(dict.fromkeys(host for name in ("trader_ai", "monitoring") for host in groups.get(name, [])))
+    for host in hosts:
+        for problem in public.problems(_given_of(variables, host)):
+            said.setdefault(problem, []).append(host)
+    for problem, where in said.items():
+        yield problem if len(where) == len(hosts) else f"{', '.join(where)}: {problem}"
+
+
+def _inventory(loader: Any) -> HostVars:
+    """Return what the first play does not have yet. The files are in the loader's memory by now."""
+    inventory = InventoryManager(loader=loader, sources=context.CLIARGS["inventory"])
+    return HostVars(inventory, VariableManager(loader=loader, inventory=inventory), loader)
+
+
+def _given_of(hosts: Any, host: str) -> dict[str, Any]:
+    """Return Keyturn's variables of a host. What is a mapping already is not resolved: the catalogue is large, and hosts are many."""
+    stated, resolved = hosts.raw_get(host), hosts[host]
+
+    def value_of(name: str) -> Any:
+        try:
+            return resolved[name]
+        except AnsibleError:
+            return public.Unresolved()
+
+    names = list(filter(public.looked_at, stated))
+    return {name: stated[name] if isinstance(stated[name], Mapping) else value_of(name) for name in names}
 
 
 def _given(name: str) -> Any:

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from keyturn.journal import Application
+from keyturn.host.journal import Application
+from keyturn.host.phases.common import stamp
 from support.lab import catalogue
 
 from bench.measure import Measured, alternating, child, ratio
@@ -32,7 +33,8 @@ class Calls:
         recording.write_text(RECORDING.format(folder=self.sent, interpreter=interpreter))
         recording.chmod(0o755)
         proved = Application(state, app).begin(ROTATION_ID, secret="jwt", operator="bench", old={}, new={}, rows={})
-        proved.enter("proved", findings=[], proofs=[])
+        stopped = stamp()
+        proved.enter("proved", findings=[], proofs=[], stopped=stopped, changed=stopped["moment"])
         self.journal = proved.path("journal.json")
         self.proved = self.journal.read_text()
         rotation = {

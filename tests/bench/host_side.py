@@ -18,14 +18,15 @@ PROJECT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(PROJECT / "module_utils"), str(PROJECT / "demo")]
 
 from cryptography.fernet import Fernet  # noqa: E402
-from keyturn import fernet_batch, values  # noqa: E402
-from keyturn.fernet_sqlite import FernetSqlite  # noqa: E402
-from keyturn.fingerprint import fingerprints  # noqa: E402
-from keyturn.journal import Journal  # noqa: E402
-from keyturn.lifecycle import prepare as prepare_step  # noqa: E402
-from keyturn.lifecycle import turn  # noqa: E402
-from keyturn.rotation import Rotation  # noqa: E402
-from keyturn.sqlite_file import RestartedTooOften  # noqa: E402
+from keyturn.base.fingerprint import fingerprints  # noqa: E402
+from keyturn.ground.rows import fernet_batch  # noqa: E402
+from keyturn.ground.rows.fernet_sqlite import FernetSqlite  # noqa: E402
+from keyturn.ground.rows.sqlite_file import RestartedTooOften  # noqa: E402
+from keyturn.host import values  # noqa: E402
+from keyturn.host.journal import Journal  # noqa: E402
+from keyturn.host.phases import prepare as prepare_step  # noqa: E402
+from keyturn.host.phases import turn  # noqa: E402
+from keyturn.host.rotation import Rotation  # noqa: E402
 from trader_ai.token_store import SCHEMA, TokenStore  # noqa: E402
 
 BATCH = 1000
@@ -87,7 +88,10 @@ def stage(folder: Path) -> None:
     old, new = ({VARIABLE: keys(folder)[side]} for side in ("old", "new"))
     (folder / ".env").write_text(f'{VARIABLE}="{old[VARIABLE]}"\n')
     (folder / ".env").chmod(0o600)
-    begun = rotation(folder).application.begin(ROTATION_ID, rows={}, findings=[], operator="bench", backup={})
+    backup = {"path": str(folder / "no-backup"), "opens_with": fingerprints(old)}
+    begun = rotation(folder).application.begin(
+        ROTATION_ID, secret="db_key", rows={}, findings=[], operator="bench", backup=backup
+    )
     values.stage(begun, values.Staged(old, new))
     begun.enter("staged", old=fingerprints(old), new=fingerprints(new))
 

@@ -48,7 +48,8 @@ def play(playbook: Path, inventory: Path) -> Run:
     process = subprocess.Popen(
         [PROGRAM, str(playbook), "-i", str(inventory)],
         cwd=ROOT,
-        env=env | {"PYTHONUNBUFFERED": "1", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true"},
+        env=env
+        | {"PYTHONUNBUFFERED": "1", "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "true", "ANSIBLE_STDOUT_CALLBACK": "default"},
         stdout=subprocess.PIPE,
         text=True,
     )

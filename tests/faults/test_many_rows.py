@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from keyturn.lifecycle import prepare, turn
+from keyturn.host.phases import prepare, turn
 from support import selection
 from support.faults import Call, Host, record
 
 ROWS = int(os.environ.get("KEYTURN_MANY_ROWS", "5000"))
-SAMPLE = int(os.environ.get("KEYTURN_MANY_KILLS", "6"))
+SAMPLE = int(os.environ.get("KEYTURN_MANY_KILLS", "3"))
 STRACE_COUNTS_TO = 65535
 SERIES = [
     ("prepare", "staged", "delete"),
@@ -46,6 +46,7 @@ def host(tmp_path: Path, journal_mode: str) -> Iterator[Host]:
     made.stop()
 
 
+@pytest.mark.covering("module")
 @pytest.mark.parametrize(("module", "phase", "journal_mode"), SERIES, ids=["-".join(line) for line in SERIES])
 def test_a_kill_among_many_rows_loses_nothing(
     host: Host,

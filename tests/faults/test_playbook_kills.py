@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from keyturn.fingerprint import fingerprints
+from keyturn.base.fingerprint import fingerprints
 from support import reports, selection
 from support.evidence import lost
 from support.faults import Play, hold, record, release

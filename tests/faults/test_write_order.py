@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from keyturn import sqlite_file
+from keyturn.ground.rows import sqlite_file
 from support.faults import Host
 from support.lab import KEY
 
 TRACED = "openat,write,pwrite64,ftruncate,rename,unlink,mkdir,fsync,fdatasync,fchmod"
 FOLDER = "(folder)"
 GATE = "switching"
+TRIED = ".env.keyturn-tried"
 
 
 class Event(NamedTuple):
@@ -61,7 +62,7 @@ def position(found: Sequence[Event], call: str, file: str, last: bool = False) -
 
 def folders(host: Host) -> dict[str, Path]:
     """Return the folder of each file that is replaced outside the folder of the rotation."""
-    return {".env": host.lab.app, GATE: host.rotation().application.folder}
+    return {".env": host.lab.app, TRIED: host.lab.app, GATE: host.rotation().application.folder}
 
 
 def check_durable(found: Sequence[Event], host: Host) -> None:
@@ -104,7 +105,10 @@ def test_each_step_is_durable_before_the_next(host: Host, journal_mode: str) -> 
     stage = events(host, "stage")
     check_durable(stage, host)
     names = [event.file for event in stage if event.call == "rename"]
-    assert names == ["journal.json", "previous.json", "pending.json", "journal.json"]
+    assert names == ["journal.json", TRIED, "previous.json", "pending.json", "journal.json"]
+    assert position(stage, "unlink", TRIED) < position(stage, "rename", "previous.json"), (
+        "nothing is left of what was tried"
+    )
     made = position(stage, "mkdir", host.state_file("x").parent.name + FOLDER)
     assert stage[made + 1] == Event("fsync", f"rotations{FOLDER}")
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support import standing
 from support.fakes import Fake, FakeAlpaca, FakeHuggingFace, FakePlaid
 from support.fleet import GATEWAY, HOSTS, MATRIX, PROVIDER_PORTS, SCRIPT, Fleet, container
 
@@ -55,7 +56,9 @@ def fleet(
         made.accept_held()
     else:
         made.install(**(wanted.kwargs if wanted else {}))
+    standing.watch(made)
     yield made
+    standing.forget(made)
     for host in HOSTS:
         made.podman("start", container(host))  # where the test has left it powered off
     left = [made.run(host, HEAL) for host in HOSTS]

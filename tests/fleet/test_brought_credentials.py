@@ -87,6 +87,7 @@ def test_alpaca_ready_then_all_at_once_and_the_gap_is_reported(fleet: Fleet, des
     record("none", "alpaca", report["outcome"], {"new": HOSTS}, found)
 
 
+@pytest.mark.exhaustive  # one that rolls as Plaid's does
 def test_the_hugging_face_token(fleet: Fleet, desk: Desk) -> None:
     desk.make("hf_token")
     code, output = desk.rotate("hf_token", *DRAINED)
@@ -96,6 +97,7 @@ def test_the_hugging_face_token(fleet: Fleet, desk: Desk) -> None:
     record("none", "hf_token", fleet.report()["outcome"], {"new": HOSTS}, found)
 
 
+@pytest.mark.exhaustive  # beside the same in the middle of a rotation
 def test_a_host_behind_a_firewall_is_found_before_anything_changes(fleet: Fleet, desk: Desk) -> None:
     """The controller reaches the provider, and each host is asked as well."""
     desk.make("plaid")

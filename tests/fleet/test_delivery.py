@@ -17,8 +17,8 @@ from test_values_on_hosts import values
 pytestmark = pytest.mark.new_application
 SEALED = ("-e", "keyturn_delivery=systemd_credential")
 CLEAR = ("-e", "keyturn_delivery=dotenv")
-DROP_IN = "/etc/systemd/system/trader-ai-backend.service.d/60-keyturn-credential.conf"
-BROKEN = "/etc/systemd/system/trader-ai-backend.service.d/70-site.conf"
+DROP_IN = "/etc/systemd/system/trader-ai-backend.service.d/zz-keyturn-credential.conf"
+BROKEN = "/etc/systemd/system/trader-ai-backend.service.d/zzz-site.conf"
 # all that survives a boot and that a rotation or a delivery may write to, what the units are, and what a boot takes away
 PLACES = "etc opt/trader-ai run tmp var usr/local root home"
 # memory that systemd gives to a service alone
@@ -50,6 +50,8 @@ def on_disk(host: str) -> Iterator[tuple[str, bytes]]:
 def test_there_rotations_a_boot_and_back(fleet: Fleet) -> None:
     scanner = Scanner(values(fleet, "before"))
     assert any(scanner.find(content) for _, content in on_disk("app1")), "the scan does not see a value where it is"
+    code, output = fleet.play("migrate_delivery", *SEALED, "--check")
+    assert code == 0 and " ".join(output.split()).count("and restart the services") == len(HOSTS), output
     code, output = fleet.play("migrate_delivery", *SEALED)
     assert code == 0, output
     code, output = fleet.play("migrate_delivery", *SEALED)
@@ -97,7 +99,7 @@ def test_there_rotations_a_boot_and_back(fleet: Fleet) -> None:
     fleet.run("app1", f"printf '{JWT}=\n{KEY}=\n' >>/opt/trader-ai/.env")
     code, output = fleet.play("migrate_delivery", *CLEAR)
     assert code == 0, output
-    assert fleet.run("app1", "ls /etc/credstore.encrypted; find /etc/systemd -name 60-keyturn*") == ""
+    assert fleet.run("app1", "ls /etc/credstore.encrypted; find /etc/systemd -name zz-keyturn-credential*") == ""
     held = fleet.assert_ended()
     assert all(one["lost"] == 0 for one in held.values())
     fleet.assert_verified()

@@ -70,7 +70,8 @@ def test_shared_secret(fleet: Fleet, fault: str, phase: str) -> None:
     record(fault, f"jwt, {phase}", done, {side: HOSTS}, found)
 
 
-@pytest.mark.covering("fault", "phase")
+# each phase is hurt above; here each fault, and the phase that is nowhere else
+@pytest.mark.covering("fault", phase=lambda phase: phase == "prepare")
 @pytest.mark.parametrize(
     ("fault", "phase"),
     [("power", "prepare"), ("power", "switch"), ("controller", "switch"), ("network", "prove"), ("power", "decide")],
@@ -93,12 +94,13 @@ def test_value_of_each_host(fleet: Fleet, fault: str, phase: str) -> None:
 def end(fleet: Fleet, wish: str) -> str:
     """End the rotation as wished, or by the other playbook where a decision stands; return how."""
     code, output = fleet.play(wish)
+    said = " ".join(output.split())  # a long line is wrapped
     if code == 0:
         return f"{wish}: {fleet.report()['outcome']}"
-    if "going back" in output:  # a decision to go back stands: it is no success of resume.yml, although it has ended
+    if "going back" in said:  # a decision to go back stands: it is no success of resume.yml, although it has ended
         assert not fleet.open_rotations(), output
         return f"{wish}: {fleet.report()['outcome']}"
-    assert "run resume.yml" in output, output
+    assert "run resume.yml" in said, output
     code, output = fleet.play("resume")
     assert code == 0, output
     return f"resume: {fleet.report()['outcome']}"

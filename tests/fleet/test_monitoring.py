@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import threading
 import time
 import urllib.error
@@ -83,7 +84,7 @@ def test_a_rotation_under_load_is_silent_and_an_attack_is_not(fleet: Fleet, webh
 
     code, output = fleet.play("monitoring", "-e", json.dumps(told | {"monitoring_group_wait": "2s"}))
     assert code == 0, output
-    assert "RUNNING HANDLER [monitoring : Reload the servers]" in output, output
+    assert output.rpartition("PLAY RECAP")[2].count("changed=2 ") == 1, "the file, and a reload of Alertmanager alone"
     wait_for(
         "the new configuration", lambda: "group_wait: 2s" in get(f"{ALERTMANAGER}/api/v2/status")["config"]["original"]
     )
@@ -117,14 +118,85 @@ def test_a_rotation_under_load_is_silent_and_an_attack_is_not(fleet: Fleet, webh
     assert total("trader_ai_auth_signature_total") <= CLIENTS + 2 * len(HOSTS), (
         "each client once, and Keyturn's own proof"
     )
-    time.sleep(5)  # a few more evaluations
     # the attacker has never had a good answer, so that its address is a new one
+    wait_for("the new address", lambda: "KeyturnNewAddresses" in {one["labels"]["alertname"] for one in webhook.alerts})
+    time.sleep(5)  # a few more evaluations
     assert {one["labels"]["alertname"] for one in webhook.alerts} == {
         "KeyturnFailedAuthOtherCause",
         "KeyturnNewAddresses",
     }
     print(f"attack of {ATTACK} requests: {heard[0]['labels']['severity']} alert {after:.1f} s after the first of them")
     fleet.assert_ended()
+
+
+PACKAGES = "mtail prometheus-node-exporter prometheus prometheus-alertmanager python3-apt"
+
+
+def test_a_fresh_host_is_told_what_would_change(fleet: Fleet, webhook: Webhook) -> None:
+    """Nothing is installed there, not even what apt's own check mode needs."""
+    # other tests have left units there: monitoring's own, and the gate of the application's
+    written = "find /etc/systemd/system /etc/keyturn-monitoring -name '*keyturn*' 2>/dev/null || true"
+    before = fleet.run("app1", written)
+    keep = f"{{ dpkg -L {PACKAGES}; find /var/lib/dpkg; }} | xargs ls -d 2>/dev/null | tar -cPf /root/packages.tar --no-recursion -T -"
+    for host in ("app1", "lb"):
+        fleet.run(host, f"{keep} && dpkg --purge --force-depends {PACKAGES}")
+    try:
+        code, output = fleet.play("monitoring", "--check", "--limit", "app1,lb")
+    finally:
+        for host in ("app1", "lb"):
+            fleet.run(host, "tar -xPf /root/packages.tar; systemctl daemon-reload")
+    assert code == 0, output
+    assert "would be installed, and its units run: mtail, prometheus-node-exporter" in output
+    assert fleet.run("app1", written) == before
+
+
+STRANGER = "systemd-run --quiet --unit=site-{} python3 -m http.server {} --bind {}"
+AT = {**ADDRESS, "lb": BALANCER.removeprefix("http://")}
+
+
+@pytest.fixture
+def site(fleet: Fleet, webhook: Webhook) -> Iterator[Fleet]:
+    yield fleet
+    for host in (*HOSTS, "lb"):
+        fleet.run(host, "systemctl stop 'site-*'; sed -i s/ARGS=.*/ARGS=/ /etc/default/prometheus*")
+
+
+def test_a_stranger_on_a_port_is_named_with_the_variable(site: Fleet) -> None:
+    taken = (("app1", "mtail", 3903), ("app2", "node", 9100), ("lb", "prometheus", 9090))
+    for host, name, port in taken:
+        site.run(host, STRANGER.format(name, port, AT[host]))
+        site.wait_on(host, f"ss -ltn | grep -q {port}")
+    code, output = site.play("monitoring")
+    assert code == 2, output
+    for _, name, port in taken:
+        words = rf"{port} \(python3, process \d+ of site-{name}.service listens there\): free it, or set monitoring_\w+ and "
+        assert re.search(rf"{words}monitoring_{name}_port", output), output
+
+
+def test_what_the_site_says_is_added_to_or_named(site: Fleet) -> None:
+    told = "/etc/default/prometheus-node-exporter"
+    site.run("lb", STRANGER.format("alertmanager", 9093, AT["lb"]))
+    site.run("app1", f"echo 'ARGS=\"--web.listen-address=:9100\"' >{told}")
+    site.run("app2", f"echo 'ARGS=\"--no-collector.wifi\"' >{told}")
+    # the reader of addresses cannot work, and what it has written once says nothing
+    state = "/var/lib/keyturn-monitoring/addresses.json"
+    site.run("app3", f"rm -rf {state} /var/lib/prometheus/node-exporter/*; mkdir -p {state}")
+    code, output = site.play("monitoring", "-e", "monitoring_start_seconds=20")
+    site.run("app3", f"rmdir {state}")
+    assert code == 2, output
+    assert "of site-alertmanager.service listens there" in output
+    assert f"{told}:1 says --web.listen-address=:9100 and Keyturn needs" in output
+    assert "its answer does not have keyturn_addresses_time_seconds" in output
+    runs = site.run("app2", "tr '\\0' ' ' </proc/$(pgrep -f ^/usr/bin/prometheus-node)/cmdline")
+    assert "--no-collector.wifi --web.listen-address=10." in runs, "its own arguments, and those that are needed"
+    assert "200" in site.run("app2", f"curl -so /dev/null -w '%{{http_code}}' http://{AT['app2']}:9100/metrics"), (
+        "a whole scrape"
+    )
+    site.run("lb", "echo 'scrape_configs: []' >/etc/prometheus/prometheus.yml")
+    code, output = site.play("monitoring", "--limit", "lb")
+    site.run("lb", "rm /etc/prometheus/prometheus.yml")
+    assert code == 2, output
+    assert "/etc/prometheus/prometheus.yml:1 was not written by Keyturn" in output
 
 
 def open_env(fleet: Fleet) -> io.StringIO:

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.new_application
 PLACES = "tmp var/tmp run dev/shm root home var/log var/lib/keyturn var/lib/systemd etc/systemd opt/trader-ai"
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("playbook", ["rotate_jwt_secret", "rotate_db_key"])
 def test_a_rotation_shows_no_value(fleet: Fleet, playbook: str, tmp_path: Path) -> None:
     known = values(fleet, "old")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+import shutil
 import sqlite3
+import subprocess
 from typing import Any
 
 import pytest
-from keyturn import rotation_log
+from keyturn.records import rotation_log
 from support import reports
 from support.evidence import everything
 from support.lab import Lab
@@ -26,6 +29,10 @@ def said(lab: Lab, playbook: str, code: int, *arguments: str) -> str:
     return " ".join(done.stdout.split())
 
 
+def expired(journal: dict[str, Any]) -> dict[str, Any]:
+    return journal | {"backup": journal["backup"] | {"expires": "2026-01-01T00:00:00Z"}}
+
+
 def points(lab: Lab) -> dict[str, str]:
     return {point["id"]: point["state"] for point in reports.report(lab)["checklist"]}
 
@@ -33,11 +40,15 @@ def points(lab: Lab) -> dict[str, str]:
 def test_what_is_due_is_turned_signed_and_closed(lab: Lab) -> None:
     text = said(lab, "rotate_due", 0)
     assert "due now, in this order: db_key, jwt" in text and text.count("COMMITTED: ") == 2
+    assert "turned: db_key, jwt" in text
     ends = reports.log(lab)
     assert [(entry["secret"], entry["outcome"]) for entry in ends] == [("db_key", "committed"), ("jwt", "committed")]
     report = reports.report(lab)
     head = report["log_head"]["hash"]
     assert head in text, "the summary prints the head of the log"
+    kept = [journal["log_head"] for journal in lab.journals()]
+    chained = {entry["hash"]: entry["event"] for entry in rotation_log.read(lab.reports / "test")}
+    assert [chained[one["hash"]] for one in kept] == ["started"] * 2, "hosts keep the head of the log"
     found = points(lab)
     assert (found["works_everywhere"], found["old_deactivated"], found["logged"]) == ("proved",) * 3
     assert (found["users_notified"], found["logs_clean"]) == ("open", "open"), "its service keeps no log"
@@ -50,22 +61,63 @@ def test_what_is_due_is_turned_signed_and_closed(lab: Lab) -> None:
         lab, "sign_off", 2, *name, "-e", "keyturn_signer=Pipeline-7"
     )
     notes: dict[str, Any] = {"logs_clean": "read", "users_notified": "mail", "integrations": "tried"}
-    given = {"keyturn_signer": "Second Person", "keyturn_points": notes}
-    said(lab, "sign_off", 0, *name, "-e", json.dumps(given))
-    assert "closed, signed by Second Person" in said(lab, "close_rotation", 0, *name)
-    assert "| Second Person (keyturn, " in (lab.reports / "test/rotation-log.md").read_text()
+    given = {"keyturn_signer": "second", "keyturn_points": notes}
+    assert "signed here by the login of who has rotated" in said(lab, "sign_off", 2, *name, "-e", json.dumps(given))
+    key, signers = lab.folder / "key", lab.folder / "signers"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    signers.write_text(f"second,2nd {key.with_suffix('.pub').read_text()}")
+    lab.write_inventory(keyturn_operator="pipeline-7", keyturn_allowed_signers=str(signers))
+    said(lab, "sign_off", 0, *name, "-e", json.dumps(given | {"keyturn_signing_key": str(key)}))
+    assert "closed, signed by second" in said(lab, "close_rotation", 0, *name)
+    assert "| second (login root) (keyturn, " in (lab.reports / "test/rotation-log.md").read_text()
 
     text = said(lab, "status", 0)
     assert f"unsigned {first['rotation_id']} of db_key" in text and f"unsigned {report['rotation_id']}" not in text
+    assert "is to be signed (sign_off.yml)" in text
     assert "the chain is whole" in text
     assert "Database Encryption Key" in (lab.reports / "test/status.html").read_text()
-    assert "nothing is due" in said(lab, "rotate_due", 0)
+    (backup,) = lab.state.rglob("backup.db")
+    journal = backup.with_name("journal.json")
+    journal.write_text(json.dumps(expired(json.loads(journal.read_text()))))
+    (lab.reports / f"test/{first['rotation_id']}.json").unlink()
+    lab.env.write_text(re.sub("^JWT_SECRET_KEY=", "JWT_SECRET_KEY=x", lab.env.read_text(), flags=re.M))
+    text = said(lab, "status", 2)
+    assert "broken: the table says what is needed" in text
+    assert f"the old value of {first['rotation_id']} has expired and is still on here: run prune.yml" in text
+    assert f"{first['rotation_id']} of db_key is committed on here and has no report of its end" in text
+    assert "here: its files hold JWT_SECRET_KEY kt:" in text
+    assert "would" not in said(lab, "rotate_db_key", 0, "-e", f"keyturn_rotation_id={first['rotation_id']}")
+    assert (lab.reports / f"test/{first['rotation_id']}.json").exists(), (
+        "the remedy that is printed is the one that works"
+    )
+    assert backup.exists() and "nothing is due" in said(lab, "rotate_due", 0)
+    assert not backup.exists()
+    lab.env.write_text(re.sub("^JWT_SECRET_KEY=x", "JWT_SECRET_KEY=", lab.env.read_text(), flags=re.M))
 
-    assert "chain whole" in said(lab, "verify_log", 0, "-e", f"keyturn_log_head={head}")
+    text = said(lab, "verify_log", 0, "-e", f"keyturn_log_head={head}")
+    assert "chain whole" in text and "signatures 1 by key, and all hold" in text
     log = lab.reports / "test" / rotation_log.LINES
-    log.write_text(log.read_text().replace("Second Person", "Third Person"))
-    assert "record 5 was changed after it was written" in said(lab, "verify_log", 2)
+    log.write_text(log.read_text().replace('"signer": "second"', '"signer": "third"'))
+    assert "record 6 was changed after it was written" in said(lab, "verify_log", 2)
+    # a new controller: nobody has brought the folder of the reports
+    shutil.move(lab.reports / "test", lab.reports / "lost")
+    text = said(lab, "verify_log", 2)
+    assert "does not know what its hosts do" in text and f"{report['rotation_id']} of jwt is committed on here" in text
     assert "broken: the table says what is needed" in said(lab, "status", 2)
+    anew = ("-e", "keyturn_log_from_hosts='disk of the controller died'")
+    assert "the log would begin with 2 rotations" in said(lab, "verify_log", 0, *anew, "--check")
+    assert "whole: 3 records" in said(lab, "verify_log", 0, *anew)
+    assert f"{lab.reports}/test has rotation-log.jsonl, so nothing was begun" in said(lab, "verify_log", 2, *anew)
+    begun, _, taken = map(json.loads, log.read_text().splitlines())
+    assert (begun["event"], begun["taken_over"]) == ("setup", "disk of the controller died")
+    assert (taken["event"], taken["rotation_id"], taken["outcome"]) == (
+        "taken over from hosts",
+        report["rotation_id"],
+        "committed",
+    )
+    assert taken["hosts"]["here"]["new"] == report["hosts"]["here"]["new"]
+    said(lab, "verify_log", 0)
+    said(lab, "status", 0)
 
 
 def test_the_first_failure_stops_what_is_due_and_the_rest_is_told(lab: Lab) -> None:

@@ -20,10 +20,13 @@ from dotenv import dotenv_values
 from support.canary import PLACES, Processes, Run, Scanner, left_behind, secrets
 from support.evidence import lost
 from support.faults import hold, release
-from support.lab import KEY, Lab
+from support.lab import KEY, ROOT, Lab
+from support.tables import settings_table
 
 
-def play(lab: Lab, scanner: Callable[[], Scanner], playbook: str = "rotate_db_key") -> subprocess.CompletedProcess[str]:
+def play(
+    lab: Lab, scanner: Callable[[], Scanner], playbook: str = "rotate_db_key", **more: str
+) -> subprocess.CompletedProcess[str]:
     """Run a playbook as talkative as it can be, look everywhere, and return what it printed."""
     since = time.time()
     (lab.folder / "facts").mkdir(exist_ok=True)
@@ -33,7 +36,7 @@ def play(lab: Lab, scanner: Callable[[], Scanner], playbook: str = "rotate_db_ke
         "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(lab.folder / "facts"),
     }
     with Processes() as processes:
-        done = lab.play(playbook, "-vvvv", "--diff", **noisy)
+        done = lab.play(playbook, "-vvvv", "--diff", **noisy, **more)
 
     def places() -> Iterator[tuple[str, bytes]]:
         yield "stdout", done.stdout.encode()
@@ -61,6 +64,26 @@ def test_a_whole_rotation_shows_no_value(lab: Lab) -> None:
     done = play(lab, scanner)
     assert done.returncode == 0, done.stdout
     assert f"+{KEY}=kt:" in done.stdout
+
+
+def test_a_value_that_hosts_share_shows_under_no_setting_and_to_no_callback(lab: Lab) -> None:
+    """All settings that are called harmless at once, and a callback that writes down whatever it gets."""
+    known, dump = secrets(lab), lab.folder / "dump"
+    settings = {name: value for row in settings_table() for name, value in row.tried.items()}
+    settings |= {
+        "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/support/callbacks"),
+        "ANSIBLE_CALLBACKS_ENABLED": "dump_all",
+    }
+
+    def scanner() -> Scanner:
+        return Scanner(known | {"JWT_SECRET_KEY (new)": str(dotenv_values(lab.env)["JWT_SECRET_KEY"])})
+
+    done = play(lab, scanner, "rotate_jwt_secret", KEYTURN_DUMP=str(dump), **settings)
+    assert done.returncode == 0, done.stdout
+    assert dotenv_values(lab.env)["JWT_SECRET_KEY"] != known["JWT_SECRET_KEY"]
+    seen = dump.read_text()
+    assert "v2_runner_on_ok" in seen and "sent_at" in seen and "'new': {'JWT_SECRET_KEY': 'kt:" in seen
+    assert "done with _execute_module (keyturn_phase" in done.stdout, "the run was not debugged"
 
 
 def test_a_refused_row_shows_no_value(lab: Lab) -> None:
@@ -102,13 +125,23 @@ def test_a_malformed_key_shows_no_value(lab: Lab) -> None:
     assert f"{KEY} is not a Fernet key" in done.stdout
 
 
-PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "decided")
+PHASES = {
+    "staging": "the value is not at home yet",
+    "staged": "beside the service",
+    "preparing": "beside the service",
+    "prepared": "beside the service",
+    "switching": "in the stop",
+    "switched": "on the new value",
+    "proved": "on the new value",
+    "decided": "only forward",
+}
 
 
 # ended by the playbook, as talkative as the run that was killed; the others by a module
 RESUMED = "switching"
 
 
+@pytest.mark.covering(phase=PHASES.get)
 @pytest.mark.parametrize("phase", PHASES)
 def test_a_kill_of_everything_leaves_no_value_behind(lab: Lab, phase: str) -> None:
     known, since = secrets(lab), time.time()

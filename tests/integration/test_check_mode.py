@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn.fingerprint import fingerprint
+from keyturn.base.fingerprint import fingerprint
 from support.brought import bench
 from support.evidence import everything
 from support.lab import KEY, Lab
@@ -104,6 +104,9 @@ def test_check_mode_asks_the_provider_of_the_old_value_and_writes_nothing_down(t
         for verdict in ("accepted", "rejected"):
             told = lab.step("assess", rotation=rotation, _ansible_check_mode=True)
             assert told["verdict"] == verdict
-            assert f"go back only to a value that its provider accepts: it says {verdict}" in told["would"]
+            assert (
+                f"discard what was staged, whatever the provider says of the old value: it says {verdict}"
+                in told["would"]
+            )
             assert everything(lab) == before
             desk.revoke("hf_token", desk.current("hf_token"))

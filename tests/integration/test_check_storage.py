@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import repository
-from keyturn.fingerprint import fingerprint
+from keyturn.base.fingerprint import fingerprint
+from keyturn.ground import repository
 from support.evidence import everything
 from support.lab import KEY, Lab, catalogue
 
@@ -72,6 +72,14 @@ BROKEN: dict[str, tuple[Callable[[Lab], Any], tuple[str, str, str]]] = {
     "template": (
         lambda lab: (lab.app / ".env.example").write_text(f"{KEY}={lab.key()}\nJWT_SECRET_KEY=change-me\n"),
         ("error", "templates", f".env.example has what looks like a real {KEY}"),
+    ),
+    "source": (
+        lambda lab: (lab.app / "settings.py").write_text(f'import os\nKEY = "{lab.key()}"\n'),
+        ("error", "one place each", f"settings.py holds {KEY} (line 2)"),
+    ),
+    "comment": (
+        lambda lab: lab.env.write_text(f"{lab.env.read_text()}\n# it was {lab.key()}\n"),
+        ("error", "one place each", f".env holds {KEY} (line 25)"),
     ),
     "log": (
         lambda lab: (lab.app / "logs/backend.log").write_text(f"started with {lab.key()}\n"),
@@ -147,11 +155,16 @@ def test_production_needs_a_store_and_history_is_searched(lab: Lab, tmp_path: Pa
     git(checkout, "commit", "-m", "one")
     (checkout / "settings.py").write_text("aws_key = None\n")
     git(checkout, "commit", "-am", "two")
-    bad = report(lab, production=True, checkout=str(checkout))["bad"]
-    assert bad == [
-        f"controller: settings.py in the history of {checkout}: AWS Access Key",
-        "controller: staging keeps its values on its hosts alone",
-    ]
+    (checkout / "scan.pdf").write_bytes(b"%PDF-1.7\r%\xe2\xe3\r1 0 obj\r")
+    (checkout / "job.py").write_text(f"import os\n{KEY} = '{lab.key()}'\n")
+    git(checkout, "add", ".")
+    git(checkout, "commit", "-m", "three")
+    held = f"{checkout}/job.py holds {KEY} {fingerprint(lab.key())} of here (line 2)"
+    alone = "controller: staging keeps its values on its hosts alone"
+    assert report(lab, production=True, checkout=str(checkout))["bad"] == [f"controller: {held}", alone]
+    said = report(lab, production=True, checkout=str(checkout), history=True, fail_at="warning")
+    assert f"controller: settings.py in the history of {checkout}: AWS Access Key" in said["bad"]
+    assert lab.key() not in json.dumps(said)
 
 
 def test_the_playbook_ends_by_what_it_finds(lab: Lab) -> None:

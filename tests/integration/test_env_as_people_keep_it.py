@@ -14,11 +14,11 @@ def test_forward_and_back_keep_every_other_byte(make_lab: Callable[..., Lab]) ->
     old = lab.key()
     text = lab.env.read_text() + f"export {KEY}='{old}'  # again\n{KEY}={old}"
     assert text.count(old) == 3
-    elsewhere = lab.folder / "settings/trader.env"
+    elsewhere = lab.app / "settings/trader.env"
     elsewhere.parent.mkdir()
     lab.env.rename(elsewhere)
     elsewhere.write_bytes(text.replace("\n", "\r\n").encode())
-    lab.env.symlink_to("../settings/trader.env")
+    lab.env.symlink_to("settings/trader.env")
     before = elsewhere.read_bytes()
     lab.start()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,7 +25,9 @@ def said(done: object) -> str:
 
 
 def test_production_waits_for_staging(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
-    production = make_lab(variables={"keyturn_staging": "staging"})
+    # nothing names a staging: in production it is the environment of that name
+    checks = {"jwt": [{"command": ["grep", "-q", "^JWT_SECRET_KEY=", ".env"]}]}
+    production = make_lab(variables={"keyturn_production": True, "keyturn_checks": checks})
     production.start()
     folder = tmp_path / "staging-host"
     folder.mkdir()
@@ -44,22 +47,37 @@ def test_production_waits_for_staging(make_lab: Callable[..., Lab], tmp_path: Pa
         passed = production.play("rotate_jwt_secret")
         assert passed.returncode == 0, passed.stdout
         assert production.env.read_bytes() != before
+        proofs = {line["proof"]: line for line in reports.report(production)["hosts"]["here"]["proofs"]}
+        assert proofs["command"]["detail"] == "exit code 0"
 
         other = production.play("rotate_db_key")
         assert other.returncode == 2
         assert "Database Encryption Key was never committed on staging: rotate db_key on staging first" in said(other)
-        incident = production.play("rotate_db_key", "-e", "keyturn_override_staging=INC-7")
+        silent = production.play("rotate_db_key", "-e", "keyturn_staging=")
+        assert silent.returncode == 2
+        assert "keyturn_staging on the command line would move the staging gate" in said(silent)
+        reason = '{"keyturn_staging": "", "keyturn_production": false, "keyturn_override_staging": "INC-7"}'
+        incident = production.play("rotate_db_key", "-e", reason)
         assert incident.returncode == 0, incident.stdout
         assert reports.report(production)["overrides"] == {"staging": "INC-7"}
+        assert reports.log(production)[-1]["overrides"] == {"staging": "INC-7"}
         assert "overridden: staging (INC-7)" in incident.stdout
+
+        pipeline = {"keyturn_pipeline": True, "keyturn_override_staging": "INC-8"}
+        pipeline["keyturn_reports_dir"] = str(tmp_path / "new")
+        beside = production.play("rotate_db_key", "-e", json.dumps(pipeline))
+        assert beside.returncode == 2
+        rotation_id = reports.report(production)["rotation_id"]
+        assert f"rotation {rotation_id} has ended on this host, and the log of this pipeline does not know it" in said(
+            beside
+        )
     finally:
         staging.stop()
 
 
 @pytest.mark.parametrize("value", ["", "a | b"])
 def test_an_override_needs_a_reason(lab: Lab, value: str) -> None:
-    done = lab.play(
-        "rotate_jwt_secret", "--check", "-e", f'{{"keyturn_override_staging": "{value}", "keyturn_staging": "staging"}}'
-    )
+    lab.write_inventory(keyturn_staging="staging")
+    done = lab.play("rotate_jwt_secret", "--check", "-e", f'{{"keyturn_override_staging": "{value}"}}')
     assert done.returncode == 2
     assert "must be a reason" in done.stdout if value else "does not exist" in said(done)

@@ -14,16 +14,18 @@ from typing import Any
 
 import pytest
 from dotenv import dotenv_values
-from keyturn import moments
+from keyturn.base import moments
 from support import processes
 from support.brought import VARIABLES, Bench, bench
 from support.evidence import everything, lost
-from support.lab import KEY, ROOT
+from support.lab import ROOT
 from support.processes import marked, new_mark
 from support.receivers import Webhook
 
 SLACK = {
-    "keyturn_notification_channels": {"chat": {"kind": "slack", "url_from": "SLACK_URL", "events": ["incident_opened"]}}
+    "keyturn_notification_channels": {
+        "chat": {"kind": "slack", "url_from": "SLACK_URL", "events": ["incident_opened"], "audience": ["security"]}
+    }
 }
 
 
@@ -53,6 +55,15 @@ def document(desk: Bench) -> dict[str, Any]:
 
 def states(desk: Bench) -> dict[str, str]:
     return {step["name"]: step["state"] for step in document(desk)["steps"]}
+
+
+def took(desk: Bench) -> int:
+    """Return the seconds from the opening to the death of the last affected secret, by the steps; the document says the same."""
+    found = document(desk)
+    last = max(step["at"] for step in found["steps"] if step["tier"] == "affected")
+    seconds = int((moments.parse(last) - moments.parse(found["opened"])).total_seconds())
+    assert found["dead"] == {"at": last, "seconds": seconds}
+    return seconds
 
 
 def opened(desk: Bench, name: str) -> dict[str, bytes]:
@@ -136,14 +147,15 @@ def test_database_and_key_with_a_kill_in_the_middle(desk: Bench) -> None:
     assert states(desk)["rotate db_key"] == states(desk)["replace access tokens"] == "done"
     assert states(desk)["rotate plaid"] == "waiting", "nobody brought a credential for a precaution"
     assert states(desk)["rotate jwt"] == "done"
-    assert found["dead"]["seconds"] >= 0
+    assert took(desk) > 0
     ticked = {point["id"]: point["done"] for one in found["checklists"] for point in one["points"]}
-    assert {name for name, done in ticked.items() if done} == {"rotate_affected", "notify_security", "document"}
+    assert {name for name, done in ticked.items() if done} == {"rotate_affected", "notify_security"}
     archive = opened(desk, "here-before.tar.gz.age")
     assert len(json.loads(archive["alpaca/orders.json"])) == 2, "orders of the last week"
     assert len(archive["plaid/items.jsonl"].splitlines()) == 11
     assert b"bank_accounts.db" in archive["files.jsonl"]
-    assert any(name.endswith("/logs/backend.err.log") for name in archive)
+    names = json.loads(archive["logs/names.json"])
+    assert any(path.endswith("/logs/backend.err.log") and archive[name] for name, path in names.items())
     values = [old_key, *filter(None, old_tokens.values()), *filter(None, dotenv_values(lab.env).values())]
     no_value(desk, [value for value in values if len(value) > 20 and "://" not in value], done.stdout, done.stderr)
     text = (folder(desk) / "incident.md").read_text()
@@ -192,7 +204,8 @@ def test_a_drill_goes_on_when_one_secret_fails(desk: Bench) -> None:
         "prove the old hf_token dead": "waiting",
     }, first.stdout
     assert document(desk)["dead"] is None
-    assert "bring KEYTURN_NEW_HF_TOKEN and run this again" in " ".join(first.stdout.split())
+    said = " ".join(first.stdout.split())
+    assert "bring KEYTURN_NEW_HF_TOKEN in the environment (by read -rs, for the shell's history), or a file by" in said
     missing = {source for one in document(desk)["evidence"] for source in one["missing"]}
     assert not {"alpaca", "plaid"} & missing, "the dead pair was not asked again after the rotation"
     assert opened(desk, "here-after.tar.gz.age")["alpaca/account.json"]
@@ -208,9 +221,8 @@ def test_a_drill_goes_on_when_one_secret_fails(desk: Bench) -> None:
         assert old[secret] not in desk.fakes[secret].valid
     assert desk.lab.key() != old_key
     assert dotenv_values(desk.lab.env)["JWT_SECRET_KEY"] != old_jwt
-    assert KEY in second.stdout or document(desk)["dead"]["seconds"] > 0
     assert "(drill)" in (folder(desk) / "incident.md").read_text()
-    assert "affected secrets dead after" in second.stdout
+    assert f"affected secrets dead after {took(desk)} s" in second.stdout
     reasons = {json.loads(path.read_text())["reason"] for path in (desk.lab.reports / "test").glob("2*.json")}
     assert reasons == {"drill INC-7"}
     no_value(desk, [*desk.new["plaid"], *desk.new["alpaca"], *desk.new["hf_token"]][1:], first.stdout, second.stdout)

@@ -5,21 +5,25 @@ from __future__ import annotations
 import ast
 import configparser
 import json
+import re
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from keyturn import catalogue
-from keyturn.fingerprint import fingerprint
-from keyturn.generate import GENERATORS
-from keyturn.phases import PHASES
+from keyturn.base.fingerprint import fingerprint
+from keyturn.base.generate import GENERATORS
+from keyturn.entry.phases import PHASES
+from keyturn.fleet import answers
+from keyturn.inputs import catalogue
+from keyturn.inputs.documented import arguments
+from keyturn.steps import generate
 from support.lab import ROOT, Lab
 
 BIN = Path(sys.executable).parent
+STEPS = ROOT / "module_utils/keyturn/steps"
 NAMES = sorted(path.stem for path in (ROOT / "library").glob("keyturn_*.py"))
 PLAYBOOKS = sorted(path.name for path in (ROOT / "playbooks").glob("*.yml"))
 # what an action keeps for itself of a module that works on a host
@@ -67,7 +71,7 @@ def test_the_documentation_says_what_the_module_takes(documented: dict[str, Any]
     page = documented[name]
     assert shape(page["doc"]["options"]) == shape(spec)
     if "rotation" in spec:
-        # the entry's own options are those of the catalogue, which the README describes
+        # the entry's own options are those of the catalogue, which the catalogue describes
         assert shape(page["doc"]["options"]["rotation"]["suboptions"]) == shape(catalogue.ROTATION)
     for task in yaml.safe_load(page["examples"]):
         if name == "keyturn_phase":  # nobody calls it by its name
@@ -81,9 +85,8 @@ def test_the_documentation_says_what_the_module_takes(documented: dict[str, Any]
 
 
 def spec_of(name: str) -> dict[str, Any]:
-    if (ROOT / "module_utils/keyturn/controller" / f"{name.removeprefix('keyturn_')}.py").exists():
-        action = import_module(f"keyturn.controller.{name.removeprefix('keyturn_')}")
-        return dict(json.loads(json.dumps(action.ARGUMENTS)))
+    if (STEPS / f"{name.removeprefix('keyturn_')}.py").exists():
+        return arguments(ROOT / "library" / f"{name}.py")  # nothing else says what it takes
     if name == "keyturn_phase":
         return {"phase": {"type": "str", "required": True, "choices": sorted(PHASES)}}
     if name.removeprefix("keyturn_") in PHASES:
@@ -96,9 +99,9 @@ def spec_of(name: str) -> dict[str, Any]:
 
 
 def test_what_an_action_does_is_only_documented_in_its_module() -> None:
-    actions = {path.stem for path in (ROOT / "module_utils/keyturn/controller").glob("[a-z]*.py")}
+    actions = {path.stem for path in STEPS.glob("[a-z]*.py")}
     plugins = {path.stem.removeprefix("keyturn_") for path in (ROOT / "plugins/action").glob("keyturn_*.py")}
-    assert plugins == actions | {"controller", "host", "evidence", *PHASES}
+    assert plugins == actions | {"controller", "host", *answers.ANSWERS}
     for name in (*actions, *PHASES):
         page = ast.parse((ROOT / "library" / f"keyturn_{name}.py").read_text())
         assert not [node for node in page.body[1:] if not isinstance(node, ast.Assign | ast.ImportFrom)]
@@ -122,6 +125,8 @@ def test_both_settings_say_the_same() -> None:
         "doc_fragment_plugins",
         "lookup_plugins",
         "action_plugins",
+        "filter_plugins",
+        "callback_plugins",
     )
     for name in places:
         root["defaults"][name] = f"../{root['defaults'][name]}"
@@ -150,22 +155,23 @@ def test_every_playbook_passes_the_syntax_check(folder: str) -> None:
 
 def test_generate_value_writes_a_private_file_and_prints_its_fingerprint(tmp_path: Path) -> None:
     dest = tmp_path / "new-key"
-    done = generate_value(dest)
+    done = generate_value(dest.relative_to("/"))  # as it stands where one types
     assert done.returncode == 0, done.stdout
     value = dest.read_text().removesuffix("\n")
     assert dest.stat().st_mode & 0o777 == 0o600
     assert f"{dest}: {fingerprint(value)}" in " ".join(done.stdout.split())
     assert value not in done.stdout + done.stderr, "the value was printed"
-    again = generate_value(dest)
+    again = generate_value(dest.relative_to("/"))
     assert again.returncode == 2, again.stdout
     assert f"{dest} exists: choose a new file, a value is never overwritten" in " ".join(again.stdout.split())
     assert dest.read_text() == f"{value}\n", "the file was overwritten"
 
 
 def generate_value(dest: Path) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "ansible-playbook", "playbooks/generate_value.yml", "-e", "keyturn_kind=fernet"]
+    command = [BIN / "ansible-playbook", ROOT / "playbooks/generate_value.yml", "-e", "keyturn_kind=fernet"]
     command += ["-e", f"keyturn_dest={dest}", "-vvv", "--diff"]
-    return subprocess.run(command, cwd=ROOT, env=Lab.environment(), text=True, capture_output=True)
+    settings = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    return subprocess.run(command, cwd="/", env=Lab.environment() | settings, text=True, capture_output=True)
 
 
 def test_generate_value_says_what_it_needs() -> None:
@@ -179,19 +185,20 @@ def test_generate_value_says_what_it_needs() -> None:
 
 @pytest.mark.parametrize("kind", sorted(GENERATORS))
 def test_every_kind_of_value_can_be_generated(tmp_path: Path, kind: str) -> None:
-    lab = Lab(tmp_path)
     dest = tmp_path / "value"
-    would = lab.module("generate", rotation=None, kind=kind, dest=str(dest), _ansible_check_mode=True)
-    assert would["changed"] and not dest.exists()
-    answer = lab.module("generate", rotation=None, kind=kind, dest=str(dest))
+    would = generate.run({"kind": kind, "dest": str(dest), "variable": ""}, check_mode=True)
+    assert would == {"changed": True, "path": str(dest)} and not dest.exists()
+    answer = Lab.action("generate", kind=kind, dest=str(dest))
     value = dest.read_text().strip()
     assert answer["fingerprint"] == fingerprint(value)
     assert len(value) >= 43
+    Lab.action("generate", kind=kind, dest=f"{dest}.env", variable="JWT_SECRET_KEY")
+    assert re.fullmatch(r"JWT_SECRET_KEY=[A-Za-z0-9_=-]{43,}\n", Path(f"{dest}.env").read_text())
     assert value not in str(answer), "the value was returned"
     dangling = tmp_path / "dangling"
     dangling.symlink_to("nowhere")
-    assert "exists" in lab.module("generate", rotation=None, kind=kind, dest=str(dangling))["msg"]
+    assert "exists" in Lab.action("generate", kind=kind, dest=str(dangling))["msg"]
     missing = tmp_path / "missing" / "value"
-    assert "is not a folder" in lab.module("generate", rotation=None, kind=kind, dest=str(missing))["msg"]
-    answer = lab.module("generate", rotation=None, kind="uuid", dest=str(missing))
+    assert "is not a folder" in Lab.action("generate", kind=kind, dest=str(missing))["msg"]
+    answer = Lab.action("generate", kind="uuid", dest=str(missing))
     assert "value of kind must be one of: fernet, password, token_urlsafe, got: uuid" in answer["msg"]

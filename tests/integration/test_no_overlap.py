@@ -106,6 +106,7 @@ def test_after_a_failure_nothing_goes_back_to_a_dead_pair_and_resume_ends_it(des
     assert desk.is_new("alpaca")
 
 
+@pytest.mark.left_open("the engine does not start on the new pair, and whether the old one lives is not known")
 def test_a_provider_that_says_nothing_of_the_old_pair_is_no_reason_to_go_back(desk: Bench) -> None:
     desk.make("alpaca")
     fake = desk.fakes["alpaca"]
@@ -138,6 +139,7 @@ def test_an_old_pair_that_still_lives_is_rolled_back_to(desk: Bench) -> None:
     assert desk.fingerprints("alpaca") == old
 
 
+@pytest.mark.left_open("the engine ends by itself on a pair that is dead")
 def test_when_both_are_dead_a_person_may_go_back_with_a_reason(desk: Bench) -> None:
     old = desk.fingerprints("alpaca")
     desk.make("alpaca")

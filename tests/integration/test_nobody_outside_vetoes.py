@@ -44,12 +44,12 @@ def strangers(lab: Lab) -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("reason", ["scheduled", "incident"])
 def test_errors_that_others_can_cause_only_warn(desk: Bench, reason: str) -> None:
     services = desk.lab.services
     services["backend"]["log_file"] = "logs/backend.err.log"
     desk.lab.write_inventory(keyturn_services=services)
-    desk.lab.break_start(": >logs/backend.err.log\n")
     desk.fakes["plaid"].mood = "500"
     with strangers(desk.lab):
         done = desk.lab.play("rotate_jwt_secret", "-e", f"keyturn_reason={reason}")

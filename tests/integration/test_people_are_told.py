@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.evidence import everything
 from support.lab import Lab
 from support.receivers import MailServer, Webhook
@@ -31,6 +32,7 @@ def channels(mail: MailServer) -> dict[str, Any]:
     }
 
 
+@pytest.mark.left_open("its service starts on neither value, so that people are told of a rotation that fails")
 def test_people_are_told_and_a_dead_channel_stands_open(make_lab: Callable[..., Lab], tmp_path: Path) -> None:
     lab = make_lab(rows=4)
     lab.start()

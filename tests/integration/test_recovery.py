@@ -10,7 +10,10 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn.fingerprint import fingerprint
+from keyturn.base.fingerprint import fingerprint
+from keyturn.fleet import attempts
+from keyturn.host.phases.common import stamp
+from keyturn.records.report import documents
 from support import reports
 from support.evidence import everything, lost
 from support.lab import KEY, Lab
@@ -22,9 +25,11 @@ STEPS: dict[str, dict[str, Any]] = {
     "prove": {},
     "commit": {"step": "decide"},
 }
+SIDES = {"stage": "old", "prepare": "old", "switch": "new", "prove": "new", "commit": "decided"}
 ID = "20260101T000000Z-0123456789abcdef"
 
 
+@pytest.mark.covering(last=SIDES.get)
 @pytest.mark.parametrize("last", STEPS)
 def test_resume_ends_it_on_the_new_value(lab: Lab, last: str) -> None:
     old = lab.key()
@@ -42,6 +47,7 @@ def test_resume_ends_it_on_the_new_value(lab: Lab, last: str) -> None:
         assert len(reports.log(lab)) == 1
 
 
+@pytest.mark.covering(last=SIDES.get)
 @pytest.mark.parametrize("last", [name for name in STEPS if name != "commit"])
 def test_rollback_ends_it_on_the_old_value(lab: Lab, last: str) -> None:
     lab.env.chmod(0o640)
@@ -111,9 +117,7 @@ def test_a_third_value_stops_every_step_and_both_ways(lab: Lab, last: str) -> No
     if last == "prepare":
         # as after a kill in the middle of the switch
         (journal,) = lab.state.rglob("journal.json")
-        journal.write_text(
-            journal.read_text().replace('"phase": "prepared",\n "prepared', '"phase": "switching",\n "prepared')
-        )
+        journal.write_text(json.dumps(json.loads(journal.read_text()) | {"phase": "switching", "stopped": stamp()}))
         assert lab.journals()[0]["phase"] == "switching"
     message = edit_env(lab)
     env, database = lab.env.read_bytes(), lab.database.read_bytes()
@@ -125,6 +129,72 @@ def test_a_third_value_stops_every_step_and_both_ways(lab: Lab, last: str) -> No
     if last != "commit":
         assert message in lab.module("rollback", cause="a test")["msg"]
     check_kept(lab, env, database)
+
+
+def test_resume_fails_where_going_back_was_decided_while_the_host_was_away(lab: Lab) -> None:
+    old = lab.key()
+    interrupt(lab, "switch")
+    (journal,) = lab.state.rglob("journal.json")
+    # as a host that lost its power in the middle of going back
+    journal.write_text(json.dumps(json.loads(journal.read_text()) | {"decision": "rollback", "failure": "it was away"}))
+    done = lab.play("resume")
+    assert done.returncode == 2, "resume.yml promises the new value"
+    assert "rolled_back: the report says which host is on what; here was down for " in " ".join(done.stdout.split())
+    assert lab.key() == old
+    check_ended(lab, {}, "rolled_back")
+
+
+def test_an_end_tells_what_the_file_holds_and_keeps_the_key_of_the_rows(lab: Lab) -> None:
+    interrupt(lab, "stage")
+    old = lab.key()
+    edit_env(lab)
+    third = fingerprint(lab.key())
+    done = lab.play("rollback")
+    assert done.returncode == 2, "the file holds another value, and the run calls that an end on the old one"
+    report = reports.report(lab)
+    assert report["outcome"] == "needs_attention"
+    assert report["hosts"]["here"]["held"] == {KEY: third}
+    assert f"{KEY} is {third} and not {fingerprint(old)}" in " ".join(done.stdout.split())
+    (kept,) = lab.state.rglob("previous.json")
+    assert (json.loads(kept.read_text()) == {KEY: old}) is True, "the only copy of the key that opens the rows is gone"
+    assert lab.journals()[0]["phase"] == "closed"
+
+
+def test_a_run_that_was_killed_before_it_asked_a_host_is_ended_by_the_next_command(lab: Lab) -> None:
+    plan = {
+        "rotation_id": ID,
+        "secret": "db_key",
+        "environment": "test",
+        "overrides": {},
+        "sessions": "kept",
+        "title": "Key",
+        "revision": "0123456789abcdef",
+        "value": "per_host",
+    }
+    plan |= {
+        "variables": [KEY],
+        "reason": "x",
+        "operator": "y",
+        "downtime_budget_seconds": 1,
+        "started": "2026-01-01T00:00:00Z",
+    }
+
+    def begin() -> None:
+        """Open the report, as a run does that is killed then."""
+        given = {"folder": str(lab.reports), "hosts": {"here": {}}, "ended": False, "entry": {}, "checklist": []}
+        mine = attempts.mine() | {"process": [0, 0]}
+        assert not lab.action("report", plan=plan | {"attempt": mine}, **given).get("failed")
+
+    begin()
+    done = lab.play("resume")
+    assert done.returncode == 2, "nothing is on the new value"
+    assert f"rotation {ID}: the run was killed before any host knew the rotation" in " ".join(done.stdout.split())
+    assert reports.report(lab)["outcome"] == "refused"
+    (lab.reports / "test" / f"{ID}.json").unlink()
+    begin()
+    done = lab.play("rotate_db_key")
+    assert done.returncode == 0, done.stdout
+    assert [one["outcome"] for one in documents(lab.reports / "test")] == ["refused", "committed"]
 
 
 def edit_env(lab: Lab) -> str:
@@ -153,7 +223,7 @@ def interrupt(lab: Lab, last: str) -> None:
 def save_item(lab: Lab) -> dict[str, str]:
     item, token = f"later-{uuid.uuid4().hex[:6]}", f"access-production-{uuid.uuid4()}"
     body = json.dumps({"item_id": item, "access_token": token}).encode()
-    headers = {"Content-Type": "application/json"}
+    headers = {"Content-Type": "application/json", **lab.login()}
     request = urllib.request.Request(f"http://127.0.0.1:{lab.port}/api/bank/items", body, headers)
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert answer.status == 201

@@ -47,7 +47,7 @@ BROKEN: dict[str, tuple[Callable[[Lab], None], str]] = {
     ),
     "down": (
         lambda lab: None,
-        "service backend is not healthy at http://127.0.0.1:{port}/health: start it, then rotate",
+        "service backend is not healthy at http://127.0.0.1:{port}/health: start it (`cd ",
     ),
 }
 

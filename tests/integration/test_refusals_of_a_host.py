@@ -74,10 +74,14 @@ def test_a_state_folder_that_is_open_or_a_file_is_refused(host: Lab) -> None:
 def test_a_service_that_is_down_or_refuses_its_proof_is_refused(host: Lab) -> None:
     backend = host.services["backend"]
     down = backend | {"health_url": f"http://127.0.0.1:{free_port()}/health"}
-    texts = ["service backend is not healthy at http://127.0.0.1:", "start it, then rotate"]
+    texts = ["service backend is not healthy at http://127.0.0.1:", "start it (`cd ", "`), then rotate"]
     check_refused(host, texts, services={"backend": down})
-    texts = ["the current value does not work, nothing was changed: proof http of backend is rejected: GET /nothing"]
-    check_refused(host, texts, services={"backend": backend | {"proof_path": "/nothing"}})
+    # a path that is not there, and a login that is missing, are not the key's fault
+    texts = ["that the current value works cannot be shown, nothing was changed: proof http of backend is unknown: "]
+    missing = ["GET /nothing: HTTP 404, the application has no such path"]
+    check_refused(host, texts + missing, services={"backend": backend | {"proof_path": "/nothing"}})
+    guarded = ["GET /api/bank/accounts: HTTP 500, it may want a login (proof_auth: jwt)"]
+    check_refused(host, texts + guarded, services={"backend": backend | {"proof_auth": "none"}})
 
 
 @pytest.mark.parametrize("verb", ["start", "stop"])
@@ -93,9 +97,7 @@ def test_a_script_that_cannot_be_run_is_refused_while_the_service_runs(host: Lab
 
 
 def test_a_user_that_is_not_there_is_refused(host: Lab) -> None:
-    check_refused(
-        host, ["service backend: this host has no user nosuchuser: correct keyturn_app_user"], app_user="nosuchuser"
-    )
+    check_refused(host, ["this host has no user nosuchuser: correct keyturn_app_user"], app_user="nosuchuser")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
@@ -198,8 +200,11 @@ def test_verify_names_what_is_wrong_and_changes_nothing(host: Lab) -> None:
     before = everything(host)
     backend = host.services["backend"] | {"health_url": f"http://127.0.0.1:{free_port()}/health"}
     rows, service = host.verified(services={"backend": backend})["problems"]
-    assert rows.startswith("1 rows do not open under the current value: plaid_items.access_token of 'item-00002'")
-    assert service == f"service backend is not healthy at {backend['health_url']}"
+    assert rows.startswith(
+        f"{host.database}: 1 rows cannot be turned, nothing was changed: plaid_items.access_token of 'item-00002'"
+    )
+    start = f"start it (`cd {host.app} && ./start.sh`)"
+    assert service == f"service backend is not healthy at {backend['health_url']}: {start}"
     set_key("short")(host)
     assert f"{KEY} is not a Fernet key" in host.verified()["problems"][0]
     host.env.write_bytes(b"")

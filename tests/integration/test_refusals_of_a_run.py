@@ -32,6 +32,7 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path)
 
 
+@pytest.mark.covering(arguments=lambda arguments: arguments[::2])
 @pytest.mark.parametrize("arguments", PARTS, ids=" ".join)
 def test_a_run_of_a_part_is_refused(lab: Lab, arguments: tuple[str, ...]) -> None:
     before = everything(lab)
@@ -41,6 +42,7 @@ def test_a_run_of_a_part_is_refused(lab: Lab, arguments: tuple[str, ...]) -> Non
     assert everything(lab) == before
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("playbook", ["resume", "rollback", "verify"])
 def test_the_other_playbooks_have_the_same_guard(lab: Lab, playbook: str) -> None:
     done = lab.play(playbook, "--tags", "x", "--skip-tags", "always")
@@ -48,6 +50,42 @@ def test_the_other_playbooks_have_the_same_guard(lab: Lab, playbook: str) -> Non
     assert "this playbook must run whole" in done.stderr + done.stdout
 
 
+def test_a_run_that_cannot_be_meant_is_refused_in_one_sentence(lab: Lab) -> None:
+    lab.write_inventory(keyturn_exclud={"here": "a slip"})
+    arguments = (
+        "rotation_goes_on=true",
+        "keyturn_reson=quarterly",
+        "keyturn_batches=all",
+        "keyturn_exclude=here",
+        "keyturn_plaid_url=http://u:pa55@x",
+    )
+    before = everything(lab)
+    done = lab.play(
+        "rotate_db_key",
+        *(part for one in arguments for part in ("-e", one)),
+        ANSIBLE_STRATEGY="free",
+        ANSIBLE_RUN_TAGS="x",
+    )
+    said = done.stderr.strip()
+    assert done.returncode == 2
+    assert said.startswith("[ERROR]: this playbook must run whole, and --tags would leave out"), said
+    for text in (
+        "DEFAULT_STRATEGY is set (env: ANSIBLE_STRATEGY), and hosts would not wait for each other between the phases",
+        "keyturn_batches is other text, and must be a list of numbers of hosts and shares of them",
+        "keyturn_exclud is no variable of Keyturn: is keyturn_exclude meant?",
+        "keyturn_exclude is other text, and must be a mapping of names to reasons",
+        "keyturn_plaid_url is other text, and must be an address that begins with http:// or https://, without a user",
+        "keyturn_reson is no variable of Keyturn: is keyturn_reason meant?",
+        "rotation_goes_on is what a phase tells the next, and is not said on the command line",
+        "nothing was changed",
+    ):
+        assert text in said
+    assert "lookup" not in said and "Traceback" not in said and "pa55" not in said
+    assert "TASK" not in done.stdout
+    assert everything(lab) == before
+
+
+@pytest.mark.covering(playbook=lambda playbook: playbook.startswith("rotate"))
 @pytest.mark.parametrize("playbook", ["rotate_db_key", "resume", "rollback", "verify"])
 def test_an_inventory_without_application_hosts_is_refused(lab: Lab, playbook: str) -> None:
     path = lab.inventory / "hosts.yml"
@@ -59,7 +97,9 @@ def test_a_host_without_its_variables_is_refused(lab: Lab) -> None:
     document = yaml.safe_load((lab.inventory / "hosts.yml").read_text())
     del document["trader_ai"]["vars"]["keyturn_app_root"]
     (lab.inventory / "hosts.yml").write_text(yaml.safe_dump(document))
-    refused(lab, lab.play("rotate_db_key"), "The inventory lacks keyturn_app_root of here", "README.md")
+    refused(
+        lab, lab.play("rotate_db_key"), "The inventory lacks keyturn_app_root of here", "docs/reference/variables.md"
+    )
 
 
 def test_a_bad_entry_is_refused_by_name_with_the_legal_values(lab: Lab) -> None:
@@ -83,7 +123,7 @@ CHANGES: list[tuple[str, Any, str]] = [
     (
         "probes",
         [{"kind": "ping"}],
-        "must be one of: fernet_rows, http, jwt, log, log_line, login, provider, got: ping found in probes",
+        "must be one of: command, fernet_rows, http, jwt, log, log_line, login, provider, got: ping found in probes",
     ),
     ("migration.database", None, "kind is fernet_sqlite but all of the following are missing: database"),
     ("downtime_budget_seconds", "soon", "is of type str and we were unable to convert to int"),
@@ -127,13 +167,13 @@ def test_the_plan_names_the_service_and_what_is_legal(lab: Lab, change: dict[str
 
 
 def test_the_plan_names_the_host_whose_services_are_none(lab: Lab) -> None:
-    message = "keyturn_services of there must be a mapping of services by name: README.md says how"
+    message = "keyturn_services of there must be a mapping of services by name: docs/reference/variables.md says how"
     assert_plan_fails(lab, message, hosts={"here": host(lab), "there": host(lab, keyturn_services=[])})
 
 
 def test_services_that_are_a_list_and_a_folder_that_cannot_be_made_are_refused_by_their_variables(lab: Lab) -> None:
     lab.write_inventory(keyturn_services=[])
-    refused(lab, lab.play("rotate_db_key"), "keyturn_services of here must be a mapping of services by name: README.md")
+    refused(lab, lab.play("rotate_db_key"), "keyturn_services is a list, and must be a mapping")
     lab.write_inventory(keyturn_reports_dir="/proc/nope")
     done = lab.play("rotate_db_key")
     refused(lab, done, "/proc/nope/test cannot be made", "set keyturn_reports_dir to a folder that you can write")
@@ -142,6 +182,7 @@ def test_services_that_are_a_list_and_a_folder_that_cannot_be_made_are_refused_b
 REQUESTS = [
     ({"reason": "a | b"}, "keyturn_reason must be 1 to 120 letters"),
     ({"rotation_id": "../../etc"}, "keyturn_rotation_id must look like 2026"),
+    ({"pipeline_log": str(ROOT / "reports/test")}, "lies in the checkout of this job and ends with it"),
 ]
 
 
@@ -176,7 +217,10 @@ def test_a_state_folder_that_others_may_read_ends_in_a_report_that_says_refused(
 def test_a_service_that_is_down_ends_in_a_report_that_says_refused(lab: Lab) -> None:
     failure = check_report_of(lab, lab.play("rotate_db_key"))
     url = lab.services["backend"]["health_url"]
-    assert failure == f"here: service backend is not healthy at {url}: start it, then rotate"
+    assert (
+        failure
+        == f"here: service backend is not healthy at {url}: start it (`cd {lab.app} && ./start.sh`), then rotate"
+    )
 
 
 def catalogue() -> dict[str, Any]:

@@ -34,11 +34,15 @@ def append(content: bytes) -> Callable[[Lab], Any]:
 ENV = {
     "no file": (
         lambda host: host.env.unlink(),
-        [".env does not exist", "make it with the application's current values"],
+        [".env does not exist", "restore it with the values that the application runs on"],
     ),
     "no line": (drop_key, [f"{KEY} is not set in", ".env", "add it with its current value"]),
     "empty": (set_key(""), [f"{KEY} is not set in", "add it with its current value"]),
     "malformed": (set_key("short"), [f"{KEY} is not a Fernet key", "44 characters", "it has 5 characters"]),
+    "two keys": (
+        lambda host: set_key(f"{host.key()},{Fernet.generate_key().decode()}")(host),
+        [f"{KEY} is a list of 2 Fernet keys: lists of keys are not supported"],
+    ),
     "placeholder": (
         set_key("your_32_plus_char_encryption_key_here"),
         [f"{KEY} is not a Fernet key", f"{KEY} is still the template's placeholder"],

@@ -32,6 +32,7 @@ ROWS: dict[str, tuple[Callable[[str], str], str]] = {
     ),
     "another plaintext": (lambda key: two_layers(sealed(key, b"public-1")), "has not the declared shape"),
     "rubbish": (lambda key: "rubbish", "is neither a token nor of the declared shape of a plaintext"),
+    "a token and more": (lambda key: two_layers(sealed(key)) + "=more", "begins with a token of this key, and more"),
     "damaged": (lambda key: two_layers(sealed(key))[:-9], "'item-00002'"),
 }
 
@@ -53,6 +54,14 @@ def test_ten_rows_are_named_and_the_others_counted(host: Lab) -> None:
 def test_tokens_where_none_are_declared_are_refused_if_they_open(host: Lab) -> None:
     write(host, sealed(host.key()).decode(), column="institution_name")
     check_refused(host, ["plaid_items.institution_name", "add these columns to the migration"])
+
+
+def test_a_search_table_with_tokens_is_refused_by_name(host: Lab) -> None:
+    with contextlib.closing(sqlite3.connect(host.database)) as connection:
+        connection.execute("CREATE VIRTUAL TABLE search USING fts5(item_id, access_token)")
+        connection.execute("INSERT INTO search SELECT item_id, access_token FROM plaid_items")
+        connection.commit()
+    check_refused(host, ["keeps tokens of this key in search.access_token, search_content.c1, which nothing turns"])
 
 
 def test_tokens_that_nobody_opens_are_a_finding(host: Lab) -> None:

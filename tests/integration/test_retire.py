@@ -35,8 +35,16 @@ def confirm(desk: Bench, code: int, text: str) -> None:
 
 def test_an_old_credential_is_closed_by_its_rejection_only(desk: Bench) -> None:
     old = desk.current("plaid")
+    config = desk.lab.app / "config/config.json"
+    config.parent.mkdir(exist_ok=True)
+    config.write_text(json.dumps({"plaid_client_id": "env:PLAID_CLIENT_ID", "plaid_secret": old[1]}))
+    (desk.lab.app / "settings.py").write_text(f"import os\nSECRET = {old[1]!r}\n")
     desk.make("plaid")
     assert desk.lab.play("rotate_plaid_credentials", **desk.bring("plaid")).returncode == 0
+    held = {"plaid_client_id": "env:PLAID_CLIENT_ID", "plaid_secret": desk.new["plaid"][1]}
+    assert json.loads(config.read_text()) == held, "the application reads this one first"
+    copy = f"{desk.lab.app}/settings.py holds PLAID_SECRET (line 2), which is not in the catalogue and stays as it is"
+    assert copy in reports.report(desk.lab)["hosts"]["here"]["findings"]
     (previous,) = desk.lab.state.rglob("previous.json")
 
     done = desk.lab.play("status")
@@ -79,7 +87,7 @@ def test_an_old_credential_is_closed_by_its_rejection_only(desk: Bench) -> None:
 def test_a_service_that_still_uses_the_old_credential_keeps_it_open(desk: Bench) -> None:
     desk.make("alpaca")
     assert desk.lab.play("rotate_alpaca_credentials", **desk.bring("alpaca")).returncode == 0
-    log = desk.lab.app / "logs/engine.log"
+    log = desk.lab.app / "logs/trading.log"
     good = log.read_text()
     refusal = (
         'ERROR:src.brokers.alpaca_adapter:Failed to connect to Alpaca: Authentication failed: {"code": 40110000}\n'

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from keyturn.fingerprint import fingerprint
+from keyturn.base.fingerprint import fingerprint
 from support import reports
 from support.evidence import Client, everything, lost
 from support.lab import KEY, ROOT, Lab
@@ -34,8 +34,12 @@ def test_turns_the_key_while_a_client_writes_and_reads(make_lab: Callable[..., L
     check_client(lab, client)
     check_host(lab, old, FORMS)
     check_report(lab, old, done.stdout, took)
+    without = re.sub(r"^HF_TOKEN=.*\n", "", lab.env.read_text(), flags=re.M)
+    assert len(without) < len(lab.env.read_text())
+    lab.env.write_text(without)
     verified = lab.play("verify")
     assert verified.returncode == 0, verified.stdout
+    assert "hf_token is not used here" in verified.stdout
     assert f"{KEY} is {fingerprint(lab.key())}" in verified.stdout
 
 
@@ -70,6 +74,8 @@ def test_plaintext_rows_are_encrypted_only_when_asked(lab: Lab) -> None:
     done = lab.play("rotate_db_key", "-e", "keyturn_encrypt_plaintext_rows=true")
     assert done.returncode == 0, done.stdout
     assert not [item for item, stored in stored_rows(lab) if stored.startswith("access-")]
+    told = f"rows of before: plaid_items.access_token of '{plaintext}' was plaintext and is encrypted"
+    assert told in reports.report(lab)["hosts"]["here"]["findings"] and told in done.stdout
     assert dict(stored_rows(lab))[plaintext].startswith("Z0FBQUFB")
     assert not lost(lab, lab.tokens)
     verified = lab.verified()

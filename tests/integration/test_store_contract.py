@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn.errors import KeyturnError
-from keyturn.fingerprint import fingerprints
+from keyturn.base.errors import KeyturnError
+from keyturn.base.fingerprint import fingerprints
 from support import stores
 from support.stores import VARIABLE, Cut, Host, Remote
 

@@ -13,7 +13,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from dotenv import dotenv_values
-from keyturn.fingerprint import fingerprints
+from keyturn.base.fingerprint import fingerprints
 from support import stores
 from support.lab import Lab
 from support.stores import CA, POLICY, ROOT_TOKEN, spec
@@ -115,6 +115,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.covering
 @pytest.mark.parametrize("what", REFUSED)
 def test_a_token_that_is_not_the_pipeline_s_opens_nothing(
     lab: Lab, site: tuple[str, Path], pipeline: Pipeline, what: str

@@ -10,8 +10,8 @@ from typing import Any
 import boto3
 import pytest
 import requests
-from keyturn.errors import KeyturnError
-from keyturn.fingerprint import fingerprints
+from keyturn.base.errors import KeyturnError
+from keyturn.base.fingerprint import fingerprints
 from keyturn.stores import open_store
 from moto.iam.access_control import IAMPolicy, PermissionResult
 from support import stores

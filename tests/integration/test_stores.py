@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from dotenv import dotenv_values
-from keyturn.fingerprint import fingerprint, fingerprints
+from keyturn.base.fingerprint import fingerprint, fingerprints
 from support import stores
 from support.brought import bench
 from support.canary import Scanner

@@ -11,13 +11,14 @@ from typing import Any
 
 import pytest
 import yaml
-from keyturn import silence
+from keyturn.monitoring import silence
 from support.lab import Lab
 from support.watching import Watched, Webhook, get, wait_for
 
-# the policy's numbers in minutes, so that an alert is over while the test waits
+# the policy's numbers in minutes, so that an alert is over while the test waits. On a busy machine Prometheus misses scrapes, and
+# then estimates up to twice the events: four failures are no twelve
 IN_MINUTES = [
-    {"metric": "failed_auth", "title": "Failed auth attempts", "warning": 3, "critical": 8, "per": "minute"},
+    {"metric": "failed_auth", "title": "Failed auth attempts", "warning": 3, "critical": 12, "per": "minute"},
     {"metric": "plaid_errors", "title": "Plaid API errors", "warning": 3, "critical": 10, "per": "minute"},
     {"metric": "alpaca_errors", "title": "Alpaca API errors", "warning": 5, "critical": 20, "per": "minute"},
     {"metric": "new_ips", "title": "API calls from new IPs", "warning": 1, "critical": 5, "per": ""},
@@ -57,7 +58,7 @@ def test_failed_logins_alert_and_are_over(watched: tuple[Watched, Webhook]) -> N
     up = wait_for("both exporters", lambda: both(here.query('up{job=~"keyturn-.*"}')))
     assert [one["value"][1] for one in up] == ["1", "1"]
     for _ in range(4):
-        assert here.lab.get("/api/positions") == 500
+        assert here.lab.get("/api/positions", login=False) == 500
     fired = wait_for("the alert", lambda: webhook.heard("KeyturnFailedAuth", "warning", "firing"))[0]
     assert fired["labels"]["environment"] == "test"
     assert fired["annotations"]["summary"].startswith("Failed auth attempts: ")
@@ -72,8 +73,8 @@ def test_a_silence_hears_what_a_rotation_cannot_cause(watched: tuple[Watched, We
     assert silence.begin(alertmanager, "test", ID, datetime.now(UTC), 300)
     assert not silence.begin(alertmanager, "test", ID, datetime.now(UTC), 300), "a second call finds the first one's"
     before = len(webhook.heard("KeyturnFailedAuth", "critical", "firing"))
-    for _ in range(10):
-        here.lab.get("/api/positions")
+    for _ in range(20):
+        here.lab.get("/api/positions", login=False)
     wait_for("the other alert", lambda: webhook.heard("KeyturnFailedAuthOtherCause", "critical", "firing"))
     held = get(f"{alertmanager}/api/v2/alerts?filter=alertname%3DKeyturnFailedAuth")
     assert {one["status"]["state"] for one in held} == {"suppressed"}

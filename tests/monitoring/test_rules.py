@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from keyturn import alerts
+from keyturn.monitoring import alerts
 from support.lab import ROOT
 
 THRESHOLDS = yaml.safe_load((ROOT / "playbooks/group_vars/all/policy.yml").read_text())["keyturn_policy"]["thresholds"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import silence
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.monitoring import silence
 from support.lab import free_port
 from support.watching import get, wait_for
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 from dotenv import dotenv_values
-from keyturn.fingerprint import fingerprint
+from keyturn.base.fingerprint import fingerprint
 
 from support.fakes import Fake, FakeAlpaca, FakeHuggingFace, FakePlaid
 from support.lab import ROOT, Lab
@@ -87,13 +87,13 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(folder: Path, **more: object) -> Iterator[Bench]:
-    """Make a bench whose application and engine run."""
+def bench(folder: Path, kind: type[Lab] = Lab, **more: object) -> Iterator[Bench]:
+    """Make a bench whose application and engine run, on a lab of this ``kind``."""
     plaid, alpaca, hugging_face = FakePlaid(), FakeAlpaca(), FakeHuggingFace()
     with plaid, alpaca, hugging_face:
         urls = {"plaid": plaid.url, "alpaca": alpaca.url, "huggingface": hugging_face.url}
         variables = {f"keyturn_{name}_url": url for name, url in urls.items()}
-        lab = Lab(folder, variables=variables, plaid_url=plaid.url, alpaca_url=alpaca.url, **more)  # type: ignore[arg-type]
+        lab = kind(folder, variables=variables, plaid_url=plaid.url, alpaca_url=alpaca.url, **more)  # type: ignore[arg-type]
         plaid.tokens = {item: token for item, token in lab.tokens.items() if token}
         found = Bench(lab, {"plaid": plaid, "alpaca": alpaca, "hf_token": hugging_face})
         lab.start()

@@ -19,6 +19,7 @@ from support.processes import kill, marked, new_mark
 
 # Whatever a controller, a host or a logger may leave behind, besides the folder of the lab itself.
 PLACES = (Path.home() / ".ansible", Path("/tmp"), Path("/var/tmp"), Path("/dev/shm"), Path("/var/log"))
+TURNED = (KEY, "JWT_SECRET_KEY")
 PLAIN = ("PLAID_ENV", "LOG_LEVEL", "PLAID_BASE_URL", "ALPACA_BASE_URL")
 PIECE = 26  # of a token, 18 characters are the same in every other test's
 BIGGEST = 1 << 26
@@ -78,7 +79,7 @@ def may_hold(lab: Lab, place: Path, name: str) -> bool:
     if place.is_relative_to(lab.app) and base == ".env":
         return not name.startswith("token")
     if place.is_relative_to(lab.state) and base in ("previous.json", "pending.json"):
-        return name.startswith(KEY)
+        return name.startswith(TURNED)
     if place.parent == lab.database.parent or (place.is_relative_to(lab.state) and base.startswith("backup.db")):
         return name.startswith("row") or (name.startswith("token") and lab.plaintext_item in name)
     return False

@@ -44,6 +44,7 @@ class Client:
 
     def __init__(self, lab: Lab) -> None:
         self.url = f"http://127.0.0.1:{lab.port}/api/bank"
+        self.login = lab.login
         self.written: dict[str, str] = {}
         self.deleted: set[str] = set()
         self.uncertain: set[str] = set()
@@ -91,7 +92,7 @@ class Client:
 
     def _call(self, method: str, path: str, body: Any = None) -> int | None:
         data = None if body is None else json.dumps(body).encode()
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": "application/json", **self.login()}
         request = urllib.request.Request(self.url + path, data, headers, method=method)
         try:
             with urllib.request.urlopen(request, timeout=30) as answer:

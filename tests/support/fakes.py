@@ -199,8 +199,8 @@ class FakePlaid(Fake):
         }
 
     def _accounts(self, body: Any) -> dict[str, Any] | None:
-        item = self._item_of(body)
-        return None if item is None else {"accounts": [], "item": {"item_id": item}}
+        item = self._item(body)
+        return None if item is None else {"accounts": []} | item
 
     def _invalidate(self, body: Any) -> dict[str, Any] | None:
         item = self._item_of(body)

@@ -21,13 +21,14 @@ from typing import Any, NamedTuple
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn import catalogue, procfs
-from keyturn.ansible_module import services as with_defaults
-from keyturn.ansible_module import validated
-from keyturn.errors import KeyturnError
-from keyturn.fernet_forms import Turner
-from keyturn.lifecycle import commit, rollback, stage, turn
-from keyturn.rotation import Rotation
+from keyturn.base import procfs
+from keyturn.base.errors import KeyturnError
+from keyturn.ground.rows.fernet_forms import Turner
+from keyturn.host.phases import commit, rollback, stage, turn
+from keyturn.host.rotation import Rotation
+from keyturn.inputs import catalogue
+from keyturn.inputs.validation import services as with_defaults
+from keyturn.inputs.validation import validated
 
 from support import forked
 from support.lab import COMPILED, KEY, ROOT, RUN_MODULE, Lab, interpreter
@@ -111,6 +112,10 @@ TRIGGER = (
 )
 
 
+# a table of texts with a token at a path of each
+DOCUMENTS = {"table": "linked", "key": "item", "column": "doc", "plaintext": "^access-", "paths": ["links[*].token"]}
+
+
 class Call(NamedTuple):
     """A system call of a process: the ``number``-th with this name. strace counts each name by itself."""
 
@@ -125,10 +130,13 @@ class Host:
     the fault calls the same phases in this process, which saves the start of an interpreter for each.
     """
 
-    def __init__(self, folder: Path, journal_mode: str = "delete", rows: int = 12, **rotation: Any) -> None:
+    def __init__(
+        self, folder: Path, journal_mode: str = "delete", rows: int = 12, *, documents: bool = False, **rotation: Any
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.lab = Lab(folder, rows, journal_mode)
         self.more = rotation
+        self.linked: dict[str, str] = {}
         for name, text in {"start.sh": START, "stop.sh": STOP, "server.py": SERVER}.items():
             (self.lab.app / name).write_text(
                 text.format(python=sys.executable, port=self.lab.port, outlive=OUTLIVE.format(script=name))
@@ -137,11 +145,28 @@ class Host:
             connection.execute(TRIGGER)
             connection.commit()
         self.old = self.lab.key()
+        if documents:
+            self._add_documents(rows)
+        self.tokens = self.lab.tokens | self.linked
         self.new = ""
         self.old_env = self.lab.env.read_bytes()
         self.untouched = self.everything_else()
         self.forms = self.forms_under()[0]
         self.start()
+
+    def _add_documents(self, rows: int) -> None:
+        entry = self.lab.rotation()["entry"]
+        columns = [*entry["migration"]["columns"], DOCUMENTS]
+        self.more["entry"] = entry | {"migration": entry["migration"] | {"columns": columns}}
+        with contextlib.closing(sqlite3.connect(self.lab.database)) as connection, connection:
+            connection.execute("CREATE TABLE linked (item TEXT PRIMARY KEY, doc TEXT)")
+            for number in range(rows):
+                item, token = f"linked-{number}", f"access-linked-{number}"
+                self.linked[item] = token
+                doc = {"n": number, "links": [{"é": 1}, {"token": Fernet(self.old).encrypt(token.encode()).decode()}]}
+                connection.execute(
+                    "INSERT INTO linked VALUES (?, ?)", (item, json.dumps(doc, indent=number % 3 or None))
+                )
 
     # -- the application -------------------------------------------------------------------------------------------
 
@@ -159,9 +184,11 @@ class Host:
         while self.lab.get("/health") != 200:
             assert time.monotonic() < deadline, "the service of the test does not answer"
             time.sleep(0.01)
+        self.lab.watch("backend")
 
     def stop(self) -> None:
         """Stop the service."""
+        self.lab.forget()
         if (self.lab.app / "stop.sh").exists():
             subprocess.run(["./stop.sh"], cwd=self.lab.app, check=True)
 
@@ -272,7 +299,9 @@ class Host:
     def rows(self) -> list[tuple[str, str]]:
         """Return item_id and access_token of every row, from a copy: looking must not repair what a kill left."""
         with self._copied_database() as connection:
-            return list(connection.execute("SELECT item_id, access_token FROM plaid_items ORDER BY item_id"))
+            items = list(connection.execute("SELECT item_id, access_token FROM plaid_items ORDER BY item_id"))
+            linked = list(connection.execute("SELECT item, doc FROM linked")) if self.linked else []
+            return items + [(item, json.loads(doc)["links"][1]["token"]) for item, doc in linked]
 
     def everything_else(self) -> str:
         """Return the database as text without the tokens: schema with its triggers, other columns, other tables."""
@@ -285,7 +314,9 @@ class Host:
                 list(connection.execute(f"SELECT rowid, * FROM {table} ORDER BY rowid"))
                 for table in ("bank_accounts", "bank_transactions")
             ]
-            return repr([schema, items, others])
+            linked = list(connection.execute("SELECT rowid, item, doc FROM linked")) if self.linked else []
+            around = [(*row, doc.replace(json.loads(doc)["links"][1]["token"], "")) for *row, doc in linked]
+            return repr([schema, items, others, around])
 
     def forms_under(self) -> tuple[dict[str, str], set[str]]:
         """Return the form of each row and the sides that rows are under; fail where a row's token is not what it was."""
@@ -294,22 +325,22 @@ class Host:
         forms, sides = {}, set()
         for item, stored in self.rows():
             opened = turner.open(stored)
-            kept = opened.plaintext.decode() == self.lab.tokens[item]
+            kept = opened.plaintext.decode() == self.tokens[item]
             assert kept, f"the token of {item} is not what it was"
             forms[item] = opened.form
             sides |= {opened.side} - {None}
-        assert forms.keys() == self.lab.tokens.keys()
+        assert forms.keys() == self.tokens.keys()
         return forms, {str(side) for side in sides}
 
     def lost_rows(self) -> int:
         """Return the number of rows that no stored value opens to their token."""
         keys = [*self.stored_values().values(), self.lab.key()]
         turners = [Turner({"old": Fernet(key)}, "^access-") for key in keys]
-        lost = dict(self.lab.tokens)
+        lost = dict(self.tokens)
         for item, stored in self.rows():
             for turner in turners:
                 with contextlib.suppress(Exception):
-                    if turner.open(stored).plaintext.decode() == self.lab.tokens[item]:
+                    if turner.open(stored).plaintext.decode() == self.tokens[item]:
                         lost.pop(item, None)
         return len(lost)
 
@@ -424,7 +455,7 @@ class Play:
     Keyturn runs a service's scripts with a clean environment, so the application never carries the mark.
     """
 
-    def __init__(self, lab: Lab, playbook: str, *arguments: str) -> None:
+    def __init__(self, lab: Lab, playbook: str, *arguments: str, **environment: str) -> None:
         self.lab = lab
         self.mark = new_mark()
         self.output = lab.folder / f"{playbook}.out"
@@ -432,7 +463,7 @@ class Play:
             self.process = subprocess.Popen(
                 lab.command(playbook, *arguments),
                 cwd=ROOT,
-                env=lab.environment() | self.mark,
+                env=lab.environment() | environment | self.mark,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -18,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
+from jose import jwt
 
+from support import warm
 from support.brought import OWNERS, VARIABLES
 from support.fakes import Fake
 from support.lab import unhurried
@@ -121,6 +124,16 @@ def hold(fd):
         while not os.path.exists({leave!r}):
             time.sleep(0.02)
 os.fsync = hold
+"""
+# what of the application does not run, once it has had time to boot, and what keeps it from starting
+LEFT = """
+down() {
+  for unit in trader-ai-backend trader-ai-engine; do systemctl is-active --quiet $unit || echo $unit is down; done
+  curl -sfm 5 http://127.0.0.1:8000/health >/dev/null || echo it is not healthy
+}
+for gate in /var/lib/keyturn/*/switching; do [ -e $gate ] && down && echo $gate keeps it down && exit; done
+for i in $(seq 150); do [ "$(down)" ] || exit 0; sleep 0.2; done
+down
 """
 KILL_WAITING = """
 for fd in /proc/[0-9]*/fd/*; do
@@ -349,6 +362,13 @@ class Fleet:
         """Kill the call that waits for the lock: it has done nothing."""
         self.run(host, KILL_WAITING)
 
+    def left(self) -> list[str]:
+        """Return the services that do not run, and the gates that are closed. A host without power boots first."""
+        for host in HOSTS:
+            self.podman("start", container(host))
+        self.inits.clear()
+        return [f"{host}: {line}" for host in HOSTS for line in self.run(host, LEFT, check=False).splitlines()]
+
     def healthy(self, host: str) -> bool:
         """Tell whether the application of the host answers."""
         return bool(self.run(host, "curl -sf -m 5 http://127.0.0.1:8000/health || true", check=False))
@@ -378,17 +398,19 @@ class Fleet:
 
     # -- keyturn ---------------------------------------------------------------------------------------------------
 
+    def command(self, playbook: str, *arguments: str, inventory: Path) -> list[str]:
+        """Return the words that run a playbook against the hosts."""
+        program = Path(sys.executable).with_name("ansible-playbook")
+        words = [str(program), f"playbooks/{playbook}.yml", "-i", str(inventory)]
+        return [*words, "-e", f"keyturn_reports_dir={self.reports}", *unhurried(), *arguments]
+
     def start(self, playbook: str, *arguments: str, inventory: Path = INVENTORY, **environment: str) -> Run:
         """Start a playbook."""
-        program = Path(sys.executable).with_name("ansible-playbook")
-        command = [str(program), f"playbooks/{playbook}.yml", "-i", str(inventory)]
-        command += ["-e", f"keyturn_reports_dir={self.reports}", *unhurried(), *arguments]
-        env = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
         mark = new_mark()
         process = subprocess.Popen(
-            command,
+            self.command(playbook, *arguments, inventory=inventory),
             cwd=ROOT,
-            env=env | AT_ONCE | environment | mark,
+            env=warm.operators_environment() | AT_ONCE | environment | mark,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -397,8 +419,12 @@ class Fleet:
         return Run(process, mark)
 
     def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY, **environment: str) -> tuple[int, str]:
-        """Run a playbook to its end; return the exit code and the output."""
-        return self.start(playbook, *arguments, inventory=inventory, **environment).end()
+        """Run a playbook to its end, warm where that makes no difference; return the exit code and the output."""
+        env = warm.operators_environment() | environment
+        if not warm.would_load_the_same(env):
+            return self.start(playbook, *arguments, inventory=inventory, **environment).end()
+        done = warm.run(self.command(playbook, *arguments, inventory=inventory), env)
+        return done.returncode, done.stdout + done.stderr
 
     def report(self) -> dict[str, Any]:
         """Return the newest report."""
@@ -408,8 +434,11 @@ class Fleet:
 class Prober:
     """Asks through the balancer all the time and remembers when no good answer came."""
 
-    def __init__(self, path: str = "/health", pause: float = 0.02) -> None:
-        self.path = path
+    def __init__(self, path: str = "/health", pause: float = 0.02, secret: str = "") -> None:
+        # a path that wants a user is asked with a token of an hour's life, as the application's own have
+        user = {"sub": "prober", "exp": int(time.time()) + 3600}
+        headers = {"Authorization": f"Bearer {jwt.encode(user, secret, algorithm='HS256')}"} if secret else {}
+        self.request = urllib.request.Request(BALANCER + path, headers=headers)
         self.pause = pause
         self.failures: list[float] = []
         self.answered: list[float] = []
@@ -432,13 +461,21 @@ class Prober:
         while self.going:
             began = time.monotonic()
             try:
-                with urllib.request.urlopen(BALANCER + self.path, timeout=2):
+                with urllib.request.urlopen(self.request, timeout=2):
                     self.good += 1
                     self.answered.append(began)
             except OSError:
                 self.failures.append(began)
             self.asked += 1
             time.sleep(self.pause)
+
+    @property
+    def longest(self) -> int:
+        """The most requests in a row that had no good answer."""
+        began = sorted([(at, False) for at in self.answered] + [(at, True) for at in self.failures])
+        return max(
+            (len(list(run)) for failed, run in itertools.groupby(began, lambda one: one[1]) if failed), default=0
+        )
 
     @property
     def window(self) -> float:

@@ -17,28 +17,38 @@ import time
 import urllib.request
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 from dotenv import dotenv_values
-from keyturn.ansible_module import attempt, validated
-from keyturn.phases import PHASES
+from jose import jwt
+from keyturn.base import procfs
+from keyturn.base.log_lines import pattern
+from keyturn.entry.module import attempt
+from keyturn.entry.phases import PHASES
 from seed import seed
 from trader_ai.token_store import TokenStore
 
-from support import warm
+from support import standing, warm
+from support.steps import take
 
 ROOT = Path(__file__).parents[2]
+
+
+def known_lines() -> dict[str, Any]:
+    """Return ``keyturn_log_lines``."""
+    return dict(yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_log_lines"])
+
+
 KEY = "DATABASE_ENCRYPTION_KEY"
 ENGINE = {
     "manager": "script",
     "start": "./start_engine.sh",
     "stop": "./stop_engine.sh",
     "pid_file": "run/engine.pid",
-    "log_file": "logs/engine.log",
-    "health_line": r"Connected to Alpaca \(Account: ",
+    "log_file": "logs/trading.log",
+    "health_line": pattern(known_lines()["alpaca_connected"]),
 }
 # a line for ``Lab.break_start``: the application comes up, and finds no bank
 UNUSABLE_ON_NEW = '[ "$(sha256sum <.env)" = "{checksum}" ] || export PLAID_BASE_URL=http://127.0.0.1:9\n'
@@ -49,7 +59,9 @@ STEPS = {
     "prove": {"phase": "turn", "until": "proved"},
 }
 WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-PORTS = itertools.cycle(range(20000 + 1000 * WORKER, 21000 + 1000 * WORKER))
+# another run of the tests on this machine begins elsewhere: two that look at one port at the same moment both find it free
+PORTS = itertools.islice(itertools.cycle(range(20000 + 1000 * WORKER, 21000 + 1000 * WORKER)), os.getpid() % 1000, None)
+STARTS_WITHIN = 5
 COMPILED = ROOT / "tests/support/compiled"
 RUN_MODULE = (
     "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"
@@ -73,12 +85,22 @@ def catalogue() -> dict[str, Any]:
 
 @cache
 def unhurried() -> tuple[str, str]:
-    """Return the option that gives every secret half an hour of downtime: a budget of a minute judges how busy the machine is."""
+    """Return the option that gives every secret half an hour of downtime, and the policy a review that is never late.
+
+    A budget of a minute judges how busy the machine is, and the day of the review what time it has.
+    """
     text = (ROOT / "playbooks/group_vars/all/catalogue.yml").read_text()
     patient = re.sub(r"(?<=downtime_budget_seconds: )\d+", "1800", text)
     assert patient.count("downtime_budget_seconds: 1800") == len(catalogue())
+    policy, reviews = re.subn(
+        r'(?<=^    next: )"[0-9-]+"$',
+        '"9999-01-01"',
+        (ROOT / "playbooks/group_vars/all/policy.yml").read_text(),
+        flags=re.M,
+    )
+    assert reviews == 1
     path = Path(tempfile.gettempdir()) / f"keyturn-catalogue-{os.getpid()}.yml"
-    path.write_text(patient)
+    path.write_text(patient + policy)
     atexit.register(path.unlink, missing_ok=True)
     return "-e", f"@{path}"
 
@@ -111,6 +133,7 @@ class Lab:
         self.state = self.folder / "state"
         self.reports = self.folder / "reports"
         self.port = free_port()
+        self.ran: set[str] = set()  # what the test has started, and has not stopped
         self.folder.mkdir(exist_ok=True)
         self.interpreter = interpreter(self.folder / "python", COMPILED)
         self.tokens = seed(
@@ -150,7 +173,7 @@ class Lab:
         """``keyturn_services`` of this host."""
         url = f"http://127.0.0.1:{self.port}/health"
         backend = {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": url}
-        services = {"backend": backend | {"proof_path": "/api/bank/accounts"}}
+        services = {"backend": backend | {"proof_path": "/api/bank/accounts", "proof_auth": "jwt"}}
         return services | ({"engine": ENGINE} if self.alpaca_url else {})
 
     @property
@@ -179,14 +202,18 @@ class Lab:
     def start(self) -> None:
         """Start the service."""
         subprocess.run([self.app / "start.sh"], check=True, stdout=subprocess.DEVNULL, env={"PATH": os.environ["PATH"]})
+        self.watch("backend")
 
     def start_engine(self) -> None:
         """Start the trading engine and wait until it is connected."""
+        log = self.app / "logs/trading.log"
+        before = log.stat().st_size if log.exists() else 0
         subprocess.run([self.app / "start_engine.sh"], check=True, env={"PATH": os.environ["PATH"]})
         deadline = time.monotonic() + 120
-        while "Connected to Alpaca" not in (self.app / "logs/engine.log").read_text():
+        while not log.exists() or b"Connected to Alpaca" not in log.read_bytes()[before:]:
             assert time.monotonic() < deadline, "the engine does not connect"
             time.sleep(0.02)
+        self.watch("engine")
 
     def break_start(self, line: str) -> None:
         """Put a line into the start script; ``{checksum}`` stands for the sha256sum of the `.env` as it is now."""
@@ -199,13 +226,49 @@ class Lab:
 
     def stop(self) -> None:
         """Stop the services."""
+        self.forget()
         subprocess.run([self.app / "stop_engine.sh"], check=True, stdout=subprocess.DEVNULL)
         subprocess.run([self.app / "stop.sh"], check=True, stdout=subprocess.DEVNULL)
 
-    def get(self, path: str) -> int:
-        """Return the status of GET ``path``; 0 without an answer."""
+    def watch(self, service: str) -> None:
+        """Hold that a service runs at the end of the test."""
+        self.ran.add(service)
+        standing.watch(self)
+
+    def forget(self) -> None:
+        """Hold nothing any more of the services."""
+        self.ran.clear()
+        standing.forget(self)
+
+    def left(self) -> list[str]:
+        """Return the services that ran and do not, and the gates that are closed. One that the test has just started may take a while."""
+        gates = [f"{path} keeps it down" for path in self.state.glob("*/switching")]
+        deadline = time.monotonic() + (0 if gates else STARTS_WITHIN)
+        while (down := self.down()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return [*(f"{service} of {self.folder} is down" for service in down), *gates]
+
+    def down(self) -> list[str]:
+        """Return what the test has started and does not run."""
+        runs = {"backend": lambda: self.get("/health", login=False) == 200, "engine": self.engine_runs}
+        return [service for service in sorted(self.ran) if not runs[service]()]
+
+    def engine_runs(self) -> bool:
+        """Tell whether the trading engine's process lives."""
+        noted = self.app / "run/engine.pid"
+        return noted.exists() and procfs.started_at(int(noted.read_text())) is not None
+
+    def login(self) -> dict[str, str]:
+        """Return the headers of a user, made with the secret of the application's `.env`."""
+        secret = dotenv_values(self.env).get("JWT_SECRET_KEY") or ""
+        return {"Authorization": f"Bearer {jwt.encode({'sub': 'test', 'exp': int(time.time()) + 60}, secret)}"}
+
+    def get(self, path: str, login: bool = True) -> int:
+        """Return the status of GET ``path``, as a user where ``login``; 0 without an answer."""
+        headers = self.login() if login else {}
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", headers=headers)
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
+            with urllib.request.urlopen(request, timeout=30) as answer:
                 return int(answer.status)
         except urllib.error.HTTPError as error:
             return error.code
@@ -278,8 +341,7 @@ class Lab:
     @staticmethod
     def action(name: str, **parameters: Any) -> dict[str, Any]:
         """Run what an action does on the controller and return its result, as its plugin does."""
-        action = import_module(f"keyturn.controller.{name}")
-        result, failure = attempt(lambda: action.run(validated(name, action.ARGUMENTS, parameters), False))
+        result, failure = attempt(lambda: take(name, parameters))
         return {"failed": True, "msg": failure} if failure else result
 
     def step(self, name: str, **parameters: Any) -> dict[str, Any]:

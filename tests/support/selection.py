@@ -79,13 +79,20 @@ def select(items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 def _kinds(item: pytest.Item) -> Iterable[Hashable]:
-    """Return the kinds of a parametrized test: the values of the parameters, or combinations, that its mark names."""
+    """Return the kinds of a parametrized test.
+
+    They are the values of the parameters, or combinations, that its mark names, and what the mark's functions say of the value of the
+    parameter that they are given by. Where it names none, all points are of one kind.
+    """
     mark = item.get_closest_marker("covering")
     assert mark
     parameters: dict[str, Any] = item.callspec.params  # type: ignore[attr-defined]
+    yield "any"
     for names in mark.args:
         combined = (names,) if isinstance(names, str) else names
         yield (names, *(parameters[name] for name in combined))
+    for name, kind in mark.kwargs.items():
+        yield (name, kind(parameters[name]))
 
 
 def summary(reports: Iterable[Any]) -> list[str]:

@@ -2,13 +2,14 @@
 
 Loading Ansible costs a run of the tests as much as a good part of its tasks. A forked run is one all the same: a process and a
 session of its own, whose arguments, environment and output are its own, and which ends with the exit code of the program.
-What a fork cannot show is left to the program itself: settings, which Ansible reads as it loads, and what others see of a
+What a fork cannot show is left to the program itself: settings but one, which Ansible reads as it loads, and what others see of a
 process, its command line and its environment (the tests of kills find processes by them).
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import json
 import os
 import signal
@@ -24,6 +25,9 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 LARGEST = 1 << 20
+PIPELINES = ("GITHUB_ACTIONS", "GITLAB_CI")
+# the one setting of Ansible's that each run has of its own
+CALLBACK = "ANSIBLE_STDOUT_CALLBACK"
 READ_AT_START = ("ANSIBLE_", "PYTHON", "LANG", "LC_", "PATH", "HOME", "TMP", "NO_COLOR")
 LOADED = (
     "ansible.cli.playbook",
@@ -40,13 +44,21 @@ LOADED = (
 
 
 def operators_environment() -> dict[str, str]:
-    """Return an operator's environment: none of what the tests themselves need or Ansible was told."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "PYTHONPATH"))}
+    """Return an operator's environment: none of what the tests themselves need or Ansible was told.
+
+    A run prints each task, by which tests know what was done; test_output.py is about the output that people see. No pipeline folds it.
+    """
+    mine = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ANSIBLE_", "PYTHONPATH")) and name not in PIPELINES
+    }
+    return mine | {CALLBACK: "default"}
 
 
 def would_load_the_same(environment: Mapping[str, str]) -> bool:
     """Tell whether Python and Ansible would start with this environment as the process of this file did."""
-    differing = {name for name, _ in set(environment.items()) ^ set(operators_environment().items())}
+    differing = {name for name, _ in set(environment.items()) ^ set(operators_environment().items())} - {CALLBACK}
     return not any(name.startswith(READ_AT_START) for name in differing)
 
 
@@ -109,14 +121,19 @@ def work(arguments: list[str], environment: dict[str, str]) -> int:
     """Be ansible-playbook, and return its exit code."""
     from ansible import constants
     from ansible.cli.playbook import main
+    from ansible.module_utils.keyturn.entry import memory  # type: ignore[attr-defined]
     from ansible.utils.path import cleanup_tmp_file
 
     os.setsid()
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = list(arguments)
+    constants.DEFAULT_STDOUT_CALLBACK = environment[CALLBACK]
+    memory._FD = memory.opened()  # each run has its own
     atexit._clear()  # what the process of this file has is not the run's to remove
+    packed = Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache")
     place = tempfile.mkdtemp(prefix=f"ansible-local-{os.getpid()}", dir=Path(constants.DEFAULT_LOCAL_TMP).parent)
+    Path(place, packed.name).symlink_to(packed)  # what one run has packed the next one sends
     constants.DEFAULT_LOCAL_TMP = place
     atexit.register(cleanup_tmp_file, place, warn=True)
     try:
@@ -140,6 +157,11 @@ def load() -> None:
         list(kind.all())
     for plugin in sorted((ROOT / "plugins/action").glob("*.py")):
         loader.action_loader.get(plugin.stem, class_only=True)
+    from ansible import constants
+
+    Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").mkdir()
+    gc.freeze()  # what is loaded stays: no run has to look through it for what is not used any more
+    gc.set_threshold(50_000)
 
 
 if __name__ == "__main__":

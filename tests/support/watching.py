@@ -14,7 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jinja2
 import yaml
+from keyturn.base.log_lines import pattern
 from watch import PORTS, Watch
 
 from support.lab import ROOT, Lab, free_port
@@ -120,8 +122,15 @@ class Mtail:
     def __init__(self, folder: Path, *logs: Path) -> None:
         self.port = free_port()
         self.log = folder / "mtail.log"
+        program = folder / "trader_ai.mtail"
+        environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+        environment.filters["keyturn_pattern"] = pattern
+        template = environment.from_string((ROOT / "roles/monitoring/templates/trader_ai.mtail.j2").read_text())
+        program.write_text(
+            template.render(yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text()))
+        )
         command = [
-            *("mtail", "--progs", str(ROOT / "roles/monitoring/files/trader_ai.mtail"), "--logtostderr"),
+            *("mtail", "--progs", str(program), "--logtostderr"),
             *("--address", "127.0.0.1", "--port", str(self.port), *(f"--logs={log}" for log in logs)),
         ]
         with self.log.open("wb") as out:

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.loader import action_loader
 from support.lab import ROOT
 
+action_loader.add_directory(str(ROOT / "plugins/action"))
 SPEC = importlib.util.spec_from_file_location("plugin", ROOT / "plugins/action/keyturn_host.py")
 assert SPEC is not None and SPEC.loader is not None
 PLUGIN = importlib.util.module_from_spec(SPEC)
@@ -19,12 +21,11 @@ SPEC.loader.exec_module(PLUGIN)
 class Action(PLUGIN.ActionModule):  # type: ignore[misc, name-defined]
     """The action of a phase, whose calls return ``answers`` or raise them."""
 
-    def __init__(self, answers: list[Any], must_answer: bool = True, check_mode: bool = False, **call: Any) -> None:
+    def __init__(self, answers: list[Any], check_mode: bool = False, **call: Any) -> None:
         phase = call.pop("phase", "turn")
         self._task = SimpleNamespace(action=f"keyturn_{phase}", args={"rotation": "the"} | call, check_mode=check_mode)
         self.told = {"phase": phase, "rotation": "the"} | call
         self.answers = answers
-        self.must_answer = must_answer
 
     def _execute_module(self, name: str, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         assert (name, args) == ("keyturn_phase", self.told)
@@ -88,6 +89,7 @@ def test_a_host_that_does_not_answer_has_failed() -> None:
     assert result == {"failed": True, "lost": True, "msg": "the host gives no answer any more"}
 
 
-def test_a_host_that_is_only_looked_at_is_unreachable() -> None:
+@pytest.mark.parametrize("phase", ["assess", "prune", "stage", "state"])
+def test_a_host_that_has_not_begun_is_unreachable(phase: str) -> None:
     with pytest.raises(AnsibleConnectionFailure):
-        run(AnsibleConnectionFailure("no route to host"), must_answer=False)
+        run(AnsibleConnectionFailure("no route to host"), phase=phase)

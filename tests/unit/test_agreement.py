@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from keyturn import agreement
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.fleet import agreement
+from keyturn.steps import agree
 
 
 def host(number: int, **more: Any) -> dict[str, Any]:
@@ -48,3 +49,10 @@ def test_a_person_may_say_which_value_is_right() -> None:
     agreement.check("shared", hosts, "a")
     with pytest.raises(KeyturnError, match="names c, which is no host here"):
         agreement.check("shared", hosts, "c")
+
+
+def test_where_no_host_answers_nobody_goes_on() -> None:
+    given = {"secret": "db_key", "value": "per_host", "excluded": {}, "adopted": "", "may_stay": []}
+    given |= {"environment": "test", "reports": "/nowhere", "hosts": {"a": {"rotation_staged": {"unreachable": True}}}}
+    with pytest.raises(KeyturnError, match="a cannot be reached, and no other host is left to turn"):
+        agree.run(given, check_mode=False)

@@ -10,10 +10,16 @@ from typing import Any
 
 import pytest
 import yaml
-from keyturn import catalogue, consumers, generate, guards, probes, providers, rotation, service, stores
-from keyturn.ansible_module import services, validated
-from keyturn.catalogue import check_meaning
-from keyturn.errors import KeyturnError
+from keyturn import providers, stores
+from keyturn.base import generate, http
+from keyturn.base.errors import KeyturnError
+from keyturn.ground import consumers
+from keyturn.host import probes, rotation
+from keyturn.inputs import catalogue
+from keyturn.inputs.meaning import check_meaning, check_reloads
+from keyturn.inputs.validation import services, store, validated
+from keyturn.providers import guards
+from keyturn.services import managers
 from keyturn.stores import openbao
 
 URL_SAFE = string.ascii_letters + string.digits + "-_="
@@ -26,12 +32,12 @@ REGISTRIES: dict[str, set[str]] = {
     "consumers.format": set(consumers.FORMATS),
     "migration.kind": {"none", *rotation.MIGRATIONS},
     "probes.kind": set(probes.PROBES),
-    "manager": set(service.MANAGERS),
+    "manager": set(managers.MANAGERS),
     "source.kind": {path.stem.removeprefix("value_") for path in TASKS.glob("value_*.yml")},
     "provider.kind": set(providers.PROVIDERS),
     "provider.account": {"live", "paper"},
     "guard.kind": {"none", *guards.GUARDS},
-    "consumers.form": {"environment", "literal", "reference"},
+    "consumers.form": {"environment", "kept", "literal", "reference"},
     "value": {"per_host", "shared"},
     "switch": {"rolling", "together"},
     "sessions": {"kept", "invalidated"},
@@ -39,6 +45,7 @@ REGISTRIES: dict[str, set[str]] = {
     "retire.kind": {"none", "revoke"},
     "kind": {"dotenv", *stores.STORES},
     "auth.method": set(openbao.LOGINS),
+    "proof_auth": set(probes.LOGINS),
 }
 
 
@@ -110,7 +117,11 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),
         ("migration.columns.0.key", ..., "missing required arguments: key"),
-        ("probes.0.kind", "hope", "must be one of: fernet_rows, http, jwt, log, log_line, login, provider, got: hope"),
+        (
+            "probes.0.kind",
+            "hope",
+            "must be one of: command, fernet_rows, http, jwt, log, log_line, login, provider, got: hope",
+        ),
         ("typo", 1, "typo"),
         ("downtime_budget_seconds", "soon", "downtime_budget_seconds"),
         ("variables", [], "variables is empty"),
@@ -121,6 +132,13 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
         ("variables", ["A", "B"], "needs the generator fernet and exactly one variable"),
         ("migration", {"kind": "none"}, "probe fernet_rows needs the migration fernet_sqlite"),
         ("migration.columns", [], "migration.columns is empty"),
+        ("migration.columns.0.paths", [], "paths of plaid_items.access_token is empty: leave it out"),
+        (
+            "migration.columns.0.paths",
+            ["a", "b..c"],
+            "b..c in paths of plaid_items.access_token is no path: keys with dots",
+        ),
+        ("migration.columns.0.paths", [".a"], ".a in paths of plaid_items.access_token is no path"),
         ("migration.columns.0.plaintext", "access-[", "plaintext of plaid_items.access_token is no regular expression"),
         ("migration.columns.0.plaintext", "", "plaintext of plaid_items.access_token matches everything"),
         ("migration.columns.0.plaintext", ".*", "plaintext of plaid_items.access_token matches everything"),
@@ -145,6 +163,11 @@ SUPPLIED: list[tuple[str, dict[str, Any], str]] = [
     ("alpaca", {"services": ["backend"]}, "probe log_line names engine, which is none of its services"),
     ("alpaca", {"provider": {"kind": "alpaca", "url": "https://x"}}, "kind is alpaca but .* missing: account"),
     ("alpaca", {"provider": {"kind": "alpaca", "url": "x", "account": "paper"}}, "url must begin with http"),
+    (
+        "alpaca",
+        {"provider": {"kind": "alpaca", "url": "https://u:p@x", "account": "paper"}},
+        "url has a user or a password",
+    ),
     ("alpaca", {"consumers": shipped()["alpaca"]["consumers"][1:]}, "the first consumer must be a file that is there"),
     ("jwt", {"retire": {"kind": "revoke", "steps": []}}, "retire revoke need a provider"),
     ("jwt", {"source": {"kind": "generated"}}, "kind is generated but .* missing: generator"),
@@ -179,14 +202,74 @@ def test_an_entry_that_is_no_mapping_is_named(entry: Any) -> None:
         ({"health_url": None, "health_line": "up"}, "health_line needs pid_file and log_file with the manager script"),
         ({"health_url": "127.0.0.1/health"}, "health_url must begin with http:// or https://"),
         ({"health_url": "file:///etc/passwd"}, "health_url must begin with http:// or https://"),
+        ({"health_url": "http://u:pa55word@127.0.0.1/health"}, "health_url has a user or a password in it"),
+        ({"base_url": "http://pa55word@127.0.0.1"}, "base_url has a user or a password in it"),
+        ({"base_url": "http://127.0.0.1/?token=pa55word"}, "base_url has a query in it"),
+        ({"base_url": "127.0.0.1:8000"}, "base_url must begin with http:// or https://"),
+        (
+            {"health_url": None, "health_line": "up", "pid_file": "p", "log_file": "l", "proof_path": "/api"},
+            "proof_path is asked by HTTP: give base_url",
+        ),
         ({"health_timeout_seconds": "long"}, "health_timeout_seconds"),
         ({"manager": "systemd"}, "manager is systemd but all of the following are missing: unit"),
     ],
 )
 def test_an_error_of_a_service_names_it(change: dict[str, Any], message: str) -> None:
     spec = {name: value for name, value in (SERVICES["backend"] | change).items() if value is not None}
-    with pytest.raises(KeyturnError, match=rf"^keyturn_services\.backend: .*{message}"):
+    with pytest.raises(KeyturnError, match=rf"^keyturn_services\.backend: .*{message}") as caught:
         check(shipped()["db_key"], {"backend": spec})
+    assert "pa55word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["https://root:pa55word@bao:8200", "https://pa55word@bao", "bao:8200"])
+def test_the_address_of_a_store_has_no_password(url: str) -> None:
+    with pytest.raises(
+        KeyturnError, match=r"^keyturn_store: url (has a user|must begin).*; docs/stores\.md says how a login comes"
+    ) as caught:
+        store({"kind": "openbao", "url": url})
+    assert "pa55word" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://user:pa55word@127.0.0.1:1/", "https://pa55word@127.0.0.1:1"])
+def test_nothing_is_sent_to_an_address_with_a_password(url: str) -> None:
+    with pytest.raises(KeyturnError, match=r"^an address has a user or a password in it") as caught:
+        http.ask(url, 1)
+    assert "pa55word" not in str(caught.value)
+
+
+def test_a_probe_by_http_needs_a_service_with_a_url() -> None:
+    spec = {"manager": "systemd", "unit": "engine", "health_line": "up"}
+    with pytest.raises(
+        KeyturnError, match=r"^keyturn_secrets\.jwt: the probe jwt asks by HTTP, and none of its services has a URL"
+    ):
+        check_meaning("jwt", validated("jwt", catalogue.ENTRY, shipped()["jwt"]), services({"backend": spec}))
+    found = services({"backend": spec | {"base_url": "http://127.0.0.1:8000"}})
+    check_meaning("jwt", validated("jwt", catalogue.ENTRY, shipped()["jwt"]), found)
+
+
+@pytest.mark.parametrize(
+    ("secret", "change", "message"),
+    [
+        ("db_key", {}, "whose rows are turned while the service is stopped"),
+        ("hf_token", {}, "only a refused token shows"),
+        ("jwt", {"manager": "script", "start": "a", "stop": "b"}, "the manager script knows no reload"),
+    ],
+)
+def test_a_reload_is_for_what_tokens_prove(secret: str, change: dict[str, Any], message: str) -> None:
+    entry = validated(secret, catalogue.ENTRY, shipped()[secret])
+    spec = {"manager": "systemd", "unit": "b", "health_url": "http://127.0.0.1:1/", "reloads": [secret], **change}
+    given = services(dict.fromkeys(entry["services"], spec))
+    with pytest.raises(KeyturnError, match=rf"^keyturn_services\.\w+: reloads names {secret}, .*{message}"):
+        check_meaning(secret, entry, given)
+
+
+@pytest.mark.parametrize(
+    ("named", "meant"), [("jtw", "is jwt meant"), ("x", "it has .*jwt"), ("db-key", "is db_key meant")]
+)
+def test_a_reload_for_a_secret_that_nobody_has_is_refused(named: str, meant: str) -> None:
+    spec = {"manager": "systemd", "unit": "b", "health_url": "http://127.0.0.1:1/", "reloads": ["jwt", named]}
+    with pytest.raises(KeyturnError, match=rf"^keyturn_services\.b: reloads names {named}, .*: {meant}"):
+        check_reloads(services({"b": spec}), shipped())
 
 
 def test_a_host_without_services_is_told_so() -> None:

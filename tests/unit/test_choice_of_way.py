@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from keyturn import recovery
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.fleet import recovery
 
 ID = "20260101T000000Z-0123456789abcdef"
 OTHER = "20260102T000000Z-0123456789abcdef"
@@ -39,7 +39,7 @@ NOTHING: dict[str, Any] = {"rotation": {}, "closed": {}}
         ("back", [opened("proved", "commit"), opened("proved")], "back"),
         ("forward", [opened("proved", "commit"), opened("proved", "commit")], "forward"),
         ("forward", [opened("proved"), closed("committed")], "forward"),
-        # away while the others went back: what was recorded there binds it
+        # away while the others went back or committed: what was recorded there binds it
         ("forward", [opened("switched"), closed("rolled_back")], "back"),
     ],
 )
@@ -47,7 +47,16 @@ def test_way(wish: str, hosts: list[dict[str, Any]], way: str) -> None:
     assert recovery.choose(wish, dict(zip("abc", hosts, strict=False)), CATALOGUE)["way"] == way
 
 
-@pytest.mark.parametrize("hosts", [[opened("proved", "commit")] * 2, [opened("proved", "commit"), closed("committed")]])
+@pytest.mark.parametrize(
+    "hosts",
+    [
+        [opened("proved", "commit")] * 2,
+        [opened("proved", "commit"), closed("committed")],
+        # away while the others decided and finished
+        [opened("proved"), closed("committed")],
+        [opened("switched"), closed("committed")],
+    ],
+)
 def test_nobody_goes_back_on_a_decision(hosts: list[dict[str, Any]]) -> None:
     with pytest.raises(KeyturnError, match="only goes forward, run resume"):
         recovery.choose("back", dict(zip("ab", hosts, strict=True)), CATALOGUE)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keyturn.errors import KeyturnError
-from keyturn.lifecycle import commit, finish, rollback
+from keyturn.base.errors import KeyturnError
+from keyturn.host.phases import commit, finish, prove, rollback
+from keyturn.host.phases.answers import open_journal
 from support.faults import Host
 
 
@@ -58,4 +59,29 @@ def test_no_step_is_taken_before_the_proof(tmp_path: Path) -> None:
     with pytest.raises(KeyturnError, match="is not proved on this host"):
         commit.run(host.rotation(), "both")
     assert not host.lab.journals()[0].get("decision")
+    host.stop()
+
+
+def test_neither_proof_nor_end_while_the_file_holds_the_old_value_again(tmp_path: Path) -> None:
+    host = Host(tmp_path / "host")
+    old = host.lab.env.read_bytes()
+    host.go_to("switched")
+    rotation = host.rotation()
+    new = host.lab.env.read_bytes()
+    host.lab.env.write_bytes(old)
+    with pytest.raises(
+        KeyturnError, match=r"is the old value .* again .* goes back; see that nobody does, then rotate again"
+    ):
+        prove.run(rotation, open_journal(rotation))
+    host.lab.env.write_bytes(new)
+    prove.run(rotation, open_journal(rotation))
+    host.lab.env.write_bytes(old)
+    with pytest.raises(
+        KeyturnError, match=r"is the old value .* again .* put the new value back .* then run resume.yml"
+    ):
+        commit.run(rotation, "both")
+    assert host.lab.journals()[0]["phase"] == "proved"
+    host.lab.env.write_bytes(new)
+    commit.run(rotation, "both")
+    assert [(journal["phase"], journal["outcome"]) for journal in host.lab.journals()] == [("closed", "committed")]
     host.stop()

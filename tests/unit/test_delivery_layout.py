@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from keyturn.errors import KeyturnError
-from keyturn.lifecycle.delivery import Host, Layout
+from keyturn.base.errors import KeyturnError
+from keyturn.host.phases.delivery import Host, Layout
 
 ENV = Path("/opt/app/.env")
 HELD = {"JWT_SECRET_KEY": "a-value-of-the-tests"}

@@ -7,6 +7,7 @@ import http.client
 import json
 import logging
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -38,6 +40,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 class Application:
@@ -70,6 +79,9 @@ class Application:
 
     def token(self, secret: str | None = None, seconds: int = 60, **claims: str) -> str:
         return jwt.encode({"exp": int(time.time()) + seconds, **claims}, secret or self.env["JWT_SECRET_KEY"])
+
+    def user(self) -> str:
+        return self.token(sub="test")
 
     def log(self, stream: str) -> str:
         return (self.root / "logs" / f"backend.{stream}.log").read_text()
@@ -193,10 +205,15 @@ def test_service_answers_and_logs(application, python):
     bad.append(jwt.encode({"sub": "test"}, app.env["JWT_SECRET_KEY"], algorithm="HS512"))
     assert [app.call("GET", "/api/positions", token=token)[0] for token in bad] == [500] * len(bad)
     assert app.call("POST", "/api/auth/login", {"user_id": "test"})[0] == 404
-    assert app.call("GET", "/api/bank/accounts") == (200, {"items": 50})
-    assert app.call("POST", "/api/bank/items", {"item_id": "x", "access_token": "access-sandbox-1"})[0] == 201
-    assert app.call("GET", "/api/bank/accounts") == (200, {"items": 51})
-    assert app.call("DELETE", "/api/bank/items/x")[0] == 200
+    for path in ("/api/alerts", "/api/metrics/current", "/api/engine/status"):
+        assert app.call("GET", path, token=app.user())[0] == 200
+    assert app.call("GET", "/api/nothing", token=app.user())[0] == app.call("GET", "/nothing")[0] == 404
+    assert app.call("GET", "/api/bank/accounts", token=app.user()) == (200, {"items": 50})
+    assert (
+        app.call("POST", "/api/bank/items", {"item_id": "x", "access_token": "access-sandbox-1"}, app.user())[0] == 201
+    )
+    assert app.call("GET", "/api/bank/accounts", token=app.user()) == (200, {"items": 51})
+    assert app.call("DELETE", "/api/bank/items/x", token=app.user())[0] == 200
     warnings = [line for line in app.log("err").splitlines() if line.startswith("WARNING:src.security.auth")]
     prefix = "WARNING:src.security.auth_middleware:"
     assert warnings == [
@@ -208,6 +225,8 @@ def test_service_answers_and_logs(application, python):
         f"{prefix}JWT verification failed for /api/positions: The specified alg value is not allowed",
     ]
     assert app.log("err").count("Exception in ASGI application") == len(bad)
+    # the token is asked for before anything else: before CORS answers, and before anybody looks whether there is such a path
+    assert [app.call(*call)[0] for call in (("GET", "/api/nothing"), ("OPTIONS", "/api/positions"))] == [500, 500]
     assert '"GET /api/positions HTTP/1.1" 500 Internal Server Error' in app.log("out")
     everything = app.log("err") + app.log("out")
     assert not [name for name, value in app.env.items() if len(value) > 12 and value in everything]
@@ -230,18 +249,20 @@ def test_wrong_database_key_is_seen_only_in_use(application):
         assert app.call("GET", "/api/positions", token=answer["jwt_token"])[0] == status == 200
         assert app.call("GET", "/api/positions", token="a.b")[0] == 401
         # 20 rows: one plaintext and one never linked; every other one is ciphertext to Plaid.
-        assert app.call("GET", "/api/bank/accounts") == (502, {"items": 20, "failed": 18})
+        assert app.call("GET", "/api/bank/accounts", token=app.user()) == (502, {"items": 20, "failed": 18})
         log = app.log("err")
         assert log.count(f"\nERROR:{CRYPTO_LOGGER}:Invalid token or wrong decryption key: \n") == 18
         assert log.count(f"\nWARNING:{CRYPTO_LOGGER}:Returning encrypted token (decryption failed)\n") == 18
         start = log.index("ERROR:src.finances.plaid_client:Failed to get accounts: Status Code: 400")
         assert '"error_code": "INVALID_ACCESS_TOKEN"' in log[start:].splitlines()[3]
         assert app.run("stop.sh").returncode == 0
-        app.start()
-        assert app.call("GET", "/api/bank/accounts") == (200, {"items": 20})
+        app.start(TRADER_AI_LOG_FORM="timed")
+        assert app.call("GET", "/api/bank/accounts", token=app.user()) == (200, {"items": 20})
         server.secret = "another"
-        assert app.call("GET", "/api/bank/accounts") == (502, {"items": 20, "failed": 19})
+        assert app.call("GET", "/api/bank/accounts", token=app.user()) == (502, {"items": 20, "failed": 19})
         assert '"error_code": "INVALID_API_KEYS"' in app.log("err")
+        form = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} - src\.finances\.plaid_client - ERROR - Failed to get accounts: Status"
+        assert len(re.findall(form, app.log("err"), re.MULTILINE)) == 19
     finally:
         server.shutdown()
         server.server_close()
@@ -265,17 +286,30 @@ def test_alpaca_pair_is_the_one_of_env_unless_the_config_file_has_one(applicatio
     server = ThreadingHTTPServer(("127.0.0.1", 0), FakeAlpaca)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     app = application(1, alpaca_url=f"http://127.0.0.1:{server.server_address[1]}")
+    trading = app.root / "logs/trading.log"
     FakeAlpaca.pair = (app.env["ALPACA_API_KEY"], app.env["ALPACA_SECRET_KEY"])
     try:
         app.start()
-        assert app.call("GET", "/api/alpaca/account") == (200, {"account_number": "PA1", "status": "ACTIVE"})
+        assert app.call("GET", "/api/alpaca/account", token=app.user()) == (
+            200,
+            {"account_number": "PA1", "status": "ACTIVE"},
+        )
         assert "Connected to Alpaca (Account: PA1)" in app.log("err")
         app.run("stop.sh")
+        said = "Connected to Alpaca (Account: PA1)"
+        for number in (1, 2):  # its own log is never begun anew
+            app.run("start_engine.sh")
+            wait_for(lambda times=number: trading.exists() and trading.read_text().count(said) == times)
+            app.run("stop_engine.sh")
         (app.root / "config").mkdir()
         (app.root / "config" / "config.json").write_text('{"api_key": "env:ALPACA_API_KEY", "secret_key": ""}')
-        app.start()
-        assert app.call("GET", "/api/alpaca/account")[0] == 502
+        staying = subprocess.Popen([str(app.root / "start_foreground.sh")], stdout=subprocess.DEVNULL)
+        wait_for(lambda: "Application startup complete" in app.log("err").partition("Finished server process")[2])
+        assert app.call("GET", "/api/alpaca/account", token=app.user())[0] == 502
         assert 'Failed to connect to Alpaca: Authentication failed: {"code": 40110000' in app.log("err")
+        assert staying.poll() is None
+        staying.terminate()
+        assert staying.wait(30) == 0 and not (app.root / "run/backend.pid").exists(), "it has stopped what it started"
     finally:
         server.shutdown()
         server.server_close()
@@ -322,3 +356,13 @@ def test_a_taken_port_is_status_3(application):
         other.bind(("127.0.0.1", app.port))
         other.listen()
         assert app.run("start.sh").returncode == 3
+
+
+def test_a_port_that_is_taken_is_said_with_its_owner_and_the_way_out(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        seed(tmp_path / "app", 1, port)
+        done = subprocess.run([tmp_path / "app/start.sh"], text=True, capture_output=True)
+    assert done.returncode == 3
+    assert f"port {port} is taken by process {os.getpid()} (" in done.stderr
+    assert f"make rotate PORT={port + 1}" in done.stderr

@@ -18,8 +18,8 @@ from dotenv import dotenv_values, load_dotenv
 from dotenv.parser import Binding, parse_stream
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from keyturn import dotenv
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.ground.consumers import dotenv
 
 NAMES = ["NAME", "OTHER", "B"]
 OLD = "old-secret-value"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import tarfile
 from datetime import UTC, datetime
@@ -10,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import evidence, seal
-from keyturn.errors import KeyturnError
+from keyturn.base import seal
+from keyturn.base.errors import KeyturnError
+from keyturn.fleet import answers
+from keyturn.records import evidence
 
 SINCE = datetime(2026, 1, 24, tzinfo=UTC)
 
@@ -35,13 +38,24 @@ def test_a_source_that_fails_keeps_back_no_other(scene: evidence.Scene, monkeypa
     assert missing["alpaca"] == "keyturn_secrets has no credential of alpaca"
     assert members["files.jsonl"].count(b"\n") == 2
     assert b'"mode": "-rw-r-----"' in members["files.jsonl"]
-    logs = [name for name in members if name.startswith("logs/")]
-    assert [Path(name).name for name in logs] == ["backend.log", "access.log.1"]
+    logs = json.loads(members["logs/names.json"])
+    assert {name: Path(path).name for name, path in logs.items()} == {
+        "logs/0001.log": "backend.log",
+        "logs/0002.log": "access.log.1",
+    }
+    assert all(answers.MEMBER.fullmatch(name) for name in members)
+    assert tuple(sorted(evidence.SOURCES)) == answers.SOURCES
+
+
+def test_a_name_that_a_stranger_chooses_names_no_member(scene: evidence.Scene) -> None:
+    (scene.app_root / "logs" / "`](x)\n- **Missing**: nothing\x1b[2J.log").write_text("x")
+    found = evidence.logs(scene)
+    assert sorted(found) == ["logs/0001.log", "logs/0002.log", "logs/0003.log", "logs/names.json"]
 
 
 def test_of_a_long_log_the_newest_part_is_kept(scene: evidence.Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evidence, "MEMBER_BYTES", 3)
-    assert evidence.logs(scene)[f"logs/{scene.app_root}/logs/backend.log".replace("//", "/")] == b" /\n"
+    assert evidence.logs(scene)["logs/0001.log"] == b" /\n"
 
 
 def test_a_page_that_is_full_is_followed_by_the_next() -> None:

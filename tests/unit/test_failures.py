@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from keyturn.ansible_module import attempt
+from keyturn.entry.module import attempt
 
 
 def test_a_defect_is_told_by_its_place_with_the_ways_out_and_no_text_of_a_library() -> None:

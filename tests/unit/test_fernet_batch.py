@@ -11,11 +11,11 @@ import pytest
 from cryptography.fernet import Fernet, InvalidToken
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keyturn import fernet_batch, fernet_pages
-from keyturn.errors import KeyturnError
-from keyturn.fernet_batch import Irregular
-from keyturn.fernet_forms import Opened, Stored, Turner, Unreadable
-from keyturn.fernet_pages import Pages
+from keyturn.base.errors import KeyturnError
+from keyturn.ground.rows import fernet_batch, fernet_pages
+from keyturn.ground.rows.fernet_batch import Irregular
+from keyturn.ground.rows.fernet_forms import Opened, Stored, Turner, Unreadable
+from keyturn.ground.rows.fernet_pages import Pages
 
 OLD, NEW, FOREIGN = (Fernet.generate_key().decode() for _ in range(3))
 STOCK = {"old": Fernet(OLD), "new": Fernet(NEW)}

@@ -16,13 +16,13 @@ import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keyturn import fernet_pages, fernet_sqlite, sqlite_file
-from keyturn.errors import KeyturnError
-from keyturn.fernet_forms import Turner, Unreadable
-from keyturn.fernet_pages import Pages
-from keyturn.fernet_sqlite import Alike, FernetSqlite
-from keyturn.side_file import SideFile
-from keyturn.sqlite_file import CHUNK_WIDTH, Chunk, chunk, column
+from keyturn.base.errors import KeyturnError
+from keyturn.ground.rows import fernet_pages, fernet_sqlite, sqlite_file
+from keyturn.ground.rows.fernet_forms import Opened, Turner, Unreadable
+from keyturn.ground.rows.fernet_pages import Pages
+from keyturn.ground.rows.fernet_sqlite import Alike, FernetSqlite
+from keyturn.ground.rows.side_file import SideFile
+from keyturn.ground.rows.sqlite_file import CHUNK_WIDTH, Chunk, chunk, column
 
 OLD, NEW, FOREIGN = (Fernet.generate_key().decode() for _ in range(3))
 KEYS: Any = {"old": OLD, "new": NEW}
@@ -165,7 +165,7 @@ def test_pages_hold_what_a_select_finds_and_open_as_stock_fernet_opens(
                 assert page.chunk.last == rows[-1][0]
                 opened = page.opened
                 for (_, value), time, plaintext in zip(rows, opened.times, opened.plaintexts, strict=True):
-                    assert stock(value) == (opened.form, opened.side, time, plaintext)
+                    assert stock(value) == Opened(opened.form, opened.side, time, plaintext)
         assert found == table.rows()
         census = table.migration().census()
     each = [stock(value) for value in stored]

@@ -10,9 +10,9 @@ import pytest
 from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
-from keyturn import fernet_forms
-from keyturn.errors import KeyturnError
-from keyturn.fernet_forms import Opened, Stored, Turner, Unreadable
+from keyturn.base.errors import KeyturnError
+from keyturn.ground.rows import fernet_forms
+from keyturn.ground.rows.fernet_forms import Opened, Stored, Turner, Unreadable
 from trader_ai.token_encryption import TokenEncryption
 
 OLD_KEY, NEW_KEY = Fernet.generate_key().decode(), Fernet.generate_key().decode()

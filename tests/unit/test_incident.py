@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
-from keyturn import incident, incident_markdown, incident_plan, incident_run, moments, reminders
-from keyturn.ansible_module import validated
-from keyturn.errors import KeyturnError
+from keyturn import incident
+from keyturn.base import moments
+from keyturn.base.errors import KeyturnError
+from keyturn.incident import markdown, plan, reminders, runs
+from keyturn.inputs.validation import validated
 from support.lab import ROOT
+from support.steps import take
 
 DATA = ROOT / "playbooks/group_vars/all"
 TABLE = yaml.safe_load((DATA / "incident.yml").read_text())
@@ -27,7 +30,48 @@ ROTATION = "20260131T120000Z-0123456789abcdef"
 
 
 def planned(leaked: str, *named: str, opened: bool = False) -> list[dict[str, Any]]:
-    return incident_plan.steps(ROWS[leaked], named, ORDER, SECRETS, opened)
+    return plan.steps(ROWS[leaked], named, ORDER, SECRETS, opened)
+
+
+def test_what_no_host_holds_is_skipped_and_stays_in_the_document() -> None:
+    row = ROWS["key_and_database"]
+    steps = plan.steps(row, [], ORDER, SECRETS, True, unused={"hf_token", "db_key"})
+    skipped = {step["name"] for step in steps if step["state"] == "skipped"}
+    assert skipped == {"rotate db_key", "replace access tokens", "rotate hf_token", "prove the old hf_token dead"}
+    assert {step["evidence"] for step in steps if step["state"] == "skipped"} == {"not used here: no host holds it"}
+    header = {"id": "I", "environment": "e", "drill": False, "leaked": "key", "title": "t", "since": "s", "by_hand": []}
+    assert "rotate hf_token (precaution: uses models at the account's cost): not used here" in plan.text(
+        header, ORDER, steps
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "skipped"),
+    [
+        ({"a": {"hf_token": {"used": False}}, "b": {"hf_token": {"used": False}}}, True),
+        ({"a": {"hf_token": {"used": False}}, "b": {"hf_token": {"used": True}}}, False),
+        ({"a": {"hf_token": {"used": False}}, "b": {}}, False),
+        ({}, False),
+    ],
+    ids=["nowhere", "on one host", "one gave no answer", "nobody was asked"],
+)
+def test_a_secret_is_unused_when_every_host_says_so(tmp_path: Path, held: dict[str, Any], skipped: bool) -> None:
+    arguments = {
+        "action": "open",
+        "folder": str(tmp_path),
+        "id": "INC-1",
+        "leaked": "credentials",
+        "affected": ["hf_token"],
+        "without_evidence": "a test",
+        "held": held,
+        "table": ROWS,
+        "order": ORDER,
+        "secrets": SECRETS,
+        "checklists": POLICY,
+    }
+    opened = take("incident", arguments, check_mode=True)["incident"]
+    (step,) = [step for step in opened["steps"] if step["name"] == "rotate hf_token"]
+    assert step["state"] == ("skipped" if skipped else "todo")
 
 
 def names(steps: list[dict[str, Any]], tier: str) -> list[str]:
@@ -40,8 +84,8 @@ def names(steps: list[dict[str, Any]], tier: str) -> list[str]:
 def test_the_table_is_whole_and_names_what_is_there() -> None:
     assert set(ROWS) == {"credentials", "key", "database", "key_and_database", "laptop", "ci"}
     for name, row in ROWS.items():
-        validated(name, incident_plan.ROW, row)
-    incident_plan.check_table(ROWS, ORDER, SECRETS)
+        validated(name, plan.ROW, row)
+    plan.check_table(ROWS, ORDER, SECRETS)
     points = {action["id"] for one in POLICY.values() for action in one["actions"]}
     assert set(TICKS) | set(TABLE["keyturn_incident_material"]) <= points
 
@@ -74,8 +118,9 @@ def test_each_row_says_what_is_done_at_once(leaked: str, named: list[str], affec
     steps = planned(leaked, *named)
     assert names(steps, "affected") == affected
     later = {step["secret"] for step in steps if step["tier"] == "precaution"}
-    assert not later & {step["secret"] for step in steps if step["tier"] == "affected"}
-    assert later | set(affected) >= {"jwt"} or leaked in ("database", "laptop", "ci")
+    at_once = {step["secret"] for step in steps if step["tier"] == "affected"}
+    # the database lies in no folder with the other values
+    assert later == (set() if leaked == "database" else set(ALL) - at_once)
     assert [step["condition"] for step in steps if step["kind"] == "tokens"] == {
         "database": ["if_plaintext"],
         "key_and_database": ["always"],
@@ -97,6 +142,29 @@ def test_precautions_come_after_all_that_is_affected_is_rotated() -> None:
     ]
 
 
+def test_a_plan_is_shown_where_a_setting_is_missing_and_nothing_begins(tmp_path: Path) -> None:
+    arguments = {
+        "action": "open",
+        "folder": str(tmp_path),
+        "id": "INC-1",
+        "leaked": "key",
+        "environment": "test",
+        "table": ROWS,
+        "order": ORDER,
+        "secrets": SECRETS,
+        "checklists": POLICY,
+        "material": TABLE["keyturn_incident_material"],
+    }
+    seen = take("incident", arguments, check_mode=True)
+    assert "rotate db_key (affected" in seen["text"]
+    assert seen["missing"].startswith("keyturn_incident_age_recipient must be the public key (age1...)")
+    assert seen["steps"] == []
+    with pytest.raises(KeyturnError, match="keyturn_incident_age_recipient must be the public key"):
+        take("incident", arguments)
+    assert not list(tmp_path.rglob("*"))
+    assert take("incident", arguments | {"without_evidence": "none here"}, check_mode=True)["missing"] == ""
+
+
 def test_an_open_rotation_is_ended_first() -> None:
     assert planned("key", opened=True)[0]["name"] == "end the open rotation"
 
@@ -107,12 +175,12 @@ def test_what_nobody_can_mean_is_refused() -> None:
     with pytest.raises(KeyturnError, match="keyturn_incident_affected names moon"):
         planned("key", "moon")
     with pytest.raises(KeyturnError, match="keyturn_incident_order leaves out hf_token"):
-        incident_plan.check_table(ROWS, {name: "" for name in ORDER if name != "hf_token"}, SECRETS)
+        plan.check_table(ROWS, {name: "" for name in ORDER if name != "hf_token"}, SECRETS)
     with pytest.raises(KeyturnError, match=r"keyturn_incident_table\.key names alpaca, hf_token, jwt"):
-        incident_plan.check_table({"key": ROWS["key"]}, ORDER, {"db_key": SECRETS["db_key"]})
+        plan.check_table({"key": ROWS["key"]}, ORDER, {"db_key": SECRETS["db_key"]})
     for bad in ("", "../x", "a" * 65, "a b"):
         with pytest.raises(KeyturnError, match="keyturn_incident_id"):
-            incident_plan.check_id(bad)
+            plan.check_id(bad)
 
 
 # -- the document ------------------------------------------------------------------------------------------------------
@@ -174,18 +242,30 @@ def test_only_evidence_ticks_a_point() -> None:
     finish(document, "precaution")
     incident.tick_by_evidence(document, TICKS, "", NOW)
     assert {one.point for one in incident.open_points(document)} & set(TICKS) == set()
+    assert "document" in {one.point for one in incident.open_points(document)}, "only a person can say that it is whole"
 
 
 def test_a_person_ticks_with_a_note() -> None:
     document = made()
     incident.tick(document, "training", "bob", "on\nMonday", NOW)
-    assert "- 2026-01-31T12:00:00Z, bob: on Monday" in incident_markdown.render(document)
+    assert "- 2026-01-31T12:00:00Z, bob: on Monday" in markdown.render(document)
     incident.tick(document, "training", "mallory", "again", NOW)
-    assert "mallory" not in incident_markdown.render(document), "a tick was overwritten"
+    assert "mallory" not in markdown.render(document), "a tick was overwritten"
     with pytest.raises(KeyturnError, match="no point lunch; open are: rotate_affected, "):
         incident.tick(document, "lunch", "bob", "x", NOW)
     with pytest.raises(KeyturnError, match="keyturn_incident_note is empty"):
         incident.tick(document, "monitoring", "bob", " ", NOW)
+
+
+def test_nobody_forges_a_line_of_the_document() -> None:
+    document = made()
+    document["operator"] = "eve\n- [x] Rotate ALL affected keys (`rotate_affected`)"
+    held = {"name": "logs/x`\n\n## All is well\n<b>", "bytes": 3, "sha256": "11"}
+    document["evidence"] = [
+        {"host": "app1", "file": "app1-before.tar.gz.age", "at": "x", "sha256": "0", "members": [held], "missing": {}}
+    ]
+    text = markdown.render(document)
+    assert "- [x] " not in text and "\n## All is well" not in text and "<b>" not in text
 
 
 def test_the_document_for_people_has_every_point_and_stays_in_its_cells() -> None:
@@ -201,12 +281,17 @@ def test_the_document_for_people_has_every_point_and_stays_in_its_cells() -> Non
             "missing": {"journal": "journalctl shows nothing"},
         }
     ]
-    text = incident_markdown.render(document)
+    text = markdown.render(document)
     assert text.count("- [ ] ") == 13
     assert "a \\| b &lt;script> \\[x](y)" in text
     assert "- `app1-before.tar.gz.age` of app1, collected 2026-01-31T12:00:10Z, SHA-256 `00`" in text
     assert "- **Missing**: journal of app1: journalctl shows nothing" in text
-    assert "to be found in: alpaca/ of each host in the sealed evidence" in text
+    assert text.count("to be found in: no sealed evidence holds it") == 4
+    document["evidence"][0]["members"] += [{"name": "alpaca/orders.json", "bytes": 3, "sha256": "22"}]
+    document["evidence"][0]["members"] += [{"name": "journal.jsonl", "bytes": 3, "sha256": "33"}]
+    text = markdown.render(document)
+    assert text.count("to be found in: no sealed evidence holds it") == 1
+    assert "to be found in: alpaca of app1 in `app1-before.tar.gz.age`" in text
 
 
 def test_a_second_run_widens_and_keeps_what_was_done() -> None:
@@ -286,8 +371,8 @@ class Stage:
         (self.reports / f"{rotation_id}.json").write_text(json.dumps(document))
 
     def run(self, name: str) -> tuple[str, str]:
-        scene = incident_run.Scene(self.reports, SECRETS, self.brought, False, self.play, lambda: NOW)
-        incident_run.run(self.folder, name, scene)
+        scene = runs.Scene(self.reports, SECRETS, self.brought, False, self.play, lambda: NOW)
+        runs.run(self.folder, name, scene)
         step = incident.step_of(incident.read(self.folder), name)
         return step["state"], step["evidence"]
 
@@ -357,6 +442,17 @@ def test_a_killed_rotation_is_resumed(stage: Stage, left: str) -> None:
     assert len(stage.attempts("rotate db_key")) == 1
 
 
+def test_one_that_needs_attention_and_has_ended_is_not_resumed_for_ever(stage: Stage) -> None:
+    """Somebody has put another value into a file, and then the right one."""
+    stage.outcomes = ["needs_attention", "committed"]
+    stage.run("rotate db_key")
+    path = stage.reports / f"{stage.attempts('rotate db_key')[0]}.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"hosts": {"here": {"phase": "closed"}}}))
+    assert stage.run("rotate db_key")[0] == "done"
+    assert [playbook for playbook, _ in stage.played] == ["_lifecycle", "_lifecycle"]
+
+
 def test_a_killed_run_whose_rotation_had_committed_needs_nothing(stage: Stage) -> None:
     stage.outcomes = ["interrupted"]
     stage.run("rotate db_key")
@@ -369,7 +465,7 @@ def test_a_credential_that_nobody_brought_is_waited_for_without_a_run(stage: Sta
     state, evidence = stage.run("rotate alpaca")
     assert state == "waiting"
     assert evidence.startswith(
-        "bring KEYTURN_NEW_ALPACA_API_KEY, KEYTURN_NEW_ALPACA_SECRET_KEY and run this again. Log in at"
+        "bring KEYTURN_NEW_ALPACA_API_KEY, KEYTURN_NEW_ALPACA_SECRET_KEY in the environment (by read -rs"
     )
     assert stage.run("prove the old alpaca dead") == ("waiting", "after: rotate alpaca")
     assert stage.played == []
@@ -413,20 +509,20 @@ def test_a_database_without_its_key_gives_away_its_plaintext_rows(tmp_path: Path
 
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     with (
-        incident_run.alone(tmp_path),
+        runs.alone(tmp_path),
         pytest.raises(KeyturnError, match=r"is being worked on by another run, or .* \(pid \d+\)"),
-        incident_run.alone(tmp_path, wait_seconds=0),
+        runs.alone(tmp_path, wait_seconds=0),
     ):
         pass
-    with incident_run.alone(tmp_path):
+    with runs.alone(tmp_path):
         pass
 
 
 def test_a_run_that_would_ask_at_each_secret_is_refused() -> None:
-    incident_run.check_asks_nobody({"vault_ids": ["dev@/p"], "vault_password_files": ["/p"], "ask_vault_pass": False})
+    runs.check_asks_nobody({"vault_ids": ["dev@/p"], "vault_password_files": ["/p"], "ask_vault_pass": False})
     for asking in ({"ask_vault_pass": True}, {"become_ask_pass": True}, {"vault_ids": ["dev@prompt"]}):
         with pytest.raises(KeyturnError, match="would ask again for each secret"):
-            incident_run.check_asks_nobody(asking)
+            runs.check_asks_nobody(asking)
 
 
 def test_moments_are_read_as_they_are_written() -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import isolation
-from keyturn.controller import agree
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.fleet import isolation
+from keyturn.steps import agree
 
 STAGING = {"old": {"PLAID_SECRET": "kt:1"}, "new": {"PLAID_SECRET": "kt:2", "PLAID_CLIENT_ID": "kt:9"}}
 
@@ -31,7 +31,15 @@ def asked(folder: Path, **new: str) -> dict[str, Any]:
     said = {"place": "a", "clock_offset": 0, "rotation": {"old": {"PLAID_SECRET": "kt:5"}, "new": new}}
     more = {"environment": "production", "reports": str(folder), "may_stay": ["PLAID_CLIENT_ID"]}
     return agree.run(
-        {"value": "shared", "hosts": {"p1": {"rotation_staged": said}}, "adopted": "", "excluded": {}, **more}, False
+        {
+            "secret": "plaid",
+            "value": "shared",
+            "hosts": {"p1": {"rotation_staged": said}},
+            "adopted": "",
+            "excluded": {},
+            **more,
+        },
+        False,
     )
 
 

@@ -12,10 +12,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from keyturn import durable, values
-from keyturn.errors import KeyturnError
-from keyturn.journal import PHASES, Application, Journal
-from keyturn.plan import check_rotation_id, rotation_id
+from keyturn.base import durable
+from keyturn.base.errors import KeyturnError
+from keyturn.host import values
+from keyturn.host.journal import PHASES, Application, Journal
+from keyturn.inputs.request import check_rotation_id, rotation_id
 
 FIELDS = {"secret": "db_key", "operator": "somebody"}
 IDS = ["20260101T000000Z-0123456789abcdef", "20260101T000001Z-0123456789abcdef", "20270101T000000Z-0000000000000000"]
@@ -166,7 +167,7 @@ def test_staged_values_are_private_and_gone_when_told(application: Application) 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from keyturn.journal import Application
+from keyturn.host.journal import Application
 with Application(Path(sys.argv[1]), Path(sys.argv[2])).lock("switch", 0):
     print("ready", flush=True)
     sys.stdin.read()
@@ -295,8 +296,8 @@ def test_a_state_folder_that_cannot_be_made_is_said_so(tmp_path: Path) -> None:
     program = """
 import os, sys
 from pathlib import Path
-from keyturn.errors import KeyturnError
-from keyturn.journal import Application
+from keyturn.base.errors import KeyturnError
+from keyturn.host.journal import Application
 os.setgid(65534); os.setuid(65534)
 try:
     with Application(Path(sys.argv[1]), Path("/")).lock("stage", 0): pass

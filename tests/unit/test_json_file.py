@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keyturn import consumers, json_file
-from keyturn.consumers import Consumer
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.ground import consumers
+from keyturn.ground.consumers import Consumer, json_file
 
 KEYS = {"ALPACA_API_KEY": "api_key", "ALPACA_SECRET_KEY": "secret_key"}
 NAMES = list(KEYS)
+LAYOUT = json_file.Layout(KEYS, {name: [f"env:{name}"] for name in NAMES})
 OLD = {"ALPACA_API_KEY": "PKOLD-canary-1", "ALPACA_SECRET_KEY": "old-canary-2"}
 NEW = {"ALPACA_API_KEY": "PKNEW-canary-3", "ALPACA_SECRET_KEY": 'new"canary\\4'}
 TEXT = (
@@ -35,9 +36,9 @@ def wanted(form: str) -> dict[str, str]:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("before", [text("", ""), text("env:ALPACA_API_KEY", ""), text(*OLD.values()), text(None, "")])
 def test_each_form_is_written_and_no_other_byte_changes(before: bytes, form: str) -> None:
-    after = json_file.replace(before, KEYS, NEW, wanted(form))
-    assert json_file.forms(after, KEYS, NAMES) == wanted(form)
-    assert json_file.read(after, KEYS, NAMES) == (NEW if form == "literal" else dict.fromkeys(NAMES))
+    after = json_file.replace(before, LAYOUT, NEW, wanted(form))
+    assert json_file.forms(after, LAYOUT, NAMES) == wanted(form)
+    assert json_file.read(after, LAYOUT, NAMES) == (NEW if form == "literal" else dict.fromkeys(NAMES))
     found = json.loads(after)
     for name, key in KEYS.items():
         held = found.pop(key) or ""
@@ -46,42 +47,42 @@ def test_each_form_is_written_and_no_other_byte_changes(before: bytes, form: str
     assert after.startswith(head)
     assert middle in after
     assert after.endswith(tail)
-    assert json_file.replace(after, KEYS, NEW, wanted(form)) == after
+    assert json_file.replace(after, LAYOUT, NEW, wanted(form)) == after
 
 
 def test_going_back_gives_the_same_bytes() -> None:
     before = text(OLD["ALPACA_API_KEY"], "env:ALPACA_SECRET_KEY")
-    forms = json_file.forms(before, KEYS, NAMES)
+    forms = json_file.forms(before, LAYOUT, NAMES)
     assert forms == {"ALPACA_API_KEY": "literal", "ALPACA_SECRET_KEY": "reference"}
     for form in FORMS:
-        after = json_file.replace(before, KEYS, NEW, wanted(form))
-        assert json_file.replace(after, KEYS, OLD, forms) == before
+        after = json_file.replace(before, LAYOUT, NEW, wanted(form))
+        assert json_file.replace(after, LAYOUT, OLD, forms) == before
 
 
 def test_an_absent_key_stays_absent_where_the_environment_counts() -> None:
-    assert json_file.replace(b"{}", KEYS, NEW, wanted("environment")) == b"{}"
+    assert json_file.replace(b"{}", LAYOUT, NEW, wanted("environment")) == b"{}"
     with pytest.raises(KeyturnError, match=r'^the key api_key is absent: add "api_key": ""'):
-        json_file.replace(b"{}", KEYS, NEW, wanted("literal"))
+        json_file.replace(b"{}", LAYOUT, NEW, wanted("literal"))
 
 
 def test_the_findings_name_keys_and_forms_and_no_value() -> None:
     content = text(OLD["ALPACA_API_KEY"], "env:ALPACA_SECRET_KEY").replace(b"mine", OLD["ALPACA_SECRET_KEY"].encode())
-    found = json_file.findings(content, KEYS, NAMES, OLD.values(), wanted("environment"))
+    found = json_file.findings(content, LAYOUT, NAMES, OLD.values(), wanted("environment"))
     assert found == [
         "api_key holds the value itself, which wins over the environment",
         "api_key will be written in the form environment",
-        'secret_key is "env:...", which today\'s application sends as it stands',
+        "secret_key is a reference, which today's application sends as it stands",
         "secret_key will be written in the form environment",
-        "nested still holds a secret value; remove it there",
+        "nested.api_key still holds a secret value; remove it there",
     ]
-    assert json_file.findings(text("", ""), KEYS, NAMES, OLD.values(), wanted("environment")) == []
+    assert json_file.findings(text("", ""), LAYOUT, NAMES, OLD.values(), wanted("environment")) == []
 
 
 @pytest.mark.parametrize("content", [b"[]", b"{", b"\xff", b"\xef\xbb\xbf{}", b'{"a": 1,}', b""])
 def test_what_is_no_object_is_refused(content: bytes) -> None:
     for call in (
-        lambda: json_file.read(content, KEYS, NAMES),
-        lambda: json_file.replace(content, KEYS, NEW, wanted("literal")),
+        lambda: json_file.read(content, LAYOUT, NAMES),
+        lambda: json_file.replace(content, LAYOUT, NEW, wanted("literal")),
     ):
         with pytest.raises(KeyturnError, match=r"^this is not a JSON object in UTF-8: mend it"):
             call()
@@ -89,7 +90,29 @@ def test_what_is_no_object_is_refused(content: bytes) -> None:
 
 def test_a_number_is_refused() -> None:
     with pytest.raises(KeyturnError, match=r"^the key api_key is no text"):
-        json_file.read(b'{"api_key": 1}', KEYS, NAMES)
+        json_file.read(b'{"api_key": 1}', LAYOUT, NAMES)
+
+
+# a key that stands twice, of which the last counts
+TWICE = [
+    '{"api_key": %s, "api_key": ""}',
+    '{"api_key": %s, "api_key": "env:ALPACA_API_KEY"}',
+    '{"api_key": "", "api_key": %s}',
+]
+
+
+@pytest.mark.parametrize("document", TWICE)
+def test_a_value_that_another_of_its_name_hides_is_turned_as_well(document: str) -> None:
+    old, new = ((document % json.dumps(held["ALPACA_API_KEY"])).encode() for held in (OLD, NEW))
+    assert json_file.replace(old, LAYOUT, NEW, wanted("kept") | {"ALPACA_SECRET_KEY": "environment"}) == new
+    assert json_file.replace(new, LAYOUT, OLD, wanted("kept") | {"ALPACA_SECRET_KEY": "environment"}) == old
+    assert OLD["ALPACA_API_KEY"].encode() not in json_file.replace(old, LAYOUT, NEW, wanted("environment"))
+
+
+def test_half_of_a_character_is_refused() -> None:
+    with pytest.raises(KeyturnError, match=r"^the key api_key holds half of a character"):
+        json_file.read(rb'{"api_key": "\ud83d"}', LAYOUT, NAMES)
+    assert json_file.read(rb'{"api_key": "\ud83d\ude00"}', LAYOUT, NAMES)["ALPACA_API_KEY"] == "\U0001f600"
 
 
 DOCUMENTS = st.dictionaries(
@@ -106,11 +129,48 @@ def test_whatever_stands_beside_the_values_stays(document: dict[str, Any], inden
         before = content.encode()
     except UnicodeEncodeError:
         return
-    after = json_file.replace(before, KEYS, NEW, wanted("literal"))
+    after = json_file.replace(before, LAYOUT, NEW, wanted("literal"))
     assert json.loads(after) == document | {"api_key": NEW["ALPACA_API_KEY"], "secret_key": NEW["ALPACA_SECRET_KEY"]}
     assert (
-        json_file.replace(after, KEYS, {"ALPACA_API_KEY": "x", "ALPACA_SECRET_KEY": "y"}, wanted("literal")) == before
+        json_file.replace(after, LAYOUT, {"ALPACA_API_KEY": "x", "ALPACA_SECRET_KEY": "y"}, wanted("literal")) == before
     )
+
+
+NESTED = json_file.Layout(
+    {"ALPACA_API_KEY": "broker.api_key", "ALPACA_SECRET_KEY": "broker.api_secret"},
+    {"ALPACA_API_KEY": ["${ALPACA_API_KEY}"], "ALPACA_SECRET_KEY": ["${ALPACA_SECRET_KEY}", "${ALPACA_API_SECRET}"]},
+)
+TREE = '{"api_key": "mine", "broker": { "a": {"api_key": 1}, "api_key": %s, "api_secret" :%s}, "z": [{"api_key": "x"}]}'
+
+
+def test_a_key_in_an_object_is_turned_where_it_holds_the_value_and_a_reference_stays() -> None:
+    reference = "${ALPACA_API_SECRET}"
+    before = (TREE % (json.dumps(OLD["ALPACA_API_KEY"]), json.dumps(reference))).encode()
+    assert json_file.forms(before, NESTED, NAMES) == {"ALPACA_API_KEY": "literal", "ALPACA_SECRET_KEY": "reference"}
+    assert json_file.read(before, NESTED, NAMES) == {
+        "ALPACA_API_KEY": OLD["ALPACA_API_KEY"],
+        "ALPACA_SECRET_KEY": None,
+    }
+    after = (TREE % (json.dumps(NEW["ALPACA_API_KEY"]), json.dumps(reference))).encode()
+    assert json_file.replace(before, NESTED, NEW, wanted("kept")) == after
+    assert json_file.findings(before, NESTED, NAMES, OLD.values(), wanted("kept")) == [
+        "broker.api_key holds the value itself, which wins over the environment"
+    ]
+    with pytest.raises(
+        KeyturnError, match=r'^the key broker\.api_key is absent: add "api_key": "" to the object broker$'
+    ):
+        json_file.replace(b'{"broker": {}}', NESTED, NEW, wanted("literal"))
+
+
+def test_a_reference_to_another_variable_counts_as_a_value() -> None:
+    content = (TREE % ('"${ALPACA_API_KEY_2}"', '""')).encode()
+    assert json_file.read(content, NESTED, NAMES)["ALPACA_API_KEY"] == "${ALPACA_API_KEY_2}"
+
+
+@pytest.mark.parametrize("content", [b"{}", b'{"broker": "alpaca"}', b'{"broker": {"api_key": null}}'])
+def test_an_object_that_is_not_there_leaves_it_to_the_environment(content: bytes) -> None:
+    assert json_file.forms(content, NESTED, NAMES) == wanted("environment")
+    assert json_file.replace(content, NESTED, NEW, wanted("kept")) == content
 
 
 # -- as a consumer, and second names in `.env` -------------------------------------------------------------------------
@@ -119,11 +179,19 @@ def test_whatever_stands_beside_the_values_stays(document: dict[str, Any], inden
 def test_a_file_that_leaves_the_value_to_the_environment_holds_none(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_bytes(text("", "env:ALPACA_SECRET_KEY"))
-    consumer = Consumer("json", path, keys=KEYS, forms=wanted("environment"))
+    consumer = Consumer("json", path, keys=KEYS, forms=wanted("environment"), references=LAYOUT.references)
     assert consumers.read(consumer, NAMES) == {}
     consumers.check_writable(consumer, OLD)
     consumers.replace(consumer, NEW)
     assert consumers.forms(consumer, NAMES) == wanted("environment")
+
+
+def test_a_file_that_is_nested_too_deeply_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"api_key": "x", "more": ' + "[" * 10_000 + "]" * 10_000 + "}")
+    consumer = Consumer("json", path, keys=KEYS, forms=wanted("kept"), references=LAYOUT.references)
+    with pytest.raises(KeyturnError, match=f"^{path}: it is nested too deeply"):
+        consumers.read(consumer, NAMES)
 
 
 ALIASES = {"ALPACA_API_SECRET": "ALPACA_SECRET_KEY"}

@@ -8,7 +8,7 @@ import jwt as oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keyturn import jwt
+from keyturn.base import jwt
 
 SECRET = "0123456789abcdef0123456789abcdef"
 

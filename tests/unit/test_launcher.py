@@ -9,25 +9,31 @@ import sys
 from pathlib import Path
 
 import pytest
-from keyturn import credential_file, systemd
-from keyturn.errors import KeyturnError
-from keyturn.systemd import LAUNCH, LAUNCHER, LAUNCHER_TEXT, SystemdService
+from keyturn.base.errors import KeyturnError
+from keyturn.ground.consumers import credential_file
+from keyturn.services import systemd
+from keyturn.services.systemd import LAUNCH, LAUNCHER, LAUNCHER_TEXT, SystemdService
 
 CREDENTIAL = Path("/etc/credstore.encrypted/trader-ai-1")
+
+
+RUNS = subprocess.CompletedProcess([], 0, "ExecStart={ path=/bin/one ; argv[]=/bin/one }", "")
 
 
 class Unit(SystemdService):
     """A unit whose files lie in a folder of the test, with a systemd that does what it is told."""
 
     def __init__(self, files: list[Path]) -> None:
-        super().__init__("backend", {"unit": "trader-ai"}, Path("/opt/trader-ai"), None)
+        super().__init__("backend", {"unit": "trader-ai"}, Path("/opt/trader-ai"), None, Path("/var/lib/keyturn"))
         self.files = files
 
     def definitions(self) -> list[Path]:
-        return self.files
+        return [*self.files, *systemd.UNITS.glob("trader-ai.service.d/*")]
 
-    def _systemctl(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        return subprocess.CompletedProcess(arguments, 0, "", "")
+    def _run(self, *command: str, seconds: float = 0) -> subprocess.CompletedProcess[str]:
+        path = self._drop_in(LAUNCH) if "Id" not in command else Path()
+        loaded = f"DropInPaths={path}\nExecStart={{ path={systemd.LAUNCHER} ; argv[]=x }}" if path.is_file() else ""
+        return subprocess.CompletedProcess(command, 0, "trader-ai.service\n" if "Id" in command else loaded, "")
 
 
 @pytest.fixture(autouse=True)
@@ -65,7 +71,6 @@ def test_the_command_stays_as_the_unit_has_it(tmp_path: Path, texts: list[str], 
     assert drop_in(tmp_path)[-2:] == ["ExecStart=", f"ExecStart={command.format(tmp_path / 'lib/with-credential')}"]
     assert service.launched_with() == "trader-ai-1"
     assert service.is_launched_with(CREDENTIAL)
-    service.files.append(tmp_path / "units/trader-ai.service.d" / LAUNCH)
     before = drop_in(tmp_path)
     service.launch_with(CREDENTIAL)
     assert drop_in(tmp_path) == before, "its own drop-in is no command of the unit"
@@ -93,6 +98,13 @@ def test_what_has_changed_since_is_launched_anew(tmp_path: Path) -> None:
         service.check_launch(CREDENTIAL.with_name("trader-ai-2"))
 
 
+def test_a_unit_with_a_root_of_its_own_would_not_find_the_launcher(tmp_path: Path) -> None:
+    text = "[Service]\nExecStart=/bin/one\nRootDirectory=/srv/root\n"
+    with pytest.raises(KeyturnError, match=r"has a root of its own \(RootDirectory=/srv/root\), in which"):
+        unit(tmp_path, text).check_launch(CREDENTIAL)
+    unit(tmp_path, text, "[Service]\nRootDirectory=\n").check_launch(CREDENTIAL)
+
+
 @pytest.mark.parametrize("state", ["yes", "no"])
 def test_a_drop_in_that_a_kill_left_unloaded_is_loaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: str
@@ -101,13 +113,35 @@ def test_a_drop_in_that_a_kill_left_unloaded_is_loaded(
     service.launch_with(CREDENTIAL)
     called: list[str] = []
 
-    def systemctl(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        called.append(arguments[0])
-        return subprocess.CompletedProcess(arguments, 0, state if "NeedDaemonReload" in arguments else "", "")
+    def run(*command: str, seconds: float = 0) -> subprocess.CompletedProcess[str]:
+        called.append(command[1])
+        said = f"DropInPaths={service._drop_in(LAUNCH)}\nNeedDaemonReload={state}"
+        return subprocess.CompletedProcess(command, 0, said, "")
 
-    monkeypatch.setattr(service, "_systemctl", systemctl)
+    monkeypatch.setattr(service, "_run", run)
     service.launch_with(CREDENTIAL)
     assert called.count("daemon-reload") == (state == "yes")
+
+
+def test_a_drop_in_that_systemd_has_never_loaded_goes_without_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The way back of a delivery whose load was refused."""
+    service = unit(tmp_path, "[Service]\nExecStart=/bin/one\n")
+    service.launch_with(CREDENTIAL)
+    refused = subprocess.CompletedProcess([], 1, "", "")
+    monkeypatch.setattr(service, "_run", lambda *command, seconds=0: refused if "daemon-reload" in command else RUNS)
+    with pytest.raises(KeyturnError, match="it wants 16 MiB free in /run"):
+        service.launch_with(CREDENTIAL)
+    service.launch_alone()
+
+
+def test_a_command_that_another_drop_in_has_is_not_launched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    service = unit(tmp_path, "[Service]\nExecStart=/bin/one\n")
+    service.launch_with(CREDENTIAL)
+    assert service.is_launched_with(CREDENTIAL)
+    monkeypatch.setattr(service, "_run", lambda *command, seconds=0: RUNS)
+    assert not service.is_launched_with(CREDENTIAL)
 
 
 @pytest.mark.parametrize("lines", ["", "ExecStart=/bin/one\nExecStart=/bin/two", "ExecStart=@/bin/one one"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import rotation_log
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.records import rotation_log
 from unit.test_report_and_log import begun, entry
 
 Lines = list[bytes]
@@ -123,6 +124,19 @@ def test_a_full_disk_leaves_the_log_as_it_was(five: Path, monkeypatch: pytest.Mo
     assert (five / rotation_log.LINES).read_bytes() == before
 
 
+def test_a_record_is_durable_when_it_is_told(tmp_path: Path, synced: dict[Path, Any]) -> None:
+    path = tmp_path / rotation_log.LINES
+    for write in (
+        lambda: rotation_log.append(tmp_path, entry(0)),
+        lambda: rotation_log.append(tmp_path, entry(1)),
+        lambda: rotation_log.begin(tmp_path, begun(2), alive=lambda attempt: False),
+    ):
+        before = len(path.read_bytes()) if path.exists() else 0
+        write()
+        assert synced[path] == path.read_bytes() and len(synced[path]) > before
+        assert path.name in synced[tmp_path]
+
+
 def events(folder: Path) -> list[tuple[str, str]]:
     return [(record["rotation_id"], record.get("outcome", record["event"])) for record in rotation_log.read(folder)]
 
@@ -158,7 +172,7 @@ def test_another_controllers_attempt_is_dead_when_its_rotation_is_taken_up(tmp_p
 PROGRAM = """
 import json, sys
 from pathlib import Path
-from keyturn import rotation_log
+from keyturn.records import rotation_log
 rotation_log.append(Path(sys.argv[1]), json.loads(sys.argv[2]))
 """
 
@@ -182,6 +196,7 @@ def test_a_kill_at_each_write_leaves_a_log_that_the_next_writer_continues(tmp_pa
         done = subprocess.run([*strace, *command], env=environment, capture_output=True, text=True, check=False)
         if done.returncode == 0:
             break
+        assert done.returncode == -signal.SIGKILL, done.stderr
         fired += 1
         after = rotation_log.read(tmp_path)
         assert after[0]["rotation_id"] == "rotation-0"

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import messages, notify, outbox
-from keyturn.errors import KeyturnError
-from keyturn.messages import Message
-from keyturn.notify import Undelivered
+from keyturn.base.errors import KeyturnError
+from keyturn.notices import messages, notify, outbox
+from keyturn.notices.messages import Message
+from keyturn.notices.notify import Undelivered
 from support.lab import free_port
 from support.receivers import MailServer, Webhook
 
@@ -38,6 +38,8 @@ FACTS = {
     "point": "1h-1",
     "task": "Notify security team",
     "due": "2026-01-31T13:00:00Z",
+    "on_call": "+1-555-0100",
+    "incident_report": "incidents@example.com",
 }
 
 
@@ -93,6 +95,7 @@ def test_a_drill_says_so() -> None:
     found = told("incident_opened", drill=True)
     assert found.subject.startswith("[drill] ")
     assert found.text.startswith("This is a drill.")
+    assert "on call    +1-555-0100\nreport to  incidents@example.com\n" in found.text
 
 
 def test_a_missing_fact_and_a_bad_identity_are_named() -> None:
@@ -245,7 +248,7 @@ def test_a_message_is_written_before_it_is_sent_and_sent_once(tmp_path: Path) ->
     outbox.post(tmp_path, told(), CHANNELS)
     assert sender.deliver(tmp_path, CHANNELS) == []
     assert sender.sent == [("slack", "rotation_done-r1")]
-    state = {"state": "sent", "attempts": 1, "detail": "taken", "at": "2026-01-31T12:00:09Z"}
+    state = {"state": "sent", "attempts": 1, "detail": "taken", "at": "2026-01-31T12:00:09Z", "audience": []}
     assert stored(tmp_path)["channels"] == {"chat": state}
     assert stored(tmp_path)["state"] == "closed"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from keyturn import policy as page
+from keyturn.base.generate import GENERATORS
+from keyturn.records import policy as page
 
 ROOT = Path(__file__).parents[2]
 GROUP_VARS = ROOT / "playbooks/group_vars/all"
@@ -56,6 +57,49 @@ def test_the_tables_parse_back_to_the_policy() -> None:
         ["Plaid API errors", "3/hour", "10/hour"],
         ["API calls from new IPs", "1", "5"],
     ]
+
+
+def policy_lines(page: str) -> list[str]:
+    """Every line of the policy that promises something: points and steps, names of values, first cells of tables, prose."""
+    found = []
+    for line in re.sub(r"```.*?```", "", page, flags=re.DOTALL).splitlines():
+        if match := re.match(r" *- (?:\[ \] )?(.*)|\| ([^|]+) \||(?:\d+\. )?\*\*([^*:]+)\*\*", line):
+            found.append((match[1] or match[2] or match[3]).strip())
+        elif line[:1].isalpha() and not line.startswith(("This page is made", "After each rotation")):
+            found.append(line)
+    heads = {"Key Type", "Metric", "Date", "---", "**DO:**", "**DON'T:**"}
+    return [line for line in found if line not in heads]
+
+
+def test_every_line_has_a_row_that_says_what_does_it() -> None:
+    page = (ROOT / "docs/policy-line-by-line.md").read_text()
+    known = {line for row in re.findall(r"^\| (.*?) \| .+ \|$", page, re.MULTILINE) for line in row.split("<br>")}
+    wanted = policy_lines(SHIPPED)
+    assert len(wanted) > 120
+    assert [line for line in dict.fromkeys(wanted) if line not in known] == []
+
+
+def test_each_playbook_that_the_page_names_is_there() -> None:
+    named = set(re.findall(r"`([a-z_]+\.yml)", (ROOT / "docs/policy-line-by-line.md").read_text()))
+    assert len(named) > 15
+    assert [name for name in sorted(named) if not (ROOT / "playbooks" / name).is_file()] == []
+
+
+def test_each_procedure_names_playbooks_that_are_there() -> None:
+    assert set(POLICY["procedures"]) == set(SECRETS)
+    for secret, one in POLICY["procedures"].items():
+        assert (f"keyturn_secret: {secret}\n") in (ROOT / "playbooks" / one["commands"][0]).read_text()
+        assert all((ROOT / "playbooks" / name).is_file() for name in one["commands"])
+        assert ("confirm_revoked.yml" in one["commands"]) == (SECRETS[secret]["retire"]["kind"] == "revoke")
+        text = section(SHIPPED, f"{list(POLICY['procedures']).index(secret) + 1}. {one['title']}")
+        assert re.findall(r"^\d\. \*\*(.*?)\*\*", text, re.MULTILINE) == [step["title"] for step in one["steps"]]
+
+
+def test_the_appendix_names_variables_of_the_catalogue() -> None:
+    names = {name for entry in SECRETS.values() for name in entry["variables"]}
+    for one in POLICY["appendix"]:
+        assert one["kind"] in GENERATORS and one["name"] in names | {""}
+        assert f"-e keyturn_kind={one['kind']}" in section(SHIPPED, one["title"])
 
 
 def test_deadlines_and_checklists_parse_back() -> None:

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keyturn import procfs, sqlite_file
-from keyturn.journal import Journal
-from keyturn.lifecycle import common, evidence, prepare, turn
-from keyturn.sqlite_file import Database, RestartedTooOften
+from keyturn.base import procfs
+from keyturn.ground.rows import sqlite_file
+from keyturn.ground.rows.sqlite_file import Database, RestartedTooOften
+from keyturn.host.journal import Journal
+from keyturn.host.phases import common, evidence, prepare, turn
 from support.faults import ROTATION_ID, Host
 
 

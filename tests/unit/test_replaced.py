@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import rotation_log
+from keyturn.inputs import persons
+from keyturn.records import rotation_log
 from support.lab import Lab
 
 WHOLE = {"total": 3, "proven": 3, "relink_required": [], "ended": True}
@@ -46,7 +47,10 @@ def test_every_end_has_a_record(
     total, proven = (sum(found.get(name, 0) for found in hosts.values()) for name in ("total", "proven"))
     (row,) = (tmp_path / rotation_log.TABLE).read_text().splitlines()[2:]
     assert "| access tokens of plaid | a leak (" in row
-    assert f"| tester | keyturn, {proven} of {total} tokens work at their provider |" in row
+    assert (
+        f"| tester (login {persons.real(persons.login({}))}) | keyturn, {proven} of {total} tokens work at their provider |"
+        in row
+    )
     assert ("without b: its board is broken" in row) == ("excluded" in more)
 
 

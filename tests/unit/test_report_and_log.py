@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import itertools
 import json
 import subprocess
@@ -13,8 +14,10 @@ import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keyturn import report, rotation_log
-from keyturn.journal import PHASES
+from keyturn.base import shown
+from keyturn.host.journal import PHASES
+from keyturn.records import report, rotation_log
+from keyturn.steps import report as reporting
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
 HEADER = {
@@ -211,6 +214,23 @@ def test_a_record_counts_the_proofs() -> None:
     assert entry()["hosts"] == ["a"] and entry()["rotated_by"] == "somebody"
 
 
+def test_what_opened_the_way_stays_in_report_and_log_also_of_a_run_that_was_killed(tmp_path: Path) -> None:
+    common = {"folder": str(tmp_path), "excluded": {}, "failure": "", "entry": {}, "checklist": [], "link": ""}
+    common |= {"wish": "forward"}
+    plan = HEADER | {"attempt": attempt(), "overrides": {"staging": "INC-7"}, "sessions": "kept"}
+    reporting.run(common | {"plan": plan, "hosts": {"a": {}}, "ended": False}, False)
+    again = HEADER | {"attempt": attempt(1, "c2"), "overrides": {}, "sessions": "kept"}
+    reporting.run(common | {"plan": dict(again), "hosts": {"a": {}}, "ended": False}, False)
+    reporting.run(common | {"plan": dict(again), "hosts": {"a": BACK}, "failure": "why", "ended": True}, False)
+    folder = tmp_path / HEADER["environment"]
+    setup, *records = rotation_log.read(folder)
+    assert (setup["event"], setup["number"]) == ("setup", 1), "an environment is seen for the first time once"
+    assert [line["event"] for line in records] == ["started", "ended", "started", "ended"]
+    assert all(line["overrides"] == {"staging": "INC-7"} for line in records)
+    assert report.documents(folder)[0]["overrides"] == {"staging": "INC-7"}
+    assert rotation_log.table(records).count("overridden staging: INC-7") == 2
+
+
 def test_the_log_grows_by_one_line_and_a_repetition_adds_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "made" / "by it"
     for number in (0, 1, 0, 1, 1):
@@ -238,7 +258,7 @@ def test_processes_that_append_at_once_lose_nothing(tmp_path: Path) -> None:
     program = """
 import json, sys
 from pathlib import Path
-from keyturn import rotation_log
+from keyturn.records import rotation_log
 for line in sys.stdin:
     rotation_log.append(Path(sys.argv[1]), json.loads(line))
 """
@@ -273,18 +293,23 @@ def cells(line: str) -> list[str]:
     return [cell.strip() for cell in found[1:-1]]
 
 
+def test_a_name_from_outside_is_no_markdown() -> None:
+    line = rotation_log.table([entry(1, rotated_by="<img src=x> [sign](http://x) `a` &lt;\x1b[2J")]).splitlines()[-1]
+    assert "&lt;img src=x> \\[sign](http://x) \\`a\\` &amp;lt;\\\\x1b\\[2J" in line
+
+
 @given(st.lists(st.tuples(st.text(max_size=30), st.sampled_from(["committed", "rolled_back", "refused"])), max_size=4))
 def test_the_table_parses_back(rotations: list[tuple[str, str]]) -> None:
     """Who ran it comes from outside (a pipeline's actor), so its text may hold anything."""
     records = [entry(number, rotated_by=who) | {"outcome": outcome} for number, (who, outcome) in enumerate(rotations)]
     head, rule, *lines = rotation_log.table(records).removesuffix("\n").split("\n")
     assert cells(head) == ["Date", "Key Type", "Reason", "Rotated By", "Verified By"] and set(rule) == {"|", "-"}
-    assert [cells(line) for line in lines] == [
+    assert [list(map(html.unescape, cells(line))) for line in lines] == [
         [
             "2026-01-01",
             "DATABASE_ENCRYPTION_KEY",
             "scheduled" if outcome == "committed" else f"scheduled ({outcome})",
-            " ".join(who.split()),
+            " ".join(shown.harmless(who, lines=True).split()),
             "keyturn, 1 of 2 proofs",
         ]
         for who, outcome in rotations

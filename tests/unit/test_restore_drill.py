@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from keyturn.journal import Journal
-from keyturn.lifecycle import evidence
-from keyturn.rotation import Rotation
+from keyturn.host.journal import Journal
+from keyturn.host.phases import evidence
+from keyturn.host.rotation import Rotation
 from support.faults import Host
 from support.lab import ROOT
 
@@ -82,13 +82,16 @@ def test_known_error_lines_are_counted_by_kind(host: Host) -> None:
     rotation = dataclasses.replace(host.rotation(), error_lines=LINES)
     (service,) = rotation.service_list()
     assert evidence.error_lines(rotation, service) is None, "nobody keeps its log"
+    service.spec = {**service.spec, "log_file": "logs/known.log"}
+    service.stop()
+    service.start()
+    assert evidence.error_lines(rotation, service) is None, "nobody has written to it"
     log = rotation.app_root / "logs/known.log"
     log.parent.mkdir(exist_ok=True)
     log.write_text(
         "ERROR:src.finances.plaid_client:Failed to get accounts: Status Code: 400\n" * 2
         + 'INFO:     10.0.0.1:5 - "GET /ERROR:src.finances.plaid_client: HTTP/1.1" 404\n'
-        + "Failed to connect to Alpaca: Authentication failed: {}\n"
+        + "2026-04-18 10:00:00,123 - src.brokers.alpaca_adapter - ERROR - Failed to connect to Alpaca: x\n"
         + "WARNING:src.security.auth_middleware:JWT verification failed for /: Signature verification failed.\n"
     )
-    service.spec = {**service.spec, "log_file": "logs/known.log"}
     assert evidence.error_lines(rotation, service) == {"Alpaca connection": 1, "Plaid": 2}

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from keyturn import durable
-from keyturn.errors import KeyturnError
-from keyturn.journal import Journal
-from keyturn.lifecycle import commit, retention, rollback, stage, verify
+from keyturn.base import durable
+from keyturn.base.errors import KeyturnError
+from keyturn.host import values
+from keyturn.host.journal import Journal
+from keyturn.host.phases import commit, retention, rollback, stage, verify
 from support.faults import Host
 
 BEFORE = "20251001T000000Z-0123456789abcdef"
 BOTH = {"backup.db", "previous.json"}
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    made = Host(tmp_path / "host")
-    yield made
-    made.stop()
 
 
 def earlier(host: Host, expires: str = "2025-11-01T00:00:00Z", phase: str = "closed") -> Journal:
@@ -30,7 +23,7 @@ def earlier(host: Host, expires: str = "2025-11-01T00:00:00Z", phase: str = "clo
         journal = application.begin(BEFORE, secret="db_key", operator="a test")
     for name in BOTH:
         durable.write_file(journal.path(name), b"{}")
-    journal.enter(phase, backup={"path": str(journal.path("backup.db")), "expires": expires})
+    journal.enter(phase, backup={"path": str(journal.path("backup.db")), "expires": expires, "opens_with": {}})
     return journal
 
 
@@ -46,7 +39,7 @@ def test_the_next_rotation_removes_what_has_expired_as_it_begins(host: Host) -> 
     journal = earlier(host)
     assert findings(host) == [
         f"the old value of rotation {BEFORE} and what it opens have expired (2025-11-01T00:00:00Z): "
-        "the next rotation of this host removes them"
+        "prune.yml removes them"
     ]
     stage.run(host.rotation(), only_examine=True)
     assert kept(journal) == BOTH, "a run that only examines has removed something"
@@ -85,7 +78,7 @@ def test_a_kill_between_the_removals_is_made_good(host: Host, monkeypatch: pytes
     application = host.rotation().application
     with monkeypatch.context() as patch:
         if after == "the backup":
-            patch.setattr(retention.values, "destroy_previous", lambda journal: 1 / 0)
+            patch.setattr(values, "destroy_previous", lambda journal: 1 / 0)
         else:
             patch.setattr(Journal, "update", lambda journal, **fields: 1 / 0)
         with pytest.raises(ZeroDivisionError):
@@ -118,11 +111,11 @@ def test_a_value_without_a_backup_has_a_retention_as_well(tmp_path: Path) -> Non
 
 def test_what_a_provider_must_still_be_asked_about_is_kept(host: Host) -> None:
     journal = earlier(host)
-    journal.update(retire={"state": "open"})
+    journal.update(retire={"state": "open", "since": "2025-10-01T00:00:00Z"})
     host.go_forward()
     assert kept(journal) == BOTH
     assert list(retention.expired(host.rotation().application)) == []
-    journal.update(retire={"state": "revoked"})
+    journal.update(retire={"state": "revoked", "since": "2025-10-01T00:00:00Z"})
     retention.prune(host.rotation().application)
     assert kept(journal) == set()
 

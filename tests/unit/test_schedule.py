@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keyturn import moments, schedule
-from keyturn.controller import rotations
-from keyturn.errors import KeyturnError
+from keyturn.base import moments
+from keyturn.base.errors import KeyturnError
+from keyturn.fleet import schedule
+from keyturn.steps import rotations
 
 NOW = datetime(2026, 6, 3, 12, tzinfo=UTC)  # a Wednesday
 NIGHT = {"days": ["sat"], "from": "22:00", "to": "02:00"}
@@ -19,7 +20,14 @@ NIGHT = {"days": ["sat"], "from": "22:00", "to": "02:00"}
 def secret(last: str | None, limit: int | None = 90, switch: str = "together") -> dict[str, Any]:
     age = None if last is None else (NOW - moments.parse(f"{last}T00:00:00Z")).days
     rotated = None if last is None else f"{last}T00:00:00Z"
-    return {"title": "X", "switch": switch, "age_days": age, "max_age_days": limit, "last_rotated": rotated}
+    return {
+        "title": "X",
+        "unused": False,
+        "switch": switch,
+        "age_days": age,
+        "max_age_days": limit,
+        "last_rotated": rotated,
+    }
 
 
 def turned(secrets: dict[str, Any], grace: int = 7) -> list[str]:

@@ -61,6 +61,16 @@ import pytest
 def test_matrix(fault, phase, way):
     pass
 
+@pytest.mark.covering(number=lambda number: number % 2)
+@pytest.mark.parametrize("number", range(6))
+def test_derived(number):
+    pass
+
+@pytest.mark.covering
+@pytest.mark.parametrize("number", range(6))
+def test_alike(number):
+    pass
+
 @pytest.mark.exhaustive
 def test_long():
     pass
@@ -81,10 +91,12 @@ def test_a_parametrized_matrix_is_covered_and_what_is_left_is_said(
     monkeypatch.setenv(selection.SEED, "7")
     found = items(pytester)
     kept = selection.select(found)
-    taken = [item.callspec.params for item in kept if hasattr(item, "callspec")]
+    taken = [item.callspec.params for item in kept if item.name.startswith("test_matrix")]
     assert {one["fault"] for one in taken} == {"power", "network", "controller"}
     assert len({(one["phase"], one["way"]) for one in taken}) == 4 == len(taken)
     assert "test_other" in [item.name for item in kept]
     lines = selection.summary(SimpleNamespace(user_properties=item.user_properties) for item in kept)
-    assert lines[0].split() == ["4", "of", "12", "test_matrix"]
-    assert [line.rpartition("::")[2] for line in lines[1:]] == ["test_long"]
+    counts = [["1", "of", "6", "test_alike"], ["2", "of", "6", "test_derived"], ["4", "of", "12", "test_matrix"]]
+    assert [line.split() for line in lines[:3]] == counts
+    assert {item.callspec.params["number"] % 2 for item in kept if item.name.startswith("test_derived")} == {0, 1}
+    assert [line.rpartition("::")[2] for line in lines[3:]] == ["test_long"]

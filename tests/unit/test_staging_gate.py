@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import staging_gate
-from keyturn.controller import fleet
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.fleet import staging_gate
+from keyturn.steps import fleet
 
 HEADER = {
+    "environment": "live",
     "value": "shared",
     "overrides": {},
     "title": "JWT secret",
@@ -65,11 +67,14 @@ def test_the_reports_are_read_from_the_folder_of_staging(tmp_path: Path) -> None
         "staging": "staging",
         "max_age_days": 7,
         "folder": str(tmp_path),
+        "production": True,
+        "typed": [],
         "hosts": {},
         "excluded": {},
     }
     with pytest.raises(KeyturnError, match=f"{tmp_path}/staging does not exist"):
         fleet.run(given, False)
+    given |= {"production": False, "typed": []}
     assert fleet.run(given | {"staging": ""}, False)["passed"] == ""
     assert fleet.run(given | {"plan": HEADER | {"overrides": {"staging": "it burns"}}}, False)["passed"] == ""
     begun = {"app1": {"rotation_looked": {"rotation": {"rotation_id": "any"}}}}
@@ -80,8 +85,75 @@ def test_the_reports_are_read_from_the_folder_of_staging(tmp_path: Path) -> None
     assert fleet.run(given, False)["passed"] == report()["rotation_id"]
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"production": True}, "live is in production, and keyturn_staging names no environment that goes first"),
+        ({"staging": "live"}, "keyturn_staging is live itself"),
+        ({"typed": ["keyturn_production", "x"]}, "keyturn_production on the command line would move the staging gate"),
+        (
+            {"typed": ["keyturn_staging_max_age_days"], "staging": "staging"},
+            "keyturn_staging_max_age_days on the command",
+        ),
+    ],
+)
+def test_no_setting_opens_the_gate_without_a_reason(tmp_path: Path, given: dict[str, Any], words: str) -> None:
+    shut = {"plan": HEADER, "staging": "", "max_age_days": 7, "folder": str(tmp_path), "production": False, "typed": []}
+    shut |= {"hosts": {}, "excluded": {}, **given}
+    with pytest.raises(KeyturnError) as error:
+        fleet.run(shut, False)
+    assert words in str(error.value) and "by keyturn_override_staging" in str(error.value)
+    assert fleet.run(shut | {"plan": HEADER | {"overrides": {"staging": "INC-7"}}}, False)["passed"] == ""
+
+
+PROJECT = """
+[project]
+dependencies = ["{name}>=2.19"]
+[dependency-groups]
+stores = ["no-such-store"]
+"""
+
+
+def checkout(folder: Path) -> None:
+    (folder / "roles/a").mkdir(parents=True)
+    (folder / "pyproject.toml").write_text(PROJECT.format(name="ansible-core"))
+    (folder / "ansible.cfg").write_text("[defaults]\nforks = 10\n")
+
+
+def install(folder: Path, name: str, version: str, requires: str = "") -> None:
+    """Put a package into a folder of packages, as far as its metadata go."""
+    about = folder / f"{name}.dist-info"
+    about.mkdir(parents=True, exist_ok=True)
+    needs = f"Requires-Dist: {requires}\n" if requires else ""
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{needs}")
+
+
+def test_the_revision_covers_templates_settings_and_what_is_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+    (tmp_path / "pyproject.toml").write_text(PROJECT.format(name="our_tool"))
+    changes: list[Callable[[], Any]] = [
+        lambda: (tmp_path / "roles/a/unit.service.j2").write_text("one"),
+        lambda: (tmp_path / "roles/a/unit.service.j2").write_text("two"),
+        lambda: (tmp_path / "ansible.cfg").write_text("[defaults]\nforks = 20\n"),
+        lambda: install(tmp_path / "packages", "our_tool", "1.0", "its_parser (>=1)"),
+        lambda: install(tmp_path / "packages", "its_parser", "1.0"),
+        lambda: install(tmp_path / "packages", "its_parser", "1.1"),
+        lambda: install(tmp_path / "packages", "our_tool", "1.1", "its_parser (>=1)"),
+    ]
+    seen = [staging_gate.revision(tmp_path)]
+    for change in changes:
+        change()
+        seen.append(staging_gate.revision(tmp_path))
+    assert len(set(seen)) == len(changes) + 1
+    install(tmp_path / "packages", "a_stranger", "1.0")
+    assert staging_gate.revision(tmp_path) == seen[-1]
+
+
 def test_the_revision_is_that_of_the_code(tmp_path: Path) -> None:
-    (tmp_path / "roles/a").mkdir(parents=True)
+    checkout(tmp_path)
     (tmp_path / "inventory").mkdir()
     task = tmp_path / "roles/a/main.yml"
     task.write_text("one")

@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from keyturn import status
+from keyturn.fleet import schedule
+from keyturn.records import status
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ENTRY = {
@@ -35,9 +36,18 @@ def past(secret: str, finished: str, outcome: str = "committed", new: str = "kt:
     }
 
 
-def host(*journals: dict[str, Any], opened: str = "") -> dict[str, Any]:
+def host(
+    *journals: dict[str, Any],
+    opened: str = "",
+    holds: str = "kt:1",
+    used: bool = True,
+    problem: str = "",
+    expired: tuple[str, ...] = (),
+) -> dict[str, Any]:
     rotation = {"secret": opened} if opened else {}
-    return {"rotation": rotation, "closed": {journal["rotation_id"]: journal for journal in journals}}
+    held = {"used": used, "values": {"X": holds} if holds and used else {}, "problem": problem}
+    closed = {journal["rotation_id"]: journal for journal in journals}
+    return {"rotation": rotation, "closed": closed, "held": {"x": held}, "expired": list(expired)}
 
 
 def revocation(since: str) -> dict[str, Any]:
@@ -67,17 +77,49 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], str, int | None]] = [
     (
         "hosts differ in what they share",
         BROUGHT,
-        {"a": host(past("x", "2026-05-20")), "b": host(past("x", "2026-05-20", new="kt:2"))},
+        {"a": host(past("x", "2026-05-20")), "b": host(past("x", "2026-05-20", new="kt:2"), holds="kt:2")},
         "broken",
         12,
     ),
+    (
+        "each its own",
+        ENTRY,
+        {"a": host(past("x", "2026-05-20", new="kt:2"), holds="kt:2"), "b": host(past("x", "2026-05-20"))},
+        "ok",
+        12,
+    ),
+    ("somebody has changed it", ENTRY, {"a": host(past("x", "2026-05-20"), holds="kt:2")}, "broken", 12),
+    (
+        "it went back since",
+        ENTRY,
+        {"a": host(past("x", "2026-05-20"), past("x", "2026-05-21", "rolled_back", new="kt:3", old={"X": "kt:1"}))},
+        "ok",
+        12,
+    ),
+    ("in the middle of a switch", ENTRY, {"a": host(past("x", "2026-05-20"), opened="x", holds="kt:2")}, "broken", 12),
+    (
+        "it was there and is gone",
+        ENTRY,
+        {"a": host(past("x", "2026-05-20"), holds="", problem="X is not set")},
+        "broken",
+        12,
+    ),
+    ("it is not used here", ENTRY, {"a": host(used=False)}, "ok", None),
+    ("one host of two uses it", ENTRY, {"a": host(past("x", "2026-05-20")), "b": host(used=False)}, "ok", 12),
+    ("an old value has expired", ENTRY, {"a": host(past("x", "2026-05-20"), expired=("r1",))}, "overdue", 12),
 ]
+STATE_OF_ALL_ALONE = {"an old value has expired"}
 
 
 @pytest.mark.parametrize(("what", "entry", "hosts", "state", "age"), CASES, ids=[case[0] for case in CASES])
 def test_the_state(what: str, entry: dict[str, Any], hosts: dict[str, Any], state: str, age: int | None) -> None:
     found = status.status({"x": entry}, hosts, NOW)
-    assert (found["state"], found["secrets"]["x"]["state"], found["secrets"]["x"]["age_days"]) == (state, state, age)
+    of_secret = "ok" if what in STATE_OF_ALL_ALONE else state
+    assert (found["state"], found["secrets"]["x"]["state"], found["secrets"]["x"]["age_days"]) == (
+        state,
+        of_secret,
+        age,
+    )
     assert state.upper() in status.table(found)
 
 
@@ -93,3 +135,43 @@ def test_an_open_revocation_comes_with_its_steps() -> None:
     assert found["secrets"]["x"]["open_revocations"]["2026-05-30"]["hosts"] == ["a", "b"]
     assert "revocation since 2026-05-30" in status.table(found)
     assert "- delete it" in status.table(found)
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        (
+            "somebody has changed it",
+            "a: its files hold X kt:2, and its last rotation left X kt:1: somebody else has changed them",
+        ),
+        ("it was there and is gone", "a: X is not set"),
+        ("it is not used here", "not used here"),
+        ("an old value has expired", "the old value of r1 has expired and is still on a: run prune.yml"),
+    ],
+)
+def test_the_table_names_it_and_the_way_out(what: str, said: str) -> None:
+    (case,) = [case for case in CASES if case[0] == what]
+    assert said in status.table(status.status({"x": case[1]}, case[2], NOW))
+
+
+def test_what_no_host_uses_is_never_due() -> None:
+    found = status.status({"x": ENTRY}, {"a": host(used=False)}, NOW)
+    (line,) = schedule.calendar(found["secrets"], 7, {}, NOW)
+    assert (line["due"], line["turn"]) == (None, False)
+    assert "is not used here" in schedule.table([line])
+
+
+@pytest.mark.parametrize(
+    ("record", "state"),
+    [
+        ({"review": {"late": True}}, "overdue"),
+        ({"review": {"late": False}}, "ok"),
+        ({"unsigned": [{"late": True}]}, "overdue"),
+        ({"unsigned": [{"late": False}]}, "ok"),
+        ({"unreported": {"r1": {}}}, "broken"),
+        ({"log": {"problem": "a record is missing"}}, "broken"),
+    ],
+)
+def test_what_the_records_say_counts(record: dict[str, Any], state: str) -> None:
+    hosts = {"a": host(past("x", "2026-05-20"))}
+    assert status.status({"x": ENTRY}, hosts, NOW, record)["state"] == state

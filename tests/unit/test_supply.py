@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from keyturn import guards, supply
-from keyturn.errors import KeyturnError
+from keyturn.base.errors import KeyturnError
+from keyturn.providers import guards, supplied
 from support.fakes import FakeAlpaca, FakePlaid
 
 VARIABLES = ["PLAID_CLIENT_ID", "PLAID_SECRET"]
@@ -19,7 +19,7 @@ GOOD = {"PLAID_CLIENT_ID": "0123456789abcdef01234567", "PLAID_SECRET": "fedcba98
 
 
 def check(values: dict[str, Any], exposed: list[str] | None = None) -> dict[str, str]:
-    return supply.check(VARIABLES, SOURCE, {"values": values, "exposed": exposed or [], "problem": ""})
+    return supplied.check(VARIABLES, SOURCE, {"values": values, "exposed": exposed or [], "problem": ""})
 
 
 def test_a_good_pair_passes() -> None:
@@ -53,7 +53,7 @@ def test_a_value_of_the_wrong_form_is_refused_by_name(what: str, value: Any, mes
 def test_one_value_pasted_twice_is_refused() -> None:
     source = SOURCE | {"shapes": {}}
     with pytest.raises(KeyturnError, match="have the same new value: one of them was pasted twice"):
-        supply.check(VARIABLES, source, {"values": dict.fromkeys(VARIABLES, SECRET), "exposed": [], "problem": ""})
+        supplied.check(VARIABLES, source, {"values": dict.fromkeys(VARIABLES, SECRET), "exposed": [], "problem": ""})
 
 
 @pytest.mark.parametrize("given", [{}, {"PLAID_SECRET": ""}])
@@ -72,9 +72,9 @@ def test_a_value_in_the_command_line_is_refused_with_the_right_ways() -> None:
 
 
 def test_the_value_in_use_is_refused_and_one_that_may_stay_is_not() -> None:
-    supply.check_is_new(["PLAID_CLIENT_ID"], GOOD, GOOD | {"PLAID_SECRET": "x"})
+    supplied.check_is_new(["PLAID_CLIENT_ID"], GOOD, GOOD | {"PLAID_SECRET": "x"})
     with pytest.raises(KeyturnError, match=r"^the new value of PLAID_SECRET is the one that is in use"):
-        supply.check_is_new(["PLAID_CLIENT_ID"], GOOD, GOOD)
+        supplied.check_is_new(["PLAID_CLIENT_ID"], GOOD, GOOD)
 
 
 def test_only_a_value_that_the_provider_accepts_goes_on() -> None:
@@ -83,12 +83,12 @@ def test_only_a_value_that_the_provider_accepts_goes_on() -> None:
         with pytest.raises(
             KeyturnError, match=r"^Plaid rejects the new value \(POST /institutions/get: HTTP 400, INVALID"
         ):
-            supply.ask(entry, {}, GOOD)
+            supplied.ask(entry, {}, GOOD)
         fake.mood = "500"
         with pytest.raises(KeyturnError, match=r"^Plaid at http.* does not say whether the new value is good"):
-            supply.ask(entry, {}, GOOD)
+            supplied.ask(entry, {}, GOOD)
         fake.mood, fake.valid = "", {tuple(GOOD.values()): "ours"}
-        assert supply.ask(entry, {}, GOOD).verdict == "accepted"
+        assert supplied.ask(entry, {}, GOOD).verdict == "accepted"
         assert len(fake.calls) == 3
 
 
@@ -97,7 +97,7 @@ def test_a_paper_pair_never_meets_a_live_host(key: str, account: str) -> None:
     with FakeAlpaca() as fake:
         provider = {"kind": "alpaca", "url": fake.url, "account": account}
         with pytest.raises(KeyturnError, match="nothing was sent"):
-            supply.ask({"variables": ["A", "B"], "provider": provider}, {}, {"A": key, "B": "secret"})
+            supplied.ask({"variables": ["A", "B"], "provider": provider}, {}, {"A": key, "B": "secret"})
         assert fake.calls == []
 
 

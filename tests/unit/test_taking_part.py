@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from keyturn.errors import KeyturnError
-from keyturn.taking_part import hosts_of, who_goes_on
+from keyturn.base.errors import KeyturnError
+from keyturn.fleet.taking_part import hosts_of, who_goes_on
 
 HOSTS = ["app1", "app2", "app3"]
 PLAYS = ("examine", "keep", "stage", "compare", "turn", "turn_in_steps", "decide", "promote", "finish", "take_back")

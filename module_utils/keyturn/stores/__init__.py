@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import KeyturnError
+from ..base.errors import KeyturnError
 from .aws_secretsmanager import AwsSecretsManager
 from .contract import Store
 from .openbao import OpenBao

@@ -12,8 +12,9 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..errors import KeyturnError
-from .contract import Denied, Held, Version, conflict, must_promote, must_stage, rotation_of
+from ..base import shape
+from ..base.errors import KeyturnError
+from .contract import Denied, Held, Version, conflict, must_promote, must_stage, rotation_of, texts
 
 TIMEOUT_SECONDS = 15
 PENDING, CURRENT, PREVIOUS = "AWSPENDING", "AWSCURRENT", "AWSPREVIOUS"
@@ -45,9 +46,10 @@ class AwsSecretsManager:
         config = Config(
             connect_timeout=TIMEOUT_SECONDS, read_timeout=TIMEOUT_SECONDS, retries={"total_max_attempts": 3}
         )
-        self._client = boto3.client(
-            "secretsmanager", region_name=spec["region"], endpoint_url=spec["url"], config=config
-        )
+        with self._told("the login"):
+            self._client = boto3.client(
+                "secretsmanager", region_name=spec["region"], endpoint_url=spec["url"], config=config
+            )
 
     def read(self, path: str) -> Held:
         """Return what the path holds."""
@@ -116,12 +118,7 @@ class AwsSecretsManager:
         said = self._call(path, "get_secret_value", VersionId=version) if version else None
         if said is None:
             return None
-        try:
-            values = dict(json.loads(said["SecretString"]))
-        except (KeyError, TypeError, ValueError):
-            raise KeyturnError(
-                f"{path}: the value in the store is not a JSON object of variables: write it as one"
-            ) from None
+        values = texts(path, shape.parse(said.get("SecretString", "")))
         return Version(values, rotation_of(version or "")) if values else None
 
     def _make(self, path: str) -> None:
@@ -156,8 +153,8 @@ class AwsSecretsManager:
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """Turn the library's exceptions into errors that say what to do, without their text."""
-        from botocore.exceptions import BotoCoreError, ClientError
+        """Turn whatever the library raises, or cannot make of an answer, into errors that say what to do, without its text."""
+        from botocore.exceptions import ClientError
 
         try:
             yield
@@ -169,10 +166,10 @@ class AwsSecretsManager:
                     f"{self.where} refuses {what} ({code}): the login has expired, or its policy does not allow this; log in again"
                 ) from None
             raise KeyturnError(f"{self.where} cannot do {what} now ({code}): run this again when it can") from None
-        except BotoCoreError as error:
+        except Exception as error:
             raise KeyturnError(
-                f"{self.where} gives no answer ({type(error).__name__}, at {what}): see the network, the login and the region, then "
-                "run this again"
+                f"{self.where} gives no answer ({type(error).__name__}, at {what}): see the network, the login, the region and the "
+                "url, then run this again"
             ) from None
 
 

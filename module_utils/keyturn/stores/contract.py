@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from ..errors import KeyturnError
-from ..fingerprint import fingerprints
-from ..plan import ROTATION_ID
+from ..base import shape
+from ..base.errors import KeyturnError
+from ..base.fingerprint import fingerprints
+from ..inputs.request import ROTATION_ID
+
+BY_HAND = "docs/stores.md says how, without an argument that others see"
 
 
 class Denied(KeyturnError):
@@ -75,6 +78,20 @@ def rotation_of(name: str) -> str:
     return name if re.fullmatch(ROTATION_ID, name) else ""
 
 
+def texts(path: str, found: object) -> dict[str, str]:
+    """Return what a path holds if it is an object of texts, which alone can be values; KeyturnError names the key that is none."""
+    if not isinstance(found, Mapping):
+        raise KeyturnError(
+            f"{path}: the value in the store is not a JSON object of variables: write it as one ({BY_HAND})"
+        )
+    for name, value in found.items():
+        if any(shape.misfits("", str, value)):
+            raise KeyturnError(
+                f"{path}: {name} in the store is not a text, as a value is: write it anew, in quotes ({BY_HAND})"
+            )
+    return dict(found)
+
+
 def must_stage(path: str, held: Held, rotation_id: str, values: Mapping[str, str]) -> bool:
     """Tell whether the pending version must be written; KeyturnError where another one stands there."""
     pending = held.pending
@@ -87,8 +104,8 @@ def must_stage(path: str, held: Held, rotation_id: str, values: Mapping[str, str
         )
     if dict(pending.values) != dict(values):
         raise KeyturnError(
-            f"{path}: the store has another pending value already ({_text(pending.fingerprints)}): use that one, or delete it "
-            "from the store"
+            f"{path}: the store has another pending value already ({_text(pending.fingerprints)}): use that one; only where "
+            "no host has it and its provider does not know it may it be deleted from the store"
         )
     return pending.rotation_id != rotation_id
 
@@ -100,7 +117,7 @@ def must_promote(path: str, held: Held, rotation_id: str, old: Mapping[str, str]
     if held.pending is None or held.pending.rotation_id != rotation_id or held.pending.fingerprints != new:
         raise KeyturnError(
             f"{path}: the store has no pending value of rotation {rotation_id} that matches the hosts' ({_text(new)}). Write the "
-            "value that the hosts hold to the store as its current one, then run resume.yml"
+            f"value that the hosts hold to the store as its current one ({BY_HAND}), then run resume.yml"
         )
     if held.current is not None and held.current.fingerprints != old:
         raise conflict(path, _text(held.current.fingerprints), old)
@@ -112,7 +129,7 @@ def refuse_other(path: str, held: Held, old: Mapping[str, str], new: Mapping[str
     if held.current is not None and held.current.fingerprints not in (old, new):
         raise KeyturnError(
             f"{path}: the store's current value is {_text(held.current.fingerprints)}, and the hosts hold {_text(old)}; nothing "
-            "was changed: put the right one where the other is, then rotate"
+            f"was changed: put the right one where the other is ({BY_HAND}), then rotate"
         )
 
 
@@ -120,7 +137,7 @@ def conflict(path: str, found: str, old: Mapping[str, str]) -> KeyturnError:
     """Return the refusal of a current version that is not the expected one."""
     return KeyturnError(
         f"{path}: the store's current value is {found}, and this rotation began with {_text(old)}: somebody else has changed "
-        "it. Put the right one back as current, then run resume.yml"
+        f"it. Put the right one back as current ({BY_HAND}), then run resume.yml"
     )
 
 

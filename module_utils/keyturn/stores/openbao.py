@@ -8,23 +8,37 @@ metadata is a second call, and says the same for people.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from ..errors import KeyturnError
-from .contract import Denied, Held, Version, conflict, must_promote, must_stage, rotation_of
+from ..base.errors import KeyturnError
+from .contract import BY_HAND, Denied, Held, Version, conflict, must_promote, must_stage, rotation_of, texts
 
 TIMEOUT_SECONDS = 15
 PENDING = ".pending"
 OWNER = "keyturn_rotation_id"
 
 
+class _Known(NamedTuple):
+    """The metadata of a path: the number of its latest version (0 where there has never been one), all versions, and labels.
+
+    ``lasts`` tells whether the store keeps a version until somebody ends it.
+    """
+
+    number: int = 0
+    versions: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    labels: Mapping[str, str] = MappingProxyType({})
+    lasts: bool = True
+
+
 class _Latest(NamedTuple):
-    """The latest version of a path: its number (0 where there has never been one), its data, and the custom metadata."""
+    """The latest version of a path: its number, its data, and the labels of the path."""
 
     number: int
     data: dict[str, str] | None
-    labels: dict[str, str]
+    labels: Mapping[str, str]
 
 
 class OpenBao:
@@ -46,7 +60,6 @@ class OpenBao:
             verify=spec["ca_bundle"] or True,
             timeout=TIMEOUT_SECONDS,
         )
-        self._kv = self._client.secrets.kv.v2
         auth = spec["auth"]
         with self._told(f"the login by {auth['method']}"):
             LOGINS[auth["method"]](self._client, auth, environment)
@@ -54,7 +67,7 @@ class OpenBao:
     def read(self, path: str) -> Held:
         """Return what the path holds."""
         current, pending = self._latest(path), self._pending(path)
-        previous = self._data(path, current.number - 1) if current.data and current.number > 1 else None
+        previous = self._data(path, current.number - 1) if current.data else None
         return Held(
             Version(current.data, _writer(current)) if current.data else None,
             Version(_values(pending.data), rotation_of(pending.data.get(OWNER, ""))) if pending.data else None,
@@ -72,6 +85,13 @@ class OpenBao:
                     f"{path}: another rotation has staged a value in the store just now: see which, then repeat"
                 )
         self._label(path + PENDING, rotation_id, Version(values, rotation_id))
+        for one in (path + PENDING, path):
+            if (known := self._metadata(one)).number and not known.lasts:
+                self.discard(path, rotation_id)
+                raise KeyturnError(
+                    f"{one}: the store deletes what it holds there after a time: set delete_version_after of the mount and of the "
+                    f"path to 0s, and write the current value anew ({BY_HAND}); no host has learned the new one"
+                )
         return changed
 
     def promote(self, path: str, rotation_id: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
@@ -106,11 +126,8 @@ class OpenBao:
 
     def may_read(self, path: str) -> bool:
         """Tell whether the login may read a value at ``path``."""
-        from hvac import exceptions
-
         try:
-            with self._told(path), contextlib.suppress(exceptions.InvalidPath):
-                self._kv.read_secret_version(path=path, mount_point=self.mount, raise_on_deleted_version=True)
+            self._read(path, self._kv.read_secret_version, raise_on_deleted_version=True)
         except Denied:
             return False
         return True
@@ -122,27 +139,50 @@ class OpenBao:
 
     def _latest(self, path: str) -> _Latest:
         known = self._metadata(path)
-        number = int(known.get("current_version") or 0)
-        return _Latest(number, self._data(path, number), known.get("custom_metadata") or {})
+        return _Latest(known.number, self._data(path, known.number), known.labels)
 
-    def _metadata(self, path: str) -> dict[str, Any]:
-        from hvac import exceptions
-
-        with self._told(path), contextlib.suppress(exceptions.InvalidPath):
-            return dict(self._kv.read_secret_metadata(path=path, mount_point=self.mount)["data"])
-        return {}
+    def _metadata(self, path: str) -> _Known:
+        said = self._read(path, self._kv.read_secret_metadata)
+        if not said:
+            return _Known()
+        with self._told(path):
+            number, versions = int(said["current_version"]), dict(said["versions"])
+            deleted = [said["delete_version_after"] != "0s", versions.get(str(number), {}).get("deletion_time")]
+            return _Known(number, versions, dict(said["custom_metadata"] or {}), not any(deleted))
 
     def _data(self, path: str, number: int) -> dict[str, str] | None:
-        from hvac import exceptions
-
         if number < 1:
             return None
+        said = self._read(path, self._kv.read_secret_version, version=number, raise_on_deleted_version=True)
+        return texts(path, said.get("data")) if said else None
+
+    def _read(self, path: str, call: Callable[..., Any], **given: Any) -> dict[str, Any]:
+        """Return what a call that reads answers, nothing where there is nothing at the path."""
+        from hvac import exceptions
+
         with self._told(path), contextlib.suppress(exceptions.InvalidPath):
-            said = self._kv.read_secret_version(
-                path=path, version=number, mount_point=self.mount, raise_on_deleted_version=True
+            return dict(call(path=path, mount_point=self.mount, **given)["data"])
+        return {}
+
+    @functools.cached_property
+    def _kv(self) -> Any:
+        """The engine, when the mount has been seen to be one: others take a value, and do not give it back."""
+        try:
+            with self._told(f"the mount {self.mount}"):
+                said = self._client.adapter.get(url=f"/v1/sys/internal/ui/mounts/{self.mount}")["data"]
+                found = (said["path"].strip("/"), said["type"], (said["options"] or {}).get("version"))
+        except Denied:
+            raise Denied(
+                f"{self.where} refuses the mount {self.mount} (keyturn_store.mount): there is none of this name, or the login has "
+                "expired, or its policy does not allow this"
+            ) from None
+        if found != (self.mount.strip("/"), "kv", "2"):
+            raise KeyturnError(
+                f"{self.where} has no mount {self.mount} of KV version 2 (keyturn_store.mount): {found[0]} is of the kind {found[1]}"
+                f"{', version ' + found[2] if found[2] else ''}. Name the mount alone, the rest of a path is keyturn_store.prefix; "
+                "give Keyturn a mount of its own, since to make version 2 of version 1 moves the paths of all who read it"
             )
-            return dict(said["data"]["data"])
-        return None
+        return self._client.secrets.kv.v2
 
     def _write(self, path: str, data: dict[str, str], number: int) -> bool:
         """Write the version after ``number``; False where another one stands there by now."""
@@ -151,9 +191,11 @@ class OpenBao:
         with self._told(path):
             try:
                 self._kv.create_or_update_secret(path=path, secret=data, cas=number, mount_point=self.mount)
+                return True
             except exceptions.InvalidRequest:
+                if self._metadata(path).number == number:
+                    raise
                 return False
-            return True
 
     def _label(self, path: str, rotation_id: str, version: Version | None, number: str = "") -> None:
         """Say in the custom metadata which rotation wrote the path, and what: fingerprints only."""
@@ -162,8 +204,8 @@ class OpenBao:
         with self._told(path):
             self._kv.update_metadata(path=path, custom_metadata=labels, mount_point=self.mount)
 
-    def _destroy(self, path: str, numbers: Any) -> bool:
-        known = self._metadata(path).get("versions", {})
+    def _destroy(self, path: str, numbers: Sequence[int]) -> bool:
+        known = self._metadata(path).versions
         left = [number for number in numbers if not known.get(str(number), {"destroyed": True})["destroyed"]]
         if left:
             with self._told(path):
@@ -172,26 +214,25 @@ class OpenBao:
 
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
-        """Turn the library's exceptions into errors that say what to do, without their text."""
-        import requests
+        """Turn whatever the library raises, or cannot make of an answer, into errors that say what to do, without its text."""
         from hvac import exceptions
 
         try:
             yield
-        except exceptions.InvalidPath:
+        except KeyturnError:
             raise
         except (exceptions.Forbidden, exceptions.Unauthorized):
             raise Denied(
                 f"{self.where} refuses {what}: the login has expired, or its policy does not allow this; log in again"
             ) from None
         except exceptions.InvalidRequest:
-            if what.startswith("the login"):
-                raise KeyturnError(
-                    f"{self.where} refuses {what}: wrong or used-up credentials, or an unknown role"
-                ) from None
-            raise
-        except (exceptions.VaultError, requests.RequestException) as error:
-            kind = "gives no answer" if isinstance(error, requests.RequestException) else "cannot work now"
+            login = what.startswith("the login")
+            why = "wrong or used-up credentials, or an unknown role" if login else "see the settings of mount and path"
+            raise KeyturnError(f"{self.where} refuses {what}: {why}") from None
+        except Exception as error:
+            kind = "gives an answer that is not OpenBao's"
+            if isinstance(error, OSError | exceptions.VaultError):
+                kind = "gives no answer" if isinstance(error, OSError) else "cannot work now"
             raise KeyturnError(
                 f"{self.where} {kind} ({type(error).__name__}, at {what}): see that it runs, is unsealed, and that the address and "
                 "ca_bundle are right, then run this again"

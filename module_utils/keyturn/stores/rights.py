@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..errors import KeyturnError
+from ..base.errors import KeyturnError
 from . import open_store, path_of
 
 # Stores refuse before they look: a secret that is nowhere tells as much, and no value of another environment is fetched.

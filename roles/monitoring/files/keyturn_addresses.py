@@ -9,6 +9,7 @@ Only the standard library, and geoip2 where a country database is configured.
 from __future__ import annotations
 
 import contextlib
+import io
 import ipaddress
 import json
 import os
@@ -139,8 +140,11 @@ def _rest(path: Path, position: dict[str, int]) -> Iterator[str]:
 def journal_lines(unit: str, cursor: Path) -> Iterator[str]:
     """Yield the lines of a unit since the last call."""
     command = ["journalctl", "--quiet", "--output=cat", f"--unit={unit}", f"--cursor-file={cursor}"]
-    done = subprocess.run(command, check=True, capture_output=True)
-    yield from done.stdout.decode(errors="replace").splitlines()
+    done = subprocess.run(command, check=False, capture_output=True)
+    if done.stderr:  # without a word it only has no line
+        done.check_returncode()
+    for line in io.BytesIO(done.stdout):  # a path may hold what ends a line of text, but no line feed
+        yield line.decode(errors="replace").rstrip("\n")
 
 
 def country_reader(database: str) -> Callable[[str], str | None]:

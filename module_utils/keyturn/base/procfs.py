@@ -1,0 +1,294 @@
+"""What Linux says of processes: who has a file open, who listens on a port, when a process started."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from .findings import shown
+
+PROC = Path("/proc")
+LISTEN = "0A"
+KERNEL_THREAD = 0x00200000
+
+
+class Moment(NamedTuple):
+    """A point in time that a clock change cannot move: seconds since the boot with this id."""
+
+    boot_id: str
+    seconds: float
+
+
+class Credentials(NamedTuple):
+    """As whom a process opens files."""
+
+    user: int
+    groups: frozenset[int]
+
+
+def now() -> Moment:
+    """Return the present moment."""
+    return Moment(_boot_id(), time.clock_gettime(time.CLOCK_BOOTTIME))
+
+
+def moment_of(wall_seconds: float) -> Moment:
+    """Return the moment of a time of the wall clock (seconds since 1970), such as a file's."""
+    present = now()
+    return Moment(present.boot_id, present.seconds - (time.time() - wall_seconds))
+
+
+def started_at(pid: int) -> Moment | None:
+    """Return when the process started (resolution: one clock tick, 10 ms), None where it is gone."""
+    fields = _fields(pid)
+    if fields is None:
+        return None
+    return Moment(_boot_id(), int(fields[19]) / os.sysconf("SC_CLK_TCK"))
+
+
+def _fields(pid: int) -> list[str] | None:
+    """Return what proc(5) counts from field 3 on in the process's stat, None where it is gone."""
+    try:
+        text = (PROC / str(pid) / "stat").read_text()
+    except OSError:
+        return None
+    # the name in parentheses may hold spaces: fields are counted from the last one
+    fields = text.rpartition(")")[2].split()
+    # one that has ended only waits for its parent (which a container's first process may never be)
+    return None if fields[0] in ("Z", "X") else fields
+
+
+def started_after(pid: int, change: Moment) -> bool:
+    """Tell whether the process started after ``change``; a process of a later boot did."""
+    start = started_at(pid)
+    if start is None:
+        return False
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    return start.boot_id != change.boot_id or start.seconds >= change.seconds - tick
+
+
+def older(pids: Iterable[int], change: Moment) -> list[int]:
+    """Return those of the processes that live and have started before ``change``."""
+    return [pid for pid in pids if started_at(pid) is not None and not started_after(pid, change)]
+
+
+def processes() -> list[int]:
+    """Return all processes."""
+    return [int(process.name) for process in PROC.iterdir() if process.name.isdigit()]
+
+
+def parent(pid: int) -> int:
+    """Return the process that has started it, 0 where it is gone or has none."""
+    fields = _fields(pid)
+    return int(fields[1]) if fields else 0
+
+
+def has_terminal(pid: int) -> bool:
+    """Tell whether the process hangs on a terminal, so that a person sits before it."""
+    fields = _fields(pid)
+    return fields is not None and fields[4] != "0"
+
+
+def folder_of(pid: int) -> Path | None:
+    """Return the folder that the process runs in, None where it is not ours to see."""
+    try:
+        return (PROC / str(pid) / "cwd").readlink()
+    except OSError:
+        return None
+
+
+def credentials(pid: int) -> Credentials | None:
+    """Return as whom the process opens files, None where it is gone."""
+    try:
+        lines = (PROC / str(pid) / "status").read_text().splitlines()
+    except OSError:
+        return None
+    fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
+    return Credentials(int(fields["Uid"][3]), frozenset(map(int, [fields["Gid"][3], *fields["Groups"]])))
+
+
+def command_name(pid: int) -> str:
+    """Return the short name of the process, which it may choose, for a terminal. Never its command line, which may hold a secret."""
+    try:
+        return shown((PROC / str(pid) / "comm").read_text(errors="replace").rstrip("\n"))
+    except OSError:
+        return "?"
+
+
+def runs_script(pid: int, script: str) -> bool:
+    """Tell whether the process is an interpreter that runs ``script``, by the name of its file."""
+    try:
+        arguments = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    # the kernel puts the interpreter, at most one option of it and the script's path first
+    return os.path.basename(script).encode() in map(os.path.basename, arguments[1:3])  # noqa: PTH119 - bytes, which may be none
+
+
+def environment(pid: int) -> dict[str, str]:
+    """Return the environment that the process was started with; it may hold secrets. Empty where it is not ours to see."""
+    try:
+        content = (PROC / str(pid) / "environ").read_bytes()
+    except OSError:
+        return {}
+    pairs = (line.decode(errors="replace").partition("=") for line in content.split(b"\0") if line)
+    return {name: value for name, _, value in pairs}
+
+
+def holders(files: Iterable[Path]) -> list[int]:
+    """Return the other processes that have one of ``files`` open, as far as this user may look."""
+    wanted = set(_identities(files))
+    return [pid for pid, descriptors in _open_files() if pid != os.getpid() and wanted & set(_identities(descriptors))]
+
+
+def lockers(files: Iterable[Path]) -> list[int]:
+    """Return the other processes that hold a lock on one of ``files``; one of another container is missing."""
+    wanted = {f"{os.major(device):02x}:{os.minor(device):02x}:{inode}" for device, inode in _identities(files)}
+    try:
+        locks = [line.split() for line in (PROC / "locks").read_text().splitlines()]
+    except OSError:
+        return []
+    # number, kind, how binding, for what, process, file; who waits for a lock has an arrow before the kind
+    pids = {int(lock[4]) for lock in locks if lock[1] != "->" and lock[5] in wanted}
+    return sorted(pid for pid in pids if pid > 0 and pid != os.getpid())
+
+
+def unseen() -> int:
+    """Return how many processes this user may not look into, so that ``holders`` says nothing of them."""
+    count = 0
+    for process in PROC.iterdir():
+        if process.name.isdigit():
+            try:
+                os.listdir(process / "fd")  # noqa: PTH208 - a look, not its entries
+            except PermissionError:
+                fields = _fields(int(process.name))
+                count += fields is not None and not int(fields[6]) & KERNEL_THREAD
+            except OSError:
+                continue
+    return count
+
+
+def listens(port: int) -> bool:
+    """Tell whether any process of this host listens on the TCP port."""
+    return any(_listening(port))
+
+
+def listeners(port: int) -> list[set[int]]:
+    """Return who listens on the TCP port of this host, for each address: those of one share its connections.
+
+    A process that is not ours to see is missing.
+    """
+    addresses: dict[str, set[str]] = {}
+    for address, inode, _ in _listening(port):
+        addresses.setdefault(address, set()).add(f"socket:[{inode}]")
+    if not addresses:
+        return []
+    held = [(pid, {_target(link) for link in descriptors}) for pid, descriptors in _open_files()]
+    return [{pid for pid, links in held if links & sockets} for sockets in addresses.values()]
+
+
+def listening_users(port: int) -> set[int]:
+    """Return the users of all sockets that listen on the TCP port, also of processes that are not ours to see."""
+    return {user for _, _, user in _listening(port)}
+
+
+class Listening(NamedTuple):
+    """A socket that listens, by its number, and the user who made it."""
+
+    inode: str
+    user: int
+
+
+def listening(addresses: Iterable[str], port: int) -> list[Listening]:
+    """Return the sockets that take a connection to the TCP port at one of the numeric addresses."""
+    wanted = {"0" * 8, "0" * 32}
+    for address in addresses:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        packed = socket.inet_pton(family, address.partition("%")[0])
+        wanted |= {_hexadecimal(packed), _hexadecimal(bytes(10) + b"\xff\xff" + packed)}  # also as IPv6 writes it
+    return [Listening(inode, user) for local, inode, user in _listening(port) if local.partition(":")[0] in wanted]
+
+
+def _hexadecimal(packed: bytes) -> str:
+    """Return an address as proc(5) does: in words of four bytes, each in the order of this machine."""
+    words = (packed[at : at + 4] for at in range(0, len(packed), 4))
+    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+
+
+def holders_of(inode: str) -> list[int]:
+    """Return the processes that have the socket with this number, as far as this user may look."""
+    return [pid for pid, links in _open_files() if any(_target(link) == f"socket:[{inode}]" for link in links)]
+
+
+def user_of(pid: int) -> int | None:
+    """Return the user as whom a process runs, None when it is gone."""
+    try:
+        return (PROC / str(pid)).stat().st_uid
+    except OSError:
+        return None
+
+
+def listener(port: int) -> int | None:
+    """Return the process that listens on the TCP port of this host, None where nobody does or it is not ours to see."""
+    return min(set().union(*listeners(port)), default=None)
+
+
+def in_cgroup(path: str) -> list[int]:
+    """Return the processes of a control group (its path as systemd names it) and of those below it."""
+    alive = (pid for pid in processes() if path and started_at(pid) is not None)
+    return sorted(pid for pid in alive if any(f"{group}/".startswith(f"{path}/") for group in cgroups(pid)))
+
+
+def cgroups(pid: int) -> list[str]:
+    """Return the paths of the process's control groups, one for each hierarchy."""
+    try:
+        lines = (PROC / str(pid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    return [line.split(":", 2)[2] for line in lines]
+
+
+def _boot_id() -> str:
+    return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+
+
+def _open_files() -> Iterator[tuple[int, list[Path]]]:
+    for process in PROC.iterdir():
+        if process.name.isdigit():
+            try:
+                yield int(process.name), list((process / "fd").iterdir())
+            except OSError:
+                continue
+
+
+def _identities(links: Iterable[Path]) -> Iterator[tuple[int, int]]:
+    for link in links:
+        try:
+            status = link.stat()
+        except OSError:
+            continue
+        yield status.st_dev, status.st_ino
+
+
+def _target(link: Path) -> str:
+    try:
+        return str(link.readlink())
+    except OSError:
+        return ""
+
+
+def _listening(port: int) -> Iterator[tuple[str, str, int]]:
+    """The local address, the inode and the user of each socket that listens."""
+    for table in ("net/tcp", "net/tcp6"):
+        try:
+            lines = (PROC / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[1], fields[9], int(fields[7])

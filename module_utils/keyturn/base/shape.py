@@ -1,0 +1,110 @@
+"""The shape of what comes from outside: a file that was written once, what a host says, what an inventory holds.
+
+A shape is a type (``float`` takes an int as well), a text for itself, a pattern for a text, ``[shape]`` for a list (``[one, two]`` for a
+pair), ``{"name": shape}`` for a mapping (``name?`` may be missing, ``*`` stands for every other name), a tuple for one of several, ``None``
+for nothing, ``object`` for anything. Names that a mapping's shape does not know are left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .errors import KeyturnError
+
+# half a character: JSON can hold one, and no file
+HALF = re.compile("[\ud800-\udfff\0]")
+TEXTS = object()
+NUMBERS = {int: (int,), float: (int, float)}
+WORDS = {
+    object: "anything",
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "a mapping",
+    list: "a list",
+}
+
+
+def parse(content: bytes | str) -> Any:
+    """Return what JSON says, None for what is none."""
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def check(where: str, shape: Any, found: Any, remedy: str) -> None:
+    """Raise KeyturnError for what has not the shape: the place in ``where``, what must stand there, and the remedy."""
+    misfit = next(misfits("", shape, found), None)
+    if misfit:
+        raise KeyturnError(f"{where}: {misfit.lstrip('.')}: {remedy}")
+
+
+def misfits(place: str, shape: Any, found: Any) -> Iterator[str]:
+    """Yield, one by one, each place of ``found`` that has not the shape, and what must stand there. No content is told."""
+    if isinstance(shape, Mapping) and isinstance(found, Mapping):
+        yield from _names(place, shape, found)
+    elif isinstance(shape, list) and isinstance(found, list):
+        inside = shape * len(found) if len(shape) == 1 else shape
+        if len(inside) != len(found):
+            yield f"{place} must be a list of {len(inside)}"
+        for number, (one, inner) in enumerate(zip(found, inside, strict=False)):
+            yield from misfits(f"{place}[{number}]", inner, one)
+    elif isinstance(shape, tuple):
+        inner = [next(misfits(place, one, found), None) for one in shape]
+        if all(inner):
+            # of alternatives the one counts that fits best: its misfit lies deepest
+            where, what = max((str(one).split(" must be ", 1) for one in inner), key=lambda parts: len(parts[0]))
+            yield f"{where} must be {what if where != place else ' or '.join(_word(one) for one in shape)}"
+    elif not _fits(shape, found):
+        yield f"{place} must be {_word(shape)}"
+
+
+def _names(place: str, shape: Mapping[str, Any], found: Mapping[Any, Any]) -> Iterator[str]:
+    for name, inner in shape.items():
+        plain = name.removesuffix("?")
+        if plain in found:
+            yield from misfits(f"{place}.{plain}", inner, found[plain])
+        elif plain == name != "*":
+            yield f"{place}.{name} must be {_word(inner)}"
+    if "*" in shape:
+        known = {name.removesuffix("?") for name in shape}
+        for name in (name for name in found if name not in known):
+            yield from misfits(f"{place}.{name}", shape["*"], found[name])
+            if not _fits(str, name):
+                yield f"{place} must be a mapping by texts"
+
+
+def _fits(shape: Any, found: Any) -> bool:
+    if isinstance(shape, re.Pattern):
+        return isinstance(found, str) and bool(shape.fullmatch(found))
+    if isinstance(shape, str) or shape is None:
+        return bool(found == shape) and type(found) is type(shape)
+    if isinstance(shape, Mapping | list | tuple):
+        return False
+    if shape in NUMBERS:
+        # NaN and infinity are numbers in JSON of Python, and of nobody else
+        return isinstance(found, NUMBERS[shape]) and not isinstance(found, bool) and abs(found) < 2**64
+    if shape is str:
+        return isinstance(found, str) and not HALF.search(found)
+    if shape is TEXTS:
+        return not HALF.search(json.dumps(found, ensure_ascii=False))
+    return isinstance(shape, type) and isinstance(found, shape)
+
+
+def _word(shape: Any) -> str:
+    if isinstance(shape, re.Pattern):
+        return f"a text like {shape.pattern}"
+    if isinstance(shape, str):
+        return shape
+    if isinstance(shape, type):
+        return WORDS[shape]
+    if isinstance(shape, tuple):
+        return " or ".join(_word(one) for one in shape)
+    if shape is TEXTS:
+        return "made of whole characters"
+    return "nothing" if shape is None else "a list" if isinstance(shape, list) else "a mapping"

@@ -1,0 +1,44 @@
+"""Text of others, made harmless for where it is shown: a terminal, the log of a pipeline, a page of Markdown.
+
+A host, a provider or a pipeline's actor may have written it. What a terminal obeys is spelled out, and what a pipeline would take for
+an order, or a person for a line of Ansible's, is broken so that it reads the same and is none.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST = 1 << 16
+# GitHub, GitLab and Azure obey lines, and Ansible wraps lines at any word
+ORDER = re.compile(r"(?<!\S):(?=:[A-Za-z])|#(?=#(?:\[|vso\[))|(?<!\S)section(?=_(?:start|end):)")
+FORGED = re.compile(
+    r"^(?= *(?:PLAY RECAP|(?:TASK|PLAY|HANDLER|RUNNING HANDLER) \[|\[(?:WARNING|ERROR|DEPRECATION WARNING)\]|"
+    r"(?:ok|changed|failed|fatal|skipping|included|unreachable|rescued|ignored): ?\[))",
+    re.M,
+)
+
+
+def harmless(text: str, lines: bool = False) -> str:
+    """Return a text that does nothing where it is printed; one line of it, unless it may have ``lines``."""
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ... ({len(text) - LONGEST} more characters)"
+    if not lines and not text.isprintable():
+        text = " ".join(text.split("\n"))
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() or one == "\n" else _spelled(one) for one in text)
+    return FORGED.sub("| ", ORDER.sub(r"\g<0> ", text))
+
+
+def lines(text: str) -> list[str]:
+    """Return the lines of a text, a question mark for each sign that cannot be printed: it may move a cursor or fold a log."""
+    return ["".join(sign if sign.isprintable() else "?" for sign in line.expandtabs()) for line in text.split("\n")]
+
+
+def cell(text: str) -> str:
+    """Return text that stays where it is put on a page of Markdown, whatever it holds: as a line, or as the cell of a table."""
+    line = " ".join(harmless(text, lines=True).split())
+    return re.sub(r"[\\`\[|]", r"\\\g<0>", line.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def _spelled(one: str) -> str:
+    return one.encode("unicode_escape").decode()

@@ -1,0 +1,1 @@
+"""Where Ansible comes in."""

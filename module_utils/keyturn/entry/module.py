@@ -1,0 +1,113 @@
+"""The one file that knows AnsibleModule: parameters in, one exception root to one ``fail_json``, nothing secret out."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule, _load_params
+
+from ..base.errors import KeyturnError
+from ..host.journal import RECOVERY
+from ..host.rotation import Rotation
+from ..inputs import catalogue
+from ..inputs.validation import services
+
+Call = Callable[[AnsibleModule], dict[str, Any]]
+ROTATION: dict[str, Any] = {"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}}
+ROTATIONS: dict[str, Any] = {
+    "rotations": {"type": "list", "elements": "dict", "default": [], "options": catalogue.ROTATION}
+}
+
+
+def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
+    """Run ``call`` as a module with check mode; it returns the result, or raises KeyturnError."""
+    module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **options)
+    result, failure = attempt(lambda: call(module))
+    if failure:
+        module.fail_json(msg=failure)
+    module.exit_json(**result)
+
+
+def attempt(call: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str]:
+    """Return the result of ``call`` and, where it has none, the text of its failure, in which no value can stand.
+
+    The exception has been handled when this returns: Ansible would add its traceback, with the text of what caused it.
+    """
+    try:
+        return call(), ""
+    except KeyturnError as error:
+        return {}, str(error)
+    except OSError as error:
+        return {}, f"{error.filename or 'the system'}: {error.strerror}"
+    except Exception as error:  # a library's text may quote a value, so only the place is told
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        where = f"{type(error).__name__} at {Path(place.filename).name}:{place.lineno}"
+        return {}, f"keyturn has a defect: {where}; if a rotation stays open, {RECOVERY}"
+
+
+class Phase(NamedTuple):
+    """What a phase takes, and the sides whose fingerprints are shown as before and after, for one that changes values."""
+
+    arguments: Mapping[str, Any]
+    diff: tuple[str, str] | None = None
+
+
+def run_phase(code: Callable[..., dict[str, Any]], phase: Phase) -> None:
+    """Run ``code`` as a module; the parameters are passed on by name."""
+    run(phase.arguments, _passing_on(code, phase))
+
+
+def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Callable[..., dict[str, Any]]]) -> None:
+    """Run the phase that the parameter ``phase`` names as a module; ``code`` returns what it does."""
+    arguments = {"phase": {"type": "str", "required": True, "choices": sorted(phases)}}
+    # The parameters depend on the phase, as those of a module of its own would: that is what this function is kept for.
+    name = _load_params().get("phase")
+    if name not in phases:
+        run(arguments, lambda module: {})  # it refuses
+    phase = phases[name]
+    run({**arguments, **phase.arguments}, _passing_on(code(name), phase))
+
+
+def _passing_on(code: Callable[..., dict[str, Any]], phase: Phase) -> Call:
+    def call(module: AnsibleModule) -> dict[str, Any]:
+        given = {name: module.params[name] for name in phase.arguments}
+        if "rotation" in given:
+            given["rotation"] = rotation_of(module)
+        if "rotations" in given:
+            given["rotations"] = [rotation_from(module, described) for described in given["rotations"]]
+        result = code(**given)
+        if module._diff and phase.diff and result["changed"]:
+            result["diff"] = _diff(result.get("rotation", {}), *phase.diff)
+        return result
+
+    return call
+
+
+def rotation_of(module: AnsibleModule) -> Rotation:
+    """Return the rotation that the parameter ``rotation`` describes."""
+    return rotation_from(module, module.params["rotation"])
+
+
+def rotation_from(module: AnsibleModule, described: Mapping[str, Any]) -> Rotation:
+    """Return the rotation that a parameter describes; secrets that it reads are masked in whatever is returned."""
+    given = dict(described)
+    given["app_root"] = Path(given["app_root"])
+    given["state_dir"] = Path(given["state_dir"])
+    given["allow_empty_tables"] = tuple(given["allow_empty_tables"])
+    if given["secrets_here"] is not None:
+        given["secrets_here"] = tuple(given["secrets_here"])
+    given["services"] = services(given["services"])
+    return Rotation(**given, check_mode=module.check_mode, hide=module.no_log_values.update)
+
+
+def _diff(record: Mapping[str, Any], before: str, after: str) -> dict[str, str]:
+    """Return the fingerprints of the two sides as text."""
+
+    def lines(side: str) -> str:
+        found = record.get(side) or dict.fromkeys(record.get("old", {}), "to be generated")
+        return "".join(f"{name}={value}\n" for name, value in found.items())
+
+    return {"before": lines(before), "after": lines(after)}

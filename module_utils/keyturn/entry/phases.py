@@ -1,0 +1,54 @@
+"""The phases that one module calls on a host: it is packed once in a run, and imports the file of its phase alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from .module import ROTATION, ROTATIONS, Phase
+
+if TYPE_CHECKING:  # Ansible packs what it reads here
+    from ..host.phases import assess, commit, prune, rollback, stage, state, turn  # noqa: F401
+
+PHASES = {
+    "state": Phase(
+        {"app_root": {"type": "path", "required": True}, "state_dir": {"type": "path", "required": True}, **ROTATIONS},
+    ),
+    "prune": Phase(ROTATIONS),
+    "stage": Phase(
+        {
+            **ROTATION,
+            "new_values": {"type": "dict", "no_log": True},
+            "provider": {"type": "dict"},
+            "only_examine": {"type": "bool", "default": False},
+            "sent_at": {"type": "float", "required": True},
+            "logged": {"type": "list", "elements": "str"},
+            "log_head": {"type": "dict"},
+        },
+        diff=("old", "new"),
+    ),
+    "turn": Phase(
+        {
+            **ROTATION,
+            "until": {"type": "str", "default": "proved", "choices": ["prepared", "switched", "proved"]},
+        },
+        diff=("old", "new"),
+    ),
+    "commit": Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}}),
+    "assess": Phase(ROTATION),
+    "rollback": Phase(
+        {
+            **ROTATION,
+            "cause": {"type": "str", "required": True},
+            "abandon_commit": {"type": "bool", "default": False},
+        },
+        diff=("new", "old"),
+    ),
+}
+
+
+def code(name: str) -> Callable[..., dict[str, Any]]:
+    """Return what a phase does: ``run`` of its file."""
+    found: Callable[..., dict[str, Any]] = import_module(f"{__package__.rpartition('.')[0]}.host.phases.{name}").run
+    return found

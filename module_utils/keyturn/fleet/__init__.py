@@ -1,0 +1,1 @@
+"""What concerns all hosts, decided on the controller."""

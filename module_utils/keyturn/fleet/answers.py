@@ -1,0 +1,205 @@
+"""What the actions on the controller rest on in what others say: the hosts, the inventory, the run so far.
+
+A host may be in other hands, and then says what it likes. So each answer is taken here once, before Ansible or Keyturn acts on it: it
+has the shape of its action, nothing beside it, and texts that do nothing where they are shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ..base import moments, shape
+from ..base.shown import harmless
+from ..host import journal
+
+NOTHING = {"*": re.compile("(?!)")}
+JOURNAL = (None, NOTHING, journal.SHAPE)
+# the end of a rotation, as ``keyturn_state`` tells it
+PAST = {
+    "rotation_id": str,
+    "secret": str,
+    "phase": journal.PHASES,
+    "finished": (None, moments.SHAPE),
+    **dict.fromkeys(("decision", "outcome"), (None, str)),
+    **dict.fromkeys(("old", "new"), (None, journal.MARKS)),
+    "retire": (None, journal.RETIRE),
+    "log_head?": (None, journal.HEAD),
+}
+LOOKED = {"rotation?": JOURNAL, "closed?": {"*": PAST}, "unreachable?": bool}
+# a host that failed, or was only asked, tells no rotation
+STAGED = (
+    {"unreachable": True},
+    {"rotation": {"old?": (None, journal.MARKS), "new?": (None, journal.MARKS)}, "place": str, "clock_offset": float},
+    {"rotation?": None, "unreachable?": bool},
+)
+HERE = {"keyturn_secrets_here?": [str]}
+POINTS = [{"id": str, "text": str}]
+PLAN = {
+    **dict.fromkeys(("rotation_id", "secret", "title", "environment", "reason", "operator", "revision"), str),
+    "variables": [str],
+    "started": moments.SHAPE,
+    "value": ("per_host", "shared"),
+    "sessions": str,
+    "downtime_budget_seconds": float,
+    "overrides": {"*": str},
+    "attempt": {"id": str, "controller": str, "pid": int, "process": object},
+}
+
+
+def state(secrets: Any) -> dict[str, Any]:
+    """Return the shape of what ``keyturn_state`` says of each host, with all ``secrets``; None for no answer."""
+    held = {secret: {"used": bool, "values": journal.MARKS, "problem": str} for secret in secrets}
+    return {"*": (None, {"rotation": JOURNAL, "closed": {"*": PAST}, "expired": [str], "held": held})}
+
+
+# -- the answer of each call --------------------------------------------------------------------------------------------------
+
+EXAMINED = {
+    "phase": "not begun",
+    "secret": str,
+    "old": journal.MARKS,
+    "rows": {"*": int},
+    "findings": [str],
+    "credential?": {**dict.fromkeys(("verdict", "detail", "account"), str), "findings": [str]},
+}
+CHANGED = {"changed": bool}
+OF_A_ROTATION = {**CHANGED, "rotation?": JOURNAL, "would?": str, "diff?": dict.fromkeys(("before", "after"), str)}
+FINDING = dict.fromkeys(("severity", "rule", "what", "remedy"), str)
+REVOCATION = {
+    **dict.fromkeys(("rotation_id", "secret", "reason", "operator"), str),
+    "started": moments.SHAPE,
+    "old": journal.MARKS,
+    **journal.RETIRE,
+}
+VERIFIED = {
+    "used": bool,
+    "values": journal.MARKS,
+    "rows": {"*": int},
+    "services": {"*": str},
+    **{key: [str] for key in ("problems", "findings")},
+}
+DIGEST = re.compile("[0-9a-f]{64}")
+SOURCES = ("alpaca", "files", "journal", "logs", "plaid")
+# the names are ours: they stand in the document of an incident
+MEMBER = re.compile(
+    r"files\.jsonl|journal\.log|logs/(\d{4,6}\.log|names\.json)|alpaca/(account|activities|orders)\.json|plaid/items\.jsonl"
+)
+# by the action, ``keyturn_NAME``; what an answer has beside these names is dropped
+ANSWERS: Mapping[str, Mapping[str, Any]] = {
+    "assess": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
+    "commit": OF_A_ROTATION,
+    "delivery": {
+        **CHANGED,
+        "delivery": str,
+        **{key: [str] for key in ("names", "services")},
+        "would?": str,
+        "downtime_seconds?": float,
+    },
+    "evidence": {
+        **CHANGED,
+        "archive?": str,
+        "members?": [{"name": MEMBER, "bytes": int, "sha256": DIGEST}],
+        "missing": {f"{source}?": str for source in SOURCES} | NOTHING,
+    },
+    "haproxy": {**CHANGED, "kept_out": bool},
+    "prune": {**CHANGED, "pruned": [str], "would?": str},
+    "replace_tokens": {
+        **CHANGED,
+        **dict.fromkeys(("total", "done"), int),
+        "proven?": int,
+        **{key: [str] for key in ("relink_required", "gone")},
+        "ended": bool,
+    },
+    "retire": {**CHANGED, "revocations": [REVOCATION]},
+    "rollback": OF_A_ROTATION,
+    "stage": {**OF_A_ROTATION, "rotation?": (*JOURNAL, EXAMINED), "clock_offset": float, "place": str},
+    "state": {
+        **CHANGED,
+        "rotation": JOURNAL,
+        "closed": {"*": PAST},
+        "expired?": [str],
+        "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
+    },
+    "storage": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
+    "turn": {**OF_A_ROTATION, "progress?": str},
+    "verify": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
+    "watcher": {**CHANGED, "did": [str]},
+}
+# of several lines each; every other text is one line
+LINES = ("would", "progress", "text", "diff")
+# a mapping with such a name is one of its own objects to Ansible
+THEIRS = "__ansible"
+MOST_BYTES = 1 << 24
+# logs lie in it, each up to a bound of its own
+MOST_BYTES_OF_EVIDENCE = 1 << 28
+DEEPEST = 40
+WARNINGS = 20
+
+
+class Unfit(Exception):
+    """An answer that is none; the text says why, and has nothing of the answer."""
+
+
+def most(action: str) -> int:
+    """Return how long the answer to an action may be, in bytes."""
+    return MOST_BYTES_OF_EVIDENCE if action == "evidence" else MOST_BYTES
+
+
+def taken(action: str, said: Mapping[str, Any], rotation_id: str = "") -> dict[str, Any]:
+    """Return a host's answer to ``keyturn_ACTION``, of a call that was about a rotation where ``rotation_id`` is given.
+
+    One of another shape is a failure of the host, as one that says itself that it has failed.
+    """
+    try:
+        warnings = [harmless(_words(one)) for one in _list(said.get("warnings"))[:WARNINGS]]
+        told = {"warnings": warnings} if warnings else {}
+        if said.get("failed"):
+            return {
+                **told,
+                "failed": True,
+                "msg": harmless(str(said.get("msg", "the host gives no reason")), lines=True),
+            }
+        known = {name.removesuffix("?") for name in ANSWERS[action]}
+        found = {name: _clean(value, name in LINES) for name, value in said.items() if name in known - {"archive"}}
+        if "archive" in said and "archive" in known:  # base64, and large
+            found["archive"] = said["archive"]
+        misfit = next(shape.misfits("", ANSWERS[action], found), "")
+        other = (found.get("rotation") or {}).get("rotation_id", rotation_id) if not misfit else rotation_id
+        if misfit or (rotation_id and other != rotation_id):
+            raise Unfit(misfit.lstrip(".") or "rotation.rotation_id must be the one that was asked for")
+    except Unfit as why:
+        return {"failed": True, "msg": f"what the host has answered is no answer to keyturn_{action}: {why}. {REMEDY}"}
+    return told | found
+
+
+REMEDY = (
+    "Its Python, or the Keyturn that was sent there, may be in other hands: look at the host before it is trusted again"
+)
+
+
+def _words(warning: Any) -> str:
+    """Return the text of a warning, which may be one of Ansible's own objects."""
+    event = warning.get("event") if isinstance(warning, Mapping) else None
+    return str(event.get("msg") if isinstance(event, Mapping) else warning)
+
+
+def _list(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else []
+
+
+def _clean(found: Any, lines: bool, depth: int = 0) -> Any:
+    """Return plain data with harmless texts; Unfit for what JSON has no word for, and for what is too deep."""
+    if depth > DEEPEST:
+        raise Unfit("it is nested too deep")
+    if isinstance(found, str):
+        return harmless(found, lines)
+    if isinstance(found, Mapping):
+        own = {name: one for name, one in found.items() if not str(name).startswith(THEIRS)}
+        return {harmless(str(name)): _clean(one, lines, depth + 1) for name, one in own.items()}
+    if isinstance(found, list | tuple):
+        return [_clean(one, lines, depth + 1) for one in found]
+    if found is None or isinstance(found, bool | int | float):
+        return found
+    raise Unfit(f"it holds a {type(found).__name__}")

@@ -1,0 +1,93 @@
+"""Which rotation is open in a fleet, and which way it must end. Each host tells its open journal and those it has closed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..base.errors import KeyturnError
+from ..host.journal import PHASES
+
+Looked = Mapping[str, Mapping[str, Any]]
+Catalogue = Mapping[str, Mapping[str, Any]]
+
+
+def choose(wish: str, hosts: Looked, catalogue: Catalogue, unreported: Sequence[str] = ()) -> dict[str, str]:
+    """Return ``way`` (forward, back or none), ``rotation_id``, ``secret`` and a ``message``.
+
+    ``hosts`` has what each host that answers said: ``rotation`` (its open journal or nothing) and ``closed``. A decision
+    that stands anywhere binds every host, also one that was away; ``wish`` counts where none does. Where each host has its
+    own value (``catalogue``), a batch that has committed binds no other. KeyturnError when two rotations are open, or when
+    the wish is to go back on a decision. ``unreported`` are the rotations without a report of
+    their end: where none is open, one of them that has ended on the hosts is taken through its phases, which change nothing
+    any more, to its report.
+    """
+    opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
+    ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
+    if len(ids) > 1:
+        raise KeyturnError(
+            f"more than one rotation is open: {', '.join(ids)}; end one at a time, with an inventory of its hosts"
+        )
+    ids = ids or [rotation_id for rotation_id in sorted(unreported) if _known(hosts, rotation_id)]
+    if not ids:
+        return {"way": "none", "rotation_id": "", "secret": "", "message": "nothing is open: there is nothing to do"}
+    known = _known(hosts, ids[0])
+    secret = str(next(iter(known.values()))["secret"])
+    shared = catalogue.get(secret, {}).get("value") != "per_host"
+    way = _way(wish, list(known.values()), list((known if shared or not opened else opened).values()))
+    if wish == "back" and way == "forward":
+        raise KeyturnError(
+            f"rotation {ids[0]} is decided on every host that answers: it only goes forward, run resume.yml; "
+            "to go back afterwards is a new rotation"
+        )
+    where = f"is open on {', '.join(sorted(opened))}" if opened else "has ended on the hosts and lacks its report"
+    message = f"rotation {ids[0]} of {secret} {where}: going {way}"
+    return {"way": way, "rotation_id": ids[0], "secret": secret, "message": message}
+
+
+def needs_value(rotation_id: str, hosts: Looked) -> bool:
+    """Tell whether the value that all hosts share must be generated: none has gone on with one, or not all have it staged."""
+    known = list(_known(hosts, rotation_id).values())
+    if any(_gone_on(journal) for journal in known):
+        return False
+    staged = [journal["new"] for journal in known if journal.get("new")]
+    return len(staged) < len(hosts) or any(new != staged[0] for new in staged)
+
+
+def stays(answers: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether all hosts stay where they are, since the old value may be dead at its provider.
+
+    ``answers`` has what each host of the fleet said to ``keyturn_assess``: the ``verdict`` on the old value, and whether its switch
+    had begun (``touched``). Where that is so of none, and of none unknown, nothing is put back, whatever a provider says.
+    """
+    answered = [one for one in answers if one and not one.get("unreachable")]
+    touched = [one for one in answered if one.get("touched", True)]
+    if len(answered) == len(answers) > 0 and not touched:
+        return False
+    asked = touched or answered
+    return not asked or any(one.get("verdict") != "accepted" for one in asked)
+
+
+def _known(hosts: Looked, rotation_id: str) -> dict[str, Mapping[str, Any]]:
+    """What each host knows of the rotation, open or closed."""
+    known = {}
+    for name, said in hosts.items():
+        journal = said.get("rotation") or {}
+        if journal.get("rotation_id") != rotation_id:
+            journal = (said.get("closed") or {}).get(rotation_id)
+        if journal:
+            known[name] = journal
+    return known
+
+
+def _way(wish: str, journals: Sequence[Mapping[str, Any]], binding: Sequence[Mapping[str, Any]]) -> str:
+    """``binding`` are the journals whose decision to commit binds the open hosts; one to go back always does."""
+    if any(journal.get("decision") == "rollback" for journal in journals):
+        return "back"
+    if any(journal.get("outcome") == "committed" for journal in binding):
+        return "forward"
+    return "forward" if all(journal.get("decision") == "commit" for journal in binding) else wish
+
+
+def _gone_on(journal: Mapping[str, Any]) -> bool:
+    return PHASES.index(str(journal["phase"])) > PHASES.index("staged")

@@ -1,0 +1,78 @@
+"""What the hosts have said in this run so far, and what follows for all of them.
+
+``hosts`` has the variables of each host, by its name: what its calls returned is registered there, as ``rotation_NAME``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from . import recovery
+from .taking_part import speaker
+
+Hosts = Mapping[str, Mapping[str, Any]]
+NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
+# the calls of a rotation in their order; one that failed said nothing
+CALLS = ("looked", "staged", "prepared", "turned", "decided", "finished", "assessed", "went_back", "left_open")
+
+
+def missing(hosts: Hosts) -> list[str]:
+    """Return the variables that the inventory has to say of a host and does not."""
+    return [f"{name} of {host}" for host, known in hosts.items() for name in NEEDED if name not in known]
+
+
+def records(hosts: Hosts, rotation_id: str) -> dict[str, dict[str, Any]]:
+    """Return the journal of a rotation as each host told it last, empty for one that never did."""
+
+    def last(known: Mapping[str, Any]) -> dict[str, Any]:
+        told = [known.get(f"rotation_{call}", {}).get("rotation") or {} for call in CALLS]
+        return ([one for one in told if one.get("rotation_id") == rotation_id] or [{}])[-1]
+
+    return {host: last(known) for host, known in hosts.items()}
+
+
+def causes(hosts: Hosts) -> list[str]:
+    """Return why each host has failed, and the controller, which needs no name; the others of their batch have no cause."""
+    return [
+        f"{host}: {known['rotation_failure']}" if host != "localhost" else str(known["rotation_failure"])
+        for host, known in hosts.items()
+        if known.get("rotation_failure")
+    ]
+
+
+def unreachable(hosts: Hosts) -> list[str]:
+    """Return the hosts that gave no answer when they were looked at."""
+    return [host for host, known in hosts.items() if known.get("rotation_looked", {}).get("unreachable")]
+
+
+def looked(hosts: Hosts) -> dict[str, Any]:
+    """Return what each host that answers knows of rotations: nothing of one that has just begun, so that nobody was asked."""
+    silent = unreachable(hosts)
+    return {host: known.get("rotation_looked", {}) for host, known in hosts.items() if host not in silent}
+
+
+def answers(hosts: Hosts) -> dict[str, Any]:
+    """Return the answer of each host, None for one that gave none: the status wants to know of silent hosts as well."""
+    found = {host: known.get("rotation_looked", {}) for host, known in hosts.items()}
+    return {host: answer if "rotation" in answer else None for host, answer in found.items()}
+
+
+def undecided(hosts: Hosts) -> list[str]:
+    """Return the hosts that answer and have not decided to commit: while there is one, nobody can have finished."""
+    decided = {host: known.get("rotation_decided", {}) for host, known in hosts.items()}
+    return [
+        host
+        for host, told in decided.items()
+        if "lost" not in told and told.get("rotation", {}).get("decision") != "commit"
+    ]
+
+
+def stays(hosts: Hosts) -> bool:
+    """Tell whether no host goes back, since the old value may be dead at its provider."""
+    return recovery.stays([known.get("rotation_assessed", {}) for known in hosts.values()])
+
+
+QUESTIONS: dict[str, Callable[..., Any]] = {
+    one.__name__: one for one in (missing, records, causes, unreachable, looked, answers, undecided, stays, speaker)
+}

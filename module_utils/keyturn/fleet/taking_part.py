@@ -1,0 +1,71 @@
+"""Which hosts take part in a play of the lifecycle: a play with nothing to do has none, since a task that is skipped costs as much.
+
+``hosts`` are those that were fixed on the controller; without that nobody takes part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ..base.errors import KeyturnError
+
+
+def holders(secret: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return those of ``hosts`` of which nobody has said that they do not hold the secret (``keyturn_secrets_here``)."""
+    return [host for host, known in hosts.items() if secret in known.get("keyturn_secrets_here", [secret])]
+
+
+def who_goes_on(value: str, group: Sequence[str], excluded: Collection[str], unreachable: Collection[str]) -> list[str]:
+    """Return the hosts of the group that go on; KeyturnError where a shared ``value`` would not reach all of them.
+
+    ``excluded`` are the hosts that a person has left out, ``unreachable`` those that gave no answer.
+    """
+    if strangers := [host for host in excluded if host not in group]:
+        raise KeyturnError(
+            f"keyturn_exclude names {', '.join(strangers)}, and the group trader_ai has {', '.join(group)}"
+        )
+    included = [host for host in group if host not in excluded]
+    lost = [host for host in included if host in unreachable]
+    if lost and value == "shared":
+        raise KeyturnError(
+            f"{', '.join(lost)} cannot be reached, and all hosts must hold the same value. Bring them back, "
+            "or go on without them by keyturn_exclude: {host: reason}"
+        )
+    return [host for host in included if host not in lost]
+
+
+def speaker(hosts: Collection[str], adopted: str) -> str:
+    """Return who speaks for a value that the hosts share: the one that a person holds right, else the first."""
+    return adopted if adopted in hosts else next(iter(hosts), "")
+
+
+def hosts_of(play: str, plan: Mapping[str, Any], hosts: Sequence[str], adopted: str, failed: bool) -> list[str]:
+    """Return the hosts of a play. ``adopted`` is the host whose value a person holds right, ``failed`` whether a phase has failed.
+
+    ``compare`` and ``promote`` are for who speaks for the value: one host for a shared one, else each for its own.
+    """
+    turns = plan["until"] == "committed"
+    stored = plan["store"] != "dotenv"
+    fleet, batch = plan["unit"] == "fleet", plan["unit"] == "batch"
+    # more than the calls of a host: hooks of a balancer, or a secret store between a decision and its end
+    in_steps = plan["drains"] or (stored and batch)
+    takes_place = {
+        "examine": plan["examines_first"],
+        "keep": turns and stored and batch,
+        "stage": turns,
+        "compare": turns and stored,
+        "turn": turns and not in_steps,
+        "turn_in_steps": turns and in_steps,
+        "decide": turns and fleet,
+        "promote": turns and fleet and stored,
+        # one host alone has done both when it decided
+        "finish": turns and fleet and (stored or len(hosts) > 1),
+        "take_back": turns and fleet and failed,
+        "back": True,
+    }
+    if not hosts or not takes_place[play]:
+        return []
+    if fleet and play in ("compare", "promote"):
+        return [speaker(hosts, adopted)]
+    return list(hosts)

@@ -1,0 +1,1 @@
+"""What belongs to the application: its files and its data."""

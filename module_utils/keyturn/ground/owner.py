@@ -1,0 +1,260 @@
+"""Whose ground a path lies on, and acting as that user for as long as it is touched.
+
+Root that opens, renames or deletes by a path which another user may change does whatever that user makes of the path. As that
+user it can do nothing that the user could not. Ground that only root may change, from / down, is root's own. Another process
+than root has nobody to become.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import grp
+import os
+import pwd
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from ..base import attributes
+from ..base.errors import KeyturnError
+
+EVERYBODY = -1
+MOST_LINKS = 40
+PRIVATE = 0o077
+
+
+class User(NamedTuple):
+    """As whom files are touched: numbers, and the name for messages."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+    name: str
+
+
+@contextlib.contextmanager
+def acting(path: Path, root: Path | None = None) -> Iterator[None]:
+    """Be the one user besides root who may change what lies at ``path``; nothing happens on root's own ground.
+
+    With ``root``, the application's folder, a symbolic link that leaves it is refused, and a file that belongs to another user
+    than its folder. KeyturnError also where several users may change what is there.
+    """
+    with own():
+        entries = _entries(path)
+        if root is not None:
+            _check_links(path, root, entries)
+        user = _alone(path, entries)
+        if user is not None and root is not None:
+            _check_owner(entries, user)
+    with _being(user):
+        yield
+
+
+@contextlib.contextmanager
+def looking(path: Path, name: str | None = None) -> Iterator[None]:
+    """Be a user who may change ``path``, to read what is only counted or compared: ``name``, or whose the nearest folder is."""
+    with _being(reader(path, name)):
+        yield
+
+
+@contextlib.contextmanager
+def own() -> Iterator[None]:
+    """Be root again, in the midst of ``acting``, for what root keeps itself."""
+    with _being(None):
+        yield
+
+
+def reader(path: Path, name: str | None = None) -> User | None:
+    """Return whom ``looking`` becomes, None for nobody. KeyturnError where only a group or everybody may change the path."""
+    if os.getuid() != 0:
+        return None
+    with own():
+        writers = _writers(_entries(path))
+    if not writers:
+        return None
+    if name is not None:
+        return _named(name)
+    users = [uid for uid in writers if uid != EVERYBODY]
+    if not users:
+        raise KeyturnError(
+            f"{writers[EVERYBODY]} may be changed by everybody, so root does not read there: chmod o-w {writers[EVERYBODY]}"
+        )
+    return _user(users[-1])
+
+
+def writer(path: Path) -> tuple[str, Path] | None:
+    """Return who besides root may change the file at ``path``, in it or on the way to it, and where; None where nobody may."""
+    entries = _entries(path)
+    writers = _writers(entries)
+    with contextlib.suppress(OSError):
+        for uid in _may_write(entries[-1]) - {0}:
+            writers.setdefault(uid, entries[-1])
+    return next(((_name(uid), place) for uid, place in writers.items()), None)
+
+
+def _alone(path: Path, entries: list[Path]) -> User | None:
+    if os.getuid() != 0:
+        return None
+    writers = _writers(entries)
+    if len(writers) > 1 or EVERYBODY in writers:
+        told = " and ".join(f"{place} by {_name(uid)}" for uid, place in writers.items())
+        raise KeyturnError(
+            f"{path}: one user besides root may be able to change what lies on the way to it, and {told} may be changed: let the "
+            "application's user alone own it, and take the right to write from group and others"
+        )
+    return _user(*writers) if writers else None
+
+
+def _check_links(path: Path, root: Path, entries: list[Path]) -> None:
+    home = _entries(root)[-1]
+    if not path.is_relative_to(root) or entries[-1].is_relative_to(home):
+        return
+    links = [entry for entry in entries if entry.is_relative_to(home) and _is_link(entry)]
+    named = links[-1] if links else path
+    raise KeyturnError(
+        f"{named} leaves {root} and leads to {entries[-1]}: put the file itself there, or name {entries[-1]} as the `path` (of a "
+        "database, `database`) in keyturn_secrets"
+    )
+
+
+def _check_owner(entries: list[Path], user: User) -> None:
+    file = entries[-1]
+    try:
+        uid = file.lstat().st_uid
+    except OSError:
+        return  # what is not there is told by what reads it
+    if uid != user.uid:
+        folder = file.parent
+        raise KeyturnError(
+            f"{file} belongs to {_name(uid)}, and {user.name} may put another file in its place: give the folder to root "
+            f"(chown root {folder} && chmod go-w {folder}), or the file to the application's user (chown {user.name} {file})"
+        )
+
+
+def _entries(path: Path) -> list[Path]:
+    """Return each name on the way to ``path``, also behind symbolic links; the last is the file itself, if it is there."""
+    place, found, links = Path("/"), [Path("/")], 0
+    left = [*reversed((Path.cwd() / path).parts[1:])]
+    while left:
+        name = left.pop()
+        if name == "..":
+            place = place.parent
+            continue
+        entry = place / name
+        found.append(entry)
+        if links < MOST_LINKS and _is_link(entry):
+            links += 1
+            target = entry.readlink()
+            place = Path("/") if target.is_absolute() else place
+            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        else:
+            place = entry
+    return found if found[-1] == place else [*found, place]
+
+
+def _is_link(place: Path) -> bool:
+    try:
+        return place.is_symlink()
+    except OSError:
+        return False  # another user than root may not look there
+
+
+def _writers(entries: list[Path]) -> dict[int, Path]:
+    """Return the users besides root who may put something else in the place of one of the names, and where each of them may."""
+    found: dict[int, Path] = {}
+    for entry in entries[1:]:
+        folder = entry.parent
+        try:
+            status = folder.stat()
+            able = _may_write(folder)
+            if status.st_mode & stat.S_ISVTX and os.path.lexists(entry):
+                able = {status.st_uid, entry.lstat().st_uid}  # nobody else may rename or remove it
+        except OSError:
+            break  # from here on nothing is there
+        for uid in able - {0}:
+            found.setdefault(uid, folder)
+    return found
+
+
+def _may_write(place: Path) -> set[int]:
+    status = place.stat()
+    able = {status.st_uid}
+    if status.st_mode & stat.S_IWGRP:
+        able |= _members(status.st_gid)
+    if status.st_mode & stat.S_IWOTH:
+        able.add(EVERYBODY)
+    for entry in attributes.writers(place):
+        able |= {entry.number} if entry.tag == attributes.USER else _members(entry.number)
+    return able
+
+
+@functools.cache
+def _members(gid: int) -> frozenset[int]:
+    """Return the users of a group, as far as this host lists them. Those of root's group are root."""
+    if gid == 0:
+        return frozenset((0,))
+    found = {one.pw_uid for one in pwd.getpwall() if one.pw_gid == gid}
+    with contextlib.suppress(KeyError):
+        for name in grp.getgrgid(gid).gr_mem:
+            with contextlib.suppress(KeyError):
+                found.add(pwd.getpwnam(name).pw_uid)
+    return frozenset(found)
+
+
+def _name(uid: int) -> str:
+    if uid == EVERYBODY:
+        return "everybody"
+    try:
+        return f"the user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"the user {uid}"
+
+
+def _named(name: str) -> User:
+    try:
+        return _user(pwd.getpwnam(name).pw_uid)
+    except KeyError:
+        raise KeyturnError(f"this host has no user {name}: correct keyturn_app_user") from None
+
+
+@functools.cache
+def _user(uid: int) -> User:
+    try:
+        known = pwd.getpwuid(uid)
+    except KeyError:
+        raise KeyturnError(
+            f"files of the application belong to the user {uid}, whom this host does not know: give them to one that it knows"
+        ) from None
+    return User(uid, known.pw_gid, tuple(os.getgrouplist(known.pw_name, known.pw_gid)), known.pw_name)
+
+
+@contextlib.contextmanager
+def _being(user: User | None) -> Iterator[None]:
+    """Switch the effective user and groups and back: SQLite holds files of both at a time, so no other process will do."""
+    wanted = user or User(0, os.getgid(), (), "root")
+    if os.getuid() != 0 or os.geteuid() == wanted.uid:
+        yield
+        return
+    before = User(os.geteuid(), os.getegid(), tuple(os.getgroups()), "")
+    mask = os.umask(PRIVATE)
+    try:
+        _become(wanted)
+        yield
+    finally:
+        _become(before)
+        os.umask(mask)
+
+
+def _become(user: User) -> None:
+    try:
+        os.seteuid(0)
+        os.setgroups(user.groups)
+        os.setegid(user.gid)
+        os.seteuid(user.uid)
+    except PermissionError:
+        raise KeyturnError(
+            f"this process is root and may not become {user.name or user.uid}, to whom the ground belongs: let it have the "
+            "capabilities CAP_SETUID and CAP_SETGID"
+        ) from None

@@ -1,0 +1,118 @@
+"""Programs of the application's: start and stop scripts, its own checks. They run in its folder, as its user."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..base.errors import KeyturnError
+from . import owner
+
+REMEDY = "set keyturn_app_user to the application's user, or give the file and its folders to root"
+PATH = "/usr/local/bin:/usr/bin:/bin"
+LOOK_SECONDS = 0.3
+
+
+class Scripts(NamedTuple):
+    """The application's folder and its user, that of this process if empty; ``dry`` in check mode, when none is to be run."""
+
+    app_root: Path
+    app_user: str | None
+    dry: bool = False
+
+    @property
+    def user(self) -> pwd.struct_passwd:
+        """The application's user; KeyturnError for one that is not there, or that this process cannot become."""
+        if not self.app_user:
+            return pwd.getpwuid(os.geteuid())
+        try:
+            user = pwd.getpwnam(self.app_user)
+        except KeyError:
+            raise KeyturnError(f"this host has no user {self.app_user}: correct keyturn_app_user") from None
+        if os.geteuid() not in (0, user.pw_uid):
+            raise KeyturnError(
+                f"scripts run as {self.app_user} (keyturn_app_user), and only root can become that user: run as root or as "
+                f"{self.app_user}"
+            )
+        return user
+
+    def place(self, program: str) -> str:
+        """Return where a program lies: in the application's folder where it is named with a slash, else on the path."""
+        return str(self.app_root / program) if "/" in program else shutil.which(program, path=PATH) or program
+
+    def runnable(self, program: str) -> bool:
+        """Tell whether the user can run a program."""
+        path = self.place(program)
+        if self.user.pw_uid == os.geteuid():
+            return os.access(path, os.X_OK) and Path(path).is_file()
+        return self.run(["test", "-f", path, "-a", "-x", path]) == 0
+
+    def danger(self, command: Sequence[str]) -> str:
+        """Say which file of a command another user may change, where root would run it; empty where there is none."""
+        if os.getuid() != 0 or self.user.pw_uid != 0:
+            return ""
+        program, *arguments = command
+        for path in (Path(self.place(program)), *(self.app_root / argument for argument in arguments)):
+            changed = owner.writer(path) if os.path.isfile(path) else None  # noqa: PTH113 - an argument may be no name at all
+            if changed is not None:
+                return f"{path} would run as root, and {changed[0]} may change it ({changed[1]})"
+        return ""
+
+    def run(
+        self, command: Sequence[str], seconds: float = math.inf, up: Callable[[], bool] = lambda: False
+    ) -> int | None:
+        """Run a command and return its exit code; None after ``seconds``, when its session is killed.
+
+        One that stays when what it starts is ``up`` has done its work, and goes on.
+
+        Its environment is clean: a variable in it would win over `.env`. No output is kept: an application may print
+        what it was given. KeyturnError where it cannot be run, or where root would run what another user may change.
+        """
+        user = self.user
+        if danger := self.danger(command):
+            raise KeyturnError(f"{danger}: {REMEDY}")
+        environment = {
+            "HOME": user.pw_dir,
+            "LANG": "C.UTF-8",
+            "LOGNAME": user.pw_name,
+            "PATH": PATH,
+            "USER": user.pw_name,
+        }
+        as_user: dict[str, Any] = {}
+        if user.pw_uid != os.geteuid():
+            as_user = {
+                "user": user.pw_uid,
+                "group": user.pw_gid,
+                "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
+            }
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=self.app_root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                **as_user,
+            )
+        except OSError as error:
+            raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(min(LOOK_SECONDS, left))
+            if up():
+                return 0
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return None

@@ -1,0 +1,1 @@
+"""What happens on one host, as root."""

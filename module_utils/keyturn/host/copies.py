@@ -1,0 +1,130 @@
+"""Copies of values in an application's own folder: what stands in a small file where the catalogue does not declare it.
+
+A copy is found by comparison, not by what a secret looks like, so it is one.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from ..base import files, leaks
+from ..base.errors import KeyturnError
+from ..base.findings import shown
+from ..ground import consumers, owner
+from ..ground.consumers import Consumer
+from .rotation import Rotation
+
+LARGEST_BYTES = 1 << 20
+DEADLINE_SECONDS = 20.0
+MOST_LINES = 10
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+class Copy(NamedTuple):
+    """A file, and the lines on which it holds the value of a variable."""
+
+    path: str
+    name: str
+    lines: list[int]
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        shown = ", ".join(str(line) for line in self.lines[:MOST_LINES])
+        more = f" and {len(self.lines) - MOST_LINES} more" if len(self.lines) > MOST_LINES else ""
+        return f"{self.path} holds {self.name} (line {shown}{more})"
+
+
+class _Sought(NamedTuple):
+    """The spellings of the values of one secret, and its consumers by file: in those they may stand, in their place."""
+
+    spellings: dict[str, list[bytes]]
+    consumers: dict[Path, Consumer]
+
+
+def undeclared(
+    held: Sequence[tuple[Rotation, Mapping[str, str]]], deadline_seconds: float = DEADLINE_SECONDS
+) -> tuple[list[Copy], list[str]]:
+    """Return the copies of values below the application's root, and sentences about what was not looked at.
+
+    Each rotation comes with the values to look for; placeholders and what stands in any text are no values. Files are read
+    up to 1 MiB, those near to the root first; git's own folder and the state folder are left out.
+    """
+    first = held[0][0]
+    root = first.app_root.resolve()
+    sought = [_sought(rotation, values) for rotation, values in held]
+    try:
+        with owner.looking(root / "each file", first.app_user):
+            return _undeclared(root, {root / ".git", first.state_dir.resolve()}, sought, deadline_seconds)
+    except KeyturnError as error:
+        return [], [f"{root} was not looked through: {error}"]
+
+
+def _undeclared(
+    root: Path, without: set[Path], sought: Sequence[_Sought], deadline_seconds: float
+) -> tuple[list[Copy], list[str]]:
+    found: list[Copy] = []
+    unread = 0
+    end = time.monotonic() + deadline_seconds
+    for path in _files(root, without):
+        if time.monotonic() > end:
+            return found, [f"{root} was looked through for {deadline_seconds:g} s only, up to {shown(str(path))}"]
+        try:
+            content = _content(path)
+        except (OSError, KeyturnError):
+            unread += 1
+            continue
+        found += (copy for one in sought for copy in _copies(path, content, one))
+    return found, [f"{unread} files below {root} could not be read"] if unread else []
+
+
+def _sought(rotation: Rotation, values: Mapping[str, str]) -> _Sought:
+    spellings = {
+        name: [spelling.encode() for spelling in leaks.spellings(value)]
+        for name, value in values.items()
+        if len(value) >= leaks.SMALLEST_VALUE and not consumers.is_placeholder(value)
+    }
+    return _Sought(spellings, {consumer.path.resolve(): consumer for consumer in rotation.consumers()})
+
+
+def _files(root: Path, without: set[Path]) -> Iterator[Path]:
+    """The regular files below ``root``, level by level; no symbolic link is followed."""
+    folders = deque([root])
+    while folders:
+        try:
+            with os.scandir(folders.popleft()) as listed:
+                entries = sorted(listed, key=lambda entry: entry.name)
+        except OSError:
+            continue  # a folder that this user may not enter, or that has gone
+        for entry in entries:
+            path = Path(entry.path)
+            if entry.is_dir(follow_symlinks=False) and path not in without:
+                folders.append(path)
+            elif entry.is_file(follow_symlinks=False):
+                yield path
+
+
+def _content(path: Path) -> bytes:
+    """Return what a small file holds, in UTF-8 where it says by its first bytes that it is UTF-16, and nothing of a larger one."""
+    with files.opened(path, os.O_NOFOLLOW) as file:
+        content = file.read(LARGEST_BYTES + 1)
+    if len(content) > LARGEST_BYTES:
+        return b""
+    return content.decode("utf-16", "replace").encode() if content.startswith(UTF_16) else content
+
+
+def _copies(path: Path, content: bytes, sought: _Sought) -> Iterator[Copy]:
+    if path in sought.consumers:
+        with contextlib.suppress(KeyturnError):  # of a file that a rotation could not turn, all is told
+            content = consumers.without(sought.consumers[path], sought.spellings)
+    for name, spellings in sought.spellings.items():
+        if any(spelling in content for spelling in spellings):
+            lines = enumerate(content.split(b"\n"), 1)
+            at = [number for number, line in lines if any(spelling in line for spelling in spellings)]
+            yield Copy(shown(str(path)), name, at)

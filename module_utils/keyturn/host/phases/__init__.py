@@ -1,0 +1,1 @@
+"""The phases of a rotation on a host: a file for each."""

@@ -1,0 +1,176 @@
+"""What the phases that touch the application share: the evidence of the files, the gate, stop and start."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...base import durable, procfs
+from ...base.errors import KeyturnError
+from ...base.fingerprint import fingerprints
+from ...base.procfs import Moment
+from ...ground import consumers
+from ...ground.consumers import Consumer
+from ...services.service import Service
+from ..journal import Journal
+from ..rotation import Rotation
+from ..values import Staged
+from .answers import SIDE_FILE
+
+if TYPE_CHECKING:
+    from ...ground.rows.side_file import SideFile
+
+
+def check_files(rotation: Rotation, staged: Staged, switching: bool = True) -> None:
+    """Refuse when a consumer holds neither the old nor the new value: somebody else has changed it.
+
+    What there is to do depends on what has been done: before the host is ``switching`` nothing but a staged value has to go.
+    """
+    remedy = (
+        "keep what stands there, put one of the two back (previous.json and pending.json in the folder of the rotation hold them), then "
+        "run resume.yml or rollback.yml"
+        if switching
+        else "the value that was staged is discarded; see that the right one stands there, then rotate again"
+    )
+    known = (fingerprints(staged.old), fingerprints(staged.new))
+    for consumer in rotation.consumers():
+        held = fingerprints(consumers.read(consumer, rotation.variables))
+        for name, found in held.items():
+            if found not in (known[0][name], known[1][name]):
+                raise KeyturnError(
+                    f"{consumer.place(name)}: {name} is {found}, neither the old value {known[0][name]} nor the new "
+                    f"{known[1][name]}; nothing was touched: {remedy}"
+                )
+
+
+def check_files_hold_new(rotation: Rotation, staged: Staged, decided: bool) -> None:
+    """Refuse when a consumer holds anything but the new value: the next start of the application would read that.
+
+    Only a rotation that is ``decided`` waits for it; any other goes back by itself, and the new value is forgotten.
+    """
+    remedy = (
+        "put the new value back (pending.json in the folder of the rotation holds it), then run resume.yml"
+        if decided
+        else "somebody has put it there, so the rotation goes back; see that nobody does, then rotate again"
+    )
+    check_files(rotation, staged)
+    for consumer in rotation.consumers():
+        held = fingerprints(consumers.read(consumer, rotation.variables))
+        for name, wanted in fingerprints(staged.new).items():
+            if held.get(name, wanted) != wanted:
+                raise KeyturnError(
+                    f"{consumer.place(name)}: {name} is the old value {held[name]} again and not the new {wanted}: {remedy}"
+                )
+
+
+def replace_files(rotation: Rotation, values: Mapping[str, str], before: Mapping[str, Any] | None = None) -> None:
+    """Put ``values`` into every consumer; with the forms and modes that the journal says were there ``before``, if given."""
+    record = before or {}
+    for consumer in rotation.consumers(record.get("forms")):
+        consumers.replace(consumer, values, record.get("modes", {}).get(str(consumer.path)))
+
+
+def gate(rotation: Rotation) -> Path:
+    """Return the file that keeps the services from starting while it exists."""
+    return rotation.application.folder / "switching"
+
+
+def fit_gate(rotation: Rotation) -> None:
+    """See that the managers know the gate and would heed it, while it is open. What refuses that has stopped nothing yet."""
+    for service in rotation.service_list():
+        service.fit_gate(gate(rotation))
+
+
+def close_gate(rotation: Rotation) -> None:
+    """Let nothing but keyturn start the services, across reboots, where their manager can do that (``fit_gate``)."""
+    for service in rotation.service_list():
+        service.note_companions()
+    durable.write_file(gate(rotation), rotation.rotation_id.encode())
+
+
+def open_gate(rotation: Rotation) -> None:
+    """Let the services start again."""
+    durable.remove(gate(rotation))
+
+
+def stop(services: Sequence[Service], reloaded: Sequence[str] = ()) -> None:
+    """Stop the services, the last to start first; those that will be ``reloaded`` run on."""
+    for service in reversed(services):
+        if service.name not in reloaded:
+            service.stop()
+
+
+def start(services: Sequence[Service], changed: Moment, reloaded: Sequence[str] = ()) -> str:
+    """Start or reload the services and wait until each is healthy; one with a process from before ``changed`` is started again.
+
+    The start script of a call that was killed goes on, and may bring up a process that still knows the other value. A service
+    that fails keeps no other down: KeyturnError comes in the end. Returns what ``start_companions`` says.
+    """
+    failures = []
+    for service in services:
+        try:
+            again = service.name in reloaded
+            service.reread() if again else service.start()
+            service.wait_healthy()
+            if not again and procfs.older(service.processes(), changed):
+                service.stop()
+                service.start()
+                service.wait_healthy()
+        except KeyturnError as error:
+            failures.append(error)
+    if not failures:
+        return start_companions(services)
+    for service in services:
+        service.start_companions()  # and none is forgotten: the services are stopped and started once more
+    raise failures[0]
+
+
+def start_companions(services: Sequence[Service]) -> str:
+    """Start again what stopped with the services, and forget it once it runs; return what does not come up, as a sentence."""
+    down = "; ".join(filter(None, [service.start_companions() for service in services]))
+    for service in () if down else services:
+        service.forget_companions()
+    return down
+
+
+def check_reader(service: Service, consumer: Consumer) -> None:
+    """Its process, where it runs, must be able to read the file that takes the place of today's."""
+    pid = service.pid()
+    reader = procfs.credentials(pid) if pid is not None else None
+    if reader is not None and service.reads(consumer.path):
+        consumers.check_reader(consumer, reader)
+
+
+def side_file(journal: Journal) -> SideFile | None:
+    """Return the prepared ciphertexts if the file is the one that the journal vouches for.
+
+    Within a boot that is the file as the last call has left it, or as SQLite takes it back to that after a kill. What a loss
+    of power has done to it shows in the checksum, and that is taken once, of a file that is finished.
+    """
+    prepared = journal.record.get("prepared")
+    path = journal.path(SIDE_FILE)
+    if not prepared or not path.exists():
+        return None
+    from ...ground.rows.side_file import SideFile  # it imports SQLite, and most secrets have no rows
+
+    file = SideFile(path)
+    same_boot = prepared.get("boot_id") == procfs.now().boot_id
+    if same_boot and file.bears(prepared["mark"]):
+        return file
+    if "sha256" in prepared:
+        return file if file.checksum() == prepared["sha256"] else None
+    return file if same_boot and file.interrupted else None
+
+
+def stamp() -> dict[str, Any]:
+    """Return the present time, by the boot and by the wall."""
+    return {"moment": list(procfs.now()), "time": time.time()}
+
+
+def seconds_since(then: Mapping[str, Any]) -> float:
+    """Return the seconds since a stamp; by the clock of the wall when the host was booted in between."""
+    began, now = Moment(*then["moment"]), procfs.now()
+    seconds = now.seconds - began.seconds if now.boot_id == began.boot_id else time.time() - then["time"]
+    return round(float(seconds), 3)

@@ -1,0 +1,75 @@
+"""What stage has to know of a credential that a provider gave out: does it still work, and whose is it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ... import providers
+from ...base import durable
+from ...base.errors import KeyturnError
+from ...providers import guards
+from ..rotation import Rotation
+
+ACCOUNTS = "accounts.json"
+
+
+class Credential(NamedTuple):
+    """The provider's word on the current credential, whose it is, and what surprises."""
+
+    verdict: str
+    detail: str
+    account: str
+    findings: list[str]
+
+
+def examine(rotation: Rotation, old: Mapping[str, str]) -> Credential | None:
+    """Ask about the current credential, None for a secret without a provider. One that is dead does not stop a rotation.
+
+    An answer that says nothing does: then the proof, which asks from this host as well, could not succeed.
+    """
+    if not rotation.entry["provider"]:
+        return None
+    title = providers.PROVIDERS[rotation.entry["provider"]["kind"]].title
+    reply = rotation.ask_provider(old)
+    if reply.verdict == "unknown":
+        raise KeyturnError(
+            f"{title} does not say to this host whether the current credential works ({reply.detail}), nothing was changed: "
+            "the proof asks from here as well, so let this host reach the provider, or try again when it answers"
+        )
+    findings = list(reply.findings)
+    if reply.verdict == "rejected":
+        findings.append(f"the current credential is dead already: {reply.detail}")
+    else:
+        guards.check(rotation.entry, rotation.overrides, [old[name] for name in rotation.variables])
+    return Credential(reply.verdict, reply.detail, reply.identity or known_account(rotation), findings)
+
+
+def check_account(old: Credential | None, brought: Mapping[str, Any] | None) -> tuple[str, list[str]]:
+    """Return the account of the new credential and findings; refuse one that is of another account."""
+    if old is None or not brought:
+        return "", []
+    if not old.account:
+        return brought["identity"], [
+            f"the new credential is of account {brought['identity']}; whose the current one was cannot be asked any more"
+        ]
+    if brought["identity"] != old.account:
+        raise KeyturnError(
+            f"the new credential is of account {brought['identity']} and the current one of {old.account}, nothing was "
+            "changed: bring one of the same account"
+        )
+    return old.account, list(brought["findings"])
+
+
+def known_account(rotation: Rotation) -> str:
+    """Return the account that was seen last, empty if none was."""
+    known = durable.read_json(rotation.application.folder / ACCOUNTS, {"*": str}) or {}
+    return str(known.get(rotation.secret, ""))
+
+
+def remember_account(rotation: Rotation, account: str) -> None:
+    """Keep whose the credential is, for the time when it is dead and cannot be asked. The caller holds the lock."""
+    path = rotation.application.folder / ACCOUNTS
+    known = durable.read_json(path, {"*": str}) or {}
+    if account and known.get(rotation.secret) != account:
+        durable.write_json(path, known | {rotation.secret: account})

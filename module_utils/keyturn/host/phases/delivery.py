@@ -1,0 +1,319 @@
+"""How the values reach the application: from `.env` into a credential that only this host opens, or back.
+
+What holds now is decided by evidence, so that a run which was killed is simply run again; one that fails takes itself back.
+At every moment the application, if something starts it, finds all values in one place at least.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ...base import durable, leaks, procfs
+from ...base.errors import KeyturnError
+from ...base.fingerprint import fingerprint
+from ...ground import consumers
+from ...ground.consumers import Consumer, credential_file, dotenv, systemd_creds
+from ...services.service import Service
+from ...services.systemd import SystemdService
+from .. import probes, values
+from ..journal import RECOVERY
+from ..probes import Question
+from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from .common import check_reader, start, stop
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the values stand: the files in clear, whole and with their modes, and the credential as it lies on disk, if any."""
+
+    files: Mapping[Path, bytes]
+    modes: Mapping[Path, int]
+    credential: bytes | None
+
+    @property
+    def sealed(self) -> bool:
+        """Whether a credential delivers the values."""
+        return self.credential is not None
+
+
+class Host:
+    """One application on this host, for some secrets of the catalogue."""
+
+    def __init__(self, rotations: Sequence[Rotation]) -> None:
+        self.rotations = rotations
+        self.application = rotations[0].application
+        self.credential = rotations[0].credential
+
+    @cached_property
+    def services(self) -> list[SystemdService]:
+        """The units that read one of the secrets; KeyturnError for one that is none."""
+        named = {service.name: service for rotation in self.rotations for service in rotation.service_list()}
+        return [self._checked(service) for service in named.values()]
+
+    @staticmethod
+    def _checked(service: Service) -> SystemdService:
+        if not isinstance(service, SystemdService):
+            raise KeyturnError(
+                f"service {service.name} is started by a script, and only systemd hands over a credential: make it a unit"
+            )
+        service.check()
+        return service
+
+    def consumer(self, path: Path) -> Consumer:
+        """Return the file in clear as a consumer."""
+        return Consumer("dotenv", path, root=self.rotations[0].app_root)
+
+    def files(self) -> dict[Path, list[str]]:
+        """The files in clear, and the names that the catalogue has for values in each."""
+        found: dict[Path, list[str]] = {}
+        for rotation in self.rotations:
+            for item in rotation.entry["consumers"]:
+                if item["format"] == "dotenv":
+                    names = [*rotation.variables, *rotation.entry["aliases"]]
+                    found.setdefault(rotation.app_root / item["path"], []).extend(names)
+        return found
+
+    def check(self) -> None:
+        """Refuse what would fail under the stop, a host on which a rotation is open, and a file that would stay in clear."""
+        opened = self.application.open_journal()
+        if opened is not None:
+            raise KeyturnError(
+                f"rotation {opened.folder.name} is open on this host: with keyturn_delivery as it was, {RECOVERY}"
+            )
+        durable.check_private_folder(self.credential.path.parent)
+        for rotation in self.rotations:
+            rotation.check_durable()
+        for path in self.files():
+            consumers.check_replaceable(self.consumer(path))
+            for service in self.services:
+                check_reader(service, self.consumer(path))
+        for service in self.services if self.rotations[0].sealed else ():
+            service.check_launch(self.credential.path)
+        for rotation in self.rotations if self.rotations[0].sealed else ():
+            for consumer in rotation.consumers():
+                forms = {} if consumer.sealed else consumers.forms(consumer, rotation.variables)
+                literal = sorted(name for name, form in forms.items() if form == "literal")
+                if literal:
+                    raise KeyturnError(
+                        f"{consumer.path} holds {', '.join(literal)} in clear, and would go on to: see that `.env` has the same, then "
+                        "empty it there, or write a reference, so that the environment counts"
+                    )
+
+    def now(self) -> Layout:
+        """Where the values stand now."""
+        files = self.files()
+        modes = {path: consumers.mode(self.consumer(path)) for path in files}
+        clear = {path: consumers.content(self.consumer(path)) for path in files}
+        path = self.credential.path
+        return Layout(clear, modes, path.read_bytes() if path.exists() else None)
+
+    def values(self, layout: Layout) -> dict[str, str]:
+        """All values, wherever they stand; KeyturnError for one that two places disagree on."""
+        name = self.credential.sealed
+        found = credential_file.all_values(systemd_creds.unseal(layout.credential, name)) if layout.credential else {}
+        for path, names in self.files().items():
+            for name, value in dotenv.read(layout.files[path], names).items():
+                if value and found.setdefault(name, value) != value:
+                    raise KeyturnError(
+                        f"{name} is {fingerprint(value)} in {path} and {fingerprint(found[name])} in {self.credential.path}: "
+                        f"keep both until it is known with which one the application works; where {path} has the other, remove it there"
+                    )
+        return found
+
+    def origin(self, layout: Layout, held: Mapping[str, str], sealed: bool) -> Layout:
+        """Where a failure leads back to: a credential beside files that hold everything is what a killed call has left."""
+        whole = {name for path, names in self.files().items() for name in _set_in(layout.files[path], names)} >= set(
+            held
+        )
+        return Layout(layout.files, layout.modes, None) if sealed and whole else layout
+
+    def wanted(self, layout: Layout, held: Mapping[str, str], sealed: bool) -> Layout:
+        """Where the values are to stand; KeyturnError where one would get lost, or stay in clear."""
+        files = {}
+        modes = {path: mode & 0o600 for path, mode in layout.modes.items()}
+        unknown = sorted(set(held) - {name for names in self.files().values() for name in names})
+        if unknown and not sealed:
+            raise KeyturnError(
+                f"{self.credential.path} holds {', '.join(unknown)}, which no entry of keyturn_secrets with a `.env` names: it "
+                "would be lost, add the entry again"
+            )
+        for path, names in self.files().items():
+            mine = {name: held[name] for name in names if name in held}
+            content = layout.files[path]
+            if sealed:
+                files[path] = dotenv.without(content, names)
+                left = sorted(leaks.names_in(files[path].decode(errors="replace"), held))
+                if left:
+                    raise KeyturnError(
+                        f"{path} would go on to hold {', '.join(left)} in clear, in a comment or under another name: remove it there"
+                    )
+            else:
+                empty = [name for name, value in dotenv.read(content, list(mine)).items() if not value]
+                files[path] = dotenv.with_added(dotenv.without(content, empty), mine)
+        if not sealed:
+            return Layout(files, modes, None)
+        kept = layout.credential
+        if kept is None or credential_file.all_values(systemd_creds.unseal(kept, self.credential.sealed)) != held:
+            content = credential_file.written(held)
+            # systemd makes the host's key when it is first asked
+            kept = b"" if self.rotations[0].check_mode else systemd_creds.seal(content, self.credential.sealed)
+        return Layout(files, modes, kept)
+
+    def is_at(self, layout: Layout) -> bool:
+        """Tell whether the values stand so, old ones too, and the services run on them."""
+        return (
+            self.now() == layout
+            and all(self._launched(service, layout.sealed) and service.pid() is not None for service in self.services)
+            and all(values.stands_sealed(journal, layout.sealed) for journal in self.application.journals())
+        )
+
+    def _launched(self, service: SystemdService, sealed: bool) -> bool:
+        return service.is_launched_with(self.credential.path) if sealed else not service.launched_with()
+
+    def put(self, layout: Layout) -> None:
+        """Bring the values there, with the services stopped.
+
+        New places are filled before old ones are emptied, and units change in between.
+        """
+        if layout.credential is not None:
+            durable.make_private_folder(self.credential.path.parent)
+            durable.write_file(self.credential.path, layout.credential)
+        stop(self.services)
+        if layout.sealed:
+            self._launch(sealed=True)
+            self._write(layout)
+        else:
+            self._write(layout)
+            self._launch(sealed=False)
+        for journal in self.application.journals():
+            values.reseal(journal, layout.sealed)
+
+    def start(self) -> None:
+        """Start the services on what stands now."""
+        down = start(self.services, procfs.now())
+        if down:
+            raise KeyturnError(down)
+
+    def back(self, layout: Layout) -> str:
+        """Go back after a failure, and start the services whatever comes of that; return how it went."""
+        told = []
+        try:
+            self.put(layout)
+            self.settle(layout)
+        except Exception as error:
+            told.append(_text(error))
+        try:
+            self.start()
+        except Exception as error:
+            told.append(_text(error))
+        return f"and going back failed: {'; '.join(told)}: run this again" if told else "the values are where they were"
+
+    def settle(self, layout: Layout) -> None:
+        """Forget the place that nobody reads any more."""
+        if not layout.sealed:
+            durable.remove(self.credential.path)
+
+    def _launch(self, sealed: bool) -> None:
+        for service in self.services:
+            if sealed:
+                service.launch_with(self.credential.path)
+            else:
+                service.launch_alone()
+
+    def _write(self, layout: Layout) -> None:
+        for path, content in layout.files.items():
+            consumer = self.consumer(path)
+            if (consumers.content(consumer), consumers.mode(consumer)) != (content, layout.modes[path]):
+                consumers.write(consumer, content, layout.modes[path])
+            consumers.clean(consumer)
+
+    def prove(self, held: Mapping[str, str], sealed: bool) -> None:
+        """Ask each process what it was started with, and every probe of the catalogue whether the values work."""
+        for service in self.services:
+            pid = service.pid()
+            given = procfs.environment(pid) if pid is not None else {}
+            for name, value in held.items() if sealed else ():
+                if given.get(name) != value:
+                    raise KeyturnError(
+                        f"service {service.name} was not started with the {name} of {self.credential.path}"
+                    )
+        for rotation in self.rotations:
+            mine = {name: held[name] for name in rotation.variables}
+            migration = rotation.migration(mine, None)
+            question = Question("old", mine, None, rotation.service_list(), migration, value_of=rotation.value_of)
+            failure = probes.first_failure(list(probes.ask(rotation.entry["probes"], question)))
+            if failure:
+                raise KeyturnError(failure)
+
+
+def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
+    """Deliver the values as the inventory says. A repetition changes nothing."""
+    first = rotations[0]
+    if os.geteuid() != 0:
+        raise KeyturnError("units and credentials of the system belong to root: run with become")
+    host = _used(rotations)
+    rotations = host.rotations
+    host.check()
+    now = host.now()
+    held = host.values(now)
+    first.hide(held.values())
+    missing = [name for rotation in rotations for name in rotation.variables if name not in held]
+    if missing:
+        raise KeyturnError(
+            f"{', '.join(missing)} has no value on this host: add it to `.env`, with its current value; where it needs none, "
+            "leave it out of keyturn_secrets_here"
+        )
+    before, after = host.origin(now, held, first.sealed), host.wanted(now, held, first.sealed)
+    told = {"delivery": first.delivery, "names": sorted(held), "services": [service.name for service in host.services]}
+    if host.is_at(after):
+        host.prove(held, first.sealed)
+        return {"changed": False, **told}
+    if first.check_mode:
+        where = host.credential.path if first.sealed else ", ".join(str(path) for path in after.files)
+        return {"changed": True, **told, "would": f"move {', '.join(sorted(held))} to {where} and restart the services"}
+    with host.application.lock("delivery", LOCK_WAIT_SECONDS):
+        host.check()
+        if host.now() != now:
+            raise KeyturnError("somebody has changed the files meanwhile; nothing was changed: run this again")
+        for path in host.files():
+            consumers.rehearse(host.consumer(path))
+        host.services[0].reload()  # one that is refused now would be under the stop as well
+        began = time.monotonic()
+        try:
+            host.put(after)
+            host.start()
+            seconds = round(time.monotonic() - began, 3)
+            host.prove(held, first.sealed)
+            host.settle(after)
+        except Exception as cause:
+            raise KeyturnError(f"{_text(cause)}; {host.back(before)}") from None
+    return {"changed": True, **told, "downtime_seconds": seconds}
+
+
+def _used(rotations: Sequence[Rotation]) -> Host:
+    """The host with the secrets that are used there: of another it need not have a value, nor a service."""
+    whole = Host(rotations)
+    held = whole.values(whole.now())
+    used = [
+        one for one in rotations if one.is_used(not held.keys().isdisjoint([*one.variables, *one.entry["aliases"]]))
+    ]
+    if not used:
+        raise KeyturnError(
+            "no secret of the catalogue is used on this host: take it out of the inventory, or add the values"
+        )
+    return Host(used)
+
+
+def _text(error: Exception) -> str:
+    """What may be told of an error: the text of a foreign one may hold a value."""
+    return str(error) if isinstance(error, KeyturnError | OSError) else type(error).__name__
+
+
+def _set_in(content: bytes, names: Sequence[str]) -> set[str]:
+    return {name for name, value in dotenv.read(content, names).items() if value}

@@ -1,0 +1,101 @@
+"""Prove: behaviour shows that the host runs on the new value and that the old one is dead."""
+
+from __future__ import annotations
+
+import time
+
+from ...base.errors import KeyturnError
+from ...base.procfs import Moment
+from ...base.sides import Side
+from ...services.service import POLL_LONGEST
+from .. import probes
+from ..journal import Journal
+from ..probes import Proof, Question
+from ..rotation import Rotation
+from ..values import Staged
+from .common import check_files_hold_new
+
+
+def would(rotation: Rotation, begun: Journal | None) -> str:
+    """Say what would be asked."""
+    return f"prove the new value by: {', '.join(['process', *(probe['kind'] for probe in rotation.entry['probes'])])}"
+
+
+def run(rotation: Rotation, journal: Journal) -> bool:
+    """Collect the proofs; KeyturnError names the first that fails."""
+    if journal.decision == "commit":
+        return False
+    staged = rotation.staged_values(journal)
+    check_files_hold_new(rotation, staged, decided=False)
+    proofs = collect(rotation, journal, staged)
+    migration = rotation.migration(staged.old, staged.new)
+    failure = probes.first_failure(proofs)
+    if failure:
+        journal.update(proofs=proofs)
+        raise KeyturnError(failure)
+    unproved = {} if probes.have_shown(proofs) else {"unproved": _accepted_unproved(rotation, journal, proofs)}
+    residue = migration.residue() if migration else {}
+    findings = journal.record["findings"] + _residue_findings(residue)
+    journal.enter("proved", proofs=proofs, findings=findings, **unproved)
+    return True
+
+
+def _accepted_unproved(rotation: Rotation, journal: Journal, proofs: list[Proof]) -> str:
+    """Return a person's reason to go on with a value that nothing has shown to work; KeyturnError where there is none."""
+    reason = rotation.overrides.get("unproved")
+    if not reason:
+        journal.update(proofs=proofs)
+        silent = [
+            f"{line['proof']} of {line['subject']}: {line['detail']}"
+            for line in proofs
+            if line["verdict"] != "accepted"
+        ]
+        raise KeyturnError(
+            f"nothing has shown by its behaviour that the new value works ({'; '.join(silent) or 'no probe asks'}): set proof_path of a "
+            f"service or keyturn_checks, or accept it by keyturn_accept_unproved: REASON"
+        )
+    return reason
+
+
+def collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]:
+    """Return all proofs for the side that the journal is on. The end of a reload nobody tells: it is waited for."""
+    limits = [rotation.services[name]["health_timeout_seconds"] for name in rotation.reloaded]
+    deadline = time.monotonic() + max(limits, default=0)
+    while True:
+        proofs = _collect(rotation, journal, staged)
+        if probes.first_failure(proofs) is None or time.monotonic() >= deadline:
+            return proofs
+        time.sleep(POLL_LONGEST)
+
+
+def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]:
+    back = journal.decision == "rollback"
+    side: Side = "old" if back else "new"
+    live, dead = (staged.old, staged.new) if back else (staged.new, staged.old)
+    services = rotation.service_list()
+    ask = rotation.ask_provider if rotation.entry["provider"] else None
+    account = journal.record.get("account", "")
+    question = Question(
+        side,
+        live,
+        dead,
+        services,
+        rotation.migration(staged.old, staged.new),
+        ask,
+        account,
+        rotation.value_of,
+        rotation.scripts,
+    )
+    return [
+        *probes.process(services, Moment(*journal.record["changed"]), rotation.reloaded),
+        *probes.environment(services, rotation.with_aliases(live)),
+        *probes.ask(rotation.entry["probes"], question),
+    ]
+
+
+def _residue_findings(residue: dict[str, int]) -> list[str]:
+    return [
+        f"{name} still holds {count} ciphertexts under the old value in free parts of its pages: "
+        "run VACUUM in a maintenance window, once the rotation has ended (it may renumber rows that have no INTEGER PRIMARY KEY)"
+        for name, count in residue.items()
+    ]

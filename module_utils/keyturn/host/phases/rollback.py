@@ -1,0 +1,179 @@
+"""Rollback: from any point before commit, back to the old value, and proved to be there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ...base import procfs
+from ...base.errors import KeyturnError
+from ...base.fingerprint import fingerprints
+from ...ground import consumers
+from ...ground.rows.side_file import SideFile
+from .. import probes, values
+from ..journal import Journal
+from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from .answers import Result, open_journal, result, would
+from .common import (
+    check_files,
+    close_gate,
+    open_gate,
+    replace_files,
+    seconds_since,
+    side_file,
+    stamp,
+    start,
+    start_companions,
+    stop,
+)
+from .finish import close
+from .prove import collect
+
+if TYPE_CHECKING:
+    from ...ground.rows.fernet_sqlite import FernetSqlite
+
+
+def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
+    """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
+
+    ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
+    that has decided go back, since nobody can have finished.
+    """
+    application = rotation.application
+    journal = application.get(rotation.rotation_id)
+    if journal is None or journal.closed:
+        return {"changed": False, "rotation": journal.record if journal else {}}
+    if journal.decision == "commit" and not abandon_commit:
+        raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+    if rotation.check_mode:
+        return would(f"go back to the old value from phase {journal.phase}")
+    with application.lock("rollback", LOCK_WAIT_SECONDS):
+        # the call that held the lock may have gone on
+        journal = open_journal(rotation)
+        if journal.closed:
+            return result(journal, changed=False)
+        if journal.decision == "commit" and not abandon_commit:
+            raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+        _refuse_dead_value(rotation, journal)
+        journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
+        if journal.reached("switching") and not journal.record.get("turned_back"):
+            _turn_back(rotation, journal)
+        open_gate(rotation)
+        journal.record.pop("attention", None)
+        # a host that was down meanwhile could not start them behind the gate
+        with _tolerating(rotation, journal):
+            start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
+        _note(journal, start_companions(rotation.service_list()))
+        outcome = _outcome(rotation, journal)
+        values.discard_pending(journal)
+        for consumer in rotation.consumers():
+            consumers.clean(consumer)
+        close(rotation, journal, outcome)
+        return result(journal, changed=True)
+
+
+def _outcome(rotation: Rotation, journal: Journal) -> str:
+    """Look at what the files hold in the end, and return how the rotation has ended. What somebody else has put there stays."""
+    old = journal.record["old"]
+    try:
+        held = fingerprints(rotation.current_values())
+        surprise = ", ".join(f"{name} is {held[name]} and not {was}" for name, was in old.items() if held[name] != was)
+    except KeyturnError as error:
+        held, surprise = {}, str(error)
+    found = list(filter(None, [journal.record.get("attention")]))
+    if surprise:
+        kept = journal.path(values.PREVIOUS)
+        found.append(
+            f"{surprise}, which this rotation has not put there: if that is right, rotate again; if not, put the right one back "
+            f"first{f' ({kept} holds the one from before)' if kept.exists() else ''}"
+        )
+    journal.update(held=held, **({"attention": "; ".join(found)} if found else {}))
+    return "needs_attention" if found else "rolled_back"
+
+
+def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
+    """What a provider gave out is put back only when it was asked, and still accepts it (``assess``)."""
+    said = journal.record.get("old_credential", {})
+    puts_back = rotation.entry["provider"] and journal.reached("switching")
+    if puts_back and journal.decision != "rollback" and said.get("verdict") != "accepted":
+        raise KeyturnError(
+            f"the old value is {said.get('verdict', 'unknown')} at its provider and is not put back: mend what failed, then "
+            "run resume.yml; if the new value is dead as well, run rollback.yml with keyturn_override_dead_value: REASON"
+        )
+
+
+def _turn_back(rotation: Rotation, journal: Journal) -> None:
+    staged = rotation.staged_values(journal)
+    check_files(rotation, staged)
+    migration = rotation.migration(staged.old, staged.new)
+    services = rotation.service_list()
+    if all(service.healthy() for service in services):
+        # the switch had brought them up: its downtime counts, and a second one begins
+        before, stopped = journal.record.get("downtime_seconds", 0.0), stamp()
+    else:
+        before, stopped = 0.0, journal.record["stopped"]
+    close_gate(rotation)
+    stop(services, rotation.reloaded)
+    if migration is not None:
+        left = _turn_rows(migration, side_file(journal))
+        _note(journal, left and f"left as they are: {left}")
+    replace_files(rotation, staged.old, journal.record)
+    changed = procfs.now()
+    journal.update(changed=list(changed))
+    open_gate(rotation)
+    with _tolerating(rotation, journal):
+        _note(journal, start(services, changed, rotation.reloaded))
+        journal.update(downtime_seconds=round(before + seconds_since(stopped), 3) if rotation.stops else 0.0)
+        proofs = collect(rotation, journal, staged)
+        journal.update(proofs=proofs)
+        failure = probes.first_failure(proofs)
+        if failure:
+            raise KeyturnError(
+                f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
+            )
+    journal.update(turned_back=True)
+
+
+@contextlib.contextmanager
+def _tolerating(rotation: Rotation, journal: Journal) -> Iterator[None]:
+    """Go on where what does not work is none of this rotation's doing, and tell it.
+
+    A person may end a rotation on a value that is dead, so that another can begin. A host that was not switched is as it was.
+    """
+    try:
+        yield
+    except KeyturnError as error:
+        if rotation.overrides.get("dead_value"):
+            journal.update(findings=[*journal.record["findings"], f"left on a value that is dead: {error}"])
+        elif journal.reached("switching"):
+            raise
+        else:
+            journal.update(attention=f"{error}; this rotation has switched nothing here")
+
+
+def _note(journal: Journal, finding: str) -> None:
+    if finding:
+        journal.update(findings=[*journal.record["findings"], finding])
+
+
+def _turn_rows(migration: FernetSqlite, side: SideFile | None) -> str:
+    """Put the rows under the old value and return which were left as they are.
+
+    Whatever made the switch fail, such as a process that holds the database, may be there still. Where no row has to be
+    turned, it does not keep the service down.
+    """
+    try:
+        return str(migration.switch("old", side)["left"])
+    except KeyturnError:
+        if _needs_turning(migration):
+            raise
+        return ""
+
+
+def _needs_turning(migration: FernetSqlite) -> bool:
+    try:
+        census = migration.open_rows()
+    except KeyturnError:  # also where an interrupted transaction has to be taken back first
+        return True
+    return bool(census["under"]["new"] or census["refused"])

@@ -1,0 +1,89 @@
+"""Switch: the only downtime. Stop, turn the rows in one transaction, replace the files, start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ...base import procfs
+from ...base.errors import KeyturnError
+from ...base.procfs import Moment
+from .. import probes
+from ..journal import Journal
+from ..rotation import Rotation
+from ..values import Staged
+from .common import (
+    check_files,
+    close_gate,
+    fit_gate,
+    open_gate,
+    replace_files,
+    seconds_since,
+    side_file,
+    stamp,
+    start,
+    start_companions,
+    stop,
+)
+from .prepare import backup
+
+
+def would(rotation: Rotation, begun: Journal | None) -> str:
+    """Say what would be done; nothing where the host runs on the new value."""
+    if begun is not None and begun.reached("switched") and _runs_on_new(rotation, begun):
+        return ""
+    names = ", ".join(name for name in rotation.entry["services"] if name not in rotation.reloaded) or "nothing"
+    files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
+    again = f", reload {', '.join(rotation.reloaded)}" if rotation.reloaded else ""
+    return f"stop {names}, turn the rows, replace {', '.join(rotation.variables)} in {files}, start {names}{again}"
+
+
+def run(rotation: Rotation, journal: Journal) -> bool:
+    """Switch this host to the new value. What holds now is decided by evidence."""
+    if journal.closed:
+        return False
+    services = rotation.service_list()
+    if journal.reached("switched"):
+        if _runs_on_new(rotation, journal):
+            _check(start_companions(services))
+            return False
+        stop(services, rotation.reloaded)
+    else:
+        staged = rotation.staged_values(journal)
+        check_files(rotation, staged, journal.reached("switching"))
+        _turn(rotation, journal, staged)
+    open_gate(rotation)
+    down = start(services, Moment(*journal.record["changed"]), rotation.reloaded)
+    down_for = seconds_since(journal.record["stopped"]) if rotation.stops else 0.0
+    journal.update(downtime_seconds=down_for)
+    _check(down)
+    return True
+
+
+def _check(down: str) -> None:
+    if down:
+        raise KeyturnError(down)
+
+
+def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
+    migration = rotation.migration(staged.old, staged.new)
+    side = side_file(journal)
+    fit_gate(rotation)
+    if not journal.reached("switching"):
+        journal.enter("switching", stopped=stamp())
+    close_gate(rotation)
+    stop(rotation.service_list(), rotation.reloaded)
+    turned: dict[str, Any] = {}
+    if migration is not None:
+        migration.database.check_unused()
+        if "backup" not in journal.record:
+            journal.update(backup=backup(journal, migration, online=False))
+        turned = migration.switch("new", side, rotation.encrypt_plaintext_rows)
+    replace_files(rotation, staged.new)
+    journal.enter("switched", changed=list(procfs.now()), turned=turned)
+
+
+def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:
+    if rotation.reloaded:
+        return False  # no process shows it, and a second reload does no harm
+    proofs = probes.process(rotation.service_list(), Moment(*journal.record["changed"]))
+    return probes.first_failure(proofs) is None and all(service.healthy() for service in rotation.service_list())

@@ -1,0 +1,120 @@
+"""Verify: what one host holds now, reading only. Also while a rotation is open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...base import procfs
+from ...base.errors import KeyturnError
+from ...base.fingerprint import fingerprints
+from ...base.procfs import Moment
+from ...ground import consumers
+from ...ground.consumers import Consumer
+from ..rotation import Rotation
+from . import retention
+
+if TYPE_CHECKING:
+    from ...ground.rows.fernet_sqlite import FernetSqlite
+
+
+def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
+    """Return what the host holds of each secret; ``problems`` is what makes its state wrong."""
+    found = {rotation.secret: look_at(rotation) for rotation in rotations}
+    problems = list(dict.fromkeys(problem for said in found.values() for problem in said["problems"]))
+    if rotations[0].secrets_here is None and not any(said["used"] for said in found.values()):
+        problems.append("no secret of the catalogue is held here: where that is right, set keyturn_secrets_here: []")
+    return {"changed": False, "verified": found, "problems": problems, "text": _text(found)}
+
+
+def look_at(rotation: Rotation) -> dict[str, Any]:
+    """Return fingerprints, rows and services of one secret."""
+    problems: list[str] = []
+    findings: list[str] = []
+    found: dict[str, Any] = {"used": True, "values": {}, "rows": {}, "services": {}}
+    found |= {"problems": problems, "findings": findings}
+    opened = rotation.application.open_journal()
+    if opened is not None:
+        findings.append(f"rotation {opened.folder.name} of {opened.record['secret']} is open (phase {opened.phase})")
+    findings += [
+        f"the old value of rotation {journal.folder.name} and what it opens have expired ({min(retention.ends_of(journal))}): "
+        "prune.yml removes them"
+        for journal in retention.expired(rotation.application)
+    ]
+    try:
+        problems += [f"{what}: {remedy}" for what, remedy in rotation.lost_in_a_boot()]
+        current = rotation.values_here()
+        if current is None:
+            return found | {"used": False}
+        found["values"] = fingerprints(current)
+        migration = rotation.migration(current, None)
+        if migration is not None:
+            census = migration.open_rows()
+            found["rows"] = census["rows"]
+            problems += filter(None, [migration.refusal(census)])
+            findings += _turnable(migration)
+    except KeyturnError as error:
+        problems.append(str(error))
+    changed = _last_change(rotation)
+    try:
+        services = rotation.service_list()
+    except KeyturnError as error:
+        findings.append(str(error))
+        services = []
+    for service in services:
+        found["services"][service.name] = service.page()
+        pids = service.processes()
+        old = procfs.older(pids, changed) if changed and service.name not in rotation.reloaded else []
+        if not pids or not service.healthy():
+            problems.append(f"service {service.name} is not healthy at {service.health}: {service.missing}")
+        elif old:
+            numbers = ", ".join(map(str, old))
+            findings.append(f"service {service.name} (process {numbers}) started before its files changed: restart it")
+    return found
+
+
+def _turnable(migration: FernetSqlite) -> list[str]:
+    """Say what would refuse a rotation of rows that all open."""
+    try:
+        migration.check_schema()
+    except KeyturnError as error:
+        return [str(error)]
+    return []
+
+
+def _text(verified: Mapping[str, Mapping[str, Any]]) -> str:
+    lines: list[str] = []
+    for secret, said in verified.items():
+        lines += [] if said["used"] else [f"{secret} is not used here"]
+        lines += [f"{name} is {held}" for name, held in sorted(said["values"].items())]
+        rows = ", ".join(f"{count} {form}" for form, count in sorted(said["rows"].items()))
+        lines += [f"  rows: {rows}"] if rows else []
+    services = dict(item for said in verified.values() for item in said["services"].items())
+    lines += [f"service {name}: {page}" for name, page in services.items()]
+    findings = dict.fromkeys(finding for said in verified.values() for finding in said["findings"])
+    return "\n".join([*lines, *(f"finding: {finding}" for finding in findings)])
+
+
+def _last_change(rotation: Rotation) -> Moment | None:
+    """Return when a file last changed that may concern this secret, None when no change is known to.
+
+    Secrets share a file. The last rotation of another secret has restarted the services that it concerns, and the others may
+    run on; what was written after every rotation is somebody's edit, and concerns all.
+    """
+    edited = procfs.moment_of(max((_changed_at(consumer) for consumer in rotation.consumers()), default=0.0))
+    changes = [
+        (journal.record["secret"], Moment(*journal.record["changed"]))
+        for journal in rotation.application.journals()
+        if "changed" in journal.record
+    ]
+    if not any(change.boot_id == edited.boot_id and change.seconds >= edited.seconds for _, change in changes):
+        return edited
+    return next((change for secret, change in reversed(changes) if secret == rotation.secret), None)
+
+
+def _changed_at(consumer: Consumer) -> float:
+    """A file that cannot be read is a problem already."""
+    try:
+        return consumers.changed_at(consumer)
+    except KeyturnError:
+        return 0.0

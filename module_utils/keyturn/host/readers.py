@@ -1,0 +1,107 @@
+"""Who else on a host has a value and is not restarted with it: by its environment, by a unit's environment file, by where it runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from ..base import leaks, procfs
+from ..base.findings import shown
+from ..base.procfs import Moment
+from ..services import unit
+from ..services.managers import service
+from .rotation import Rotation
+
+SYSTEMD_RUNS = Path("/run/systemd/system")
+ASK_SECONDS = 30
+
+
+class Reader(NamedTuple):
+    """Who has a value, and how it came by it; ``declared`` where the inventory has it, ``certain`` where it is seen and not guessed."""
+
+    who: str
+    how: str
+    declared: bool
+    certain: bool
+
+    def __str__(self) -> str:
+        """Return it as a sentence."""
+        return f"{self.who} {self.how}, and is not restarted with it"
+
+
+def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = None) -> list[Reader]:
+    """Return those that have a value of ``held`` and are none of the secret's services, each once.
+
+    ``since`` leaves out what has started later. A unit whose processes run in the application's folder may have read its files.
+    """
+    given = (rotation.app_root, rotation.app_user, rotation.application.folder)
+    owners = {pid: name for name, spec in rotation.services.items() for pid in service(name, spec, *given).processes()}
+    reading = _by_environment_file(rotation)
+    own_units = {_unit(pid) for pid in owners}
+    found: dict[str, Reader] = {}
+    for pid in sorted({*procfs.processes()} - set(_line(os.getpid()))):
+        owner = next((owners[one] for one in _line(pid) if one in owners), None)
+        if owner in rotation.entry["services"] or (since is not None and not procfs.older([pid], since)):
+            continue
+        how = _in_environment(pid, held) or reading.get(pid, "")
+        named = _unit(pid)
+        guessed = not how and owner is None and named not in ("", *own_units) and _runs_in(pid, rotation.app_root)
+        if how or guessed:
+            who = (
+                f"service {owner}"
+                if owner
+                else f"unit {named}"
+                if named
+                else f"process {pid} ({procfs.command_name(pid)})"
+            )
+            how = how or f"runs in {rotation.app_root}, and may have read it there"
+            found.setdefault(who, Reader(who, how, owner is not None, not guessed))
+    return list(found.values())
+
+
+def _in_environment(pid: int, held: Mapping[str, str]) -> str:
+    values = {value: name for name, value in held.items() if len(value) >= leaks.SMALLEST_VALUE}
+    names = sorted({values[value] for value in procfs.environment(pid).values() if value in values})
+    return f"has {', '.join(names)} in its environment" if names else ""
+
+
+def _by_environment_file(rotation: Rotation) -> dict[int, str]:
+    """The processes of the units that read a consumer's file as an environment file, as far as systemd knows them."""
+    if not SYSTEMD_RUNS.exists():
+        return {}
+    asked = ["systemctl", "show", "--property=EnvironmentFiles,ControlGroup,ActiveState", "*.service"]
+    try:
+        done = subprocess.run(
+            asked, text=True, capture_output=True, timeout=ASK_SECONDS, check=False, stdin=subprocess.DEVNULL
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return {}
+    files = {str(consumer.path) for consumer in rotation.consumers()}
+    return {
+        pid: f"reads {', '.join(named)} by EnvironmentFile="
+        for page in unit.pages(done.stdout)
+        if (named := sorted(files & {line.rpartition(" (")[0] for line in page.said.get("EnvironmentFiles", [])}))
+        for pid in procfs.in_cgroup(page.one("ControlGroup"))
+    }
+
+
+def _runs_in(pid: int, folder: Path) -> bool:
+    """A process that hangs on a terminal is a person's."""
+    place = procfs.folder_of(pid)
+    return place is not None and place.is_relative_to(folder.resolve()) and not procfs.has_terminal(pid)
+
+
+def _unit(pid: int) -> str:
+    """The unit of a process, empty where it has none. A unit may have groups of its own below (``Delegate=``)."""
+    names = [name for path in procfs.cgroups(pid) for name in reversed(path.split("/"))]
+    return next((shown(name) for name in names if name.endswith(".service")), "")
+
+
+def _line(pid: int) -> Iterator[int]:
+    """The process itself, and all that it descends from."""
+    while pid > 0:
+        yield pid
+        pid = procfs.parent(pid)

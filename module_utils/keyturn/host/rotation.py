@@ -1,0 +1,271 @@
+"""One rotation as a host sees it: what the controller said, and the places that follow from it.
+
+A call on a host compiles every module that it imports, so each is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..base.errors import KeyturnError
+from ..base.fingerprint import fingerprints
+from .journal import Application, Journal
+
+if TYPE_CHECKING:
+    from ..ground.consumers import Consumer
+    from ..ground.rows.fernet_sqlite import FernetSqlite
+    from ..ground.scripts import Scripts
+    from ..providers import Reply
+    from ..services.service import Service
+    from .values import Staged
+
+LOCK_WAIT_SECONDS = 60
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Rotation:
+    """The parameters of every call on a host; ``entry`` is the secret's entry of the catalogue, paths filled in."""
+
+    rotation_id: str
+    environment: str
+    secret: str
+    entry: Mapping[str, Any]
+    app_root: Path
+    app_user: str | None
+    state_dir: Path
+    services: Mapping[str, Mapping[str, Any]]
+    reason: str
+    operator: str
+    encrypt_plaintext_rows: bool = False
+    allow_empty_tables: tuple[str, ...] = ()
+    accept_shapes: Mapping[str, str] = field(default_factory=dict)
+    backup_retention_days: int = 30
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    error_lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    delivery: str = "dotenv"
+    secrets_here: tuple[str, ...] | None = None
+    check_mode: bool = False
+    hide: Callable[[Iterable[str]], None] = field(default=lambda values: None)
+
+    @property
+    def application(self) -> Application:
+        """The folder of this application in the state folder."""
+        return Application(self.state_dir, self.app_root)
+
+    @property
+    def variables(self) -> list[str]:
+        """The names of the variables that make up the secret."""
+        return list(self.entry["variables"])
+
+    @property
+    def sealed(self) -> bool:
+        """Whether this host's key encrypts what the host keeps of the values."""
+        return self.delivery == "systemd_credential"
+
+    @property
+    def credential(self) -> Consumer:
+        """The encrypted file that takes the place of `.env` for the values."""
+        from ..ground.consumers import Consumer, systemd_creds
+
+        name = self.application.folder.name
+        return Consumer("credential", systemd_creds.STORE / name, self.entry["aliases"], sealed=name)
+
+    def consumers(self, forms: Mapping[str, Mapping[str, str]] | None = None) -> list[Consumer]:
+        """The places that the application reads the secret from. ``forms``, by path, are wanted instead of the entry's."""
+        from ..ground.consumers import Consumer
+
+        found = []
+        for item in self.entry["consumers"]:
+            path = self.app_root / item["path"]
+            if item["format"] == "dotenv" and self.sealed:
+                found.append(self.credential)
+                continue
+            if item["optional"] and not path.exists():
+                continue
+            wanted = (forms or {}).get(str(path)) or dict.fromkeys(item["keys"] or {}, item["form"])
+            aliases = self.entry["aliases"] if item["keys"] is None else {}
+            references = {name: self._references(item["reference"], name) for name in item["keys"] or {}}
+            keys = item["keys"] or {}
+            found.append(Consumer(item["format"], path, aliases, keys, wanted, references, root=self.app_root))
+        return found
+
+    def _references(self, pattern: str, name: str) -> list[str]:
+        """The texts that leave ``name`` to the environment: by its own name, or by a second one."""
+        names = [name, *(alias for alias, known in self.entry["aliases"].items() if known == name)]
+        return [pattern.replace("NAME", known) for known in names]
+
+    def forms(self) -> dict[str, dict[str, str]]:
+        """The form in which each value stands now, by path, where a file knows more than one."""
+        from ..ground import consumers
+
+        found = {str(consumer.path): consumers.forms(consumer, self.variables) for consumer in self.consumers()}
+        return {path: held for path, held in found.items() if held}
+
+    def modes(self) -> dict[str, int]:
+        """The permissions of each file, by path."""
+        from ..ground import consumers
+
+        return {str(consumer.path): consumers.mode(consumer) for consumer in self.consumers()}
+
+    def with_aliases(self, values: Mapping[str, str]) -> dict[str, str]:
+        """Return ``values`` with the second names of the variables."""
+        return {**values, **{alias: values[name] for alias, name in self.entry["aliases"].items()}}
+
+    def service_list(self) -> list[Service]:
+        """The services that read the secret, in the order in which they start; KeyturnError for one that is not there."""
+        from ..services.managers import service
+
+        for name in self.entry["services"]:
+            if name not in self.services:
+                raise KeyturnError(f"service {name} is not in keyturn_services of this host")
+        given = (self.app_root, self.app_user, self.application.folder)
+        return [service(name, self.services[name], *given) for name in self.entry["services"]]
+
+    @property
+    def reloaded(self) -> list[str]:
+        """The services that read this secret anew when they are reloaded, so that they are not stopped for it."""
+        return [
+            name for name in self.entry["services"] if self.secret in self.services.get(name, {}).get("reloads", [])
+        ]
+
+    @property
+    def stops(self) -> bool:
+        """Whether any service is stopped."""
+        return len(self.reloaded) < len(self.entry["services"])
+
+    def lost_in_a_boot(self) -> list[tuple[str, str]]:
+        """Say what would be gone after a boot, each with the remedy: nothing there is durable, whatever is synced."""
+        from ..base import mounts
+
+        places = {self.state_dir: "set keyturn_state_dir to a folder on a disk"}
+        places |= {consumer.path: "name the file on a disk that it is made from" for consumer in self.consumers()}
+        if self.entry["migration"]["kind"] != "none":
+            places[self.app_root / self.entry["migration"]["database"]] = "put it on a disk"
+        found = []
+        for place, remedy in places.items():
+            with contextlib.suppress(OSError):  # what cannot be reached is told by what reads it
+                if what := mounts.in_memory(place):
+                    found.append((f"{place} is on {what}, and gone after a boot", remedy))
+        return found
+
+    def check_durable(self) -> None:
+        """Refuse where something would be gone after a boot. Changes nothing."""
+        for what, remedy in self.lost_in_a_boot():
+            raise KeyturnError(f"{what}: {remedy}")
+
+    def value_of(self, variable: str) -> str:
+        """Return the value that any variable has now, of the file that holds every value; KeyturnError where it is not there."""
+        from ..ground import consumers
+
+        held = consumers.read(self.consumers()[0], [variable])
+        self.hide(held.values())
+        return held[variable]
+
+    @property
+    def scripts(self) -> Scripts | None:
+        """What runs a program of the application's, as the owner of its folder where no user is named and root would run it.
+
+        None where only the service itself gets the values, and no file has them.
+        """
+        from ..ground.scripts import Scripts
+
+        user = self.app_user or (self.app_root.owner() if os.geteuid() == 0 else None)
+        return None if self.sealed else Scripts(self.app_root, user, self.check_mode)
+
+    def ask_provider(self, held: Mapping[str, str]) -> Reply:
+        """Ask the provider of the secret about values. Only for a secret that has one."""
+        from .. import providers
+
+        return providers.ask(self.entry["provider"], [held[name] for name in self.variables])
+
+    @property
+    def _delivered_otherwise(self) -> bool:
+        return not self.sealed and os.path.exists(self.credential.path)  # noqa: PTH110 - of a folder that only root may enter
+
+    def values_here(self) -> dict[str, str] | None:
+        """Return what ``current_values`` does, None where the secret is not used on this host."""
+        from ..ground import consumers
+
+        held = self._delivered_otherwise or any(consumers.holds(one, self.variables) for one in self.consumers())
+        return self.current_values() if self.is_used(held) else None
+
+    def is_used(self, held: bool) -> bool:
+        """Tell whether the secret is used on this host, by whether a part of it is ``held`` there.
+
+        ``secrets_here`` says what a host holds. Where the inventory does not, a secret is used as soon as there is a part of it, data
+        that depends on it, or a rotation that has turned it here: one that was there and is gone is missed.
+        """
+        if self.secrets_here is None:
+            return held or self._has_left_traces()
+        if held and self.secret not in self.secrets_here:
+            raise KeyturnError(
+                f"{' or '.join(self.variables)} is set, and keyturn_secrets_here leaves out {self.secret}: add it there; only a "
+                "value that nothing on this host needs any more may be removed"
+            )
+        return self.secret in self.secrets_here
+
+    def _has_left_traces(self) -> bool:
+        kind, data = self.entry["migration"]["kind"], self.entry["migration"].get("database")
+        turned = (journal.record["secret"] for journal in self.application.journals())
+        return (kind != "none" and (self.app_root / data).exists()) or self.secret in turned
+
+    def current_values(self) -> dict[str, str]:
+        """Read the values that the consumers hold; KeyturnError when two consumers differ."""
+        from ..ground import consumers
+
+        if self._delivered_otherwise:
+            raise KeyturnError(
+                f"{self.credential.path} holds the values of this host: set keyturn_delivery: systemd_credential in the "
+                "inventory, or take them back into `.env` by migrate_delivery.yml"
+            )
+        found = [(consumer, consumers.read(consumer, self.variables)) for consumer in self.consumers()]
+        self.hide(value for _, held in found for value in held.values())
+        origin, first = found[0]
+        for consumer, held in found[1:]:
+            for name in held:
+                if held[name] != first[name]:
+                    raise KeyturnError(
+                        f"{name} differs: {origin.path} holds {fingerprints(first)[name]}, "
+                        f"{consumer.place(name)} holds {fingerprints(held)[name]}; make them equal first, to the one "
+                        "that the application works with"
+                    )
+        return first
+
+    def staged_values(self, journal: Journal) -> Staged:
+        """Read old and new from the host's own store."""
+        from . import values
+
+        staged = values.read(journal)
+        self.hide([*staged.old.values(), *staged.new.values()])
+        return staged
+
+    def migration(
+        self, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path | None = None
+    ) -> FernetSqlite | None:
+        """The data that depends on the value, in the application or in a copy below ``root``; None where there is none."""
+        kind = self.entry["migration"]["kind"]
+        return None if kind == "none" else MIGRATIONS[kind](self, old, new, root or self.app_root)
+
+
+def _fernet_sqlite(
+    rotation: Rotation, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path
+) -> FernetSqlite:
+    from ..ground.rows.fernet_sqlite import FernetSqlite
+
+    name = rotation.variables[0]
+    keys = {"old": old[name]} if new is None else {"old": old[name], "new": new[name]}
+    accepted = rotation.accept_shapes
+    if accepted:
+        from ..inputs.request import check_reason
+
+        for item, why in accepted.items():
+            check_reason(str(why), f"keyturn_accept_shapes of {item}")
+    return FernetSqlite(rotation.entry["migration"], root, name, keys, accepted)  # type: ignore[arg-type]
+
+
+MIGRATIONS: dict[str, Callable[..., FernetSqlite]] = {"fernet_sqlite": _fernet_sqlite}

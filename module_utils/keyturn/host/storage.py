@@ -1,0 +1,194 @@
+"""The policy's rules of key storage as checks of one host: what stands where it should not, and what to do about it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..base import attributes, leaks
+from ..base.errors import KeyturnError
+from ..base.findings import Finding
+from ..base.fingerprint import fingerprints
+from ..ground import consumers, repository
+from ..ground.consumers import Consumer
+from ..ground.scripts import REMEDY
+from ..services.service import Service
+from . import copies
+from .phases import retention
+from .rotation import Rotation
+
+
+def look(rotations: Sequence[Rotation], production: bool) -> dict[str, Any]:
+    """Return the findings of a host, and the fingerprints of what it holds by secret."""
+    held: dict[str, dict[str, str]] = {}
+    found: list[Finding] = []
+    for rotation in rotations:
+        try:
+            values = rotation.values_here()
+        except KeyturnError as error:
+            found.append(Finding("error", "readable", f"{rotation.secret}: {error}", "correct the file"))
+            continue
+        if values is None:
+            remedy = "none, unless it should be: keyturn_secrets_here says what a host holds"
+            found.append(Finding("note", "readable", f"{rotation.secret} is not used here", remedy))
+        else:
+            held[rotation.secret] = values
+    first = rotations[0]
+    found += _files(rotations, production)
+    found += _run_by_root(rotations)
+    found += _state(first, production)
+    found += (Finding("error", "durability", *said) for rotation in rotations for said in rotation.lost_in_a_boot())
+    found += _placeholders(held)
+    found += _spread(rotations, {name: value for values in held.values() for name, value in values.items()})
+    found += _copies([(rotation, held[rotation.secret]) for rotation in rotations if rotation.secret in held])
+    found += repository.look(first.app_root, [name for rotation in rotations for name in rotation.variables])
+    return {
+        "changed": False,
+        "findings": [finding._asdict() for finding in dict.fromkeys(found)],
+        "values": {secret: fingerprints(values) for secret, values in held.items()},
+    }
+
+
+def _files(rotations: Sequence[Rotation], production: bool) -> Iterator[Finding]:
+    """Files with values are the application's own; in production a store keeps the values, and the files are a delivery."""
+    for rotation in rotations:
+        for consumer in rotation.consumers():
+            yield from _file(consumer, rotation.app_user)
+            if production and (names := _in_clear(consumer, rotation.variables)):
+                remedy = "keyturn_delivery: systemd_credential, and run migrate_delivery.yml"
+                yield Finding("warning", "clear text on servers", f"{consumer.path} holds {names} in clear", remedy)
+        for item in rotation.entry["consumers"] if rotation.sealed else ():
+            beside = Consumer("dotenv", rotation.app_root / item["path"], root=rotation.app_root)
+            if item["format"] == "dotenv" and (
+                names := _in_clear(beside, [*rotation.variables, *rotation.entry["aliases"]])
+            ):
+                what = f"{beside.path} holds {names} in clear beside the credential"
+                remedy = f"see with verify.yml that the credential holds the right ones, remove the lines, and rotate {rotation.secret}"
+                yield Finding("error", "clear text on servers", what, remedy)
+        if rotation.entry["migration"]["kind"] != "none":
+            database = rotation.app_root / rotation.entry["migration"]["database"]
+            if database.exists() and database.stat().st_mode & 0o007:
+                yield Finding("warning", "permissions", f"{database} is open to every user", f"chmod o= {database}")
+
+
+def _in_clear(consumer: Consumer, names: Sequence[str]) -> str:
+    """Return the names whose values a file holds in clear; that it cannot be read is said elsewhere."""
+    held: list[str] = []
+    for name in () if consumer.sealed else names:
+        with contextlib.suppress(KeyturnError):
+            held += consumers.read(consumer, [name])
+    return ", ".join(held)
+
+
+def _file(consumer: Consumer, app_user: str | None) -> Iterator[Finding]:
+    try:
+        with consumer.acting():
+            status, held, readers = (
+                consumer.path.stat(),
+                attributes.of(consumer.path),
+                attributes.readers(consumer.path),
+            )
+            owners = {0, os.geteuid()} | ({pwd.getpwnam(app_user).pw_uid} if app_user else set())
+    except (OSError, KeyturnError):
+        return  # that it cannot be read is said already
+    if held.mode & 0o077:
+        # with an access list, chmod would set what that allows
+        command = "setfacl -m g::-,o::-" if attributes.ACCESS_LIST in held.extended else "chmod 600"
+        what = f"{consumer.path} has mode {held.mode:04o}"
+        yield Finding("error", "permissions", what, f"{command} {consumer.path}, once the user of the service owns it")
+    others = [entry for entry in readers if entry.tag != attributes.USER or entry.number not in owners]
+    if others:
+        named = ",".join(f"{'u' if entry.tag == attributes.USER else 'g'}:{entry.number}" for entry in others)
+        what = f"{consumer.path} can be read by {named}, by its access list"
+        remedy = f"take out whom the service does not need: setfacl -x {named} {consumer.path}"
+        yield Finding("warning", "permissions", what, remedy)
+    if status.st_uid not in owners:
+        what = f"{consumer.path} belongs to the user {status.st_uid}"
+        # owned by anybody else, the service could not read it
+        remedy = (
+            f"chown {app_user} {consumer.path}"
+            if app_user
+            else "let the user of the service own it, and name it by keyturn_app_user"
+        )
+        yield Finding("error", "permissions", what, remedy)
+
+
+def _state(rotation: Rotation, production: bool) -> Iterator[Finding]:
+    """Backups lie beside what opens them: the price of a rollback without a store, and of its short life."""
+    try:
+        journals = rotation.application.journals()
+    except KeyturnError as error:
+        yield Finding("error", "permissions", str(error), f"chmod 700 {rotation.state_dir}")
+        return
+    late = [journal.folder.name for journal in retention.expired(rotation.application)]
+    for name in late:
+        what = f"old value and backup of rotation {name} have expired"
+        yield Finding("warning", "retention", what, "run prune.yml: it removes them")
+    kept = [
+        journal for journal in journals if journal.path("backup.db").exists() and journal.path("previous.json").exists()
+    ]
+    for journal in kept:
+        what = f"the backup of rotation {journal.folder.name} lies beside the value that opens it"
+        severity = "warning" if production else "note"
+        remedy = "shorten keyturn_backup_retention_days" if production else "accepted for development"
+        yield Finding(severity, "backups without their key", what, remedy)
+
+
+def _placeholders(held: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
+    for secret, values in held.items():
+        for name, value in values.items():
+            if consumers.is_placeholder(value):
+                yield Finding("error", "real values", f"{name} is a template's placeholder", f"rotate {secret}")
+
+
+def _copies(held: Sequence[tuple[Rotation, Mapping[str, str]]]) -> Iterator[Finding]:
+    """No value but where the catalogue says that the application reads it: a copy is not turned, and nobody looks after it."""
+    found, unseen = copies.undeclared(held) if held else ([], [])
+    for copy in found:
+        remedy = "take it out there and rotate it, or declare the file among the consumers in keyturn_secrets"
+        yield Finding("error", "one place each", str(copy), remedy)
+    for sentence in unseen:
+        yield Finding("warning", "one place each", sentence, "look there yourself, or run this as root")
+
+
+def _spread(rotations: Sequence[Rotation], held: Mapping[str, str]) -> Iterator[Finding]:
+    """No value in a service's log, nor in what starts it."""
+    for service in _all_services(rotations):
+        try:
+            yield from _spread_by(service, held)
+        except KeyturnError as error:
+            yield Finding("error", "logs", f"service {service.name}: {error}", "mend that, and run this again")
+
+
+def _spread_by(service: Service, held: Mapping[str, str]) -> Iterator[Finding]:
+    for name in leaks.names_in_lines(service.logged(), held):
+        remedy = (
+            f"mend what logs it, or the new value is logged too, then rotate {name}; keep the log while it is evidence"
+        )
+        yield Finding("error", "logs", f"{name} stands in the log of {service.name}", remedy)
+    for path, text in service.definition_texts():
+        for name in leaks.names_in(text, held):
+            remedy = f"take it out, and rotate {name}: what starts a service is open to every user"
+            yield Finding("error", "environment of servers", f"{name} stands in {path}", remedy)
+
+
+def _all_services(rotations: Sequence[Rotation]) -> list[Service]:
+    return list({service.name: service for rotation in rotations for service in _services(rotation)}.values())
+
+
+def _run_by_root(rotations: Sequence[Rotation]) -> Iterator[Finding]:
+    """Nothing that another user may change runs as root."""
+    for service in _all_services(rotations):
+        with contextlib.suppress(KeyturnError):  # that a user is not there, a rotation tells
+            if danger := service.danger():
+                yield Finding("error", "permissions", f"service {service.name}: {danger}", REMEDY)
+
+
+def _services(rotation: Rotation) -> list[Service]:
+    try:
+        return rotation.service_list()
+    except KeyturnError:
+        return []  # verify.yml tells

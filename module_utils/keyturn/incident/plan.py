@@ -1,0 +1,125 @@
+"""From what has leaked to what is done: the decision table read, and the steps in the order that closes the widest door first."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from ..base.errors import KeyturnError
+from ..inputs.request import INCIDENT_ID
+
+Spec = dict[str, dict[str, Any]]
+Step = dict[str, Any]
+
+ROW: Spec = {
+    "title": {"type": "str", "required": True},
+    "affected": {"type": "list", "elements": "str", "required": True},
+    "precaution": {"type": "list", "elements": "str", "required": True},
+    "tokens": {"type": "str", "required": True, "choices": ["always", "if_plaintext", "never"]},
+    "by_hand": {"type": "list", "elements": "str", "required": True},
+}
+TOKENS_STEP = "replace access tokens"
+
+
+def check_id(given: str) -> str:
+    """Return the id of an incident; KeyturnError when it cannot be a folder's name."""
+    if not INCIDENT_ID.fullmatch(given):
+        raise KeyturnError(
+            "keyturn_incident_id must be 1 to 64 letters, digits or . _ -, such as INC-2026-007: give the id of your tracker"
+        )
+    return given
+
+
+def check_table(
+    table: Mapping[str, Mapping[str, Any]], order: Mapping[str, str], secrets: Mapping[str, Mapping[str, Any]]
+) -> None:
+    """Refuse a table that names secrets which are not there, or an order that leaves one out."""
+    missing = sorted(set(secrets) - set(order))
+    if missing:
+        raise KeyturnError(f"keyturn_incident_order leaves out {', '.join(missing)}: say what others can do with each")
+    for leaked, row in table.items():
+        unknown = sorted({*row["affected"], *row["precaution"]} - set(secrets))
+        if unknown:
+            raise KeyturnError(
+                f"keyturn_incident_table.{leaked} names {', '.join(unknown)}, which keyturn_secrets does not have"
+            )
+
+
+def affected(
+    row: Mapping[str, Any], named: Sequence[str], order: Mapping[str, str], secrets: Mapping[str, Any]
+) -> list[str]:
+    """Return the secrets that are rotated at once, the widest door first. ``named`` adds to the table's."""
+    unknown = sorted(set(named) - set(secrets))
+    if unknown:
+        raise KeyturnError(
+            f"keyturn_incident_affected names {', '.join(unknown)}, and keyturn_secrets has {', '.join(sorted(secrets))}"
+        )
+    found = {*row["affected"], *named}
+    if not found:
+        raise KeyturnError(
+            f"when {row['title']} only a person knows which: name them, "
+            '-e \'{"keyturn_incident_affected": ["alpaca", "plaid"]}\''
+        )
+    return [name for name in order if name in found]
+
+
+def steps(
+    row: Mapping[str, Any],
+    named: Sequence[str],
+    order: Mapping[str, str],
+    secrets: Mapping[str, Mapping[str, Any]],
+    opened: bool,
+    unused: Collection[str] = (),
+) -> list[Step]:
+    """Return what is done, in this order. ``opened`` tells that a rotation stands open, which would refuse all others.
+
+    ``unused`` are the secrets that no host holds: their steps are in the document as well, and there is nothing to do for them.
+    An old credential that a person has to delete at its provider is proved dead after everything else: nobody waits for it.
+    """
+    first = affected(row, named, order, secrets)
+    later = [name for name in order if name in row["precaution"] and name not in first]
+    found = [_step("end the open rotation", "resume", "affected")] if opened else []
+    found += [_step(f"rotate {name}", "rotate", "affected", name) for name in first]
+    if row["tokens"] != "never":
+        found.append(_step(TOKENS_STEP, "tokens", "affected", condition=row["tokens"]))
+    found += [_step(f"rotate {name}", "rotate", "precaution", name) for name in later]
+    for tier, names in (("affected", first), ("precaution", later)):
+        revoked = [name for name in names if secrets[name]["retire"]["kind"] == "revoke"]
+        found += [_step(f"prove the old {name} dead", "revoke", tier, name) for name in revoked]
+    # access tokens stand in the rows of a key
+    concerned = {"tokens": {name for name, entry in secrets.items() if entry["migration"]["kind"] != "none"}}
+    for step in found:
+        if concerned.get(step["kind"], {step["secret"]}) <= set(unused):
+            step.update(state="skipped", evidence="not used here: no host holds it")
+    return found
+
+
+def _step(name: str, kind: str, tier: str, secret: str = "", condition: str = "always") -> Step:
+    return {
+        "name": name,
+        "kind": kind,
+        "tier": tier,
+        "secret": secret,
+        "condition": condition,
+        "state": "todo",
+        "attempts": [],
+        "evidence": "",
+        "at": "",
+    }
+
+
+def text(header: Mapping[str, Any], order: Mapping[str, str], planned: Sequence[Step]) -> str:
+    """Return the plan for a person."""
+    lines = [
+        f"incident    {header['id']} in {header['environment']}{' (drill)' if header['drill'] else ''}",
+        f"leaked      {header['leaked']}: {header['title']}",
+        f"evidence    since {header['since']}, collected before anything is rotated",
+        "steps",
+    ]
+    for number, step in enumerate(planned, 1):
+        why = order.get(step["secret"], "") if step["kind"] == "rotate" else ""
+        condition = " where rows stand in plaintext" if step["condition"] == "if_plaintext" else ""
+        skipped = f": {step['evidence']}" if step["state"] == "skipped" else ""
+        lines.append(f"  {number:>2}  {step['name']}{condition} ({step['tier']}{': ' + why if why else ''}){skipped}")
+    lines += ["by hand", *(f"  -   {line}" for line in header["by_hand"])]
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What a person may say: the catalogue, the inventory, a request, and what is wrong with it."""

@@ -1,0 +1,184 @@
+"""The shape of a catalogue entry, of a service and of a rotation: data for an argument spec, with all legal values.
+
+Each ``kind``, ``format``, ``generator`` and ``manager`` that is legal here has its code in a registry of the same name;
+a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Spec = dict[str, dict[str, Any]]
+
+SOURCE: Spec = {
+    "kind": {"type": "str", "required": True, "choices": ["generated", "supplied"]},
+    "generator": {"type": "str", "choices": ["fernet", "password", "token_urlsafe"]},
+    "steps": {"type": "list", "elements": "str"},
+    "shapes": {"type": "dict", "default": {}},
+    "may_stay": {"type": "list", "elements": "str", "default": []},
+}
+SOURCE_REQUIRED_IF = [["kind", "generated", ["generator"]], ["kind", "supplied", ["steps"]]]
+PROVIDER: Spec = {
+    "kind": {"type": "str", "required": True, "choices": ["alpaca", "huggingface", "plaid"]},
+    "url": {"type": "str", "required": True},
+    "account": {"type": "str", "choices": ["live", "paper"]},
+}
+PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]]]
+CONSUMER: Spec = {
+    "format": {"type": "str", "required": True, "choices": ["dotenv", "json"]},
+    "path": {"type": "path", "required": True},
+    "keys": {"type": "dict"},
+    "form": {"type": "str", "choices": ["environment", "kept", "literal", "reference"]},
+    "reference": {"type": "str", "default": "env:NAME"},
+    "optional": {"type": "bool", "default": False},
+}
+CONSUMER_REQUIRED_IF = [["format", "json", ["keys", "form"]]]
+COLUMN: Spec = {
+    "table": {"type": "str", "required": True},
+    "key": {"type": "str", "required": True},
+    "column": {"type": "str", "required": True},
+    "plaintext": {"type": "str", "required": True},
+    "paths": {"type": "list", "elements": "str"},
+}
+MIGRATION: Spec = {
+    "kind": {"type": "str", "required": True, "choices": ["none", "fernet_sqlite"]},
+    "database": {"type": "path"},
+    "columns": {"type": "list", "elements": "dict", "options": COLUMN},
+}
+CHECK: Spec = {
+    "command": {"type": "list", "elements": "str", "required": True},
+    "seconds": {"type": "int", "default": 60},
+}
+LINE: Spec = {
+    "level": {"type": "str"},
+    "logger": {"type": "str"},
+    "message": {"type": "str", "required": True},
+}
+PROBE: Spec = {
+    "kind": {
+        "type": "str",
+        "required": True,
+        "choices": ["command", "fernet_rows", "http", "jwt", "log", "log_line", "login", "provider"],
+    },
+    "path": {"type": "str"},
+    "service": {"type": "str"},
+    "checks": {"type": "list", "elements": "dict", "options": CHECK},
+    "line": {"type": "dict", "options": LINE, "required_together": [["level", "logger"]]},
+    "lines": {"type": "list", "elements": "dict", "options": LINE, "required_together": [["level", "logger"]]},
+}
+PROBE_REQUIRED_IF = [
+    ["kind", "command", ["checks"]],
+    ["kind", "jwt", ["path"]],
+    ["kind", "login", ["path"]],
+    ["kind", "log", ["lines"]],
+    ["kind", "log_line", ["service", "line"]],
+]
+GUARD: Spec = {"kind": {"type": "str", "required": True, "choices": ["none", "open_orders"]}}
+RETIRE: Spec = {
+    "kind": {"type": "str", "required": True, "choices": ["none", "revoke"]},
+    "steps": {"type": "list", "elements": "str"},
+}
+
+ENTRY: Spec = {
+    "title": {"type": "str", "required": True},
+    "variables": {"type": "list", "elements": "str", "required": True},
+    "aliases": {"type": "dict", "default": {}},
+    "source": {"type": "dict", "required": True, "options": SOURCE, "required_if": SOURCE_REQUIRED_IF},
+    "provider": {"type": "dict", "options": PROVIDER, "required_if": PROVIDER_REQUIRED_IF},
+    "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
+    "switch": {"type": "str", "required": True, "choices": ["rolling", "together"]},
+    "overlap": {"type": "str", "required": True, "choices": ["both", "none", "none_needed"]},
+    "max_age_days": {"type": "int"},
+    "consumers": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": CONSUMER,
+        "required_if": CONSUMER_REQUIRED_IF,
+    },
+    "migration": {
+        "type": "dict",
+        "required": True,
+        "options": MIGRATION,
+        "required_if": [["kind", "fernet_sqlite", ["database", "columns"]]],
+    },
+    "services": {"type": "list", "elements": "str", "required": True},
+    "probes": {
+        "type": "list",
+        "elements": "dict",
+        "required": True,
+        "options": PROBE,
+        "required_if": PROBE_REQUIRED_IF,
+    },
+    "sessions": {"type": "str", "default": "kept", "choices": ["kept", "invalidated"]},
+    "guard": {"type": "dict", "default": {"kind": "none"}, "options": GUARD},
+    "retire": {
+        "type": "dict",
+        "required": True,
+        "options": RETIRE,
+        "required_if": [["kind", "revoke", ["steps"]]],
+    },
+    "downtime_budget_seconds": {"type": "int", "required": True},
+}
+
+SERVICE: Spec = {
+    "manager": {"type": "str", "required": True, "choices": ["script", "systemd"]},
+    "unit": {"type": "str"},
+    "start": {"type": "str"},
+    "stop": {"type": "str"},
+    "health_url": {"type": "str"},
+    "health_line": {"type": "str"},
+    "base_url": {"type": "str"},
+    "pid_file": {"type": "path"},
+    "log_file": {"type": "path"},
+    "kill_left": {"type": "bool", "default": False},
+    "reloads": {"type": "list", "elements": "str", "default": []},
+    "proof_path": {"type": "str"},
+    "proof_auth": {"type": "str", "default": "none", "choices": ["jwt", "none"]},
+    "proof_secret": {"type": "str", "default": "JWT_SECRET_KEY"},
+    "health_timeout_seconds": {"type": "int", "default": 30},
+    "stop_timeout_seconds": {"type": "int", "default": 30},
+    "proof_timeout_seconds": {"type": "int", "default": 60},
+}
+SERVICE_REQUIRED_IF = [["manager", "script", ["start", "stop"]], ["manager", "systemd", ["unit"]]]
+
+ROTATION: Spec = {
+    "rotation_id": {"type": "str", "required": True},
+    "environment": {"type": "str", "required": True},
+    "secret": {"type": "str", "required": True},
+    "entry": {"type": "dict", "required": True, "options": ENTRY},
+    "app_root": {"type": "path", "required": True},
+    "app_user": {"type": "str"},
+    "state_dir": {"type": "path", "required": True},
+    "services": {"type": "dict", "required": True},
+    "reason": {"type": "str", "required": True},
+    "operator": {"type": "str", "required": True},
+    "encrypt_plaintext_rows": {"type": "bool", "default": False},
+    "allow_empty_tables": {"type": "list", "elements": "str", "default": []},
+    "accept_shapes": {"type": "dict", "default": {}},
+    "overrides": {"type": "dict", "default": {}},
+    "error_lines": {"type": "dict", "default": {}},
+    "backup_retention_days": {"type": "int", "default": 30},
+    "delivery": {"type": "str", "default": "dotenv", "choices": ["dotenv", "systemd_credential"]},
+    "secrets_here": {"type": "list", "elements": "str"},
+}
+
+AUTH: Spec = {
+    "method": {"type": "str", "default": "token", "choices": ["approle", "jwt", "token"]},
+    "mount": {"type": "str", "default": ""},
+    "role": {"type": "str"},
+}
+AUTH_REQUIRED_IF = [["method", "approle", ["role"]], ["method", "jwt", ["role"]]]
+STORE: Spec = {
+    "kind": {"type": "str", "required": True, "choices": ["aws_secretsmanager", "dotenv", "openbao"]},
+    "prefix": {"type": "str", "default": ""},
+    "url": {"type": "str"},
+    "mount": {"type": "str", "default": "secret"},
+    "namespace": {"type": "str"},
+    "ca_bundle": {"type": "path"},
+    "auth": {"type": "dict", "default": {"method": "token"}, "options": AUTH, "required_if": AUTH_REQUIRED_IF},
+    "region": {"type": "str"},
+    "kms_key": {"type": "str"},
+    "tags": {"type": "dict", "default": {}},
+}
+STORE_REQUIRED_IF = [["kind", "openbao", ["url"]], ["kind", "aws_secretsmanager", ["region"]]]

@@ -1,0 +1,153 @@
+"""What no argument spec can say of a secret and of the services that hold it: only the controller asks this."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from ..base import http
+from ..base.errors import KeyturnError
+from ..base.json_text import PATH
+from ..providers import PROVIDERS
+
+
+def check_reloads(services: Mapping[str, Mapping[str, Any]], secrets: Collection[str]) -> None:
+    """Raise KeyturnError for a secret in ``reloads`` of a service that the catalogue does not have."""
+    for name, service in services.items():
+        for secret in service["reloads"]:
+            if secret not in secrets:
+                nearest = get_close_matches(secret, secrets, n=1)
+                meant = f"is {nearest[0]} meant?" if nearest else f"it has {', '.join(sorted(secrets))}"
+                raise KeyturnError(
+                    f"keyturn_services.{name}: reloads names {secret}, which keyturn_secrets does not have: {meant}"
+                )
+
+
+def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) -> None:
+    """Raise KeyturnError for what an argument spec cannot say. ``entry`` has passed ``ENTRY``."""
+    where = f"keyturn_secrets.{secret}"
+    for name in ("variables", "consumers", "services"):
+        if not entry[name]:
+            raise KeyturnError(f"{where}: {name} is empty: a rotation needs at least one")
+    for name in entry["services"]:
+        if name not in services:
+            known = ", ".join(sorted(services)) or "none"
+            raise KeyturnError(f"{where}: service {name} is not in keyturn_services of this host (it has: {known})")
+    if (entry["value"], entry["switch"]) == ("per_host", "together"):
+        raise KeyturnError(f"{where}: value per_host goes with switch rolling")
+    if (entry["value"], entry["switch"]) == ("shared", "rolling") and entry["overlap"] != "both":
+        raise KeyturnError(
+            f"{where}: a shared value is switched rolling only where old and new are valid at once (overlap: both)"
+        )
+    if entry["consumers"][0]["keys"] is not None or entry["consumers"][0]["optional"]:
+        raise KeyturnError(f"{where}: the first consumer must be a file that is there and holds every value")
+    _check_supplied(where, entry)
+    _check_names(where, entry)
+    if entry["migration"]["kind"] == "fernet_sqlite":
+        if entry["source"]["generator"] != "fernet" or len(entry["variables"]) != 1:
+            raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator fernet and exactly one variable")
+        _check_columns(where, entry["migration"]["columns"])
+    elif any(probe["kind"] == "fernet_rows" for probe in entry["probes"]):
+        raise KeyturnError(f"{where}: probe fernet_rows needs the migration fernet_sqlite")
+    for name in entry["services"]:
+        _check_health(name, services[name])
+        if secret in services[name]["reloads"]:
+            _check_reload(f"keyturn_services.{name}: reloads names {secret}", entry, services[name])
+    asked = [probe["kind"] for probe in entry["probes"] if probe["kind"] in ("jwt", "login")]
+    if asked and not any(services[name][url] for name in entry["services"] for url in ("base_url", "health_url")):
+        raise KeyturnError(
+            f"{where}: the probe {asked[0]} asks by HTTP, and none of its services has a URL: give one base_url or health_url"
+        )
+
+
+def _check_reload(where: str, entry: dict[str, Any], service: dict[str, Any]) -> None:
+    """Refuse a reload after which nothing would show that the old value is gone: its process is the one from before."""
+    if service["manager"] != "systemd":
+        raise KeyturnError(f"{where}, and the manager {service['manager']} knows no reload: take it out")
+    if entry["migration"]["kind"] != "none":
+        raise KeyturnError(f"{where}, whose rows are turned while the service is stopped: take it out")
+    asked = any(probe["kind"] == "jwt" for probe in entry["probes"]) and (service["base_url"] or service["health_url"])
+    if not asked:
+        raise KeyturnError(
+            f"{where}, and only a refused token shows that a process has forgotten a value (a probe jwt, asked by HTTP): take it out"
+        )
+
+
+def _check_health(name: str, service: dict[str, Any]) -> None:
+    url, line = service["health_url"], service["health_line"]
+    if (url is None) == (line is None):
+        raise KeyturnError(f"keyturn_services.{name}: give health_url, or health_line for a service without HTTP")
+    for option in ("health_url", "base_url"):
+        if service[option] is not None and (fault := http.fault(service[option], whole=option == "health_url")):
+            raise KeyturnError(f"keyturn_services.{name}: {option} {fault}")
+    if service["proof_path"] and url is None and service["base_url"] is None:
+        raise KeyturnError(f"keyturn_services.{name}: proof_path is asked by HTTP: give base_url")
+    if line is not None and service["manager"] == "script" and not (service["pid_file"] and service["log_file"]):
+        raise KeyturnError(f"keyturn_services.{name}: health_line needs pid_file and log_file with the manager script")
+
+
+def _check_supplied(where: str, entry: dict[str, Any]) -> None:
+    provider = entry["provider"]
+    if entry["source"]["kind"] == "supplied" and (provider is None or entry["value"] != "shared"):
+        raise KeyturnError(f"{where}: source supplied needs a provider that proves the value, and value shared")
+    needs = [probe["kind"] for probe in entry["probes"] if probe["kind"] in ("provider", "log_line")]
+    if provider is None and (needs or entry["guard"]["kind"] != "none" or entry["retire"]["kind"] != "none"):
+        raise KeyturnError(f"{where}: the probes provider and log_line, a guard and retire revoke need a provider")
+    if provider is None:
+        return
+    credential = PROVIDERS[provider["kind"]].credential
+    if len(entry["variables"]) != len(credential):
+        raise KeyturnError(f"{where}: variables must be, in this order, {' and '.join(credential)} of the provider")
+    if fault := http.fault(provider["url"]):
+        raise KeyturnError(f"{where}: the provider's url {fault}")
+
+
+def _check_names(where: str, entry: dict[str, Any]) -> None:
+    """Refuse names in the entry that stand for nothing."""
+    named = {
+        "aliases": entry["aliases"].values(),
+        "source.shapes": entry["source"]["shapes"],
+        "source.may_stay": entry["source"]["may_stay"],
+        "consumers.keys": [name for consumer in entry["consumers"] for name in consumer["keys"] or {}],
+    }
+    for place, names in named.items():
+        unknown = sorted(set(names) - set(entry["variables"]))
+        if unknown:
+            raise KeyturnError(f"{where}: {place} names {', '.join(unknown)}, which is none of its variables")
+    for consumer in entry["consumers"]:
+        if "NAME" not in consumer["reference"]:
+            raise KeyturnError(
+                f"{where}: the reference of {consumer['path']} needs NAME where the variable's name stands"
+            )
+    for probe in entry["probes"]:
+        if probe["kind"] == "log_line" and probe["service"] not in entry["services"]:
+            raise KeyturnError(f"{where}: probe log_line names {probe['service']}, which is none of its services")
+
+
+def _check_columns(where: str, columns: list[dict[str, Any]]) -> None:
+    if not columns:
+        raise KeyturnError(f"{where}: migration.columns is empty: no row would be turned")
+    for column in columns:
+        name = f"plaintext of {column['table']}.{column['column']}"
+        try:
+            matches_all = re.search(column["plaintext"], "")
+        except re.error as error:
+            raise KeyturnError(f"{where}: {name} is no regular expression: {error}") from None
+        if matches_all:
+            raise KeyturnError(f"{where}: {name} matches everything, so a damaged token would pass for a plaintext")
+        _check_paths(where, column)
+
+
+def _check_paths(where: str, column: dict[str, Any]) -> None:
+    if column["paths"] == []:
+        raise KeyturnError(
+            f"{where}: paths of {column['table']}.{column['column']} is empty: leave it out where the column is no JSON"
+        )
+    for path in column["paths"] or ():
+        if not PATH.fullmatch(path):
+            raise KeyturnError(
+                f"{where}: {path} in paths of {column['table']}.{column['column']} is no path: keys with dots between them, [2] or [*] "
+                "for places of a list, such as banks[*].login.secret"
+            )

@@ -1,0 +1,168 @@
+"""Every public variable and what it may be. A name that stands for nothing, and what cannot be meant, is refused before a run begins.
+
+What is in the catalogue, a service or the store is for ``catalogue.py``, and what a reason may say for ``plan.py``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any, NamedTuple
+
+from ..base import http
+from ..providers.supplied import PREFIX
+
+MINE = "keyturn_"
+# what phases leave for each other: the command line would win over it
+INNER = ("rotation_", "incident_", "notification_")
+# whom the log believes is said where people review it
+INVENTORY_S = ("keyturn_allowed_signers",)
+# two names as near as these are one name and a slip of the hand
+NEAR = 0.8
+
+
+class Kind(NamedTuple):
+    """What a variable may be, for a person and for the check."""
+
+    says: str
+    fits: Callable[[Any], bool]
+
+
+class Unresolved:
+    """Stands for a template that does not resolve."""
+
+
+def _text(given: Any) -> bool:
+    return isinstance(given, (str, int, float)) and not isinstance(given, bool)
+
+
+def _number(given: Any) -> bool:
+    return _text(given) and re.fullmatch(r"\d{1,9}", str(given)) is not None
+
+
+def _choice(*legal: str) -> Kind:
+    return Kind(f"one of {', '.join(legal)}", lambda given: given in legal)
+
+
+def _batch(given: Any) -> bool:
+    count = re.fullmatch(r"(\d{1,9})(%?)", str(given)) if _text(given) else None
+    return count is not None and int(count[1]) >= 1 and (not count[2] or int(count[1]) <= 100)
+
+
+TEXT = Kind("text", _text)
+NUMBER = Kind("a number that is not negative", _number)
+SWITCH = Kind("true or false", lambda given: str(given).lower() in ("true", "false", "yes", "no"))
+MAPPING = Kind("a mapping", lambda given: isinstance(given, Mapping))
+REASONS = Kind(
+    "a mapping of names to reasons, {name: reason}",
+    lambda given: isinstance(given, Mapping) and all(map(_text, given.values())),
+)
+NAMES = Kind("a list of names", lambda given: isinstance(given, list) and all(map(_text, given)))
+PLACE = Kind("a path that begins with /", lambda given: isinstance(given, str) and given.startswith(("/", "~")))
+TEXTFILE = Kind(
+    "a path that begins with / and ends in .prom, without `..`",
+    lambda given: (
+        given == ""
+        or (isinstance(given, str) and re.fullmatch(r"/.*[^/\n]\.prom", given) is not None and "/../" not in given)
+    ),
+)
+URL = Kind(
+    "an address that begins with http:// or https://, without a user, a password or a query",
+    lambda given: given == "" or (isinstance(given, str) and not http.fault(given)),
+)
+WHOLE_URL = Kind(
+    "an address that begins with http:// or https://, without a user or a password",
+    lambda given: given == "" or (isinstance(given, str) and not http.fault(given, whole=True)),
+)
+BATCHES = Kind(
+    'a list of numbers of hosts and shares of them, such as [1, "25%", "100%"]',
+    lambda given: isinstance(given, list) and bool(given) and all(map(_batch, given)),
+)
+
+VARIABLES: Mapping[str, Kind] = {
+    MINE + name: kind
+    for kind, names in (
+        (
+            TEXT,
+            "accept_unproved adopt app_user checkout dest drain_hook environment incident_age_recipient incident_id incident_leaked "
+            "incident_note incident_point incident_since incident_without_evidence log_from_hosts log_head name new_values "
+            "notification_hook operator override_dead_value override_log override_open_orders override_staging reason replacement_summary "
+            "reports_dir return_hook rotation_id secret signer staging store_abandoned",
+        ),
+        (NUMBER, "backup_retention_days grace_days staging_max_age_days"),
+        (SWITCH, "checkout_history encrypt_plaintext_rows fail_when_left incident_drill pipeline production"),
+        (
+            MAPPING,
+            "checks error_lines haproxy incident_material incident_order incident_table incident_ticks log_lines "
+            "maintenance_window notification_channels policy secrets services store",
+        ),
+        (REASONS, "accept_shapes exclude points"),
+        (NAMES, "allow_empty_tables incident_affected incident_logs secrets_here"),
+        (PLACE, "allowed_signers app_root signing_key state_dir"),
+        (TEXTFILE, "textfile"),
+        (URL, "alertmanager_url alpaca_url huggingface_url plaid_url reports_url"),
+        (BATCHES, "batches"),
+        (_choice("live", "paper"), "alpaca_account"),
+        (_choice("environment", "kept", "literal", "reference"), "alpaca_config_form"),
+        (_choice("dotenv", "systemd_credential"), "delivery"),
+        (_choice("fernet", "password", "token_urlsafe"), "kind"),
+        (_choice("error", "note", "warning"), "storage_fail_at"),
+        (_choice("committed", "ready"), "until"),
+    )
+    for name in names.split()
+} | {
+    # of a role's own: written into files that everybody may read
+    "monitoring_runbooks": URL,
+    "monitoring_webhook_url": WHOLE_URL,
+}
+
+
+def looked_at(name: str) -> bool:
+    """Tell whether a variable is for ``problems`` to judge."""
+    return name.startswith(MINE) or name in VARIABLES
+
+
+def problems(given: Mapping[str, Any]) -> Iterator[str]:
+    """Say what is wrong with the variables of a host, as the inventory and the command line have them; no value is said."""
+    for name in sorted(filter(looked_at, given)):
+        if name not in VARIABLES:
+            yield _unknown(name)
+        elif not VARIABLES[name].fits(given[name]):
+            yield f"{name} is {_called(given[name])}, and must be {VARIABLES[name].says}"
+
+
+def inner(typed: Iterable[str]) -> Iterator[str]:
+    """Say which names of the command line (``typed``) are those that phases use among themselves, or the inventory's alone."""
+    for name in sorted(typed):
+        if name.startswith(INNER):
+            yield f"{name} is what a phase tells the next, and is not said on the command line"
+        if name in INVENTORY_S:
+            yield f"{name} is said in the inventory, which people review, and not on the command line"
+
+
+def _unknown(name: str) -> str:
+    nearest = get_close_matches(name, VARIABLES, n=1, cutoff=NEAR)
+    if not nearest and name.startswith(PREFIX.lower()):
+        return (
+            f"{name.upper().removeprefix(PREFIX)}: a value stands in the command line or in an Ansible variable, where other users "
+            f"and logs see it. Have that value replaced by a new one, and bring that by {name.upper()} in the environment"
+        )
+    return f"{name} is no variable of Keyturn" + (
+        f": is {nearest[0]} meant?" if nearest else "; docs/reference/variables.md lists them"
+    )
+
+
+def _called(given: Any) -> str:
+    """Say of what sort something is."""
+    if given is None:
+        return "empty"
+    sorts = (
+        (bool, "true or false"),
+        ((int, float), "a number"),
+        (str, "other text"),
+        (Mapping, "a mapping"),
+        (list, "a list"),
+        (Unresolved, "a template that does not resolve"),
+    )
+    return next((said for sort, said in sorts if isinstance(given, sort)), "something else")

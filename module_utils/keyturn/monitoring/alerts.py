@@ -1,0 +1,401 @@
+"""The alerts, made from the policy's thresholds: for Prometheus, CloudWatch and Datadog, each from the same numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..base.errors import KeyturnError
+from ..base.log_lines import TIME, Line, starts
+
+SECONDS = {"": 3600, "minute": 60, "hour": 3600, "day": 86400}
+WINDOW = {"": "1h", "minute": "1m", "hour": "1h", "day": "1d"}
+NAMESPACE = "TraderAI"
+# what Datadog may take for a level and for a logger
+PARTS = {"level": "[A-Z]+", "logger": "[A-Za-z0-9_.]+"}
+
+Threshold = Mapping[str, Any]
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What counts for one metric of the policy: counters of Prometheus, and log lines where a log service counts itself."""
+
+    alert: str
+    counters: tuple[str, ...]
+    runbook: str
+    # CloudWatch and Datadog see the lines, not the counters: names of ``keyturn_log_lines``
+    lines: tuple[str, ...] = ()
+
+
+SIGNATURE = "trader_ai_auth_signature_total"
+METRICS = {
+    "failed_auth": Metric(
+        "FailedAuth",
+        (
+            SIGNATURE,
+            *(
+                f"trader_ai_auth_{cause}_total"
+                for cause in (
+                    "missing_header",
+                    "header_format",
+                    "expired",
+                    "malformed",
+                    "algorithm",
+                    "subject",
+                    "other",
+                )
+            ),
+            "trader_ai_login_failures_total",
+        ),
+        "failed-authentication",
+        ("auth",),
+    ),
+    "alpaca_errors": Metric(
+        "AlpacaErrors",
+        ("trader_ai_alpaca_errors_total",),
+        "alpaca-errors",
+        ("alpaca_connection", "alpaca_call"),
+    ),
+    "plaid_errors": Metric(
+        "PlaidErrors",
+        ("trader_ai_plaid_errors_total",),
+        "plaid-errors",
+        ("plaid",),
+    ),
+    # an address is new only to one that remembers: no log service can count it by its lines
+    "new_ips": Metric("NewAddresses", ("keyturn_new_address_requests_total",), "new-addresses"),
+}
+
+
+def prometheus(
+    thresholds: Sequence[Threshold], runbooks: str, expected_clients: int, stale_hours: int = 26
+) -> Document:
+    """Return the rules file. ``runbooks`` is the address of the runbook page; its headings are the anchors.
+
+    ``expected_clients`` is how many requests with an old token a JWT rotation may cause; more alerts through its silence.
+    """
+    recorded, alerts = [], []
+    for threshold in thresholds:
+        metric, window = _metric(threshold), _window(threshold)
+        record = f"keyturn:{threshold['metric']}:{window}"
+        recorded.append({"record": record, "expr": _count(metric.counters, window)})
+        alerts += _pair(metric.alert, threshold, record, runbooks + "#" + metric.runbook)
+        if threshold["metric"] == "failed_auth":
+            more, extra = _through_the_silence(threshold, window, runbooks, expected_clients)
+            recorded += more
+            alerts += extra
+    return {
+        "groups": [
+            {"name": "keyturn-counts", "rules": recorded},
+            {"name": "keyturn-policy", "rules": alerts},
+            {"name": "keyturn-spikes", "rules": _spikes(runbooks)},
+            {"name": "keyturn-addresses", "rules": _addresses(runbooks)},
+            {"name": "keyturn-rotations", "rules": _rotations(runbooks, stale_hours)},
+            {"name": "keyturn-metrics", "rules": _gone(runbooks)},
+        ]
+    }
+
+
+def _metric(threshold: Threshold) -> Metric:
+    name = threshold["metric"]
+    if name not in METRICS:
+        raise KeyturnError(
+            f"keyturn_policy.thresholds: nothing counts {name}; known are {', '.join(sorted(METRICS))} "
+            "(a new one is an entry in module_utils/keyturn/monitoring/alerts.py)"
+        )
+    if not 0 < int(threshold["warning"]) < int(threshold["critical"]):
+        raise KeyturnError(f"keyturn_policy.thresholds: warning of {name} must lie between 0 and critical")
+    return METRICS[name]
+
+
+def _window(threshold: Threshold) -> str:
+    per = threshold.get("per") or ""
+    if per not in WINDOW:
+        raise KeyturnError(f"keyturn_policy.thresholds: per of {threshold['metric']} is {per}, not minute, hour or day")
+    return WINDOW[per]
+
+
+def _count(counters: Sequence[str], window: str) -> str:
+    """Return the number of events in the window, over all hosts of an environment.
+
+    Between two scrapes increase() estimates: it is up to 0.5 % above a count of whole events, which rounding takes away.
+    """
+    each = " + ".join(f"increase({name}[{window}])" for name in counters)
+    return f"sum by (environment) (round({each}))"
+
+
+def _pair(alert: str, threshold: Threshold, expression: str, runbook: str, add: int = 0) -> list[Document]:
+    title, per = threshold["title"], f"per {threshold['per']}" if threshold.get("per") else "in an hour"
+    warning, critical = int(threshold["warning"]) + add, int(threshold["critical"]) + add
+    return [
+        _alert(
+            alert,
+            f"{expression} >= {warning} < {critical}" if severity == "warning" else f"{expression} >= {critical}",
+            severity,
+            f"{title}: {{{{ $value }}}} {per} in {{{{ $labels.environment }}}} ({severity} from {limit})",
+            runbook,
+        )
+        for severity, limit in (("warning", warning), ("critical", critical))
+    ]
+
+
+def _alert(name: str, expression: str, severity: str, summary: str, runbook: str, wait: str = "0s") -> Document:
+    return {
+        "alert": f"Keyturn{name}",
+        "expr": expression,
+        "for": wait,
+        "labels": {"severity": severity},
+        "annotations": {"summary": summary, "runbook_url": runbook},
+    }
+
+
+def _through_the_silence(
+    threshold: Threshold, window: str, runbooks: str, expected_clients: int
+) -> tuple[list[Document], list[Document]]:
+    """Return the alerts that a rotation's silence does not cover: other causes, and more of the expected one than expected."""
+    others = [name for name in METRICS["failed_auth"].counters if name != SIGNATURE]
+    other, signature = f"keyturn:failed_auth_other:{window}", f"keyturn:failed_auth_signature:{window}"
+    runbook = runbooks + "#failed-authentication"
+    recorded = [
+        {"record": other, "expr": _count(others, window)},
+        {"record": signature, "expr": _count([SIGNATURE], window)},
+    ]
+    alerts = _pair(
+        "FailedAuthOtherCause", {**threshold, "title": "Failed auth that no rotation causes"}, other, runbook
+    ) + _pair(
+        "FailedAuthBeyondRotation",
+        {**threshold, "title": "Wrong signatures beyond those of a rotation"},
+        signature,
+        runbook,
+        expected_clients,
+    )
+    return recorded, alerts
+
+
+def _spikes(runbooks: str) -> list[Document]:
+    rules: list[Document] = []
+    for provider in ("alpaca", "plaid"):
+        record = f"keyturn:{provider}_requests:1h"
+        rules.append({"record": record, "expr": _count([f"trader_ai_{provider}_requests_total"], "1h")})
+        past = " or ".join(f'label_replace({record} offset {day}d, "day", "{day}", "", "")' for day in range(1, 8))
+        usual = f"avg by (environment) ({past})"
+        rules.append(
+            _alert(
+                "CallSpike",
+                f"{record} > 3 * ({usual}) and {record} >= 20",
+                "warning",
+                f"{provider.title()} calls: {{{{ $value }}}} in an hour in {{{{ $labels.environment }}}}, more than three "
+                "times the same hour of the past days",
+                runbooks + "#call-spikes",
+            )
+        )
+        rules[-1]["labels"]["provider"] = provider
+    return rules
+
+
+def _addresses(runbooks: str) -> list[Document]:
+    expressions = (
+        ("DeniedAddress", "keyturn_denied_address_requests_total", "critical", "a denied address", "denied-addresses"),
+        (
+            "UnexpectedCountry",
+            "keyturn_unexpected_country_requests_total",
+            "warning",
+            "an unexpected country",
+            "countries",
+        ),
+    )
+    return [
+        _alert(
+            name,
+            f"{_count([counter], '1h')} > 0",
+            severity,
+            f"{{{{ $value }}}} requests from {what} in {{{{ $labels.environment }}}}",
+            f"{runbooks}#{anchor}",
+        )
+        for name, counter, severity, what, anchor in expressions
+    ]
+
+
+def _rotations(runbooks: str, stale_hours: int) -> list[Document]:
+    return [
+        _alert(
+            "SecretOverdue",
+            "keyturn_secret_age_seconds > keyturn_secret_max_age_seconds",
+            "warning",
+            "{{ $labels.secret }} in {{ $labels.environment }} is overdue",
+            runbooks + "#overdue",
+        ),
+        _alert(
+            "RotationOpen",
+            "keyturn_secret_open_rotations > 0",
+            "critical",
+            "a rotation of {{ $labels.secret }} in {{ $labels.environment }} is unfinished on {{ $value }} hosts",
+            runbooks + "#unfinished-rotations",
+            "30m",
+        ),
+        _alert(
+            "RevocationOpen",
+            "keyturn_secret_open_revocations_seconds > 7 * 86400",
+            "warning",
+            "an old credential of {{ $labels.secret }} in {{ $labels.environment }} is not proved dead since a week",
+            runbooks + "#open-revocations",
+        ),
+        _alert(
+            "Broken",
+            "keyturn_secret_broken > 0 or keyturn_environment_broken > 0",
+            "critical",
+            "{{ $labels.environment }} is broken: hosts disagree, a host gives no answer, or the log does not verify",
+            runbooks + "#broken",
+            "30m",
+        ),
+        _alert(
+            "StatusStale",
+            f"time() - keyturn_status_time_seconds > {stale_hours * 3600}",
+            "warning",
+            f"status.yml has not run in {{{{ $labels.environment }}}} for {stale_hours} hours: ages and open work are unknown",
+            runbooks + "#metrics-gone",
+        ),
+    ]
+
+
+def _gone(runbooks: str) -> list[Document]:
+    runbook = runbooks + "#metrics-gone"
+    return [
+        _alert(
+            "ExporterDown",
+            'up{job=~"keyturn-.*"} == 0',
+            "critical",
+            "{{ $labels.instance }} ({{ $labels.job }}) gives no metrics: nothing is watched there",
+            runbook,
+            "5m",
+        ),
+        _alert(
+            "CountsGone",
+            'absent(up{job="keyturn-mtail"})',
+            "critical",
+            "no host is watched: Prometheus knows no target of the job keyturn-mtail",
+            runbook,
+            "5m",
+        ),
+        _alert(
+            "LogSilent",
+            "increase(trader_ai_lines_total[1h]) == 0 and trader_ai_lines_total offset 1h",
+            "warning",
+            "the log of {{ $labels.instance }} has no line since an hour: it is not read, or nobody asks the service",
+            runbook,
+        ),
+        _alert(
+            "AddressesStale",
+            "time() - keyturn_addresses_time_seconds > 900",
+            "warning",
+            "addresses on {{ $labels.instance }} have not been read for 15 minutes",
+            runbook,
+        ),
+    ]
+
+
+def cloudwatch(
+    thresholds: Sequence[Threshold], lines: Mapping[str, Line], log_group: str, topic: str, runbooks: str
+) -> Document:
+    """Return a CloudFormation template: for each threshold a metric filter on ``log_group`` and two alarms to ``topic``.
+
+    CloudWatch's regular expressions know neither spaces nor groups.
+    """
+    resources: Document = {}
+    for threshold in thresholds:
+        metric, period = _metric(threshold), SECONDS[threshold.get("per") or ""]
+        if not metric.lines:
+            continue
+        counted = [lines[name] for name in metric.lines]
+        patterns = [f"^{start}{line['message']}".replace(" ", ".") for line in counted for start in starts(line)]
+        resources[f"{metric.alert}Filter"] = {
+            "Type": "AWS::Logs::MetricFilter",
+            "Properties": {
+                "LogGroupName": log_group,
+                "FilterName": f"keyturn-{threshold['metric']}",
+                "FilterPattern": f"%{'|'.join(patterns)}%",
+                "MetricTransformations": [
+                    {"MetricNamespace": NAMESPACE, "MetricName": metric.alert, "MetricValue": "1", "DefaultValue": 0}
+                ],
+            },
+        }
+        for severity in ("warning", "critical"):
+            resources[f"{metric.alert}{severity.title()}"] = {
+                "Type": "AWS::CloudWatch::Alarm",
+                "Properties": {
+                    "AlarmName": f"keyturn-{threshold['metric']}-{severity}",
+                    "AlarmDescription": f"{threshold['title']}: {runbooks}#{metric.runbook}",
+                    "Namespace": NAMESPACE,
+                    "MetricName": metric.alert,
+                    "Statistic": "Sum",
+                    "Period": period,
+                    "EvaluationPeriods": 1,
+                    "Threshold": int(threshold[severity]),
+                    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+                    "TreatMissingData": "notBreaching",
+                    "AlarmActions": [topic] if topic else [],
+                    "OKActions": [topic] if topic else [],
+                },
+            }
+    return {"AWSTemplateFormatVersion": "2010-09-09", "Description": "Keyturn's alarms", "Resources": resources}
+
+
+def datadog(thresholds: Sequence[Threshold], lines: Mapping[str, Line], notify: str, runbooks: str) -> list[Document]:
+    """Return Datadog's monitors, one for each threshold that lines of a log can count; ``notify`` is a handle such as @pagerduty.
+
+    They count by the attributes of ``datadog_pipeline``: a phrase can stand anywhere in a line, in a stranger's path too.
+    """
+    monitors = []
+    for threshold in thresholds:
+        metric, critical = _metric(threshold), int(threshold["critical"])
+        if not metric.lines:
+            continue
+        search = " OR ".join(_attributes(lines[name]) for name in metric.lines)
+        monitors.append(
+            {
+                "name": f"Keyturn: {threshold['title']}",
+                "type": "log alert",
+                "query": f'logs("service:trader-ai ({search})").index("*").rollup("count").last("{_window(threshold)}") >= {critical}',
+                "message": f"{threshold['title']}. {runbooks}#{metric.runbook} {notify}",
+                "tags": ["keyturn", f"metric:{threshold['metric']}"],
+                "options": {
+                    "thresholds": {"warning": int(threshold["warning"]), "critical": critical},
+                    "on_missing_data": "default",
+                    "include_tags": True,
+                },
+            }
+        )
+    return monitors
+
+
+def _attributes(line: Line) -> str:
+    """Return the search for a line in Datadog's language, where ? stands for a space or a sign, and only * for more."""
+    begin = "".join(letter if letter.isalnum() else "?" for letter in line["message"])
+    said = f" @keyturn.message:{begin}*" if begin else ""
+    return f"(@keyturn.level:{line['level']} @keyturn.logger:{line['logger']}{said})"
+
+
+def datadog_pipeline() -> Document:
+    """Return the pipeline that reads level, logger and message of both forms: a rule of Datadog's takes a whole line or nothing."""
+    level, logger = (f'%{{regex("{allowed}"):keyturn.{name}}}' for name, allowed in PARTS.items())
+    rules = {
+        "plain": f"{level}:{logger}:%{{data:keyturn.message}}",
+        "timed": f'%{{regex("{TIME}"):keyturn.time}} - {logger} - {level} - %{{data:keyturn.message}}',
+    }
+    return {
+        "name": "Keyturn: lines of Python's logging",
+        "is_enabled": True,
+        "filter": {"query": "service:trader-ai"},
+        "processors": [
+            {
+                "type": "grok-parser",
+                "name": "level, logger and message",
+                "is_enabled": True,
+                "source": "message",
+                "grok": {"support_rules": "", "match_rules": "\n".join(" ".join(rule) for rule in rules.items())},
+            }
+        ],
+    }

@@ -1,0 +1,135 @@
+"""What a provider says about a credential: one read-only call and a verdict, never a retry.
+
+``accepted`` and ``rejected`` are the provider's own documented answers. Everything else - 429, 5xx, HTML, another
+refusal, no answer - is ``unknown``: it says nothing about the credential. What comes from outside is shown only where
+it is a plain word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..base import http
+from ..base.errors import KeyturnError
+from ..base.fingerprint import fingerprint
+from ..base.http import Answer
+
+TIMEOUT_SECONDS = 10
+WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+PLAID_REFUSAL = "INVALID_API_KEYS"
+ALPACA_REFUSAL = 40110000
+KEY_PREFIXES = {"alpaca": {"PK": "paper", "AK": "live"}}
+
+
+class Reply(NamedTuple):
+    """The verdict, the evidence for it, whose credential it is (empty where unknown), and what surprises."""
+
+    verdict: str
+    detail: str
+    identity: str = ""
+    findings: tuple[str, ...] = ()
+
+
+class Provider(NamedTuple):
+    """One provider: its name for a person, what its variables are in their order, and the call."""
+
+    title: str
+    credential: tuple[str, ...]
+    ask: Callable[[str, Sequence[str]], Reply]
+
+
+def ask(spec: Mapping[str, Any], values: Sequence[str]) -> Reply:
+    """Ask the provider of a catalogue entry about ``values``, which stand in the order of the entry's variables."""
+    provider = PROVIDERS[spec["kind"]]
+    if len(values) != len(provider.credential):
+        raise KeyturnError(
+            f"{provider.title} needs {' and '.join(provider.credential)}, in this order, and no other variable"
+        )
+    return provider.ask(spec["url"].rstrip("/"), values)
+
+
+def check_place(spec: Mapping[str, Any], values: Sequence[str]) -> None:
+    """Refuse a credential that says by its form that it is for another place, before that place sees it."""
+    for prefix, account in KEY_PREFIXES.get(spec["kind"], {}).items():
+        if values[0].startswith(prefix) and spec["account"] != account:
+            raise KeyturnError(
+                f"the new {PROVIDERS[spec['kind']].title} key id begins with {prefix}: it is of a {account} account, and "
+                f"this environment trades on a {spec['account']} account (keyturn_alpaca_account); nothing was sent"
+            )
+
+
+def plaid(url: str, values: Sequence[str]) -> Reply:
+    """``/institutions/get``: it needs credentials and changes nothing. Plaid is judged by its error code, not by the status."""
+    client_id, secret = values
+    body = {"count": 1, "offset": 0, "country_codes": ["US"]}
+    answer = http.ask(f"{url}/institutions/get", TIMEOUT_SECONDS, plaid_headers(client_id, secret), body)
+    said = answer.document()
+    detail = evidence("POST /institutions/get", answer, said.get("error_code"), said.get("request_id"))
+    if http.good(answer.status) and isinstance(said.get("institutions"), list):
+        return Reply("accepted", detail, fingerprint(client_id))
+    return Reply("rejected" if said.get("error_code") == PLAID_REFUSAL else "unknown", detail)
+
+
+def plaid_headers(client_id: str, secret: str) -> dict[str, str]:
+    """Return the headers of a call to Plaid."""
+    return {"PLAID-CLIENT-ID": client_id, "PLAID-SECRET": secret}
+
+
+def alpaca(url: str, values: Sequence[str]) -> Reply:
+    """``/v2/account``. A 403 may also restrict a good account: it rejects the pair only where it says nothing else."""
+    answer = http.ask(f"{url}/v2/account", TIMEOUT_SECONDS, alpaca_headers(values))
+    said = answer.document()
+    detail = evidence("GET /v2/account", answer, said.get("code"), answer.headers.get("x-request-id"))
+    if http.good(answer.status) and word(said.get("account_number")):
+        return Reply("accepted", detail, word(said["account_number"]))
+    refused = said and (
+        answer.status == 401 or (answer.status == 403 and said.get("code", ALPACA_REFUSAL) == ALPACA_REFUSAL)
+    )
+    return Reply("rejected" if refused else "unknown", detail)
+
+
+def alpaca_headers(values: Sequence[str]) -> dict[str, str]:
+    """Return the headers of a call to Alpaca."""
+    key, secret = values
+    return {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret}
+
+
+def huggingface(url: str, values: Sequence[str]) -> Reply:
+    """``whoami-v2``. Its rate limit has been seen as a refusal in HTML, so only JSON counts."""
+    (token,) = values
+    answer = http.ask(f"{url}/api/whoami-v2", TIMEOUT_SECONDS, {"Authorization": f"Bearer {token}"})
+    said = answer.document()
+    detail = evidence("GET /api/whoami-v2", answer, None, answer.headers.get("x-request-id"))
+    if http.good(answer.status) and word(said.get("name")):
+        role = _role(said)
+        findings = () if role == "read" else (f"the token's role is {role or 'not told'}, and the policy wants read",)
+        return Reply("accepted", detail, word(said["name"]), findings)
+    return Reply("rejected" if answer.status == 401 and said else "unknown", detail)
+
+
+def _role(said: Mapping[str, Any]) -> str:
+    auth = said.get("auth")
+    token = auth.get("accessToken") if isinstance(auth, dict) else None
+    return word(token.get("role")) if isinstance(token, dict) else ""
+
+
+def evidence(call: str, answer: Answer, code: Any, request_id: Any) -> str:
+    """Return what was asked and answered, in words that may stand in a log."""
+    status = "no answer" if answer.status is None else f"HTTP {answer.status}"
+    parts = [status, word(code), f"request {word(request_id)}" if word(request_id) else ""]
+    return f"{call}: {', '.join(part for part in parts if part)}"
+
+
+def word(said: Any) -> str:
+    """Return what came from outside where it is a plain word or a number, else nothing."""
+    text = str(said) if isinstance(said, str | int) else ""
+    return text if WORD.fullmatch(text) else ""
+
+
+PROVIDERS: dict[str, Provider] = {
+    "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca),
+    "huggingface": Provider("Hugging Face", ("token",), huggingface),
+    "plaid": Provider("Plaid", ("client id", "secret"), plaid),
+}

@@ -1,0 +1,1 @@
+"""What is written down for people and for auditors, and read from there."""

@@ -1,0 +1,237 @@
+"""What a host knows of an intrusion and may soon forget: file times, logs, the journal, and what the providers have on record.
+
+Everything is read and nothing is written. A source that cannot be had is named with the reason, and keeps back no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import gzip
+import io
+import json
+import os
+import stat
+import subprocess
+import tarfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from .. import providers
+from ..base import files as regular
+from ..base import http, moments
+from ..base.errors import KeyturnError
+from ..base.seal import digest
+from ..ground import owner
+from ..host.rotation import Rotation
+
+MEMBER_BYTES = 1 << 24
+FILES = 20_000
+PAGES = 50
+ITEMS = 500
+ANSWER_BYTES = 1 << 23
+JOURNAL_SECONDS = 120
+SUMS = "SHA256SUMS"
+
+Members = dict[str, bytes]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is asked for: the rotation of each secret that a source reads with, log files beyond the application's own, since when."""
+
+    secrets: Mapping[str, Rotation]
+    app_root: Path
+    services: Mapping[str, Mapping[str, Any]]
+    logs: Sequence[str]
+    since: datetime
+
+    def values_of(self, kind: str) -> tuple[Rotation, list[str]]:
+        """Return the secret of a provider, and its current credential, which is never shown."""
+        for rotation in self.secrets.values():
+            if (rotation.entry["provider"] or {}).get("kind") == kind:
+                held = rotation.current_values()
+                return rotation, [held[name] for name in rotation.variables]
+        raise KeyturnError(f"keyturn_secrets has no credential of {kind}")
+
+
+def collect(scene: Scene, sources: Sequence[str]) -> tuple[Members, dict[str, str]]:
+    """Return the members of an archive, and the reason for each source that could not be had."""
+    members: Members = {}
+    missing: dict[str, str] = {}
+    for name in sources:
+        try:
+            members |= SOURCES[name](scene)
+        except KeyturnError as error:
+            missing[name] = str(error)
+        except OSError as error:
+            missing[name] = f"{error.filename or 'the system'}: {error.strerror}"
+        except (subprocess.SubprocessError, ValueError):
+            missing[name] = "it does not answer"
+    return members, missing
+
+
+def archive(members: Members) -> bytes:
+    """Return a compressed tar of the members, with the list of their SHA-256."""
+    listed = members | {
+        SUMS: "".join(f"{digest(content)}  {name}\n" for name, content in sorted(members.items())).encode()
+    }
+    whole = io.BytesIO()
+    with (
+        gzip.GzipFile(fileobj=whole, mode="wb", compresslevel=6) as packed,
+        tarfile.open(fileobj=packed, mode="w") as tar,
+    ):
+        for name, content in sorted(listed.items()):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
+            tar.addfile(entry, io.BytesIO(content))
+    return whole.getvalue()
+
+
+def listing(members: Members) -> list[dict[str, Any]]:
+    """Return name, size and SHA-256 of each member."""
+    return [
+        {"name": name, "bytes": len(content), "sha256": digest(content)} for name, content in sorted(members.items())
+    ]
+
+
+def files(scene: Scene) -> Members:
+    """List the application's files with owner, mode and all times. Their content is left where it is."""
+    found = (path for path in _below(scene.app_root))
+    lines = [_described(path) for path in islice(found, FILES)]
+    return {"files.jsonl": "".join(line for line in lines if line).encode()}
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    for root, _, names in os.walk(folder):
+        yield from (Path(root) / name for name in names)
+
+
+def _described(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        held = path.lstat()
+        times = {name: getattr(held, f"st_{name}_ns") / 1e9 for name in ("atime", "mtime", "ctime")}
+        more = {"bytes": held.st_size, "mode": stat.filemode(held.st_mode), "uid": held.st_uid, "gid": held.st_gid}
+        return json.dumps({"path": str(path), **more, **times}, sort_keys=True) + "\n"
+    return ""
+
+
+def logs(scene: Scene) -> Members:
+    """Copy the newest part of every log file: the application's, and those that the inventory names."""
+    named = [scene.app_root / service["log_file"] for service in scene.services.values() if service.get("log_file")]
+    named += sorted((scene.app_root / "logs").glob("*.log"))
+    named += [Path(path) for pattern in scene.logs for path in sorted(glob.glob(pattern))]  # noqa: PTH207 - absolute patterns
+    found = [path for path in dict.fromkeys(named) if path.is_file()]
+    if not found:
+        raise KeyturnError("there is no log file: name them by keyturn_incident_logs")
+    # whoever may write a log's folder chooses its name, and the members are listed in the document
+    members = {f"logs/{number:04}.log": path for number, path in enumerate(found, 1)}
+    listed = json.dumps({name: str(path) for name, path in members.items()}, indent=1)
+    return {name: _tail(path, scene.app_root) for name, path in members.items()} | {"logs/names.json": listed.encode()}
+
+
+def _tail(path: Path, app_root: Path) -> bytes:
+    """Read as the application's user what lies in its folder: a link there may lead anywhere."""
+    with owner.looking(path) if path.is_relative_to(app_root) else contextlib.nullcontext():
+        opened = regular.opened(path)
+    with opened as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - MEMBER_BYTES))
+        return file.read(MEMBER_BYTES)
+
+
+def journal(scene: Scene) -> Members:
+    """Copy the system's journal since the moment, its newest part where it is long."""
+    command = [
+        "journalctl",
+        "--quiet",
+        "--no-pager",
+        "--output=short-iso-precise",
+        f"--since=@{int(scene.since.timestamp())}",
+    ]
+    done = subprocess.run(command, capture_output=True, timeout=JOURNAL_SECONDS, check=False)
+    if done.returncode != 0 or not done.stdout:
+        raise KeyturnError("journalctl shows nothing: run as root on a host with systemd")
+    return {"journal.log": done.stdout[-MEMBER_BYTES:]}
+
+
+def alpaca(scene: Scene) -> Members:
+    """Ask Alpaca for the account, and for all orders and activities since the moment."""
+    rotation, values = scene.values_of("alpaca")
+    url, headers = rotation.entry["provider"]["url"].rstrip("/"), providers.alpaca_headers(values)
+
+    def ask(path: str, **query: Any) -> Any:
+        place = f"{path}?{urlencode(query)}" if query else path
+        answer = http.ask(url + place, providers.TIMEOUT_SECONDS, headers, limit=ANSWER_BYTES)
+        if not http.good(answer.status):
+            raise KeyturnError(providers.evidence(f"GET {path}", answer, None, answer.headers.get("x-request-id")))
+        return json.loads(answer.body)
+
+    since = moments.text(scene.since)
+    orders = _paged(
+        lambda last: ask("/v2/orders", status="all", limit=500, direction="asc", after=last or since),
+        "submitted_at",
+        500,
+    )
+    token = "page_token"  # noqa: S105 - the name of a parameter
+    activities = _paged(
+        lambda last: ask(
+            "/v2/account/activities", direction="asc", page_size=100, after=since, **({token: last} if last else {})
+        ),
+        "id",
+        100,
+    )
+    found = {"account": ask("/v2/account"), "orders": orders, "activities": activities}
+    return {f"alpaca/{name}.json": json.dumps(said, indent=1).encode() for name, said in found.items()}
+
+
+def _paged(ask: Callable[[str], Any], mark: str, size: int) -> list[Any]:
+    """Ask page by page; the last of a page says where the next begins."""
+    found: list[Any] = []
+    for _ in range(PAGES):
+        page = ask(str(found[-1][mark]) if found else "")
+        found += page
+        if len(page) < size:
+            break
+    return found
+
+
+def plaid(scene: Scene) -> Members:
+    """Ask Plaid what it knows of each item, with the application's own credential and tokens, which stay here."""
+    from ..host.phases import replace_tokens
+
+    rotation, values = scene.values_of("plaid")
+    url, headers = rotation.entry["provider"]["url"].rstrip("/"), providers.plaid_headers(*values)
+    lines = []
+    for item in islice(_items(scene, replace_tokens), ITEMS):
+        answer = http.ask(f"{url}/item/get", providers.TIMEOUT_SECONDS, headers, {"access_token": item.token})
+        said = answer.document()
+        if said.get("error_code") == providers.PLAID_REFUSAL or answer.status is None:
+            raise KeyturnError(
+                providers.evidence("POST /item/get", answer, said.get("error_code"), said.get("request_id"))
+            )
+        lines.append(
+            json.dumps({"item_id": item.name, "form": item.form, "status": answer.status, "said": said}) + "\n"
+        )
+    return {"plaid/items.jsonl": "".join(lines).encode()}
+
+
+def _items(scene: Scene, replace_tokens: Any) -> Iterator[Any]:
+    for rotation in scene.secrets.values():
+        if rotation.entry["migration"]["kind"] != "none":
+            yield from replace_tokens.stored_items(rotation.migration(rotation.current_values(), None))
+
+
+SOURCES: dict[str, Callable[[Scene], Members]] = {
+    "alpaca": alpaca,
+    "files": files,
+    "journal": journal,
+    "logs": logs,
+    "plaid": plaid,
+}

@@ -1,0 +1,336 @@
+"""The report of one rotation: a JSON document (docs/report.schema.json) and the same as text."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..base import durable, moments
+from ..host import journal
+from ..host.journal import PHASES, utc_now
+from . import attention, checklist
+from .rotation_log import COMMITTED
+
+SCHEMA = 1
+FORMS = ("two_layer", "one_layer", "json", "plaintext", "empty")
+STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
+ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
+# The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
+WANTED = {"forward": COMMITTED, "back": ("rolled_back",)}
+# Why what sent a host back was not seen while its service ran, by the phase that the host had come to.
+LATE = {
+    "switching": "what the application leaves behind, and who else holds it, shows only when it has stopped",
+    "switched": "whether it works on the new value shows only when it runs on it",
+    "proved": "the host itself was proved, and another one of its batch was not, or did not decide",
+}
+HOST_FIELDS = (
+    "phase",
+    "decision",
+    "outcome",
+    "old",
+    "new",
+    "held",
+    "attention",
+    "rows",
+    "times",
+    "downtime_seconds",
+    "backup",
+    "proofs",
+    "findings",
+    "failure",
+    "old_credential",
+    "retire",
+    "evidence",
+    "unproved",
+    "late",
+)
+
+
+# what every reader of a report may rest on
+SHAPE = {
+    **dict.fromkeys(("rotation_id", "secret", "title", "environment", "reason", "operator", "outcome"), str),
+    "variables": [str],
+    "downtime_budget_seconds": float,
+    "started": moments.SHAPE,
+    "finished": (None, moments.SHAPE),
+    "failure": (None, str),
+    "causes?": [{"at": moments.SHAPE, "cause": str}],
+    "revision?": str,
+    "overrides?": {"*": str},
+    "log_head?": {"number?": int, "hash?": str},
+    "checklist?": [{**dict.fromkeys(("id", "text", "detail"), str), "state": tuple(checklist.MARKS)}],
+    "hosts": {
+        "*": {**{f"{name.removesuffix('?')}?": inner for name, inner in journal.SHAPE.items()}, "excluded?": str}
+    },
+}
+
+
+def build(
+    header: Mapping[str, Any],
+    hosts: Mapping[str, Mapping[str, Any]],
+    failure: str,
+    ended: bool,
+    excluded: Mapping[str, str] = MappingProxyType({}),
+    before: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return the report.
+
+    ``hosts`` maps each host of the inventory to its journal's record (empty: it said nothing), ``excluded`` those that
+    a person has left out to the reason. ``before`` is the report of an earlier attempt: why the rotation was begun, what stopped
+    it then and what a host said last, which says nothing now, stay as they were told.
+    """
+    told = before.get("hosts", {})
+    hosts = {name: record or _of_journal(told.get(name, {})) for name, record in hosts.items()}
+    taking_part = {name: record for name, record in hosts.items() if name not in excluded}
+    failure = "; ".join(part for part in (failure, attention.sentence(taking_part)) if part)
+    if ended and not failure:
+        failure = "; ".join(_lost(taking_part))
+    causes = _causes(before)
+    if failure and failure not in [one["cause"] for one in causes]:
+        causes.append({"at": utc_now(), "cause": failure})
+    return {
+        "schema": SCHEMA,
+        **{name: header[name] for name in ("rotation_id", "secret", "title", "variables", "environment")},
+        "reason": before.get("reason", header["reason"]),
+        **{name: header[name] for name in ("operator", "downtime_budget_seconds")},
+        **({"revision": header["revision"]} if "revision" in header else {}),
+        "started": min(one["started"] for one in (header, before, *hosts.values()) if "started" in one),
+        "finished": utc_now() if ended else None,
+        "outcome": outcome(taking_part, failure, bool(excluded)) if ended else "interrupted",
+        "failure": failure or None,
+        **({"causes": causes} if causes else {}),
+        **({"overrides": header["overrides"]} if header.get("overrides") else {}),
+        "hosts": {
+            name: _of_journal(record) | ({"excluded": excluded[name]} if name in excluded else {}) | _late(record)
+            for name, record in sorted(hosts.items())
+        },
+    }
+
+
+def _of_journal(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {field: record[field] for field in HOST_FIELDS if record.get(field) is not None}
+
+
+def _late(record: Mapping[str, Any]) -> dict[str, str]:
+    """Say of a host that was stopped for nothing how long it was down, and why what sent it back was not seen before."""
+    last = next((step["phase"] for step in reversed(record.get("history", [])) if step["phase"] != "closed"), "")
+    if record.get("outcome") == "committed" or record.get("phase") != "closed" or last not in LATE:
+        return {}
+    return {"late": f"down for {record.get('downtime_seconds', 0.0):.1f} s, and back on the old value: {LATE[last]}"}
+
+
+def _causes(before: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what has stopped earlier attempts, the first one first; a report of before they were kept has the last alone."""
+    told = [{"at": before["finished"], "cause": before["failure"]}] if before.get("failure") else []
+    return list(before.get("causes", told))
+
+
+def ending(report: Mapping[str, Any], wish: str, failure: str) -> str:
+    """Return why a run fails that was to end the rotation the way ``wish``, with its own ``failure``; empty where it has."""
+    over = over_budget(report)
+    if report["outcome"] in WANTED[wish] and not failure and not over:
+        return ""
+    why = report["failure"] or failure or (over and f"{', '.join(over)} was down for longer than the budget")
+    earlier = [one["cause"] for one in report.get("causes", [])]
+    told = [why or "; then ".join([*earlier, "the report says which host is on what"])]
+    told += [f"{name} was {host['late']}" for name, host in report["hosts"].items() if "late" in host]
+    return f"{report['outcome']}: {'; '.join(told)}"
+
+
+def _lost(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return why hosts have not ended where no call of ours has failed: they were lost in a hook of the inventory's own."""
+    return [
+        f"{name}: nothing more was heard after the phase {record['phase']}; it, or a machine that a hook asks, gave no answer"
+        for name, record in sorted(hosts.items())
+        if record and record["phase"] != "closed"
+    ]
+
+
+def over_budget(report: Mapping[str, Any]) -> list[str]:
+    """Return the hosts whose downtime is over the catalogue's budget."""
+    budget = report["downtime_budget_seconds"]
+    return [name for name, host in report["hosts"].items() if host.get("downtime_seconds", 0) > budget]
+
+
+def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str, exclusions: bool = False) -> str:
+    """Return how the rotation ended.
+
+    ``committed`` (``_with_exclusions``, or ``_unproved`` where nothing could show it and a person has accepted that) or
+    ``rolled_back`` when every host that takes part is, ``committed_in_part`` when each is one of the two: a batch failed after
+    another had committed. ``refused`` when ``failure`` let no host come further than staging. ``needs_attention`` when a host
+    has ended with other values than the rotation's, or cannot go back. ``interrupted`` when a host has not ended or said
+    nothing: resume.yml or rollback.yml ends the rotation.
+    """
+    ends = {record.get("outcome") for record in hosts.values()}
+    if ends == {"committed"}:
+        unproved = any(record.get("unproved") for record in hosts.values())
+        return "committed_with_exclusions" if exclusions else "committed_unproved" if unproved else "committed"
+    if attention.needed(hosts):
+        return "needs_attention"
+    if not _all_closed(hosts):
+        return "interrupted"
+    if failure and not any(_touched(record) for record in hosts.values()):
+        return "refused"
+    if ends == {"committed", "rolled_back"}:
+        return "committed_in_part"
+    return "rolled_back" if ends == {"rolled_back"} else "interrupted"
+
+
+def _all_closed(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
+    return all(record.get("phase") == "closed" for record in hosts.values() if record)
+
+
+def _touched(record: Mapping[str, Any]) -> bool:
+    begun = {step["phase"] for step in record.get("history", [])} | {record.get("phase")}
+    return bool(begun & set(PHASES[PHASES.index("preparing") : PHASES.index("closed")]))
+
+
+def final(path: Path, document: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the report in ``path`` if its rotation has ended for good: repeating the rotation does not rewrite it.
+
+    Unless ``document`` tells that a host which was left out has come back and ended as well.
+    """
+    report = durable.read_json(path, SHAPE)
+    if not report or report.get("outcome") not in ENDED:
+        return None
+    returned = report["outcome"] == "committed_with_exclusions" != document["outcome"] in COMMITTED
+    return None if returned else report
+
+
+def unreported(folder: Path) -> list[str]:
+    """Return the rotations of which ``folder`` tells the begin but no end: the run was killed before it could."""
+    return [str(one["rotation_id"]) for one in documents(folder) if one.get("outcome") == "interrupted"]
+
+
+def documents(folder: Path) -> list[dict[str, Any]]:
+    """Return all reports of an environment, the oldest first: their ids sort by time."""
+    return list(filter(None, (durable.read_json(path, SHAPE) for path in sorted(folder.glob("[0-9]*.json")))))
+
+
+def heads(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what each report says was the head of the log, by the report's name."""
+    kept = {f"{report['rotation_id']}.json": report.get("log_head", {}) for report in reports}
+    return {name: head for name, head in kept.items() if "hash" in head}
+
+
+def write(folder: Path, report: Mapping[str, Any]) -> Path:
+    """Write the report durably into ``folder`` and return its path."""
+    durable.make_reports_folder(folder)
+    path = folder / f"{report['rotation_id']}.json"
+    durable.write_json(path, report)
+    return path
+
+
+def open_to_others(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield what another user may read or change, or has, and its mode: the folder and all that is in it."""
+    for path in (folder, *sorted(folder.rglob("*"))):
+        with contextlib.suppress(FileNotFoundError):  # another run works here
+            status = path.lstat()
+            foreign = status.st_uid not in (0, os.geteuid())
+            if foreign or (status.st_mode & 0o077 and not stat.S_ISLNK(status.st_mode)):
+                yield path, stat.S_IMODE(status.st_mode)
+
+
+def events(report: Mapping[str, Any], sessions: str) -> list[str]:
+    """Return what people are told of the end of a rotation. ``sessions`` is the catalogue's word."""
+    if report["outcome"] not in COMMITTED:
+        return ["rotation_failed"]
+    return ["rotation_done", *(["sessions_invalidated"] if sessions == "invalidated" else [])]
+
+
+def link(published: str, path: Path) -> str:
+    """Return where a file of the environment's folder can be read: below ``published``, or its path where nothing is."""
+    return f"{published.rstrip('/')}/{path.parent.name}/{path.name}" if published else str(path)
+
+
+def facts(report: Mapping[str, Any], link: str) -> dict[str, Any]:
+    """Return what the messages about the rotation say; ``link`` is where the report can be read."""
+    names = ("title", "rotation_id", "reason", "operator", "outcome")
+    changes = [
+        f"{variable} on {name} {old} -> {host['new'][variable]}"
+        for name, host in report["hosts"].items()
+        for variable, old in host.get("old", {}).items()
+        if variable in host.get("new", {})
+    ]
+    more = {
+        "failure": report["failure"] or "; ".join(one["cause"] for one in report.get("causes", [])) or "see the report",
+        "fingerprints": changes or ["see the report"],
+        "link": link,
+    }
+    return {**{name: report[name] for name in names}, **more}
+
+
+def text(report: Mapping[str, Any], path: Path) -> str:
+    """Return the report for a person."""
+    lines = [
+        f"{report['outcome'].upper()}: {report['title']} ({report['secret']}) in {report['environment']}",
+        f"rotation   {report['rotation_id']}, {report['reason']}, by {report['operator']}",
+        f"time       {report['started']} to {report['finished']}",
+    ]
+    earlier = [one for one in report.get("causes", []) if one["cause"] != report["failure"]]
+    lines += [f"before     {one['at']}: {one['cause']}" for one in earlier]
+    if report["failure"]:
+        lines.append(f"cause      {report['failure']}")
+    for name, host in report["hosts"].items():
+        lines += ["", f"{name}: {_state(host)}"]
+        lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
+    if report.get("checklist"):
+        lines += ["", *checklist.text(report["checklist"])]
+    lines += ["", f"report     {path}"]
+    if report.get("log_head"):
+        lines.append(f"log head   record {report['log_head']['number']}, {report['log_head']['hash']}")
+    return "\n".join(lines)
+
+
+def _state(host: Mapping[str, Any]) -> str:
+    if "excluded" in host:
+        return f"left out ({host['excluded']})"
+    return str(host.get("outcome") or host.get("phase") or "said nothing")
+
+
+def _change(host: Mapping[str, Any], variable: str, new: str | None) -> str:
+    """Tell what became of a value; between the switch and the end the host may hold either."""
+    if "held" in host:
+        held = host["held"].get(variable, "not known")
+        return "(kept)" if held == host["old"][variable] else f"before; now {held}"
+    if not new or host.get("outcome") == "rolled_back":
+        return "(kept)"
+    if host.get("phase") in PHASES[: PHASES.index("switching")]:
+        return "(not switched)"
+    return f"-> {new}" if host.get("outcome") == "committed" else f"-> {new}, not ended: either may be in use"
+
+
+def _host(host: Mapping[str, Any], budget: int) -> Sequence[str]:
+    lines = []
+    for variable, old in host.get("old", {}).items():
+        new = host.get("new", {}).get(variable)
+        lines.append(f"{variable}: {old} {_change(host, variable, new)}")
+    if host.get("rows"):
+        lines.append(
+            "rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in FORMS if form in host["rows"])
+        )
+    if host.get("times"):
+        times = [f"{step} {host['times'][step]:.1f} s" for step in STEPS if step in host["times"]]
+        lines.append("times      " + ", ".join(times))
+    if "downtime_seconds" in host:
+        seconds = host["downtime_seconds"]
+        verdict = "within" if seconds <= budget else "OVER"
+        lines.append(f"downtime   {seconds:.1f} s ({verdict} the budget of {budget} s)")
+    if "backup" in host:
+        backup = host["backup"]
+        keys = ", ".join(backup["opens_with"].values())
+        lines.append(
+            f"backup     {backup['path']} (opens with {keys}, until {backup.get('expires', 'the rotation ends')})"
+        )
+    lines += [
+        f"proof      {line['proof']} of {line['subject']}: {line['verdict']} ({line['detail']})"
+        for line in host.get("proofs", [])
+    ]
+    lines += [f"finding    {line}" for line in host.get("findings", [])]
+    lines += [f"late       {host['late']}"] if "late" in host else []
+    return lines

@@ -1,0 +1,205 @@
+"""What an environment needs: the ages of its secrets, what their files hold, what is open, unproved, unsigned or expired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any
+
+from ..base import moments
+
+STATES = ("ok", "due", "overdue", "broken")
+DUE_BEFORE_DAYS = 14
+REVOCATION_DAYS = 7
+
+Hosts = Mapping[str, Mapping[str, Any] | None]
+
+
+def status(
+    secrets: Mapping[str, Mapping[str, Any]],
+    hosts: Hosts,
+    now: datetime,
+    audit: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Return the state of each secret and of all. ``hosts`` has what ``keyturn_state`` said, None for no answer.
+
+    ``audit`` is what the controller's own records say (``audit.look``): a log whose chain is broken is broken, and so is one that
+    lacks a rotation which hosts have committed. A checklist that nobody has signed is overdue when its time is over, a review of
+    the policy when its day is past, an old value when it has expired and is still there.
+    """
+    found = {name: _secret(name, entry, hosts, now) for name, entry in secrets.items()}
+    silent = sorted(name for name, said in hosts.items() if said is None)
+    expired = {name: said["expired"] for name, said in hosts.items() if said and said["expired"]}
+    broken = [*silent, *filter(None, [(audit.get("log") or {}).get("problem")]), *audit.get("unreported", {})]
+    late = [one for one in audit.get("unsigned", []) if one["late"]]
+    overdue = [*late, *expired, *filter(None, [(audit.get("review") or {}).get("late")])]
+    worst = _worst(
+        [*(line["state"] for line in found.values()), *("broken" for _ in broken), *("overdue" for _ in overdue)]
+    )
+    more = {"unreachable": silent, "expired": expired, "secrets": found, **audit}
+    return {"schema": 3, "state": worst, "at": moments.text(now), **more}
+
+
+def _secret(name: str, entry: Mapping[str, Any], hosts: Hosts, now: datetime) -> dict[str, Any]:
+    told = {host: said for host, said in hosts.items() if said is not None}
+    answered = {host: said for host, said in told.items() if said["held"][name]["used"]}
+    unused = bool(told) and not answered
+    limit = None if unused else entry.get("max_age_days")
+    past = {host: _ended(said, name) for host, said in answered.items()}
+    # the host that waits longest counts
+    ends = [max((str(journal["finished"]) for journal in journals), default="") for journals in past.values()]
+    last = min(ends, default="")
+    age = _days(last, now) if last else None
+    opened = sorted(host for host, said in answered.items() if (said["rotation"] or {}).get("secret") == name)
+    revocations = _revocations(past)
+    states = [_by_age(limit, age), *("broken" for _ in opened)]
+    states += ["overdue" if _days(line["since"], now) >= REVOCATION_DAYS else "due" for line in revocations.values()]
+    values = {host: said["held"][name]["values"] for host, said in answered.items()}
+    held = {host: _text(mine) for host, mine in values.items() if mine}
+    differ = held if entry["value"] == "shared" and len(set(held.values())) > 1 else {}
+    problems = {host: said["held"][name]["problem"] for host, said in answered.items() if said["held"][name]["problem"]}
+    problems |= {
+        host: f"its files hold {held[host]}, and its last rotation left {_text(left)}: somebody else has changed them; rotate {name}"
+        for host, said in answered.items()
+        if host in held and host not in opened and (left := _left(said, name)) and left != values[host]
+    }
+    states += ["broken" for _ in [*differ, *problems]]
+    return {
+        "title": entry["title"],
+        "state": _worst(states),
+        "unused": unused,
+        "last_rotated": last or None,
+        "age_days": age,
+        "max_age_days": limit,
+        "switch": entry["switch"],
+        "differ": differ,
+        "problems": problems,
+        "open_on": opened,
+        "open_revocations": revocations,
+        "revoke": list(entry["retire"].get("steps") or []) if revocations else [],
+    }
+
+
+def _ended(said: Mapping[str, Any], secret: str) -> list[Mapping[str, Any]]:
+    return [past for past in said["closed"].values() if (past["secret"], past["outcome"]) == (secret, "committed")]
+
+
+def _revocations(past: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for host, journals in past.items():
+        for journal in journals:
+            if (journal.get("retire") or {}).get("state") == "open":
+                line = found.setdefault(journal["rotation_id"], {"since": journal["retire"]["since"], "hosts": []})
+                line["hosts"].append(host)
+    return found
+
+
+def _left(said: Mapping[str, Any], secret: str) -> dict[str, str]:
+    """Return the fingerprints that the last rotation of a secret has left on a host; nothing where none has ended."""
+    past = [journal for journal in said["closed"].values() if journal["secret"] == secret]
+    last: Mapping[str, Any] = max(past, key=_age, default={})
+    return dict(last.get("new" if last.get("outcome") == "committed" else "old") or {})
+
+
+def _text(values: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {mark}" for name, mark in sorted(values.items()))
+
+
+def _age(journal: Mapping[str, Any]) -> str:
+    return str(journal["finished"])
+
+
+def _by_age(limit: int | None, age: int | None) -> str:
+    if limit is None:
+        return "ok"
+    if age is None:
+        return "due"
+    return "overdue" if age > limit else "due" if age > limit - DUE_BEFORE_DAYS else "ok"
+
+
+def _worst(states: list[str]) -> str:
+    return max(states, key=STATES.index, default="ok")
+
+
+def _days(since: str, now: datetime) -> int:
+    return (now - moments.parse(since)).days
+
+
+def table(found: Mapping[str, Any]) -> str:
+    """Return the status for a person."""
+    lines = [f"{'secret':<12}{'state':<10}{'age':<12}{'last rotated':<22}{'due':<12}open"]
+    coming = {line["secret"]: line for line in found.get("calendar", [])}
+    for name, line in found["secrets"].items():
+        age = "-" if line["age_days"] is None else f"{line['age_days']} d"
+        limit = f" / {line['max_age_days']} d" if line["max_age_days"] else ""
+        due = (coming.get(name, {}).get("due") or "-")[:10]
+        lines.append(
+            f"{name:<12}{line['state']:<10}{age + limit:<12}{line['last_rotated'] or 'never':<22}{due:<12}"
+            f"{'; '.join(_notes(line)) or '-'}"
+        )
+        lines += [f"{'':<12}- {step}" for step in line["revoke"]]
+    if found["unreachable"]:
+        lines.append(f"no answer from {', '.join(found['unreachable'])}")
+    lines += expired_lines(found)
+    return "\n".join([f"{found['state'].upper()} at {found['at']}", "", *lines, *_audit(found)])
+
+
+def expired_lines(found: Mapping[str, Any]) -> list[str]:
+    """Return what a status says of old values that have expired."""
+    return [
+        f"the old value of {', '.join(names)} has expired and is still on {host}: run prune.yml"
+        for host, names in found["expired"].items()
+    ]
+
+
+def _notes(line: Mapping[str, Any]) -> list[str]:
+    notes = ["not used here"] if line["unused"] else []
+    notes += [f"{host}: {problem}" for host, problem in line["problems"].items()]
+    notes += [f"rotation on {', '.join(line['open_on'])}"] if line["open_on"] else []
+    notes += [f"revocation since {one['since'][:10]}" for one in line["open_revocations"].values()]
+    if line["differ"]:
+        notes.append("hosts disagree: " + "; ".join(f"{host} holds {what}" for host, what in line["differ"].items()))
+    return notes
+
+
+def _audit(found: Mapping[str, Any]) -> list[str]:
+    if "log" not in found:
+        return []
+    log, review = found["log"], found["review"]
+    head = f"{log['records']} records, head {log['head'].get('hash', 'none')[:12]}"
+    lines = ["", f"log         {log['problem'] or f'the chain is whole: {head}'}"]
+    lines += [
+        f"unfinished  {one['rotation_id']} of {one['secret']}, by {one['by']} on {one['controller']} since {one['since']}"
+        for one in found["unfinished"]
+    ]
+    lines += [f"unreported  {unreported_line(name, one)}" for name, one in found["unreported"].items()]
+    lines += [
+        f"unsigned    {one['rotation_id']} of {one['secret']}: {', '.join(one['open']) or 'every point has evidence'}; "
+        f"{signing(one)}"
+        for one in found["unsigned"]
+    ]
+    lines += [f"incident    {incident_line(one)}" for one in found.get("incidents", [])]
+    lines += [f"unsent      {line}" for line in found.get("unsent", [])]
+    return [*lines, f"review      the policy's next review is {review['next']}{' and late' if review['late'] else ''}"]
+
+
+def signing(one: Mapping[str, Any]) -> str:
+    """Return until when a checklist is to be signed and closed."""
+    return f"{'was' if one['late'] else 'is'} to be signed (sign_off.yml) and closed (close_rotation.yml) until {one['until'][:10]}"
+
+
+def unreported_line(rotation_id: str, one: Mapping[str, Any]) -> str:
+    """Return what a status says of a rotation that hosts have committed and of which there is no report."""
+    remedy = (
+        "run resume.yml"
+        if one["begun"]
+        else f"bring its report from the controller that ran it, or rotate {one['secret']} with -e keyturn_rotation_id={rotation_id}, "
+        "which changes no value and writes one; if log and reports are lost, see verify_log.yml -e keyturn_log_from_hosts=REASON"
+    )
+    return f"{rotation_id} of {one['secret']} is committed on {', '.join(one['hosts'])} and has no report of its end: {remedy}"
+
+
+def incident_line(summary: Mapping[str, Any]) -> str:
+    """Return what a status says of an incident with open points (``incident.summaries``)."""
+    return f"{summary['id']}: {summary['late']} of {summary['open']} open points are late, next due {summary['due']}"

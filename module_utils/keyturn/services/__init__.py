@@ -1,0 +1,1 @@
+"""The processes of the application, and what starts and stops them."""

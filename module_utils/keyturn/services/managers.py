@@ -1,0 +1,26 @@
+"""The manager of each service, by the inventory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from .service import ScriptService, Service
+
+
+def _systemd(name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None, state: Path) -> Service:
+    from .systemd import SystemdService
+
+    return SystemdService(name, spec, app_root, app_user, state)
+
+
+MANAGERS: dict[str, Callable[[str, Mapping[str, Any], Path, str | None, Path], Service]] = {
+    "script": ScriptService,
+    "systemd": _systemd,
+}
+
+
+def service(name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None, state: Path) -> Service:
+    """Return the service of the inventory's entry ``name``."""
+    return MANAGERS[spec["manager"]](name, spec, app_root, app_user, state)

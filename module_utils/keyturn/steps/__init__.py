@@ -1,0 +1,1 @@
+"""What the controller does in one task: a file for each action."""

@@ -1,0 +1,46 @@
+"""The action ``keyturn_agree``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import KeyturnError
+from ..fleet import agreement, answers, isolation
+from ..fleet.taking_part import holders, who_goes_on
+
+# what the action reads of each host
+CALLS = ("rotation_staged", "rotation_examined")
+READS = (*CALLS, "keyturn_secrets_here")
+SHAPE = {"hosts": {"*": {**answers.HERE, **dict.fromkeys((f"{name}?" for name in CALLS), answers.STAGED)}}}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Compare the hosts that have answered."""
+    answers = {name: _answer(said) for name, said in given["hosts"].items()}
+    held_by = holders(given["secret"], given["hosts"])
+    lost = [name for name in held_by if answers[name].get("unreachable")]
+    going_on = [name for name in who_goes_on(given["value"], list(answers), given["excluded"], lost) if name in held_by]
+    if lost and not going_on:
+        raise KeyturnError(
+            f"{', '.join(lost)} cannot be reached, and no other host is left to turn: bring it back, then run it again"
+        )
+    hosts = {
+        name: {"place": answers[name]["place"], "clock_offset": float(answers[name]["clock_offset"])}
+        | {side: answers[name]["rotation"].get(side) for side in ("old", "new")}
+        for name in going_on
+        if "rotation" in answers[name]
+    }
+    if hosts:
+        agreement.check(given["value"], hosts, given["adopted"])
+    isolation.check(isolation.held_elsewhere(Path(given["reports"]), given["environment"]), hosts, given["may_stay"])
+    return {"changed": False, "hosts": going_on}
+
+
+def _answer(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what a host answered last: it is only examined where it stages nothing."""
+    for name in CALLS:
+        if said.get(name, {}).get("unreachable") or "rotation" in said.get(name, {}):
+            return dict(said[name])
+    return {}

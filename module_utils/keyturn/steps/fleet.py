@@ -1,0 +1,37 @@
+"""The action ``keyturn_fleet``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..fleet import abandoned, answers, staging_gate
+from ..fleet.taking_part import holders, who_goes_on
+
+# what the action reads of each host
+READS = ("rotation_looked", "keyturn_secrets_here")
+SHAPE = {"plan": answers.PLAN, "hosts": {"*": {**answers.HERE, "rotation_looked?": answers.LOOKED}}}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Return the hosts that take part, and the rotation on staging that lets this one pass where there has to be one."""
+    plan, staging = given["plan"], given["staging"]
+    looked = {name: said.get("rotation_looked", {}) for name, said in given["hosts"].items()}
+    held_by = holders(plan["secret"], given["hosts"])
+    lost = [name for name in held_by if looked[name].get("unreachable")]
+    going_on = who_goes_on(plan["value"], list(looked), given["excluded"], lost)
+    hosts = [name for name in going_on if name in held_by]
+    answered = {name: said for name, said in looked.items() if "closed" in said}
+    if answered:
+        abandoned.close(
+            Path(given["folder"]) / plan["environment"], answered, f"rotation {plan['rotation_id']}", check_mode
+        )
+    passed = ""
+    begun = any(said.get("rotation") for said in looked.values())  # one that has begun goes on
+    typed = set(given["typed"]) & set(staging_gate.VARIABLES)
+    if (staging or given["production"] or typed) and not begun and "staging" not in plan["overrides"]:
+        staging_gate.check_shut(plan, staging, typed)
+        reports = staging_gate.read_reports(Path(given["folder"]) / staging)
+        passed = staging_gate.check(reports, staging, plan, given["max_age_days"])
+    return {"changed": False, "hosts": hosts, "passed": passed}

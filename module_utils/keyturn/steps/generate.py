@@ -1,0 +1,28 @@
+"""The action ``keyturn_generate``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base import durable
+from ..base.errors import KeyturnError
+from ..base.fingerprint import fingerprint
+from ..base.generate import GENERATORS
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Write the file; a relative path starts where the run was started."""
+    named = Path(given["dest"])
+    dest = named.parent.resolve() / named.name
+    if dest.exists() or dest.is_symlink():
+        raise KeyturnError(f"{dest} exists: choose a new file, a value is never overwritten")
+    if not dest.parent.is_dir():
+        raise KeyturnError(f"{dest.parent} is not a folder")
+    if check_mode:
+        return {"changed": True, "path": str(dest)}
+    value = GENERATORS[given["kind"]]()
+    name = f"{given['variable']}=" if given["variable"] else ""
+    durable.write_file(dest, f"{name}{value}\n".encode())
+    return {"changed": True, "path": str(dest), "fingerprint": fingerprint(value)}

@@ -1,0 +1,93 @@
+"""The action ``keyturn_log``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import KeyturnError
+from ..fleet import answers
+from ..host.journal import utc_now
+from ..inputs import request
+from ..records import audit, report, rotation_log, signatures, status
+
+SHAPE = {"hosts": {"*": (None, {"rotation": answers.JOURNAL, "closed": {"*": answers.PAST}})}}
+
+
+def begin(folder: Path, hosts: Mapping[str, Any], told: Mapping[str, str], check_mode: bool) -> int:
+    """Begin the log with what the hosts know; return how many rotations that are. KeyturnError where there is one."""
+    request.check_reason(told["reason"], "keyturn_log_from_hosts")
+    kept = [path.name for path in (folder / rotation_log.LINES, *sorted(folder.glob("2*.json"))) if path.exists()]
+    if kept:
+        raise KeyturnError(
+            f"{folder} has {kept[0]}, so nothing was begun: a log goes on, and reports vouch for the log that they were written with. "
+            "Bring back what is missing, or move the folder away as it is"
+        )
+    silent = sorted(name for name, said in hosts.items() if said is None)
+    if silent:
+        raise KeyturnError(
+            f"{', '.join(silent)} gave no answer, and what it knows would be missing for good: nothing was begun"
+        )
+    known = sorted({rotation_id for said in hosts.values() for rotation_id in said["closed"]})
+    entries = [rotation_log.setup(told["environment"], utc_now()) | {"taken_over": told["reason"]}]
+    for rotation_id in known:
+        ends = {name: said["closed"][rotation_id] for name, said in hosts.items() if rotation_id in said["closed"]}
+        who = told["operator"] or request.operator(os.environ)
+        entries.append(rotation_log.taken_over(rotation_id, ends, told["environment"], told["reason"], who))
+    if not check_mode:
+        rotation_log.begin_anew(folder, entries)
+    return len(known)
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Follow the chain, ask for each head that a report, or a person, has kept, and for what the hosts have committed."""
+    folder = Path(given["folder"])
+    reports = report.documents(folder)
+    if given["begin"]["reason"]:
+        begun = begin(folder, given["hosts"], given["begin"], check_mode)
+        if check_mode:
+            return {
+                "changed": True,
+                "log": {},
+                "text": f"the log would begin with {begun} rotations that the hosts know",
+            }
+    records = rotation_log.read(folder)
+    anchors = audit.anchors(given["hosts"], records)
+    heads = audit.heads(folder, reports) | anchors
+    if given["head"]:
+        heads["keyturn_log_head"] = {"hash": given["head"]}
+    found = rotation_log.verify(folder, heads)
+    signed = _signed(folder, given["allowed_signers"])
+    unknown = [
+        status.unreported_line(name, one) for name, one in audit.unreported(reports, given["hosts"], records).items()
+    ]
+    if unknown:
+        lost = (
+            ""
+            if found["records"]
+            else "; if log and reports are lost, begin them anew: -e keyturn_log_from_hosts=REASON"
+        )
+        raise KeyturnError(f"{folder} does not know what its hosts do: {'; '.join(unknown)}{lost}")
+    silent = sorted(name for name, said in given["hosts"].items() if said is None)
+    last = f"record {found['head']['number']}, {found['head']['hash']}" if found["head"] else "none"
+    lines = [
+        f"log        {folder / rotation_log.LINES}",
+        f"chain      whole: {found['records']} records, {found['sealed']} lines older than the chain",
+        f"heads      {len(heads)} are where they were, {len(anchors)} of them kept by hosts",
+        f"signatures {signed}",
+        f"log head   {last}",
+        *(f"begun      anew from the hosts: {one['taken_over']}" for one in records[:1] if "taken_over" in one),
+        *([f"hosts      no answer from {', '.join(silent)}: what they know was not compared"] if silent else []),
+    ]
+    return {"changed": bool(given["begin"]["reason"]), "log": found, "text": "\n".join(lines)}
+
+
+def _signed(folder: Path, allowed: str) -> str:
+    """Say what the keys say of the sign-offs; KeyturnError where one does not hold."""
+    if not allowed:
+        return "not looked at: keyturn_allowed_signers is not set"
+    signatures.check_file(Path(allowed))
+    count = signatures.check(folder / rotation_log.LINES, rotation_log.read(folder), Path(allowed))
+    return f"{count} by key, and all hold"

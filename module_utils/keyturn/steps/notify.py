@@ -1,0 +1,44 @@
+"""The action ``keyturn_notify``. The secrets of a channel are read here: they never pass through a variable."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..base import moments
+from ..inputs.validation import validated
+from ..notices import messages, notify, outbox
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Write the message, then send what is open."""
+    channels = {
+        name: validated(f"keyturn_notification_channels.{name}", notify.CHANNEL, spec, notify.CHANNEL_REQUIRED_IF)
+        for name, spec in given["channels"].items()
+    }
+    folder = Path(given["folder"])
+    if check_mode:
+        return {"changed": False, "sent": [], "open": []}
+    if given["event"]:
+        moment = given["time"] or moments.text(datetime.now(UTC))
+        message = messages.message(
+            given["event"], given["id"], given["environment"], moment, given["facts"], given["drill"]
+        )
+        outbox.post(folder, message, channels, given["hook_failure"])
+    sent = outbox.deliver(folder, channels, _send, lambda: moments.text(datetime.now(UTC)), time.sleep)
+    left = outbox.open_lines(folder)
+    lines = [*(f"sent to {line}" for line in sent), *(f"NOT SENT {line}" for line in left)]
+    if given["event"] == "sessions_invalidated":
+        hosts = ", ".join(given["facts"]["hosts"])
+        lines.insert(
+            0, f"sessions invalidated in {given['environment']} on {hosts} at {moment}: users must sign in again"
+        )
+    return {"changed": bool(given["event"] or sent), "sent": sent, "open": left, "text": "\n".join(lines)}
+
+
+def _send(channel: Mapping[str, Any], message: messages.Message) -> str:
+    return notify.send(channel, message, os.environ, datetime.now(UTC))

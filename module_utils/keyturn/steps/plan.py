@@ -1,0 +1,149 @@
+"""The action ``keyturn_plan``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base.errors import KeyturnError
+from ..fleet import abandoned, answers, attempts, staging_gate
+from ..fleet.taking_part import holders
+from ..host import probes
+from ..host.journal import utc_now
+from ..inputs import catalogue, meaning
+from ..inputs import request as planning
+from ..inputs.validation import services, store, validated
+from ..records import rotation_log
+
+ROOT = Path(__file__).parents[3]
+# what the action reads of each host
+NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
+HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
+PROVED_BY = ("keyturn_checks", "keyturn_delivery")
+READS = (*NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
+TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
+PLANNED = ("title", "variables", "value", "switch", "overlap", "sessions", "downtime_budget_seconds")
+
+SHAPE = {"hosts": {"*": answers.HERE}}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Check the request and return the plan."""
+    store(given["store"])
+    secret = given["secret"]
+    if secret not in given["secrets"]:
+        known = ", ".join(sorted(given["secrets"])) or "nothing"
+        raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
+    entry = validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
+    hosts = {name: given["hosts"][name] for name in holders(secret, given["hosts"])}
+    if given["hosts"] and not hosts:
+        raise KeyturnError(f"no host here holds {secret}: keyturn_secrets_here leaves it out on all of them")
+    if missing := [f"{name} of {host}" for host, known in hosts.items() for name in NEEDED if name not in known]:
+        raise KeyturnError(
+            f"The inventory lacks {', '.join(missing)}: nothing was rotated. Set what is missing, docs/reference/variables.md says how."
+        )
+    for host, known in hosts.items():
+        described = known["keyturn_services"]
+        if not isinstance(described, dict):
+            raise KeyturnError(
+                f"keyturn_services of {host} must be a mapping of services by name: docs/reference/variables.md says how"
+            )
+        try:
+            meant = services(described)
+            meaning.check_meaning(secret, entry, meant)
+            meaning.check_reloads(meant, given["secrets"])
+        except KeyturnError as error:
+            raise KeyturnError(f"{host}: {error}") from None
+    environments = sorted({str(known["keyturn_environment"]) for known in hosts.values()})
+    if len(environments) != 1:
+        raise KeyturnError(
+            "the hosts of this inventory must have one keyturn_environment, "
+            f"they have: {', '.join(environments) or 'none'}"
+        )
+    if given["inventory"] not in ("", environments[0]):
+        raise KeyturnError(
+            f"keyturn_environment is {environments[0]}, and the inventory's folder is {given['inventory']}: "
+            "one of the two is the wrong one. An inventory lies in a folder of its environment's name"
+        )
+    header = {
+        "rotation_id": planning.check_rotation_id(given["rotation_id"] or planning.rotation_id()),
+        "secret": secret,
+        "environment": environments[0],
+        "holders": list(hosts),
+        "reason": planning.check_reason(given["reason"]),
+        "operator": given["operator"] or planning.operator(os.environ),
+        "started": utc_now(),
+        "attempt": attempts.mine(),
+        "revision": staging_gate.revision(ROOT),
+        "until": given["until"],
+        "overrides": planning.check_overrides(given["overrides"])
+        | _unproved(secret, entry, hosts, given["accept_unproved"]),
+        "source": entry["source"]["kind"],
+        # what commits at once, or goes back at once
+        "unit": "fleet" if entry["value"] == "shared" else "batch",
+        # the new value of some issuers is the death of the old one: then every host is examined before there is one
+        "examines_first": given["until"] == "ready" or entry["overlap"] == "none",
+        # no host can know a rotation that has just got its id, but perhaps one whose run was killed
+        "looks": bool(given["rotation_id"] or (given["reports"] and abandoned.suspected(Path(given["reports"])))),
+        "store": given["store"]["kind"],
+        "drains": entry["switch"] == "rolling" and any(HOOKS & known.keys() for known in hosts.values()),
+        # without data that depends on the value there is nothing to prepare
+        "migrates": entry["migration"]["kind"] != "none",
+        "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
+        **({"logged": _logged(Path(given["pipeline_log"]))} if given["pipeline_log"] else {}),
+    }
+    return {
+        "changed": False,
+        "plan": header | {name: entry[name] for name in PLANNED},
+        "run": {name: header[name] for name in TOLD},
+        "text": _text(header | {name: entry[name] for name in PLANNED}, list(hosts), check_mode),
+    }
+
+
+def _unproved(secret: str, entry: Mapping[str, Any], hosts: Mapping[str, Any], reason: str) -> dict[str, str]:
+    """Return the person's ``reason`` where nothing could show that a new value works, nothing elsewhere; KeyturnError without one."""
+    lacking = []
+    for host, known in hosts.items():
+        given = services(known["keyturn_services"])
+        kinds = [probe["kind"] for probe in entry["probes"]]
+        kinds += ["command"] if (known.get("keyturn_checks") or {}).get(secret) else []
+        sealed = known.get("keyturn_delivery") == "systemd_credential"
+        if not probes.can_show(kinds, [given[name] for name in entry["services"]], sealed):
+            lacking.append(host)
+    if not lacking:
+        return {}
+    if not reason:
+        raise KeyturnError(
+            f"nothing on {', '.join(lacking)} could show by its behaviour that a new value of {secret} works (it is asked by: "
+            f"{', '.join(probe['kind'] for probe in entry['probes']) or 'no probe'}), nothing was changed: set proof_path of a service "
+            f"that needs the value, or keyturn_checks.{secret}; or go on by keyturn_accept_unproved: REASON, and the rotation ends as "
+            "committed_unproved"
+        )
+    return {"unproved": planning.check_reason(reason, "keyturn_accept_unproved")}
+
+
+def _logged(folder: Path) -> list[str]:
+    """Return the rotations that stand in the log of a pipeline; KeyturnError where the log would end with the job."""
+    if folder.resolve().is_relative_to(ROOT.resolve()):
+        raise KeyturnError(
+            f"{folder} lies in the checkout of this job and ends with it, and with it the log; nothing was rotated: set "
+            "KEYTURN_REPORTS_DIR, or keyturn_reports_dir of the inventory, to a folder that outlives the job"
+        )
+    return list(
+        dict.fromkeys(str(entry["rotation_id"]) for entry in rotation_log.read(folder) if "rotation_id" in entry)
+    )
+
+
+def _text(plan: Mapping[str, Any], hosts: list[str], check_mode: bool) -> str:
+    """Say what will be done, the environment first."""
+    lines = {
+        "environment": plan["environment"] + (" (check mode: nothing changes)" if check_mode else ""),
+        "secret": f"{plan['title']} ({plan['secret']})",
+        "rotation": f"{plan['rotation_id']}, {plan['reason']}, by {plan['operator']}",
+        "variables": f"{', '.join(plan['variables'])} ({plan['value']}, {plan['switch']})",
+        "store": plan["store"],
+        "hosts": ", ".join(hosts),
+    }
+    return "\n".join(f"{name:<11} {line}" for name, line in lines.items())

@@ -1,0 +1,31 @@
+"""The action ``keyturn_policy``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base import durable
+from ..records import policy, rotation_log
+
+
+def shape(given: Mapping[str, Any]) -> Any:
+    """Return what this rests on: an entry for each secret that the policy names."""
+    entry = {"variables": [str], "max_age_days?": (None, int)}
+    named = {secret: entry for part in ("schedule", "triggers") for secret in given["policy"][part]}
+    return {"secrets": {**named, "*": entry}}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Render the page, with the dates of an environment where its folder of reports is given."""
+    folder = Path(given["folder"]) if given["folder"] else None
+    records = rotation_log.read(folder) if folder else []
+    text = policy.render(given["policy"], given["secrets"], records, folder.name if folder else "").encode()
+    dest = Path(given["dest"])
+    changed = not dest.exists() or dest.read_bytes() != text
+    if changed and not check_mode:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        durable.write_file(dest, text, lambda fd: os.fchmod(fd, 0o644))
+    return {"changed": changed, "path": str(dest)}

@@ -1,0 +1,45 @@
+"""The action ``keyturn_replaced``."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..host.journal import utc_now
+from ..inputs import request as planning
+from ..records import rotation_log
+
+SHAPE = {"hosts": {"*": {"total?": int, "proven?": int, "relink_required?": [str]}}}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Append the record of a replacement of access tokens, whatever it has come to."""
+    said = [found for found in given["hosts"].values() if found]
+    total, proven = (sum(found.get(name, 0) for found in said) for name in ("total", "proven"))
+    lost = sorted(
+        f"{host}: {item}" for host, found in given["hosts"].items() for item in found.get("relink_required", [])
+    )
+    failure = given["failure"] or (f"relink_required: {', '.join(lost)}" if lost else None)
+    now = utc_now()
+    entry = {
+        "event": "tokens_replaced",
+        "at": now,
+        "rotation_id": planning.rotation_id(),
+        "secret": given["issuer"],
+        "variables": [f"access tokens of {given['issuer']}"],
+        "environment": given["environment"],
+        "reason": planning.check_reason(given["reason"]),
+        "outcome": "failed" if given["failure"] else "relink_required" if lost else "replaced",
+        "failure": failure,
+        "started": now,
+        "finished": now,
+        "rotated_by": given["operator"] or planning.operator(os.environ),
+        "verified_by": f"keyturn, {proven} of {total} tokens work at their provider",
+        "hosts": sorted(host for host, found in given["hosts"].items() if found),
+        "excluded": dict(given["excluded"]),
+    }
+    if not check_mode:
+        rotation_log.append(Path(given["folder"]), entry)
+    return {"changed": not check_mode, "outcome": entry["outcome"], "failure": failure or ""}

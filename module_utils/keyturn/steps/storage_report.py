@@ -1,0 +1,147 @@
+"""The action ``keyturn_storage_report``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ..base import durable, findings
+from ..base.errors import KeyturnError
+from ..base.findings import SEVERITIES, Finding
+from ..fleet import answers, isolation
+from ..ground import checkout, repository
+from ..inputs.validation import store
+from ..records import report
+from ..stores import rights
+
+# ``run`` takes a function that prints a line: a checkout may be large
+SAYS = True
+
+
+def shape(given: Mapping[str, Any]) -> Any:
+    """Return what this rests on: a finding, and the fingerprints of each secret."""
+    finding = {"severity": SEVERITIES, **dict.fromkeys(("rule", "what", "remedy"), str)}
+    values = {f"{name}?": {"*": str} for name in given["secrets"]} | answers.NOTHING
+    entry = {"variables": [str], "source?": {"may_stay?": [str]}}
+    return {"hosts": {"*": {"findings": [finding], "values": values}}, "secrets": {"*": entry}, "store": {"kind": str}}
+
+
+def run(given: Mapping[str, Any], check_mode: bool, say: checkout.Say = lambda line: None) -> dict[str, Any]:
+    """Add what only the controller can see to what the hosts have found; write it down, and say what is too bad."""
+    elsewhere = isolation.held_elsewhere(Path(given["reports"]), given["environment"])
+    found = {
+        host: [*said["findings"], *_told(_shared(said["values"], elsewhere, given["secrets"]))]
+        for host, said in given["hosts"].items()
+    }
+    found["controller"] = list(_told(_of_environment(given, say)))
+    bad = [
+        f"{place}: {one['what']}"
+        for place, all_of in found.items()
+        for one in findings.at_least(given["fail_at"], all_of)
+    ]
+    if not check_mode:
+        folder = Path(given["reports"]) / given["environment"]
+        durable.make_reports_folder(folder)
+        durable.write_json(folder / "storage.json", found)
+    return {"changed": False, "findings": found, "bad": sorted(bad), "text": findings.table(found)}
+
+
+def _told(found: Iterator[Finding]) -> Iterator[dict[str, str]]:
+    return (one._asdict() for one in found)
+
+
+def _shared(
+    held: Mapping[str, Mapping[str, str]], elsewhere: Mapping[str, str], secrets: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """No value is used in two environments, but for the variables that are one at the provider."""
+    for secret, shown in held.items():
+        may_stay = secrets[secret].get("source", {}).get("may_stay", [])
+        for name, mark in shown.items():
+            if mark in elsewhere and name not in may_stay:
+                what = f"{name} {mark} is also {elsewhere[mark]}"
+                yield Finding(
+                    "error", "one environment each", what, f"rotate {secret} in the environment that is less worth"
+                )
+
+
+def _of_records(folder: Path) -> Iterator[Finding]:
+    """What reports and log tell (hosts, fingerprints, who rotates when) is for nobody but who runs Keyturn."""
+    wide = list(report.open_to_others(folder)) if folder.exists() else []
+    if wide:
+        path, mode = wide[0]
+        what = f"of the reports {len(wide)} files and folders are open to other users, or theirs, such as {path} ({mode:04o})"
+        remedy = f"chmod -R go= {folder}; all of it must belong to the user that Keyturn runs as"
+        yield Finding("warning", "permissions", what, remedy)
+
+
+def _of_environment(given: Mapping[str, Any], say: checkout.Say) -> Iterator[Finding]:
+    yield from _of_records(Path(given["reports"]) / given["environment"])
+    if given["store"]["kind"] != "dotenv":
+        yield from _rights(given)
+    elif given["production"]:
+        what = f"{given['environment']} keeps its values on its hosts alone"
+        yield Finding("error", "a secret store", what, "set keyturn_store: docs/stores.md says how to move there")
+    if given["checkout"]:
+        folder = Path(given["checkout"])
+        names = [name for entry in given["secrets"].values() for name in entry["variables"]]
+        yield from repository.look(folder, names)
+        try:
+            yield from _values(folder, given["hosts"], say)
+            if given["history"] or checkout.gitleaks():
+                yield from _history(folder, say)
+            else:
+                what = f"the history of {folder} was not searched for secrets"
+                yield Finding(
+                    "warning",
+                    "never in git",
+                    what,
+                    "install gitleaks, or set keyturn_checkout_history, which takes long",
+                )
+        except KeyturnError as error:
+            yield Finding("warning", "never in git", str(error), "mend that, and run this again")
+
+
+def _rights(given: Mapping[str, Any]) -> Iterator[Finding]:
+    """The login of an environment reads that environment alone, and not one whose name begins alike."""
+    spec = store(given["store"])
+    mine = given["environment"]
+    others = isolation.environments(Path(given["reports"])) - {mine} | {f"{mine}-another"}
+    try:
+        readable = rights.beyond(spec, mine, sorted(others))
+    except KeyturnError as error:
+        what = f"what the store's login may read was not looked at: {error}"
+        yield Finding("warning", "least privilege", what, "run this with the login that the pipeline has")
+        return
+    for other in readable:
+        what = f"the store's login for {mine} may read the environment {other} too"
+        remedy = "give each environment a role of its own: files/openbao-policy.hcl, files/iam-policy.json"
+        yield Finding("error" if given["production"] else "warning", "least privilege", what, remedy)
+
+
+def _values(folder: Path, hosts: Mapping[str, Any], say: checkout.Say) -> Iterator[Finding]:
+    """A value that a host holds stands nowhere in the source; it is recognized by its fingerprint."""
+    owners = {
+        mark: (secret, f"{name} {mark} of {host}")
+        for host, said in hosts.items()
+        for secret, marks in said["values"].items()
+        for name, mark in marks.items()
+    }
+    for place in dict.fromkeys(checkout.holding(folder, owners, say)):
+        secret, whose = owners[place.mark]
+        what = f"{folder}/{findings.shown(place.file)} holds {whose} (line {place.line})"
+        yield Finding(
+            "error", "never in git", what, f"take it out, rotate {secret}, and rewrite the history, in a fresh clone"
+        )
+
+
+def _history(folder: Path, say: checkout.Say) -> Iterator[Finding]:
+    """What a scanner finds in all that was ever committed."""
+    for file, kind in sorted(checkout.history(folder, say)):
+        what = f"{findings.shown(file)} in the history of {folder}: {kind}"
+        yield Finding(
+            "error",
+            "never in git",
+            what,
+            "look at it; where it is real, rotate it and rewrite the history, in a fresh clone",
+        )

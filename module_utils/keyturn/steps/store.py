@@ -1,0 +1,24 @@
+"""The action ``keyturn_store``: one step of a rotation in the secret store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..fleet import answers
+from ..fleet.versions import STEPS, Step
+from ..inputs.validation import store
+from ..stores import open_store, path_of
+
+# what the action takes from memory
+TAKES = "new_values"
+PLACE = ("store", "step", "environment", "secret", "host")
+SHAPE = {"hosts": {"*": answers.LOOKED}, "old": {"*": str}, "new": {"*": str}, "new_values": (None, {"*": str})}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Take the step."""
+    spec = store(given["store"])
+    path = path_of(spec, given["environment"], given["secret"], given["host"])
+    rest = {name: value for name, value in given.items() if name not in PLACE}
+    return {"path": path, **STEPS[given["step"]](Step(open_store(spec), path, check_mode, **rest))}

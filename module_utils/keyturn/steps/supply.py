@@ -1,0 +1,27 @@
+"""The action ``keyturn_supply``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..inputs import catalogue
+from ..inputs.validation import validated
+from ..providers import supplied as supplying
+
+# what the action takes from memory
+TAKES = "stored"
+SHAPE = {"brought": {"values": dict, "exposed": [str], "problem": str}, "stored": {"*": str}}
+
+
+def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Check the value."""
+    brought = given["brought"]
+    if not any(brought.values()):
+        brought = brought | {"values": given["stored"]}
+    if check_mode and not any(brought.values()):
+        return {"changed": True}
+    entry = validated("the catalogue entry", catalogue.ENTRY, given["entry"])
+    values = supplying.check(entry["variables"], entry["source"], brought)
+    reply = supplying.ask(entry, given["overrides"], values)
+    return {"changed": True, "new_values": values, "provider": reply._asdict()}

@@ -1,0 +1,1 @@
+keyturn_host.py

@@ -1,0 +1,276 @@
+"""What a run prints: the plan, a line for each step of each host, errors, and the summary."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible import constants
+from ansible.plugins.callback.default import CallbackModule as Default
+from ansible.plugins.loader import action_loader
+
+# Ansible loads each callback that it finds, whatever it runs: this much costs nothing, and the controller's actions would
+MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
+if MODULE_UTILS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(MODULE_UTILS)  # where a packed module finds them
+
+from ansible.module_utils.keyturn.base import pipelines, shown  # noqa: E402
+
+DOCUMENTATION = r"""
+name: keyturn
+type: stdout
+short_description: The plan, a line for each step of each host, errors, and the summary
+description:
+  - Prints what the phases of a rotation say of themselves, the messages of C(debug), the name of a task that has changed
+    something and has no words of its own, and warnings. A task that has nothing to tell has no line.
+  - An error is printed once, with what is the matter and what to do first, then the host and the task. What the summary or an earlier
+    error has told already is not told again. C(PLAY RECAP) is printed where something has failed.
+  - Of results only messages are printed; nothing is of a task with C(no_log). Arguments are not printed.
+  - In GitHub's and GitLab's pipelines the lines that say how far hosts are can be folded, and on GitHub an error is an annotation.
+    Text of hosts folds and annotates nothing there.
+  - From C(-v) on it prints what the callback C(default) prints, with Ansible's own trace of an error.
+    C(ANSIBLE_STDOUT_CALLBACK=default) turns it off altogether.
+author: The Keyturn maintainers
+extends_documentation_fragment:
+  - default_callback
+  - result_format_callback
+requirements:
+  - set as stdout in configuration
+"""
+
+EXAMPLES = r"""
+# ansible.cfg
+# [defaults]
+# callback_plugins = plugins/callback
+# stdout_callback = keyturn
+"""
+
+OURS = "keyturn_"
+CONTROLLER = "localhost"
+# the base of the actions on a host, of which only the phases print something
+ON_A_HOST = "keyturn_host.py"
+# the calls that print how far they are
+TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollback"))
+INDENT = "\n       "
+HIDDEN = "what it says is hidden (no_log)"
+
+
+def quiet(method: Callable[..., None]) -> Callable[..., None]:
+    """Make a method print what the default callback does from ``-v`` on."""
+
+    @functools.wraps(method)
+    def chosen(self: Any, *args: Any, **more: Any) -> None:
+        if self._display.verbosity:
+            getattr(super(CallbackModule, self), method.__name__)(*args, **more)
+        else:
+            method(self, *args, **more)
+
+    return chosen
+
+
+class CallbackModule(Default):
+    """The callback ``keyturn``."""
+
+    CALLBACK_VERSION = 2.0
+    CALLBACK_TYPE = "stdout"
+    CALLBACK_NAME = "keyturn"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._log = pipelines.log(os.environ)
+        self._on_hosts = ""  # the play, where it works on hosts
+        self._folded = self._failed = False
+        self._told: list[str] = []
+
+    # -- the run ---------------------------------------------------------------------------------------------------
+
+    def v2_playbook_on_start(self, playbook: Any) -> None:
+        """Have each line printed as it comes, also into a pipe, and make the log of a pipeline deaf to the text that follows."""
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)
+        self._command(self._log.begin())
+        super().v2_playbook_on_start(playbook)
+
+    @quiet
+    def v2_playbook_on_play_start(self, play: Any) -> None:
+        """Remember whether it is one of the controller's own plays."""
+        hosts = play.hosts if isinstance(play.hosts, list) else [play.hosts]
+        self._on_hosts = "" if hosts == [CONTROLLER] else play.get_name().strip()
+
+    @quiet
+    def v2_playbook_on_task_start(self, task: Any, is_conditional: bool) -> None:
+        """Fold how far hosts are, and nothing else; where something has failed, the way back is to be seen."""
+        if not self._on_hosts:
+            self._unfold()
+        elif task.action in TELLING and not self._folded and not self._failed:
+            self._command(self._log.fold(self._on_hosts))
+            self._folded = True
+
+    @quiet
+    def v2_playbook_on_handler_task_start(self, task: Any) -> None:
+        """Print nothing."""
+
+    @quiet
+    def v2_playbook_on_include(self, included_file: Any) -> None:
+        """Print nothing."""
+
+    @quiet
+    def v2_playbook_on_no_hosts_matched(self) -> None:
+        """Print nothing: a play with nothing to do has no hosts."""
+
+    @quiet
+    def v2_playbook_on_no_hosts_remaining(self) -> None:
+        """Print nothing: the error was told."""
+
+    def v2_playbook_on_stats(self, stats: Any) -> None:
+        """Print the recap where something has failed."""
+        self._unfold()
+        if self._display.verbosity or stats.failures or stats.dark:
+            super().v2_playbook_on_stats(stats)
+        self._command(self._log.end())
+
+    # -- tasks -----------------------------------------------------------------------------------------------------
+
+    @quiet
+    def v2_runner_on_ok(self, result: Any) -> None:
+        """Print a message, or the name of a task that has changed something and whose action prints nothing itself."""
+        self._handle_warnings(result.result)
+        if self.host_label(result) == CONTROLLER:  # what its action has printed
+            self._told += [str(result.result.get(name, "")) for name in ("text", "ending")]
+        action = result.task.action.rpartition(".")[2]
+        if action == "debug":
+            if not _looped(result):
+                self._say(result)
+        elif result.result.get("changed") and not _prints(action):
+            self._print(result, [f"{_named(result)}{' (would change)' if result.task.check_mode else ''}"])
+
+    @quiet
+    def v2_runner_item_on_ok(self, result: Any) -> None:
+        """Print a message."""
+        if result.task.action.rpartition(".")[2] == "debug":
+            self._say(result)
+
+    @quiet
+    def v2_runner_on_failed(self, result: Any, ignore_errors: bool = False) -> None:
+        """Print the error."""
+        self._handle_warnings(result.result)
+        if not ignore_errors and not _looped(result):
+            self._error(result)
+
+    @quiet
+    def v2_runner_item_on_failed(self, result: Any) -> None:
+        """Print the error."""
+        self._error(result)
+
+    @quiet
+    def v2_runner_on_unreachable(self, result: Any) -> None:
+        """Print why there is no answer, which is an error where the run does not go on with it."""
+        if result.task.ignore_unreachable:
+            self._line(result)
+        else:
+            self._error(result)
+
+    @quiet
+    def v2_runner_on_skipped(self, result: Any) -> None:
+        """Print nothing."""
+
+    @quiet
+    def v2_runner_item_on_skipped(self, result: Any) -> None:
+        """Print nothing."""
+
+    @quiet
+    def v2_runner_retry(self, result: Any) -> None:
+        """Print nothing: the last attempt tells."""
+
+    @quiet
+    def _print_task_banner(self, task: Any) -> None:
+        """Print nothing: a difference stands alone."""
+
+    # -- lines -----------------------------------------------------------------------------------------------------
+
+    def _say(self, result: Any) -> None:
+        """Print the message of a result, if it is a text or texts."""
+        message = result.result.get("msg")
+        texts = message if isinstance(message, list) else [message]
+        self._print(result, [line for text in texts if isinstance(text, str) for line in shown.lines(text)])
+
+    def _print(self, result: Any, lines: Sequence[str]) -> None:
+        if not lines:
+            return
+        host = self.host_label(result)
+        self._unfold()
+        if host == CONTROLLER:
+            self._display.display("\n".join(lines))
+        else:
+            self._display.display(f"{host}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{host}:", *lines]))
+
+    def _line(self, result: Any) -> None:
+        """Print what a host has said of itself, once."""
+        host, text = self.host_label(result), _message(result)
+        if not self._is_told(host, text):
+            self._told.append(f"{host}: {text}")
+            self._print(result, text.split("\n"))
+
+    def _error(self, result: Any) -> None:
+        """Print what is the matter and what to do, then where; nothing of what was told already."""
+        host, text = self.host_label(result), _message(result)
+        if self._is_told(host, text):
+            return
+        self._failed = True
+        self._told += [text, f"{host}: {text}"]
+        self._unfold()
+        where = f'in "{_named(result)}"' if host == CONTROLLER else f'on {host}, in "{_named(result)}"'
+        self._command(self._log.error(f"Keyturn {where}", text))
+        self._display.display(
+            f"ERROR: {text}\n{where}".replace("\n", INDENT),
+            color=constants.COLOR_ERROR,
+            stderr=self.get_option("display_failed_stderr"),
+        )
+
+    def _is_told(self, host: str, text: str) -> bool:
+        """Tell whether the host has said so, or whether the controller only sums up, behind a word for the end, what others have."""
+        if host != CONTROLLER:
+            return f"{host}: {text}" in self._told
+        told = "\n".join(self._told)
+        return bool(told) and all(part in told for part in (text.partition(": ")[2] or text).split("; "))
+
+    def _unfold(self) -> None:
+        if self._folded:
+            self._command(self._log.unfold())
+            self._folded = False
+
+    def _command(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            self._display.display(line, screen_only=True)
+
+
+def _message(result: Any) -> str:
+    message = result.result.get("msg")
+    return "\n".join(shown.lines(message.strip())) if isinstance(message, str) else HIDDEN
+
+
+def _prints(action: str) -> bool:
+    """Tell whether an action is one of ours that prints what it does."""
+    path = action_loader.find_plugin(action) if action.startswith(OURS) else None
+    if path is None or Path(path).resolve().name != ON_A_HOST:
+        return path is not None
+    # a run in which no module has changed anything does without
+    from ansible.module_utils.keyturn.entry.phases import PHASES
+
+    return action.removeprefix(OURS) in PHASES
+
+
+def _named(result: Any) -> str:
+    """Return the name of the task, without the role that ansible-core puts before it since 2.21."""
+    return str(result.task_name).rpartition(" : ")[2]
+
+
+def _looped(result: Any) -> bool:
+    """Tell whether a task has told each of its items."""
+    return bool(result.task.loop) and "results" in result.result

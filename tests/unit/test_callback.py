@@ -1,0 +1,127 @@
+"""What the callback makes of results: messages and nothing else, and each error once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible.plugins.loader import action_loader, callback_loader
+from support.lab import ROOT
+
+action_loader.add_directory(str(ROOT / "plugins/action"))
+callback_loader.add_directory(str(ROOT / "plugins/callback"))
+SECRET = "the-value-itself"
+
+
+@pytest.fixture
+def callback(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The callback, outside of a pipeline; it prints to standard output, without colours."""
+    for name in ("GITHUB_ACTIONS", "GITLAB_CI"):
+        monkeypatch.delenv(name, raising=False)
+    found = callback_loader.get("keyturn")
+    found.set_options()
+    monkeypatch.setattr(found._display, "verbosity", 0)
+    return found
+
+
+def result(action: str = "debug", host: str = "app1", task: str = "Do it", **said: Any) -> Any:
+    options = {name: said.pop(name, False) for name in ("loop", "check_mode", "ignore_unreachable")}
+    return SimpleNamespace(
+        host=SimpleNamespace(get_name=lambda: host),
+        task=SimpleNamespace(action=action, delegate_to=None, **options),
+        task_name=task,
+        result={"invocation": {"module_args": {"value": SECRET}}, **said},
+    )
+
+
+Shown = Callable[[], list[str]]
+
+
+@pytest.fixture
+def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
+    """What was printed since the last look, by lines."""
+
+    def look() -> list[str]:
+        out, err = capsys.readouterr()
+        assert err == "" and SECRET not in out
+        return list(out.splitlines())
+
+    return look
+
+
+@pytest.mark.parametrize(
+    ("given", "lines"),
+    [
+        (result(msg="one line"), ["app1: one line"]),
+        (result(msg="two\nlines\x1b[2J"), ["app1:", "  two", "  lines?[2J"]),
+        (result(msg=["a", "list", {"x": SECRET}]), ["app1:", "  a", "  list"]),
+        (result(msg={"x": SECRET}), []),
+        (result(var=SECRET), []),
+        (result(host="localhost", msg="a\ntable"), ["a", "table"]),
+        (result("ansible.builtin.debug", msg="full name"), ["app1: full name"]),
+        (result("command", stdout=SECRET, changed=True), ["app1: Do it"]),
+        (result("command", stdout=SECRET, changed=True, check_mode=True), ["app1: Do it (would change)"]),
+        (result("command", stdout=SECRET, changed=False), []),
+        (result("keyturn_turn", changed=True, msg="no"), []),
+        (result("keyturn_haproxy", changed=True), ["app1: Do it"]),
+        (result(loop=True, results=[{"msg": "told by its item"}], msg="All items completed"), []),
+        (result(censored="hidden", changed=True, _ansible_no_log=True), []),
+    ],
+)
+def test_what_a_task_that_went_well_prints(callback: Any, shown: Shown, given: Any, lines: list[str]) -> None:
+    callback.v2_runner_on_ok(given)
+    assert shown() == lines
+
+
+def test_an_error_says_what_then_where_and_is_told_once(callback: Any, shown: Shown) -> None:
+    failed = result("keyturn_stage", task="Stage", msg="the key is bad: mend it; then again\nnow")
+    callback.v2_runner_on_failed(failed)
+    told = ["ERROR: the key is bad: mend it; then again", "       now", '       on app1, in "Stage"']
+    assert shown() == told
+    callback.v2_runner_on_failed(failed)
+    assert shown() == []
+    callback.v2_runner_on_failed(
+        result("keyturn_stage", host="app2", task="Stage", msg="the key is bad: mend it; then again\nnow")
+    )
+    assert shown() == [*told[:2], '       on app2, in "Stage"'], "another host's error is its own"
+    # the controller sums up, behind a word
+    ending = "refused: app1: the key is bad: mend it; then again\nnow; app2: the key is bad: mend it; then again\nnow"
+    callback.v2_runner_on_failed(result("assert", host="localhost", task="End", msg=ending))
+    assert shown() == []
+    callback.v2_runner_on_failed(result("assert", host="localhost", task="End", msg=f"{ending}; and app3 is lost"))
+    assert shown()[0].startswith("ERROR: refused: ")
+
+
+def test_what_the_summary_has_said_is_not_said_again(callback: Any, shown: Shown) -> None:
+    callback.v2_runner_on_ok(
+        result("keyturn_report", host="localhost", text="ROLLED_BACK\ncause x", ending="rolled_back: x; y was late")
+    )
+    callback.v2_runner_on_failed(result("assert", host="localhost", msg="rolled_back: x; y was late"))
+    assert shown() == []
+    # a host cannot say it in the controller's place
+    callback.v2_runner_on_ok(result("keyturn_verify", text="broken: z"))
+    callback.v2_runner_on_failed(result("assert", host="localhost", task="End", msg="broken: z"))
+    assert shown() == ["ERROR: broken: z", '       in "End"']
+
+
+def test_items_tell_their_own_errors(callback: Any, shown: Shown) -> None:
+    callback.v2_runner_item_on_failed(result("command", msg="the first is bad", loop=True))
+    callback.v2_runner_on_failed(result("command", msg="One or more items failed", loop=True, results=[{}]))
+    assert shown() == ["ERROR: the first is bad", '       on app1, in "Do it"']
+
+
+def test_a_task_that_hides_what_it_says_has_an_error_without_words(callback: Any, shown: Shown) -> None:
+    callback.v2_runner_on_failed(result("command", censored="hidden", _ansible_no_log=True))
+    assert shown() == ["ERROR: what it says is hidden (no_log)", '       on app1, in "Do it"']
+
+
+def test_a_host_without_an_answer_is_an_error_only_where_the_run_does_not_go_on(callback: Any, shown: Shown) -> None:
+    callback.v2_runner_on_unreachable(result("keyturn_state", msg="no route", ignore_unreachable=True))
+    callback.v2_runner_on_unreachable(result("keyturn_stage", msg="no route", ignore_unreachable=True))
+    assert shown() == ["app1: no route"]
+    callback.v2_runner_on_unreachable(result("keyturn_stage", host="app2", msg="no route"))
+    assert shown() == ["ERROR: no route", '       on app2, in "Do it"']
+    callback.v2_runner_on_failed(result("command", msg="nobody minds"), ignore_errors=True)
+    assert shown() == []

@@ -1,0 +1,126 @@
+"""Every wait has an end: answers that drip, and files that are none, hold nothing up and take no memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from keyturn.base import files, http
+from keyturn.base.errors import KeyturnError
+from keyturn.services.service import LINE_BYTES, ScriptService
+
+BEGIN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"
+DRIPS = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX: ", b"x"),
+    "more headers": (b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"),
+    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
+    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    "continuing": (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "nothing": (b"", b""),
+}
+
+
+@contextlib.contextmanager
+def dripping(first: bytes, again: bytes) -> Iterator[tuple[str, list[bytes]]]:
+    """A server that says a little, and then a little more every twentieth of a second; yields what it was sent as well."""
+    ended, sent = threading.Event(), list[bytes]()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                connection, _ = listening.accept()
+                with connection:
+                    sent.append(connection.recv(65536))
+                    connection.sendall(first)
+                    while not ended.wait(0.05):
+                        connection.sendall(again)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}/health", sent
+        finally:
+            ended.set()
+            server.join()
+
+
+@pytest.mark.parametrize("drip", DRIPS)
+def test_an_answer_that_drips_has_the_time_of_the_whole(drip: str) -> None:
+    with dripping(*DRIPS[drip]) as (url, _):
+        began = time.monotonic()
+        answer = http.ask(url, 0.3)
+        assert time.monotonic() - began < 1
+        assert (answer.status, answer.body) == (200 if drip in ("body", "chunks") else None, b"")
+
+
+def test_an_answer_in_time_is_taken_in_pieces() -> None:
+    with dripping(BEGIN + b"\r\n", b"xxxxx") as (url, sent):
+        answer = http.ask(url, 10, {"Authorization": "Bearer x"})
+    assert (answer.status, answer.body) == (200, b"x" * 10)
+    assert b"Authorization: Bearer x\r\n" in sent[0]
+
+
+def test_what_is_seen_when_the_connection_stands_keeps_everything_back() -> None:
+    def refuse() -> None:
+        raise KeyturnError("a stranger")
+
+    with dripping(BEGIN + b"\r\n", b"x") as (url, sent), pytest.raises(KeyturnError, match="a stranger"):
+        http.ask(url, 10, {"Authorization": "Bearer x"}, connected=refuse)
+    assert sent in ([], [b""])
+
+
+def service(folder: Path, **spec: Any) -> ScriptService:
+    limits = {"health_timeout_seconds": 1, "stop_timeout_seconds": 1}
+    given = {
+        "manager": "script",
+        "start": "./start.sh",
+        "stop": "./stop.sh",
+        "health_url": "http://127.0.0.1:1",
+        **limits,
+    }
+    return ScriptService("backend", given | spec, folder, None, folder)
+
+
+def pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+NO_FILES: dict[str, Callable[[Path], None]] = {"a pipe": pipe, "a device": device, "a folder": Path.mkdir}
+
+
+@pytest.mark.parametrize("made", NO_FILES.values(), ids=NO_FILES)
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, made: Callable[[Path], None]) -> None:
+    made(tmp_path / "it")
+    assert service(tmp_path, pid_file="it").pid() is None
+    with pytest.raises(KeyturnError, match="it is not a regular file"):
+        list(service(tmp_path, log_file="it").logged())
+    with pytest.raises(KeyturnError, match="it is not a regular file"):
+        service(tmp_path, log_file="it").start()
+
+
+def test_a_file_is_read_up_to_a_size(tmp_path: Path) -> None:
+    with (tmp_path / "pid").open("wb") as file:
+        file.truncate(1 << 40)
+    assert service(tmp_path, pid_file="pid").pid() is None
+    with pytest.raises(KeyturnError, match="pid is larger than 10 bytes"):
+        files.read(tmp_path / "pid", 10)
+
+
+def test_a_line_without_an_end_comes_in_pieces_that_overlap(tmp_path: Path) -> None:
+    secret = "a-value-that-stands-where-a-piece-ends"
+    (tmp_path / "log").write_text("short\n" + "x" * (LINE_BYTES - 10) + secret + "x" * LINE_BYTES + "\nlast\n")
+    lines = list(service(tmp_path, log_file="log").logged())
+    assert (lines[0], lines[-1]) == ("short\n", "last\n")
+    assert any(secret in line for line in lines)
+    assert max(map(len, lines)) <= LINE_BYTES

@@ -1,0 +1,301 @@
+"""Files and databases of another user: root works on them as that user, and what that user makes of a path hits nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import sqlite3
+import stat
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from keyturn.base.errors import KeyturnError
+from keyturn.ground import consumers
+from keyturn.ground.consumers import Consumer
+from keyturn.ground.rows.fernet_sqlite import FernetSqlite
+from keyturn.ground.rows.side_file import SideFile
+from keyturn.ground.rows.sqlite_file import Database
+from keyturn.ground.scripts import Scripts
+from keyturn.host import copies, storage
+from keyturn.host.journal import Application
+from keyturn.host.phases import commit, rollback, stage, turn
+from support.faults import Host
+from support.others import NOBODY, as_nobody, give, ground, needs_root
+
+pytestmark = needs_root
+OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+COLUMN = {"table": "items", "key": "item", "column": "token", "plaintext": "^access-"}
+
+
+@pytest.fixture
+def app() -> Iterator[Path]:
+    with ground() as made:
+        yield made
+    assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+@pytest.fixture
+def env(app: Path) -> Consumer:
+    (app / ".env").write_text("NAME=old-secret-value\n")
+    (app / ".env").chmod(0o600)
+    give(app / ".env")
+    return Consumer("dotenv", app / ".env", root=app)
+
+
+def owners(folder: Path) -> set[tuple[str, int]]:
+    return {(path.name, path.lstat().st_uid) for path in folder.iterdir()}
+
+
+def refused(call: Any) -> str:
+    with pytest.raises(KeyturnError) as caught:
+        call()
+    return str(caught.value)
+
+
+# -- files ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_replaced_as_its_owner(app: Path, env: Consumer) -> None:
+    consumers.check_replaceable(env)
+    consumers.rehearse(env)
+    consumers.replace(env, {"NAME": "new-secret-value"})
+    assert consumers.read(env, ["NAME"]) == {"NAME": "new-secret-value"}
+    assert owners(app) == {(".env", NOBODY)}
+    assert stat.S_IMODE((app / ".env").stat().st_mode) == 0o600
+
+
+def test_a_folder_exchanged_in_the_middle_of_a_write_leads_nowhere_but_to_its_owners_own(
+    app: Path, env: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file of the attacker's name and content would come to stand in a folder of root's."""
+    (app / "d").mkdir()
+    (app / ".env").rename(app / "d/pwn.conf")
+    give(app / "d")
+    as_nobody(lambda: (app / ".env").symlink_to("d/pwn.conf"))
+    roots = app.parent / "roots"
+    roots.mkdir(mode=0o755)
+    unlink = Path.unlink
+
+    def exchange(path: Path, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok)
+        if path.name.startswith("pwn.conf.") and not (app / "d").is_symlink():
+            as_nobody(lambda: ((app / "d").rename(app / "away"), (app / "d").symlink_to(roots)))
+
+    monkeypatch.setattr(Path, "unlink", exchange)
+    with contextlib.suppress(KeyturnError, OSError):
+        consumers.replace(env, {"NAME": "new-secret-value"})
+    monkeypatch.undo()
+    assert (app / "d").is_symlink(), "the attack was made"
+    assert list(roots.iterdir()) == []
+
+
+def test_a_link_to_another_application_is_refused_whoever_it_belongs_to(app: Path, env: Consumer) -> None:
+    other = app.parent / "other"
+    other.mkdir()
+    (app / ".env").rename(other / ".env")
+    as_nobody(lambda: (app / ".env").symlink_to("../other/.env"))
+    for user in (NOBODY, 0):
+        give(other, other / ".env", user=user)
+        for call in (lambda: consumers.read(env, ["NAME"]), lambda: consumers.replace(env, {"NAME": "new"})):
+            assert f"{app}/.env leaves {app} and leads to {other}/.env: put the file itself there" in refused(call)
+    assert (other / ".env").read_text() == "NAME=old-secret-value\n"
+
+
+def test_a_file_of_roots_in_its_folder_is_refused_with_both_remedies(app: Path, env: Consumer) -> None:
+    give(app / ".env", user=0)
+    said = refused(lambda: consumers.read(env, ["NAME"]))
+    assert f"{app}/.env belongs to the user root, and nobody may put another file in its place" in said
+    assert f"chown root {app} && chmod go-w {app}" in said and f"chown nobody {app}/.env" in said
+
+
+def test_what_the_owner_may_not_do_is_refused_before_anything_stops(app: Path, env: Consumer) -> None:
+    os.chown(app / ".env", NOBODY, 1)
+    assert "belongs to the group 1, of which the user 65534 is no member: give the file" in refused(
+        lambda: consumers.check_replaceable(env)
+    )
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["a pipe", "a device"])
+def test_what_is_no_file_is_refused_at_once(app: Path, env: Consumer, made: Any) -> None:
+    (app / ".env").unlink()
+    as_nobody(lambda: made(app / ".env"))
+    assert refused(lambda: consumers.read(dataclasses.replace(env, root=None), ["NAME"]))
+
+
+def test_a_file_of_any_size_takes_no_memory(app: Path, env: Consumer) -> None:
+    os.truncate(app / ".env", 1 << 40)
+    assert "is larger than" in refused(lambda: consumers.read(env, ["NAME"]))
+
+
+def test_roots_own_state_is_not_kept_where_another_may_exchange_it(app: Path, tmp_path: Path) -> None:
+    (app / "state").mkdir(mode=0o700)
+    said = refused(Application(app / "state", app).check)
+    assert f"{app}/state is root's, and the user nobody may put another folder in its place ({app})" in said
+    Application(tmp_path / "state", app).check()
+
+
+# -- databases -----------------------------------------------------------------------------------------------------
+
+
+def made_database(app: Path, mode: str, rows: int = 300) -> FernetSqlite:
+    def make() -> None:
+        with contextlib.closing(sqlite3.connect(app / "data/items.db")) as connection:
+            connection.execute(f"PRAGMA journal_mode={mode}")
+            connection.execute("CREATE TABLE items (item TEXT UNIQUE, token TEXT CHECK (length(token) > 0), size INT)")
+            connection.execute("CREATE INDEX lower_case ON items (lower(item), length(token))")
+            connection.execute("CREATE TRIGGER counted AFTER UPDATE ON items BEGIN UPDATE items SET size = 0; END")
+            values = [(f"item-{n}", Fernet(OLD).encrypt(f"access-{n}".encode()).decode(), n) for n in range(rows)]
+            connection.executemany("INSERT INTO items VALUES (?, ?, ?)", values)
+            connection.commit()
+
+    (app / "data").mkdir()
+    give(app / "data")
+    as_nobody(make)
+    spec = {"database": "data/items.db", "columns": [COLUMN]}
+    return FernetSqlite(spec, app, "KEY", {"old": OLD, "new": NEW})
+
+
+@pytest.mark.parametrize("mode", ["delete", "wal"])
+def test_rows_are_turned_as_the_owner_with_roots_files_beside(app: Path, tmp_path: Path, mode: str) -> None:
+    both = made_database(app, mode)
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    side = SideFile(state / "prepared.db")
+    assert both.census()["under"] == {"old": 300, "new": 0}
+    both.check_schema()
+    both.database.check_file()
+    both.database.backup(state / "backup.db", online=True)
+    both.rehearse(state / "backup.db")
+    assert both.prepare(side, encrypt_plaintext=False).finished
+    assert both.switch("new", side)["turned"] == 300
+    assert both.open_rows()["under"] == {"old": 0, "new": 300}
+    assert both.residue().keys() <= {"items.db", "items.db-wal"}
+    assert both.switch("old", side)["turned"] == 300
+    assert both.switch("new", None) == {"turned": 300, "on_the_fly": 300, "left": ""}
+    both.database.backup(state / "late.db", online=False)
+    assert owners(app / "data") <= {(f"items.db{end}", NOBODY) for end in ("", "-wal", "-shm")}
+    assert owners(state) == {(name, 0) for name in ("prepared.db", "backup.db", "late.db")}
+    with contextlib.closing(sqlite3.connect(state / "late.db")) as copy:
+        assert copy.execute("SELECT count(*), sum(size) FROM items").fetchone() == (300, sum(range(300)))
+
+
+def hot_journal(database: Path, victim: Path) -> None:
+    """Leave the journal of a transaction that was cut off, which names ``victim`` as its super-journal."""
+    magic, name = bytes.fromhex("d9d505f920a163d7"), str(victim).encode()
+    pages, size = struct.unpack(">I", database.read_bytes()[28:32])[0], 4096
+    header = magic + struct.pack(">5I", 0, 0, pages, 512, size)
+    end = name + struct.pack(">2I", len(name), sum(name)) + magic
+    lock_page = (1 << 30) // size + 1
+    database.with_name(f"{database.name}-journal").write_bytes(
+        header.ljust(512, b"\0") + struct.pack(">I", lock_page) + end
+    )
+
+
+def test_a_journal_that_names_a_file_of_roots_deletes_nothing(app: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    both = made_database(app, "delete", 2)
+    roots = app.parent / "roots"
+    roots.mkdir()
+    victim = roots / "victim"
+    victim.write_text("of root's")
+    calls = (
+        lambda: both.database.backup(tmp_path / "backup.db", online=False),
+        lambda: both.switch("new", None),
+        lambda: both.census(),
+    )
+    for call in calls:
+        as_nobody(lambda: hot_journal(app / "data/items.db", victim))
+        assert "items.db-journal is of a transaction over several databases that was cut off" in refused(call)
+        assert victim.exists()
+    # nor one that is put there after the look
+    monkeypatch.setattr(Database, "_check_companions", lambda database: None, raising=False)
+    for call in calls:
+        as_nobody(lambda: hot_journal(app / "data/items.db", victim))
+        with contextlib.suppress(KeyturnError):
+            call()
+        assert victim.exists()
+
+
+def test_a_journal_of_one_database_is_taken_back(app: Path, tmp_path: Path) -> None:
+    both = made_database(app, "delete", 2)
+
+    def cut_off() -> None:
+        connection = sqlite3.connect(app / "data/items.db", isolation_level=None)
+        connection.execute("PRAGMA cache_size=1")
+        connection.execute("BEGIN")
+        connection.execute("UPDATE items SET token = hex(randomblob(20000))")
+        os._exit(0)
+
+    as_nobody(cut_off)
+    assert (app / "data/items.db-journal").stat().st_size > 0
+    both.database.backup(tmp_path / "backup.db", online=False)
+    assert both.census()["under"] == {"old": 2, "new": 0}
+
+
+def test_a_companion_that_is_a_pipe_is_not_waited_for(app: Path) -> None:
+    both = made_database(app, "delete", 2)
+    as_nobody(lambda: os.mkfifo(app / "data/items.db-journal"))
+    assert "items.db-journal is not a regular file" in refused(both.census)
+    (app / "data/items.db").unlink()
+    as_nobody(lambda: os.mkfifo(app / "data/items.db"))
+    assert "items.db is not a regular file" in refused(both.database.check_file)
+
+
+def test_what_a_schema_names_is_not_trusted(app: Path) -> None:
+    both = made_database(app, "delete", 2)
+    with both.database.writing() as connection:
+        assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
+        with pytest.raises(sqlite3.OperationalError, match="not authorized"):
+            connection.execute("SELECT load_extension('x')")
+
+
+# -- all of it -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def theirs() -> Iterator[Host]:
+    """A host whose application is nobody's, and runs by the system's Python: ours may stand where nobody can go."""
+    with ground() as app:
+        made = Host(app.parent / "host")
+        made.stop()
+        for name in ("start.sh", "stop.sh"):
+            path = made.lab.app / name
+            path.write_text(path.read_text().replace(sys.executable, "/usr/bin/python3"))
+        for folder, _, names in os.walk(made.lab.app):
+            give(Path(folder), *(Path(folder, name) for name in names))
+        scripts = Scripts(made.lab.app, "nobody")
+        assert scripts.run(["./start.sh"], 60) == 0
+        yield made
+        scripts.run(["./stop.sh"], 60)
+
+
+def test_whole_rotations_leave_everything_to_whom_it_belonged(theirs: Host) -> None:
+    app, state = theirs.lab.app, theirs.lab.state
+    back = dataclasses.replace(theirs.rotation(), app_user="nobody")
+    stage.run(back)
+    turn.run(back, "switched")
+    assert theirs.lab.key() != theirs.old
+    rollback.run(back, cause="a test", abandon_commit=False)
+    assert theirs.lab.key() == theirs.old
+    there = dataclasses.replace(back, rotation_id="20260102T000000Z-0123456789abcdef")
+    stage.run(there)
+    turn.run(there, "proved")
+    commit.run(there, "both")
+    assert theirs.lab.key() != theirs.old
+    assert {path.lstat().st_uid for path in (app, *app.rglob("*"))} == {NOBODY}
+    assert {path.lstat().st_uid for path in (state, *state.rglob("*"))} == {0}
+    assert stat.S_IMODE(theirs.lab.env.stat().st_mode) == 0o600
+    look = storage.look([there], production=False)
+    assert [found for found in look["findings"] if found["severity"] == "error"] == []
+    assert copies.undeclared([(there, there.current_values())]) == ([], [])
+
+
+def test_the_storage_check_says_the_same_of_a_file_of_roots(theirs: Host) -> None:
+    give(theirs.lab.env, user=0)
+    said = [found["what"] for found in storage.look([theirs.rotation()], production=False)["findings"]]
+    assert any(f"chown root {theirs.lab.app}" in what and f"chown nobody {theirs.lab.env}" in what for what in said)
