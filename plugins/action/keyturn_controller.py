@@ -29,7 +29,7 @@ PRINTED = ("notify", "plan", "report")
 
 
 class ActionModule(ActionBase):
-    """Runs ``keyturn/steps/NAME.py`` for the action ``keyturn_NAME``, whose file is a link to this one unless it does more.
+    """Runs ``keyturn/steps/NAME.py`` for the action ``keyturn_NAME``; a file for each name has this class as its base.
 
     A new value never becomes Ansible's: of ``new_values`` that an action returns the result has the fingerprints, as ``new``, and the
     next action that takes values finds them in memory.

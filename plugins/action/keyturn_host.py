@@ -32,7 +32,7 @@ MAY_BE_SILENT = ("assess", "prune", "stage", "state")
 
 
 class ActionModule(ActionBase):
-    """The action ``keyturn_NAME`` of the phase or module NAME; its file is a link to this one unless it does more."""
+    """The action ``keyturn_NAME`` of the phase or module NAME; a file for each name has this class as its base."""
 
     @property
     def name(self) -> str:

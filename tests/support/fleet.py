@@ -179,6 +179,17 @@ def container(host: str) -> str:
     return f"keyturn-lab{NUMBER}-{host}"
 
 
+@contextlib.contextmanager
+def limit(seconds: float, late: Callable[[], None]) -> Iterator[None]:
+    """Call ``late`` where the body has not ended after ``seconds``."""
+    timer = threading.Timer(seconds, late)
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 @dataclass
 class Run:
     """A playbook that is under way: its output so far, and a way to wait for a line of it."""
@@ -229,6 +240,7 @@ class Fleet:
         self.providers = providers
         self.inits: dict[str, str] = {}  # the first process of each host, as this machine numbers it
         self.ended = False
+        self.runs: list[Run] = []
 
     # -- hosts -----------------------------------------------------------------------------------------------------
 
@@ -331,7 +343,7 @@ class Fleet:
         command = self.enter(host, "python3", "-c", HOLD_LOCK, when)
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
             try:
-                yield lambda: self._wait_for_line(holder, "wanted")
+                yield lambda: self._wait_until_wanted(host, holder)
             finally:
                 self.run(host, "pkill -9 -f keyturn-test-hold", check=False)
                 holder.kill()
@@ -350,13 +362,18 @@ class Fleet:
         finally:  # a host without power has nobody to let go
             self.run(host, f"touch {GO_ON}; rm -f {PACKAGES}/keyturn_test_hold.p*", check=False)
 
-    @staticmethod
-    def _wait_for_line(process: subprocess.Popen[str], text: str) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            if text in line:
-                return
-        raise AssertionError(f"no call came to the lock (waited for {text})")
+    def _wait_until_wanted(self, host: str, holder: subprocess.Popen[str], timeout: float = 120) -> None:
+        """Wait until the one that holds the lock says that a call wants it; tell what runs on the host where none comes."""
+        assert holder.stdout is not None
+        with limit(timeout, holder.kill):
+            said = holder.stdout.read(len("wanted"))
+        if said == "wanted":
+            return
+        told = self.run(
+            host, "cat /var/lib/keyturn/*/lock; grep -H phase /var/lib/keyturn/*/rotations/*/journal.json; ps -ef"
+        )
+        runs = "".join("".join(run.output[-40:]) for run in self.runs)
+        raise AssertionError(f"no call came to the lock of {host} in {timeout} s:\n{told}\n{runs}")
 
     def kill_waiting(self, host: str) -> None:
         """Kill the call that waits for the lock: it has done nothing."""
@@ -381,7 +398,7 @@ class Fleet:
         Returns what the hosts hold.
         """
         after = self.look()
-        assert not open_in(after)
+        assert not open_in(after), {host: one["phase"] for host, one in after.items()}
         for one in after.values():
             accepted, other = one["answers"]
             assert accepted == 200
@@ -416,7 +433,8 @@ class Fleet:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        return Run(process, mark)
+        self.runs.append(Run(process, mark))
+        return self.runs[-1]
 
     def play(self, playbook: str, *arguments: str, inventory: Path = INVENTORY, **environment: str) -> tuple[int, str]:
         """Run a playbook to its end, warm where that makes no difference; return the exit code and the output."""
