@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
+from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -23,6 +24,9 @@ from ansible.module_utils.keyturn.entry import memory  # noqa: E402
 from ansible.module_utils.keyturn.entry.module import attempt  # noqa: E402
 from ansible.module_utils.keyturn.inputs.documented import arguments  # noqa: E402
 from ansible.module_utils.keyturn.inputs.validation import taken  # noqa: E402
+
+# A play's hosts are looked up in the process that forks the workers. What it has imported no worker searches for again.
+get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
 
 # whose ``text`` is printed here: a task for it would cost a process
 PRINTED = ("notify", "plan", "report")
