@@ -21,6 +21,7 @@ SECRETS = {"rotate_jwt_secret": JWT, "rotate_db_key": KEY}
 # what a message may lead to; a person runs no more than these in a row before calling it a dead end
 WAY = re.compile(r"\b(resume|rollback|rotate_jwt_secret|rotate_db_key)\.yml")
 TURNS = 5
+OPEN = "finding: rotation"  # verify.yml is content with hosts that are at rest in the middle of one, and names it
 
 
 class Fault(NamedTuple):
@@ -68,7 +69,10 @@ def test_chaos(fleet: Fleet) -> None:
         done = "itself" if code == 0 else way_out(fleet, name, playbook, output, dice)
         for one in HOSTS:  # a service that was killed as the run ended is on its way back by itself
             fleet.wait_on(one, "curl -sfm 5 http://127.0.0.1:8000/health >/dev/null", 60)
-        found = fleet.assert_ended()
+        try:
+            found = fleet.assert_ended()
+        except AssertionError as error:
+            raise AssertionError(f"{name}, ended by {done}: {error}; {output[-2000:]}") from error
         assert all(found[one]["rows"] >= before[one]["rows"] for one in HOSTS), f"{name}: rows are gone"
         assert len({found[one][JWT] for one in HOSTS}) == 1, f"{name}: the hosts share no value"
         assert len({found[one][KEY] for one in HOSTS}) == len(HOSTS), f"{name}: two hosts have one key"
@@ -82,8 +86,8 @@ def way_out(fleet: Fleet, name: str, playbook: str, said: str, dice: random.Rand
     """Follow what the messages name until verify.yml is content; return the way that was taken. A killed run says nothing."""
     taken: list[str] = []
     while len(taken) <= TURNS:
-        content, looked = fleet.play("verify")
-        if content == 0:
+        code, looked = fleet.play("verify")
+        if code == 0 and OPEN not in looked:
             return " ".join(taken) or "itself"
         # who has no message runs again what was killed, and is told
         named = WAY.findall(" ".join((said + looked).split())) or [playbook]

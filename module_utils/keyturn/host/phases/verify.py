@@ -11,6 +11,7 @@ from ...base.fingerprint import fingerprints
 from ...base.procfs import Moment
 from ...ground import consumers
 from ...ground.consumers import Consumer
+from ..journal import RECOVERY
 from ..rotation import Rotation
 from . import retention
 
@@ -35,7 +36,9 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
     found |= {"problems": problems, "findings": findings}
     opened = rotation.application.open_journal()
     if opened is not None:
-        findings.append(f"rotation {opened.folder.name} of {opened.record['secret']} is open (phase {opened.phase})")
+        findings.append(
+            f"rotation {opened.folder.name} of {opened.record['secret']} is open (phase {opened.phase}): {RECOVERY}"
+        )
     findings += [
         f"the old value of rotation {journal.folder.name} and what it opens have expired ({min(retention.ends_of(journal))}): "
         "prune.yml removes them"
