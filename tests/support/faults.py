@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn.base import procfs
+from keyturn.base import durable, procfs
 from keyturn.base.errors import KeyturnError
 from keyturn.ground.rows.fernet_forms import Turner
 from keyturn.host.phases import commit, rollback, stage, turn
@@ -259,12 +259,13 @@ class Host:
         """Return a file of the rotation's folder."""
         return self.rotation().application.folder / "rotations" / ROTATION_ID / name
 
-    def module(self, name: str, *strace: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
-        """Run a module by itself, under strace with the options ``strace`` if there are any."""
+    def module(self, name: str, *strace: str, named: str = "", **parameters: Any) -> subprocess.CompletedProcess[str]:
+        """Run a module by itself, under strace with the options ``strace`` if there are any; ``named`` ends the names of temporary files."""
         self.log.unlink(missing_ok=True)
         return forked.run(
             *self.lab.module_and_arguments(name, rotation=self.parameters(), **parameters),
             ("-o", str(self.log), *strace) if strace else (),
+            named,
         )
 
     def calls(self, name: str, **parameters: Any) -> list[Call]:
@@ -389,14 +390,14 @@ class Host:
         pid = int((self.lab.app / "run/pid").read_text())
         assert procfs.started_after(pid, procfs.moment_of(self.lab.env.stat().st_mtime)), "it runs on another value"
         # the value that lost, and what was computed on the way, may only stand where the retention keeps it
-        temporary = [path.name for path in self.lab.app.rglob("*.keyturn")]
+        temporary = [path.name for path in self.lab.app.rglob("*.keyturn*")]
         assert temporary == []
         folder = self.state_file("journal.json").parent
         left = {path.name for path in folder.iterdir()} if folder.exists() else set()
         if outcome:
             assert left == {"journal.json", *(("previous.json", "backup.db") if "backup" in journal else ())}
         else:
-            assert left <= {"journal.json.keyturn"}
+            assert {durable.LEFT.sub("", name) for name in left - {"journal.json"}} <= {"journal.json"}
         assert not self.new or self.files_with(self.new) == (["app/.env"] if committed else [])
         kept = ["state/previous.json"] if "backup" in journal else []
         assert self.files_with(self.old) == kept + ([] if committed else ["app/.env"])
