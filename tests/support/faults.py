@@ -260,7 +260,10 @@ class Host:
         return self.rotation().application.folder / "rotations" / ROTATION_ID / name
 
     def module(self, name: str, *strace: str, named: str = "", **parameters: Any) -> subprocess.CompletedProcess[str]:
-        """Run a module by itself, under strace with the options ``strace`` if there are any; ``named`` ends the names of temporary files."""
+        """Run a module by itself, under strace with the options ``strace`` if there are any.
+
+        ``named`` ends the names of its temporary files.
+        """
         self.log.unlink(missing_ok=True)
         return forked.run(
             *self.lab.module_and_arguments(name, rotation=self.parameters(), **parameters),

@@ -16,7 +16,6 @@ from typing import Any
 from . import shape
 from .errors import KeyturnError
 
-
 # what ends the name of a temporary file
 LEFT = re.compile(r"\.keyturn-[0-9a-f]{16}")
 
@@ -99,7 +98,10 @@ def _temporary(path: Path) -> str:
 
 
 def _left(folder: int, path: Path) -> list[str]:
-    """Return the temporary files of ``path``: by their names, and of nobody else than who makes them (``before_rename`` gives them away)."""
+    """Return the temporary files of ``path``: by their names, and of nobody else than who makes them.
+
+    ``before_rename`` may have given one to the owner of the file.
+    """
     names = [name for name in os.listdir(folder) if name.startswith(path.name) and LEFT.fullmatch(name, len(path.name))]
     makers = {os.geteuid()}
     if names:

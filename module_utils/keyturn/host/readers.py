@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base import leaks, procfs
-from ..base.findings import shown
+from ..base import leaks, procfs, shown
 from ..base.procfs import Moment
 from ..services import unit
 from ..services.managers import service
@@ -97,7 +96,7 @@ def _runs_in(pid: int, folder: Path) -> bool:
 def _unit(pid: int) -> str:
     """The unit of a process, empty where it has none. A unit may have groups of its own below (``Delegate=``)."""
     names = [name for path in procfs.cgroups(pid) for name in reversed(path.split("/"))]
-    return next((shown(name) for name in names if name.endswith(".service")), "")
+    return next((shown.name(name) for name in names if name.endswith(".service")), "")
 
 
 def _line(pid: int) -> Iterator[int]:

@@ -11,7 +11,10 @@ from .answers import Result, would
 
 
 def run(rotations: Sequence[Rotation]) -> Result:
-    """Remove what has expired, and what killed calls left beside files with values; returns the ids of the rotations whose old value is gone."""
+    """Remove what has expired, and what killed calls have left beside files with values.
+
+    Returns the ids of the rotations whose old value is gone.
+    """
     application = rotations[0].application
     expired = [journal.folder.name for journal in retention.expired(application)]
     places = {consumer.path: consumer for rotation in rotations for consumer in rotation.consumers()}.values()
