@@ -16,14 +16,18 @@ import tempfile
 import time
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from ansible.module_utils.testing import patch_module_args
 
 UTILS = "ansible.module_utils.keyturn"
 PRELOADED = (
-    *(f"{UTILS}.lifecycle.{name}" for name in ("commit", "replace_tokens", "rollback", "stage", "turn")),
-    *(f"{UTILS}.{name}" for name in ("ansible_module", "phases", "fernet_sqlite", "fernet_batch")),
+    *(f"{UTILS}.host.phases.{name}" for name in ("commit", "replace_tokens", "rollback", "stage", "turn")),
+    *(
+        f"{UTILS}.{name}"
+        for name in ("entry.module", "entry.phases", "ground.rows.fernet_sqlite", "ground.rows.fernet_batch")
+    ),
     "ansible.module_utils.testing",
 )
 SECONDS = 120.0
@@ -34,6 +38,7 @@ def run(module: str, arguments: str, strace: Sequence[str] = (), named: str = ""
 
     ``named`` ends the names of its temporary files, which nobody knows before otherwise.
     """
+    assert all(map(find_spec, PRELOADED)), "multiprocessing passes over what is not there, and each kill would load it"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     with tempfile.NamedTemporaryFile("r") as output:
