@@ -326,7 +326,6 @@ HOSTILE = {
     "an index": "CREATE INDEX i ON items (reach(token))",
     "a partial index": "CREATE INDEX i ON items (item) WHERE reach(token)",
     "a constraint": "ALTER TABLE items ADD COLUMN c TEXT CHECK (reach(item) IS NOT 5)",
-    "a default": "ALTER TABLE items ADD COLUMN c TEXT DEFAULT (reach(5))",
     "SQLite's own": "CREATE TRIGGER t AFTER UPDATE ON items BEGIN SELECT load_extension('/tmp/x.so'); END",
 }
 
@@ -368,11 +367,15 @@ def test_a_schema_reaches_nothing_outside_of_its_database(
         except KeyturnError as error:
             said.append(str(error))
     assert reached == []
-    assert all("unsafe use of" in one for one in said if "needs what only" in one)
+    assert all("unsafe use of" in one for one in said[:1]), "what keeps it from being turned is said"
+
+
+def test_no_connection_loads_an_extension(app: Path) -> None:
+    both = made_database(app, "delete", 2)
     with both.database.writing() as connection:
-        assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
         with pytest.raises(sqlite3.OperationalError, match="not authorized"):
             connection.execute("SELECT load_extension('x')")
+        assert sys.version_info < (3, 12) or connection.getconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE)
 
 
 # -- all of it -----------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_text_of_others_is_lines_of_signs() -> None:
         "a row\\r",
         ": :error::no",
         "  : :add-mask::a",
-        "\\x1b[0Ksection_start:1:x\\r\\x1b[0K\\u202e\\u2028\\x00  tab",
+        "\\x1b[0Ksection_start:1:x\\r\\x1b[0K\\u202e\\u2028\\x00 tab",
     ]
     assert shown.lines("Ä is printed, \ud800 is not\n\nTASK [x]") == ["Ä is printed, \\ud800 is not", "", "| TASK [x]"]
     many = "row\n" * shown.LONGEST

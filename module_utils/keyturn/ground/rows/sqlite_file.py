@@ -330,7 +330,7 @@ def named_errors(name: str, files: Sequence[Path] = ()) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         kind = getattr(error, "sqlite_errorname", type(error).__name__)
-        said = SCHEMA_ERROR.search(str(error)) if kind.startswith("SQLITE_ERROR") else None
+        said = SCHEMA_ERROR.search(str(error)) if kind.startswith(("SQLITE_ERROR", "SQLITE_CORRUPT")) else None
         raise KeyturnError(f"{name}: {_reason(kind, said.group() if said else '', files)}") from None
     except UnicodeEncodeError:
         raise KeyturnError(
