@@ -9,6 +9,7 @@ short_description: Remove old values that have expired from a host
 description:
   - An old value and the backup that only it opens go together when their retention has ended. One that a provider must still be
     asked about stays, and nothing of an open rotation is touched.
+  - A temporary file that a killed call left beside a file with values goes as well.
 author: The Keyturn maintainers
 options:
   rotations:

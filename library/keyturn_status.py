@@ -34,6 +34,10 @@ options:
     description: Days before its due date from which on a secret is turned.
     type: int
     default: 7
+  allowed_signers:
+    description: The file that says whose keys sign checklists (ssh-keygen(1)); signatures are not looked at if empty.
+    type: path
+    default: ''
 author: The Keyturn maintainers
 attributes:
   check_mode:

@@ -43,26 +43,28 @@ class ActionModule(ActionBase):
         """Return the result of the last call, or of the one that failed."""
         super().run(tmp, task_vars)
         phase = self.name
-        if phase not in PHASES:
-            return dict(self._execute_module(f"keyturn_{phase}", self._task.args, task_vars=task_vars))
         self.host = (task_vars or {})["inventory_hostname"]
-        arguments = {"phase": phase, **self._task.args}
+        module, arguments = f"keyturn_{phase}", dict(self._task.args)
+        if phase in PHASES:
+            module, arguments = "keyturn_phase", {"phase": phase, **arguments}
         steps = COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
         if steps and not self._task.check_mode:
             self._say(f"{', '.join(steps)} ...")
-        began = time.monotonic()
+        began, work = time.monotonic(), answers.Work(phase, self.host)
         while True:
             try:
-                result: dict[str, Any] = self._execute_module("keyturn_phase", arguments, task_vars=task_vars)
+                result: dict[str, Any] = self._execute_module(module, arguments, task_vars=task_vars)
+                left = work.left(result)
             except AnsibleConnectionFailure:
-                if phase in MAY_BE_SILENT:
+                if phase in MAY_BE_SILENT or phase not in PHASES:
                     raise
                 return {"failed": True, "lost": True, "msg": "the host gives no answer any more"}
-            for line in ("would", "progress"):
-                for said in filter(None, result.get(line, "").splitlines()):
-                    self._say(said)
-            if "progress" not in result:
-                if result.get("changed") and "would" not in result:
+            except answers.Unfit as why:
+                return {"failed": True, "msg": str(why)}
+            for line in filter(None, [*result.get("would", "").splitlines(), left]):
+                self._say(line)
+            if not left:
+                if steps and result.get("changed") and "would" not in result:
                     for line in ended(steps, result.get("rotation", {}), time.monotonic() - began):
                         self._say(line)
                 return result
@@ -72,7 +74,7 @@ class ActionModule(ActionBase):
         output = res.get("stdout", "")
         if len(output) > answers.most(self.name):
             taken = {"failed": True, "msg": f"the host has answered {len(output):,} characters. {answers.REMEDY}"}
-        elif isinstance(said := shape.parse(alone(output)), dict):
+        elif isinstance(said := shape.parse(answers.alone(output)), dict):
             taken = answers.taken(self.name, said, self._rotation_id())
         else:  # that it finds no answer in it either, Ansible says with these words
             words = {name: harmless(str(res.get(name, "")), lines=True) for name in ("stdout", "stderr")}
@@ -87,15 +89,6 @@ class ActionModule(ActionBase):
 
     def _say(self, text: str) -> None:
         Display().display(f"{self.host}: {text}")
-
-
-def alone(output: str) -> str:
-    """Return the lines of the answer in what a host has printed; all of it where there is none."""
-    lines = output.splitlines()
-    begins = [number for number, line in enumerate(lines) if line.lstrip().startswith("{")]
-    ends = [number for number, line in enumerate(lines, 1) if line.rstrip().endswith("}")]
-    found = lines[begins[0] : ends[-1]] if begins and ends else []
-    return "\n".join(found) if found else output
 
 
 def ended(steps: tuple[str, ...], record: Mapping[str, Any], seconds: float) -> Iterator[str]:

@@ -36,6 +36,7 @@ class Plan(NamedTuple):
     calls: int
     rows: dict[int, int]
     short_calls: tuple[int, int]  # rows, milliseconds
+    ground: tuple[int, int]  # rows, repeats
 
 
 FULL = Plan(
@@ -48,6 +49,7 @@ FULL = Plan(
     calls=15,
     rows={1_000: 3, 10_000: 3, 100_000: 3, 1_000_000: 2},
     short_calls=(1_000_000, 500),
+    ground=(10_000, 15),
 )
 QUICK = Plan(
     results=ROOT / ".local/bench",
@@ -59,6 +61,7 @@ QUICK = Plan(
     calls=5,
     rows={1_000: 1, 10_000: 1, 100_000: 1},
     short_calls=(100_000, 50),
+    ground=(10_000, 3),
 )
 
 
@@ -72,6 +75,7 @@ def parts(plan: Plan, folder: Path) -> dict[str, Callable[[], Any]]:
         "hosts": lambda: hosts.fleet(HOST_PYTHON, folder / "fleet", plan.hosts, 200),
         "threshold": lambda: rows.threshold(HOST_PYTHON, folder),
         "short_calls": lambda: rows.short_calls(HOST_PYTHON, folder, *plan.short_calls),
+        "ground": lambda: rows.grounds(HOST_PYTHON, folder, *plan.ground),
         "rows": lambda: rows.run(HOST_PYTHON, folder, plan.rows),
     }
 

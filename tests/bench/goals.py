@@ -59,6 +59,10 @@ GOALS = (
     Goal("a row of the naive playbook / of a whole rotation, CPU", ("local", "ratios", ROW), 1.5, least=2.8),
     Goal("a row of prepare, last calls / first, CPU", ("short_calls", "ratios", LAST), most=1.15),
     Goal("a row of prepare, all / a quarter of the table, CPU", ("short_calls", "ratios", WHOLE), most=1.15),
+    Goal(
+        "a switch on another user's ground / on root's, CPU",
+        ("ground", "ratios", "switch_cpu, another's ground / root's"),
+    ),
     Goal("peak memory, MB", ("rows", "10000", "keyturn", "peak_mb", "max"), 34, most=64),
     Goal("peak memory, MB", ("rows", "100000", "keyturn", "peak_mb", "max"), 34, most=64),
     Goal("peak memory, MB", ("rows", "1000000", "keyturn", "peak_mb", "max"), 34, most=64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import select
 import sqlite3
 import subprocess
@@ -30,6 +31,7 @@ from keyturn.host.rotation import Rotation  # noqa: E402
 from trader_ai.token_store import SCHEMA, TokenStore  # noqa: E402
 
 BATCH = 1000
+NOBODY = 65534
 DATABASE = "data/bank_accounts.db"
 VARIABLE = "DATABASE_ENCRYPTION_KEY"
 ROTATION_ID = "20260101T000000Z-0123456789abcdef"
@@ -80,7 +82,18 @@ def migration(folder: Path) -> FernetSqlite:
 
 def rotation(folder: Path) -> Rotation:
     """Return a rotation of a folder."""
-    return Rotation(ROTATION_ID, "bench", "db_key", ENTRY, folder, None, folder / "state", {}, "bench", "bench")
+    return Rotation(ROTATION_ID, "bench", "db_key", ENTRY, folder, None, state_of(folder), {}, "bench", "bench")
+
+
+def state_of(folder: Path) -> Path:
+    """Return root's folder of an application's, which may be another user's."""
+    return folder.with_name(f"{folder.name}.state")
+
+
+def give(folder: Path) -> None:
+    """Give the application to the user nobody."""
+    for path in (folder, folder / ".env", folder / "data", *(folder / "data").iterdir()):
+        os.chown(path, NOBODY, NOBODY)
 
 
 def stage(folder: Path) -> None:
@@ -211,7 +224,7 @@ def writer(folder: Path) -> dict[str, Any]:
 
 STEPS: dict[str, Callable[..., Any]] = {
     step.__name__: step
-    for step in (seed, policy, stage, prepare, switch, census, calls, crypto, write, threshold, beside, writer)
+    for step in (seed, policy, stage, give, prepare, switch, census, calls, crypto, write, threshold, beside, writer)
 }
 
 if __name__ == "__main__":

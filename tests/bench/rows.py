@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
@@ -30,8 +31,9 @@ class Table:
 
     def anew(self) -> None:
         """Lay the table anew, on disk before anything is measured."""
-        for name in ("data", "state"):
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+        for place in (self.folder / "data", self.folder.with_name(f"{self.folder.name}.state")):
+            shutil.rmtree(place, ignore_errors=True)
+        os.chown(self.folder, 0, 0)
         shutil.copytree(self.folder / "seeded", self.folder / "data")
         self.step("stage")
         subprocess.run(["sync"], check=True)
@@ -65,6 +67,34 @@ class Table:
     def _write(self) -> Measured:
         self.anew()
         return self.step("write")
+
+    def grounds(self) -> dict[str, Callable[[], Measured]]:
+        """Return the switch on ground of root's, and on that of another user, whose ids root takes for it."""
+        return {"root": lambda: self._switch(), "another": lambda: self._switch("give")}
+
+    def _switch(self, *before: str) -> Measured:
+        self.anew()
+        for name in (*before, "prepare"):
+            self.step(name)
+        switch = self.step("switch")
+        return {
+            "wall": switch["wall"],
+            "cpu": switch["cpu"],
+            "switch_cpu": switch["inner_cpu"],
+            "switch_wall": switch["inner_wall"],
+        }
+
+
+def grounds(interpreter: str, folder: Path, rows: int, repeats: int) -> dict[str, Any]:
+    """Measure what it costs that the application's ground is another user's."""
+    folder.chmod(0o755)  # that user has to reach it
+    print(f"{rows:,} rows on ground of root's, and of another user", flush=True)
+    ways = alternating(Table(interpreter, folder / "ground", rows).grounds(), repeats)
+    ratios = {
+        f"{figure}, another's ground / root's": ratio(ways["another"], ways["root"], figure)
+        for figure in ("switch_cpu", "switch_wall")
+    }
+    return {"sizes": f"{rows:,} rows", **ways, "ratios": ratios}
 
 
 def threshold(interpreter: str, folder: Path) -> dict[str, Any]:

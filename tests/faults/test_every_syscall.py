@@ -3,17 +3,20 @@
 strace delivers the signal at the entry of a call, so the disk holds what the calls before it did. The calls are those of
 a clean run: `make exhaustive` takes all of them, shared out to several tests, so that two workers have an even load, and
 `make test` one of each name and one within each step of the order of writes. `switch` and `rollback`, which touch the
-database, are killed in both journal modes.
+database, are killed in both journal modes. Where the application is another user's, root works with that user's ids on its ground and
+as itself elsewhere: `make test` takes kills of both.
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import selection
+from support import others, selection
 from support.faults import Call, Host, record
 
 SHARES = 4 if selection.exhaustive() else 1
@@ -28,15 +31,39 @@ SERIES = [
     ("stage", "nothing", "delete"),
     ("prepare", "staged", "delete"),
     ("commit", "decided", "delete"),
+    ("switch", "prepared", "delete and theirs"),
+    *(
+        [
+            ("switch", "prepared", "wal and theirs"),
+            ("rollback", "switched", "delete and theirs"),
+            ("stage", "nothing", "delete and theirs"),
+            ("commit", "decided", "delete and theirs"),
+        ]
+        if selection.exhaustive()
+        else []
+    ),
 ]
 
 
 @pytest.fixture
 def host(tmp_path: Path, journal_mode: str) -> Iterator[Host]:
-    mode, _, documents = journal_mode.partition(" and ")
-    made = Host(tmp_path / "host", mode, documents=bool(documents))
-    yield made
-    made.stop()
+    mode, _, more = journal_mode.partition(" and ")
+    if more == "theirs" and os.geteuid() != 0:
+        pytest.skip("only root can become another user")
+    with others.ground() if more == "theirs" else contextlib.nullcontext(tmp_path / "app") as app:
+        made = Host(app.parent / "host", mode, documents=more == "JSON", theirs=more == "theirs")
+        yield made
+        made.stop()
+
+
+def taken(series: str, calls: list[Call]) -> list[int]:
+    """Return which calls are killed; of those that are made by turns as two users, a few of each."""
+    if not any(call.acting for call in calls):
+        return selection.calls(series, [call.name for call in calls])
+    if selection.exhaustive():
+        return list(range(len(calls)))
+    kinds = [(call.acting, call.name.startswith(selection.ENDS_A_STEP)) for call in calls]
+    return selection.covering(range(len(calls)), lambda index: [kinds[index]], selection.draw(series))
 
 
 @pytest.mark.parametrize("share", range(SHARES))
@@ -58,7 +85,8 @@ def test_a_kill_before_any_call_loses_nothing(
     counts = Counter(call.name for call in calls) if selection.exhaustive() else {}
     beyond = [Call(name, number + 1) for name, number in counts.items()]
     series = f"SIGKILL at every call, {module}, {journal_mode}"
-    chosen = [calls[index] for index in selection.calls(series, [call.name for call in calls])][share::SHARES]
+    assert {call.acting for call in calls} == ({True, False} if host.theirs else {False})
+    chosen = [calls[index] for index in taken(series, calls)][share::SHARES]
     record_property("points", [series, len(chosen), len(calls[share::SHARES])])
     reached = []
     lost = converged = 0

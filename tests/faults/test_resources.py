@@ -71,6 +71,8 @@ def message(done: subprocess.CompletedProcess[str]) -> str:
 
 # -- no space left -------------------------------------------------------------------------------------------------
 
+# strace knows a file by its path, so the names of temporary files are known here (``named``)
+NAMED = f".keyturn-{'0' * 16}"
 FULL = {
     "database's journal": ("switch", "delete", "app/data/bank_accounts.db-journal", "pwrite64", 1, "SQLITE_FULL"),
     "database": ("switch", "delete", "app/data/bank_accounts.db", "pwrite64", 1, "SQLITE_FULL"),
@@ -78,22 +80,22 @@ FULL = {
     "wal": ("switch", "wal", "app/data/bank_accounts.db-wal", "pwrite64", 1, "SQLITE_FULL"),
     "wal's second frame": ("switch", "wal", "app/data/bank_accounts.db-wal", "pwrite64", 3, "SQLITE_FULL"),
     "database at the checkpoint": ("switch", "wal", "app/data/bank_accounts.db", "pwrite64", 1, "SQLITE_FULL"),
-    "file": ("switch", "delete", "app/.env.keyturn", "write", 1, ".env: No space left on device"),
-    "file at fsync": ("switch", "delete", "app/.env.keyturn", "fsync", 1, ".env: No space left on device"),
-    "journal, switching": ("switch", "delete", "{rotation}/journal.json.keyturn", "write", 1, "journal.json: No space"),
-    "journal, switched": ("switch", "delete", "{rotation}/journal.json.keyturn", "write", 2, "journal.json: No space"),
-    "journal, downtime": ("switch", "delete", "{rotation}/journal.json.keyturn", "write", 3, "journal.json: No space"),
+    "file": ("switch", "delete", "app/.env" + NAMED, "write", 1, ".env: No space left on device"),
+    "file at fsync": ("switch", "delete", "app/.env" + NAMED, "fsync", 1, ".env: No space left on device"),
+    "journal, switching": ("switch", "delete", "{rotation}/journal.json" + NAMED, "write", 1, "journal.json: No space"),
+    "journal, switched": ("switch", "delete", "{rotation}/journal.json" + NAMED, "write", 2, "journal.json: No space"),
+    "journal, downtime": ("switch", "delete", "{rotation}/journal.json" + NAMED, "write", 3, "journal.json: No space"),
     "rollback's journal": (
         "rollback",
         "delete",
-        "{rotation}/journal.json.keyturn",
+        "{rotation}/journal.json" + NAMED,
         "write",
         1,
         "journal.json: No space",
     ),
     "rollback's database": ("rollback", "delete", "app/data/bank_accounts.db", "pwrite64", 1, "SQLITE_FULL"),
     "rollback's wal": ("rollback", "wal", "app/data/bank_accounts.db-wal", "pwrite64", 1, "SQLITE_FULL"),
-    "rollback's file": ("rollback", "delete", "app/.env.keyturn", "write", 1, ".env: No space left on device"),
+    "rollback's file": ("rollback", "delete", "app/.env" + NAMED, "write", 1, ".env: No space left on device"),
     "backup": ("prepare", "delete", "{rotation}/backup.db", "pwrite64", 1, "SQLITE_FULL"),
     "side file": ("prepare", "delete", "{rotation}/prepared.db", "pwrite64", 1, "SQLITE_FULL"),
 }
@@ -107,7 +109,7 @@ def test_a_full_disk_is_named_and_goes_back(make_host: Callable[..., Host], what
     host.go_to({"prepare": "staged", "switch": "prepared", "rollback": "proved"}[module])
     target = host.lab.folder / path.format(rotation=host.state_file("x").parent)
     options = ["-P", str(target), "-e", f"trace={call}", "-e", f"inject={call}:error=ENOSPC:when={number}+"]
-    done = host.module(module, *options, **({"cause": "a test"} if module == "rollback" else {}))
+    done = host.module(module, *options, named=NAMED, **({"cause": "a test"} if module == "rollback" else {}))
     assert "(INJECTED)" in host.log.read_text(), "no call was refused"
     assert expected in message(done)
     lost_rows = host.lost_rows()

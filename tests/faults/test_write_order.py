@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from keyturn.base import durable
 from keyturn.ground.rows import sqlite_file
 from support.faults import Host
 from support.lab import KEY
 
-TRACED = "openat,write,pwrite64,ftruncate,rename,unlink,mkdir,fsync,fdatasync,fchmod"
+TRACED = "openat,write,pwrite64,ftruncate,rename,renameat,renameat2,unlink,unlinkat,mkdir,fsync,fdatasync,fchmod"
 FOLDER = "(folder)"
 GATE = "switching"
-TRIED = ".env.keyturn-tried"
+TEMPORARY = ".keyturn"
+TRIED = f".env{TEMPORARY}"
 
 
 class Event(NamedTuple):
@@ -42,14 +44,17 @@ def events(host: Host, module: str, **parameters: Any) -> list[Event]:
         call = re.match(r"(\w+)\(", line)
         if call is None or " = -1 " in line or (call[1] == "openat" and "O_CREAT" not in line):
             continue
-        quoted = re.findall(r'"([^"]+)"', line)
-        # by descriptor; the new file's name for openat; the new name for rename
-        path = quoted[-1] if call[1] in ("rename", "unlink", "mkdir", "openat") and quoted else None
-        if path is None:
+        name = re.sub(r"at2?$", "", call[1])
+        # by descriptor; the new file's name for openat, within its folder; the new name for rename
+        quoted = re.findall(r'(?:<([^>]+)>, )?"([^"]+)"', line)
+        if name in ("rename", "unlink", "mkdir", "open") and quoted:
+            path = str(Path(*quoted[-1]))
+        else:
             descriptor = re.match(r"\w+\(\d+<([^>]+)>", line)
             path = descriptor[1] if descriptor else ""
         if path.startswith(str(host.lab.folder)) and not path.endswith(("/lock", ".json.args")):
-            found.append(Event(call[1], Path(path).name + (FOLDER if Path(path).is_dir() else "")))
+            shown = durable.LEFT.sub(TEMPORARY, Path(path).name)
+            found.append(Event(name, shown + (FOLDER if Path(path).is_dir() else "")))
     return found
 
 
@@ -70,7 +75,7 @@ def check_durable(found: Sequence[Event], host: Host) -> None:
     renamed = [(index, event.file) for index, event in enumerate(found) if event.call == "rename"]
     assert renamed
     for index, name in renamed:
-        before = [event for event in found[:index] if event.file == f"{name}.keyturn"]
+        before = [event for event in found[:index] if event.file == f"{name.removesuffix(TEMPORARY)}{TEMPORARY}"]
         assert before[-1].call == "fsync", f"{name} is renamed before its content is durable"
         assert "write" in {event.call for event in before}
         after = found[index + 1]

@@ -11,7 +11,7 @@ from support.fleet import HOSTS, KEY, Fleet, moved, record
 HOLD = "/usr/local/lib/python3.11/dist-packages/hold.pth"
 HOLD_RENAME = """\
 import os, time; os.rename = (lambda real, sleep: lambda source, target, **more: \
-(str(target) == "/opt/trader-ai/.env" and sleep(100), real(source, target, **more))[1])(os.rename, time.sleep)
+(str(target) == ".env" and sleep(100), real(source, target, **more))[1])(os.rename, time.sleep)
 """
 
 
@@ -67,5 +67,5 @@ def rename_held(fleet: Fleet, host: str) -> Iterator[Callable[[], None]]:
     """Hold every Python of the host before it renames a file to `.env`; yields a way to wait until one is held."""
     fleet.run(host, f"cat >{HOLD} <<'END'\n{HOLD_RENAME}END")
     # the new file is there, and stays: it would be gone in a moment
-    there = "test -e /opt/trader-ai/.env.keyturn"
+    there = "ls /opt/trader-ai/.env.keyturn-*"
     yield lambda: fleet.wait_on(host, f"{there} && sleep 1 && {there}")

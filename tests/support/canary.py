@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from dotenv import dotenv_values
+from keyturn.base import durable
 
 from support.lab import KEY, Lab
 from support.processes import kill, marked, new_mark
@@ -75,7 +76,7 @@ def secrets(lab: Lab) -> dict[str, str]:
 
 def may_hold(lab: Lab, place: Path, name: str) -> bool:
     """Tell whether a value has its home there; what a killed write leaves beside a file may hold what the file may."""
-    base = place.name.removesuffix(".keyturn")
+    base = durable.LEFT.sub("", place.name)
     if place.is_relative_to(lab.app) and base == ".env":
         return not name.startswith("token")
     if place.is_relative_to(lab.state) and base in ("previous.json", "pending.json"):

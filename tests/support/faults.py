@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn.base import procfs
+from keyturn.base import durable, procfs
 from keyturn.base.errors import KeyturnError
 from keyturn.ground.rows.fernet_forms import Turner
 from keyturn.host.phases import commit, rollback, stage, turn
@@ -32,6 +32,7 @@ from keyturn.inputs.validation import validated
 
 from support import forked
 from support.lab import COMPILED, KEY, ROOT, RUN_MODULE, Lab, interpreter
+from support.others import NOBODY, give
 from support.processes import Commands, kill, marked, new_mark
 
 MATRIX = "KEYTURN_FAULT_MATRIX"
@@ -49,6 +50,8 @@ CHANGING_CALLS = re.sub(
     ?kill ?tkill ?tgkill ?pidfd_send_signal ?fork ?vfork ?clone ?clone3""",
 )
 KILLED = "+++ killed by SIGKILL +++"
+# what tells as whom the others are made; it changes nothing that lasts
+BECOMING = "setresuid"
 
 # A parent that waits: process 1 of a container may be slow to reap, and an ended process must be gone at once.
 START = """#!/bin/sh
@@ -117,10 +120,14 @@ DOCUMENTS = {"table": "linked", "key": "item", "column": "doc", "plaintext": "^a
 
 
 class Call(NamedTuple):
-    """A system call of a process: the ``number``-th with this name. strace counts each name by itself."""
+    """A system call of a process: the ``number``-th with this name. strace counts each name by itself.
+
+    ``acting`` tells whether the process, which is root, had the ids of another user.
+    """
 
     name: str
     number: int
+    acting: bool = False
 
 
 class Host:
@@ -131,15 +138,25 @@ class Host:
     """
 
     def __init__(
-        self, folder: Path, journal_mode: str = "delete", rows: int = 12, *, documents: bool = False, **rotation: Any
+        self,
+        folder: Path,
+        journal_mode: str = "delete",
+        rows: int = 12,
+        *,
+        documents: bool = False,
+        theirs: bool = False,
+        **rotation: Any,
     ) -> None:
+        """``theirs`` gives the application to the user nobody, who runs it by the system's Python: ours may stand where nobody can go."""
         folder.mkdir(exist_ok=True)
+        self.theirs = theirs
         self.lab = Lab(folder, rows, journal_mode)
         self.more = rotation
         self.linked: dict[str, str] = {}
         for name, text in {"start.sh": START, "stop.sh": STOP, "server.py": SERVER}.items():
+            python = "/usr/bin/python3" if theirs else sys.executable
             (self.lab.app / name).write_text(
-                text.format(python=sys.executable, port=self.lab.port, outlive=OUTLIVE.format(script=name))
+                text.format(python=python, port=self.lab.port, outlive=OUTLIVE.format(script=name))
             )
         with contextlib.closing(sqlite3.connect(self.lab.database)) as connection:
             connection.execute(TRIGGER)
@@ -152,6 +169,7 @@ class Host:
         self.old_env = self.lab.env.read_bytes()
         self.untouched = self.everything_else()
         self.forms = self.forms_under()[0]
+        self._give()
         self.start()
 
     def _add_documents(self, rows: int) -> None:
@@ -168,6 +186,15 @@ class Host:
                     "INSERT INTO linked VALUES (?, ?)", (item, json.dumps(doc, indent=number % 3 or None))
                 )
 
+    def _give(self) -> None:
+        if self.theirs:
+            give(self.lab.app, *self.lab.app.rglob("*"))
+
+    @property
+    def user(self) -> dict[str, Any]:
+        """As whom a script of the application's is started."""
+        return {"user": NOBODY, "group": NOBODY, "extra_groups": []} if self.theirs else {}
+
     # -- the application -------------------------------------------------------------------------------------------
 
     @property
@@ -179,7 +206,7 @@ class Host:
 
     def start(self) -> None:
         """Start the service and wait until it answers."""
-        subprocess.run(["./start.sh"], cwd=self.lab.app, check=True)
+        subprocess.run(["./start.sh"], cwd=self.lab.app, check=True, **self.user)
         deadline = time.monotonic() + 120
         while self.lab.get("/health") != 200:
             assert time.monotonic() < deadline, "the service of the test does not answer"
@@ -190,7 +217,7 @@ class Host:
         """Stop the service."""
         self.lab.forget()
         if (self.lab.app / "stop.sh").exists():
-            subprocess.run(["./stop.sh"], cwd=self.lab.app, check=True)
+            subprocess.run(["./stop.sh"], cwd=self.lab.app, check=True, **self.user)
 
     # -- snapshots -------------------------------------------------------------------------------------------------
 
@@ -212,6 +239,7 @@ class Host:
             if saved.exists():
                 shutil.copytree(saved, folder, symlinks=True)
         (self.lab.app / "run/pid").unlink(missing_ok=True)
+        self._give()
         if running:
             self.start()
 
@@ -219,11 +247,12 @@ class Host:
 
     def parameters(self) -> dict[str, Any]:
         """Return the parameter ``rotation`` of the modules."""
-        return self.lab.rotation(ROTATION_ID, services=self.services, **self.more)
+        user = {"app_user": "nobody"} if self.theirs else {}
+        return self.lab.rotation(ROTATION_ID, services=self.services, **user, **self.more)
 
     def rotation(self) -> Rotation:
         """Return the rotation for calls in this process."""
-        given = self.parameters() | {"app_user": None, "services": with_defaults(self.services)}
+        given = {"app_user": None} | self.parameters() | {"services": with_defaults(self.services)}
         given |= {"app_root": self.lab.app, "state_dir": self.lab.state}
         given["entry"] = validated("entry", catalogue.ENTRY, given["entry"])
         return Rotation(**given)
@@ -259,35 +288,45 @@ class Host:
         """Return a file of the rotation's folder."""
         return self.rotation().application.folder / "rotations" / ROTATION_ID / name
 
-    def module(self, name: str, *strace: str, **parameters: Any) -> subprocess.CompletedProcess[str]:
-        """Run a module by itself, under strace with the options ``strace`` if there are any."""
+    def module(self, name: str, *strace: str, named: str = "", **parameters: Any) -> subprocess.CompletedProcess[str]:
+        """Run a module by itself, under strace with the options ``strace`` if there are any.
+
+        ``named`` ends the names of its temporary files.
+        """
         self.log.unlink(missing_ok=True)
         return forked.run(
             *self.lab.module_and_arguments(name, rotation=self.parameters(), **parameters),
             ("-o", str(self.log), *strace) if strace else (),
+            named,
         )
 
     def calls(self, name: str, **parameters: Any) -> list[Call]:
         """Run a module to its end and return its changing calls, each with its number among those of its name."""
-        done = self.module(name, "-e", f"trace={CHANGING_CALLS}", **parameters)
+        done = self.module(name, "-e", f"trace={CHANGING_CALLS},{BECOMING}", **parameters)
         assert done.returncode == 0, done.stdout + done.stderr
         return self._logged_calls()
 
     def killed_module(self, name: str, call: Call, **parameters: Any) -> bool:
         """Run a module and kill it before ``call``; False where it came to its end without making that call."""
         kill = f"inject={call.name}:signal=SIGKILL:when={call.number}"
-        done = self.module(name, "-e", f"trace={CHANGING_CALLS}", "-e", kill, **parameters)
+        done = self.module(name, "-e", f"trace={CHANGING_CALLS},{BECOMING}", "-e", kill, **parameters)
         if self.log.read_text().splitlines()[-1] == KILLED:
             assert done.returncode == -signal.SIGKILL, done
-            assert self._logged_calls()[-1] == call
+            assert self._logged_calls()[-1][:2] == call[:2]
             return True
         assert done.returncode == 0, done.stdout + done.stderr
         return False
 
     def _logged_calls(self) -> list[Call]:
-        names = re.findall(r"^(\w+)\(", self.log.read_text(), flags=re.MULTILINE)
+        lines = re.findall(r"^(\w+)\((?:-1, (-?\d+), -1\) += 0)?", self.log.read_text(), flags=re.MULTILINE)
         numbers: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
-        return [Call(name, next(numbers[name])) for name in names]
+        found, acting = [], False
+        for name, user in lines:
+            if name != BECOMING:
+                found.append(Call(name, next(numbers[name]), acting))
+            elif user:
+                acting = user != "0"
+        return found
 
     @property
     def log(self) -> Path:
@@ -357,6 +396,7 @@ class Host:
         assert forms == self.forms, "a row came back in another form"
         assert len(sides) == 1, "one transaction, yet rows are under both values"
         assert self.everything_else() == self.untouched, "something beside the tokens changed"
+        self.check_owners()
         assert stat.S_IMODE(self.lab.env.stat().st_mode) == 0o600
         content = self.lab.env.read_bytes()
         file = "old" if content == self.old_env else "new" if content == self.new_env else "neither"
@@ -371,9 +411,15 @@ class Host:
             return  # a rollback may be on its way, and there the rows go first as well
         assert (sides, file) != ({"old"}, "new"), "the file was replaced before the rows"
 
+    def check_owners(self) -> None:
+        """Check that everything belongs to whom it belonged, also what a kill has left: the application's to its user, the rest to root."""
+        for folder, user in ((self.lab.app, NOBODY), (self.lab.state, 0)) if self.theirs else ():
+            assert {path.lstat().st_uid for path in (folder, *folder.rglob("*")) if folder.exists()} <= {user}
+
     def check_ended(self, outcome: str | None) -> None:
         """Check that the rotation ended, whole, on one side. None: it had not begun."""
         committed = outcome == "committed"
+        self.check_owners()
         reads_all = self.lab.tokens_read() == self.lab.tokens
         assert reads_all, "the application does not read every token"
         whole = self.lab.env.read_bytes() == (self.new_env if committed else self.old_env)
@@ -389,14 +435,14 @@ class Host:
         pid = int((self.lab.app / "run/pid").read_text())
         assert procfs.started_after(pid, procfs.moment_of(self.lab.env.stat().st_mtime)), "it runs on another value"
         # the value that lost, and what was computed on the way, may only stand where the retention keeps it
-        temporary = [path.name for path in self.lab.app.rglob("*.keyturn")]
+        temporary = [path.name for path in self.lab.app.rglob("*.keyturn*")]
         assert temporary == []
         folder = self.state_file("journal.json").parent
         left = {path.name for path in folder.iterdir()} if folder.exists() else set()
         if outcome:
             assert left == {"journal.json", *(("previous.json", "backup.db") if "backup" in journal else ())}
         else:
-            assert left <= {"journal.json.keyturn"}
+            assert {durable.LEFT.sub("", name) for name in left - {"journal.json"}} <= {"journal.json"}
         assert not self.new or self.files_with(self.new) == (["app/.env"] if committed else [])
         kept = ["state/previous.json"] if "backup" in journal else []
         assert self.files_with(self.old) == kept + ([] if committed else ["app/.env"])

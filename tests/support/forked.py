@@ -15,25 +15,34 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 from ansible.module_utils.testing import patch_module_args
 
 UTILS = "ansible.module_utils.keyturn"
 PRELOADED = (
-    *(f"{UTILS}.lifecycle.{name}" for name in ("commit", "replace_tokens", "rollback", "stage", "turn")),
-    *(f"{UTILS}.{name}" for name in ("ansible_module", "phases", "fernet_sqlite", "fernet_batch")),
+    *(f"{UTILS}.host.phases.{name}" for name in ("commit", "replace_tokens", "rollback", "stage", "turn")),
+    *(
+        f"{UTILS}.{name}"
+        for name in ("entry.module", "entry.phases", "ground.rows.fernet_sqlite", "ground.rows.fernet_batch")
+    ),
     "ansible.module_utils.testing",
 )
 SECONDS = 120.0
 
 
-def run(module: str, arguments: str, strace: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
-    """Run a module with a file of arguments to its end, under strace with the options ``strace`` if there are any."""
+def run(module: str, arguments: str, strace: Sequence[str] = (), named: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a module with a file of arguments to its end, under strace with the options ``strace`` if there are any.
+
+    ``named`` ends the names of its temporary files, which nobody knows before otherwise.
+    """
+    assert all(map(find_spec, PRELOADED)), "multiprocessing passes over what is not there, and each kill would load it"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(list(PRELOADED))
     with tempfile.NamedTemporaryFile("r") as output:
-        process = context.Process(target=_work, args=(module, arguments, output.name, bool(strace)))
+        process = context.Process(target=_work, args=(module, arguments, output.name, bool(strace), named))
         process.start()
         said = ""
         if strace:
@@ -48,7 +57,9 @@ def run(module: str, arguments: str, strace: Sequence[str] = ()) -> subprocess.C
         return subprocess.CompletedProcess([module, arguments], process.exitcode, output.read(), "")
 
 
-def _work(module: str, arguments: str, output: str, traced: bool) -> None:
+def _work(module: str, arguments: str, output: str, traced: bool, named: str) -> None:
+    if named:
+        import_module(f"{UTILS}.base.durable")._temporary = lambda path: f"{path.name}{named}"
     given = json.loads(Path(arguments).read_text())
     descriptor = os.open(output, os.O_WRONLY)
     os.dup2(descriptor, 1)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.loader import action_loader
+from keyturn.fleet import answers
 from support.lab import ROOT
 
 action_loader.add_directory(str(ROOT / "plugins/action"))
@@ -28,7 +29,10 @@ class Action(PLUGIN.ActionModule):  # type: ignore[misc, name-defined]
         self.answers = answers
 
     def _execute_module(self, name: str, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        assert (name, args) == ("keyturn_phase", self.told)
+        if self.told["phase"] == "replace_tokens":
+            assert (name, args) == ("keyturn_replace_tokens", {"rotation": "the"})
+        else:
+            assert (name, args) == ("keyturn_phase", self.told)
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -38,6 +42,10 @@ class Action(PLUGIN.ActionModule):  # type: ignore[misc, name-defined]
 @pytest.fixture(autouse=True)
 def no_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PLUGIN.ActionBase, "run", lambda self, tmp, task_vars: {})
+
+
+def far(done: int, total: int) -> dict[str, Any]:
+    return {"changed": True, "progress": {"done": done, "total": total, "seconds": 2.0}}
 
 
 def run(*answers: Any, **more: Any) -> dict[str, Any]:
@@ -51,11 +59,11 @@ DONE = {
 
 
 def test_it_prints_how_far_a_call_has_come_and_how_long_each_step_took(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run({"progress": "1 of 3 rows"}, {"progress": "2 of 3 rows"}, DONE) == DONE
+    assert run(far(1000, 3000), far(2000, 3000), DONE) == DONE
     assert capsys.readouterr().out.splitlines() == [
         "app1: prepare, switch, prove ...",
-        "app1: 1 of 3 rows",
-        "app1: 2 of 3 rows",
+        "app1: 1,000 of 3,000 rows prepared, 500 rows/s, 4 s left",
+        "app1: 2,000 of 3,000 rows prepared, 1,000 rows/s, 1 s left",
         "app1: prepare 7.2 s",
         "app1: switch 1.3 s, down for 1.2 s",
         "app1: prove 0.2 s",
@@ -85,7 +93,7 @@ def test_it_prints_what_check_mode_would_do(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_a_host_that_does_not_answer_has_failed() -> None:
-    result = run({"progress": "1 of 3 rows"}, AnsibleConnectionFailure("no route to host"))
+    result = run(far(1, 3), AnsibleConnectionFailure("no route to host"))
     assert result == {"failed": True, "lost": True, "msg": "the host gives no answer any more"}
 
 
@@ -93,3 +101,57 @@ def test_a_host_that_does_not_answer_has_failed() -> None:
 def test_a_host_that_has_not_begun_is_unreachable(phase: str) -> None:
     with pytest.raises(AnsibleConnectionFailure):
         run(AnsibleConnectionFailure("no route to host"), phase=phase)
+
+
+# -- work that takes several calls ---------------------------------------------------------------------------------
+
+
+def tokens(done: int, proven: int, total: int = 3, relink: int = 0, ended: bool = False) -> dict[str, Any]:
+    lost = [str(number) for number in range(relink)]
+    counts = {"total": total, "done": done, "proven": proven, "relink_required": lost, "gone": []}
+    return {"changed": True, **counts, "ended": ended}
+
+
+def test_tokens_are_replaced_by_as_many_calls_as_it_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    # the second is lost when it is proved: one less is done, and yet the work has come on
+    calls = [tokens(1, 0), tokens(3, 1), tokens(2, 1, relink=1), tokens(2, 2, relink=1, ended=True)]
+    assert run(*calls, phase="replace_tokens") == calls[-1]
+    assert capsys.readouterr().out.splitlines() == [
+        f"app1: {said} proved"
+        for said in ("1 of 3 tokens replaced, 0", "3 of 3 tokens replaced, 1", "2 of 3 tokens replaced, 1")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("calls", "taken"),
+    [
+        ([far(1, 3)] * 9, 2),
+        ([far(0, 3)] * 9, 1),
+        ([far(-1, 3)] * 9, 1),
+        ([far(4, 3)] * 9, 1),
+        ([far(2, 3), far(1, 3)] * 9, 2),
+        ([far(number, number + 1) for number in range(1, 99)], 5),
+        ([tokens(1, 0)] * 9, 2),
+        ([tokens(number, 0, total=number) for number in range(1, 99)], 5),
+    ],
+    ids=["stands", "nothing", "below", "beyond", "back", "ever more", "stands, tokens", "ever more, tokens"],
+)
+def test_a_host_whose_work_does_not_come_on_keeps_nobody(calls: list[dict[str, Any]], taken: int) -> None:
+    action = Action(list(calls), phase="replace_tokens" if "ended" in calls[0] else "turn")
+    result = action.run(task_vars={"inventory_hostname": "app1"})
+    assert result["failed"] and "app1 says that work is left and does not come on with it" in result["msg"]
+    assert "look at the host before it is trusted again" in result["msg"]
+    assert len(calls) - len(action.answers) == taken
+
+
+def test_all_calls_of_one_work_have_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(answers.time, "monotonic", lambda: now[0])
+    work = answers.Work("turn", "app1")
+    for hour in range(1, answers.MOST_HOURS + 1):
+        now[0] = 3600.0 * hour
+        assert work.left(far(hour, 1000))
+    now[0] += 1
+    with pytest.raises(answers.Unfit, match=r"app1 has worked for 24 hours and is at 25 of 1,000: .* resume\.yml"):
+        work.left(far(25, 1000))
+    assert work.left(DONE) == work.left({"failed": True, "msg": "why"}) == ""

@@ -19,7 +19,7 @@ import pytest
 from ansible.plugins.loader import action_loader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from keyturn.base import shape, shown
+from keyturn.base import durable, shape, shown
 from keyturn.entry.module import attempt
 from keyturn.entry.phases import PHASES
 from keyturn.fleet import answers
@@ -61,7 +61,7 @@ REAL: dict[str, dict[str, Any]] = {
     "stage": OF_A_ROTATION | {"clock_offset": 0.5, "place": "a machine", "diff": {"before": "a\n", "after": "b\n"}},
     "state": {"changed": False, **STATE},
     "storage": {"changed": False, "findings": [FINDING], "values": {"db_key": {KEY: MARK}}},
-    "turn": OF_A_ROTATION | {"progress": "1 of 2 rows"},
+    "turn": OF_A_ROTATION | {"progress": {"done": 1, "total": 2, "seconds": 0.5}},
     "verify": {"changed": False, "verified": {"db_key": VERIFIED}, "problems": [], "text": "two\nlines"},
     "watcher": {"changed": True, "did": ["enable", "start"]},
 }  # fmt: skip
@@ -88,8 +88,10 @@ def test_every_action_on_a_host_has_the_shape_of_its_answer() -> None:
     here = {"alerts", "metrics", "phase", "silence"}
     assert answers.ANSWERS.keys() == REAL.keys() == modules - steps - here
     assert answers.ANSWERS.keys() >= PHASES.keys()
-    links = {path.stem.removeprefix("keyturn_") for path in (ROOT / "plugins/action").iterdir() if path.is_symlink()}
-    assert answers.ANSWERS.keys() - links == {"evidence", "stage"}
+    plugins = [path for path in (ROOT / "plugins/action").glob("*.py") if 'get("keyturn_host"' in path.read_text()]
+    assert answers.ANSWERS.keys() == {path.stem.removeprefix("keyturn_") for path in plugins}, (
+        "each takes its answer there"
+    )
 
 
 @pytest.mark.parametrize("action", sorted(REAL))
@@ -248,6 +250,8 @@ PLACES = (
     "os.symlink",
     "os.truncate",
 )
+# by the descriptor of a folder, which stands behind the names
+AT = ("os.rename", "os.remove")
 STARTING = (
     "os.exec",
     "os.fork",
@@ -271,7 +275,11 @@ def hear(event: str, args: tuple[Any, ...]) -> None:
         HEARD.append(event)
     elif event in PLACES or (event == "open" and isinstance(args[2], int) and args[2] & WRITING):
         paths = args[:2] if event in ("os.link", "os.rename", "os.symlink") else args[:1]
-        names = [os.path.realpath(os.fsdecode(path)) for path in paths if not isinstance(path, int)]
+        if event == "open" and isinstance(args[0], str) and durable.LEFT.search(args[0]):
+            return  # in a folder that is open, which its rename tells
+        folders = [fd for fd in args[len(paths) :] if isinstance(fd, int) and fd >= 0] if event in AT else []
+        place = f"/proc/self/fd/{folders[-1]}" if folders else ""
+        names = [os.path.realpath(Path(place, os.fsdecode(path))) for path in paths if not isinstance(path, int)]
         HEARD.extend(f"{event} {name}" for name in names if not Path(name).is_relative_to(ALLOWED[0]))
 
 

@@ -203,9 +203,9 @@ def test_a_rotation_that_could_not_write_is_refused_while_the_service_runs(
         patch.setattr(attributes, "put", full)
         with pytest.raises(KeyturnError, match="cannot take its place \\(Disk quota exceeded\\)"):
             stage.run(host.rotation())
-    (host.lab.app / ".env.keyturn-tried").touch()  # as a kill would have left it
+    (host.lab.app / ".env.keyturn-0123456789abcdef").touch()  # as a kill would have left it
     assert rollback.run(host.rotation(), "a test", abandon_commit=False)["rotation"]["outcome"] == "rolled_back"
-    assert list(host.lab.app.glob("*tried*")) == []
+    assert list(host.lab.app.glob("*.keyturn*")) == []
     assert host.rotation().service_list()[0].pid() == pid
 
 

@@ -373,7 +373,7 @@ def test_a_name_that_is_missing_is_refused_before_anything_is_written(file: Path
 def test_an_error_of_the_system_leaves_the_old_file(
     file: Path, monkeypatch: pytest.MonkeyPatch, function: str, code: int
 ) -> None:
-    def fail(*args: object) -> None:
+    def fail(*args: object, **more: object) -> None:
         raise OSError(code, os.strerror(code), NEW)
 
     with monkeypatch.context() as patch:

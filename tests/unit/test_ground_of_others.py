@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from keyturn.base import durable
 from keyturn.base.errors import KeyturnError
-from keyturn.ground import consumers
+from keyturn.ground import consumers, owner
 from keyturn.ground.consumers import Consumer
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
 from keyturn.ground.rows.side_file import SideFile
@@ -70,29 +71,99 @@ def test_a_file_is_replaced_as_its_owner(app: Path, env: Consumer) -> None:
     assert stat.S_IMODE((app / ".env").stat().st_mode) == 0o600
 
 
-def test_a_folder_exchanged_in_the_middle_of_a_write_leads_nowhere_but_to_its_owners_own(
-    app: Path, env: Consumer, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("acting", [True, False], ids=["as its owner", "as root"])
+@pytest.mark.parametrize("moment", ["_temporary", "_check_there"])
+def test_a_folder_exchanged_in_the_middle_of_a_write_leads_nowhere(
+    app: Path, env: Consumer, monkeypatch: pytest.MonkeyPatch, moment: str, acting: bool
 ) -> None:
-    """A file of the attacker's name and content would come to stand in a folder of root's."""
+    """A file of the attacker's name and content would come to stand in a folder of root's: the descriptor alone keeps it out."""
     (app / "d").mkdir()
     (app / ".env").rename(app / "d/pwn.conf")
     give(app / "d")
     as_nobody(lambda: (app / ".env").symlink_to("d/pwn.conf"))
     roots = app.parent / "roots"
-    roots.mkdir(mode=0o755)
-    unlink = Path.unlink
+    roots.mkdir(mode=0o777)
+    roots.chmod(0o777)
+    if not acting:
+        monkeypatch.setattr(owner, "acting", lambda path, root=None: contextlib.nullcontext())
+    was: Any = getattr(durable, moment)
 
-    def exchange(path: Path, missing_ok: bool = False) -> None:
-        unlink(path, missing_ok)
-        if path.name.startswith("pwn.conf.") and not (app / "d").is_symlink():
-            as_nobody(lambda: ((app / "d").rename(app / "away"), (app / "d").symlink_to(roots)))
+    def exchange(*given: Any) -> Any:
+        found = was(*given)
+        as_nobody(lambda: ((app / "d").rename(app / "away"), (app / "d").symlink_to(roots)))
+        return found
 
-    monkeypatch.setattr(Path, "unlink", exchange)
-    with contextlib.suppress(KeyturnError, OSError):
+    monkeypatch.setattr(durable, moment, exchange)
+    if moment == "_temporary":
+        said = refused(lambda: consumers.replace(env, {"NAME": "new-secret-value"}))
+        assert f"{app}/d was exchanged for another folder" in said
+    else:
         consumers.replace(env, {"NAME": "new-secret-value"})
-    monkeypatch.undo()
     assert (app / "d").is_symlink(), "the attack was made"
     assert list(roots.iterdir()) == []
+    value = "old" if moment == "_temporary" else "new"
+    assert [path.name for path in (app / "away").iterdir()] == ["pwn.conf"]
+    assert (app / "away/pwn.conf").read_text() == f"NAME={value}-secret-value\n"
+
+
+def test_the_name_of_a_temporary_file_cannot_be_taken_before(
+    app: Path, env: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = {durable._temporary(app / ".env") for _ in range(20)}
+    assert len(names) == 20
+    taken = names.pop()
+    (app.parent / "victim").write_text("of root's")
+    as_nobody(lambda: (app / taken).symlink_to(app.parent / "victim"))
+    monkeypatch.setattr(durable, "_temporary", lambda path: taken)
+    for call in (lambda: consumers.replace(env, {"NAME": "new"}), lambda: durable.write_file(app / ".env", b"new")):
+        with pytest.raises((KeyturnError, OSError), match="File exists"):
+            call()
+    assert (app.parent / "victim").read_text() == "of root's"
+
+
+def left_behind(folder: Path, user: int = NOBODY) -> Path:
+    """Leave what a killed write leaves beside the file."""
+    left = folder / ".env.keyturn-0123456789abcdef"
+    left.write_text("NAME=new-secret-value\n")
+    give(left, user=user)
+    return left
+
+
+@pytest.mark.parametrize("end", ["replace", "replace by the same", "rehearse", "clean"])
+def test_what_a_killed_write_left_goes_and_nothing_else_does(app: Path, env: Consumer, end: str) -> None:
+    others = {
+        ".env.keyturn",
+        ".env.keyturn-0123",
+        ".env.keyturn-0123456789abcdef.old",
+        "x.env.keyturn-0123456789abcdef",
+    }
+    for name in others:
+        (app / name).touch()
+    folder = app / ".env.keyturn-ffffffffffffffff"
+    folder.mkdir()
+    link = app / ".env.keyturn-eeeeeeeeeeeeeeee"
+    link.symlink_to("x")
+    foreign = app / ".env.keyturn-dddddddddddddddd"
+    foreign.touch()
+    give(foreign, user=1)
+    left = left_behind(app)
+    assert consumers.left(env) == [left]
+    assert consumers.read(env, ["NAME"]) == {"NAME": "old-secret-value"}
+    {
+        "replace": lambda: consumers.replace(env, {"NAME": "new-secret-value"}),
+        "replace by the same": lambda: consumers.replace(env, {"NAME": "old-secret-value"}),
+        "rehearse": lambda: consumers.rehearse(env),
+        "clean": lambda: consumers.clean(env),
+    }[end]()
+    assert {path.name for path in app.iterdir()} == others | {".env", folder.name, link.name, foreign.name}
+
+
+def test_on_roots_ground_what_was_given_away_goes_as_well(app: Path, env: Consumer) -> None:
+    give(app, user=0)
+    left = left_behind(app)
+    assert consumers.left(env) == [left]
+    consumers.clean(env)
+    assert {path.name for path in app.iterdir()} == {".env"}
 
 
 def test_a_link_to_another_application_is_refused_whoever_it_belongs_to(app: Path, env: Consumer) -> None:
@@ -246,12 +317,65 @@ def test_a_companion_that_is_a_pipe_is_not_waited_for(app: Path) -> None:
     assert "items.db is not a regular file" in refused(both.database.check_file)
 
 
-def test_what_a_schema_names_is_not_trusted(app: Path) -> None:
+HOSTILE = {
+    "a trigger": "CREATE TRIGGER t AFTER UPDATE ON items BEGIN SELECT reach(new.item); END",
+    "a view": "CREATE VIEW v AS SELECT reach(item) AS item, token FROM items",
+    "a view's trigger": "CREATE VIEW w AS SELECT * FROM items; "
+    "CREATE TRIGGER t INSTEAD OF UPDATE ON w BEGIN SELECT reach(new.item); END",
+    "a computed column": "ALTER TABLE items ADD COLUMN c AS (reach(item))",
+    "an index": "CREATE INDEX i ON items (reach(token))",
+    "a partial index": "CREATE INDEX i ON items (item) WHERE reach(token)",
+    "a constraint": "ALTER TABLE items ADD COLUMN c TEXT CHECK (reach(item) IS NOT 5)",
+    "SQLite's own": "CREATE TRIGGER t AFTER UPDATE ON items BEGIN SELECT load_extension('/tmp/x.so'); END",
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_a_schema_reaches_nothing_outside_of_its_database(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Each connection has a function with effects, as SQLite's own are: nothing that is done with the database calls it."""
+    both = made_database(app, "delete", 2)
+    reached: list[str] = []
+    connect = sqlite3.connect
+
+    def with_function(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection = connect(*arguments, **options)
+        connection.create_function("reach", 1, lambda value: reached.append(str(value)), deterministic=True)
+        return connection
+
+    with contextlib.closing(connect(app / "data/items.db")) as connection:
+        connection.create_function("reach", 1, lambda value: 1, deterministic=True)
+        connection.executescript(HOSTILE[what])
+    monkeypatch.setattr(sqlite3, "connect", with_function)
+    side = SideFile(tmp_path / "prepared.db")
+    calls = (
+        both.census,
+        both.check_schema,
+        lambda: both.database.backup(tmp_path / "online.db", online=True),
+        lambda: both.rehearse(tmp_path / "online.db"),
+        lambda: both.prepare(side, encrypt_plaintext=False),
+        lambda: both.database.backup(tmp_path / "backup.db", online=False),
+        lambda: both.switch("new", side),
+        both.residue,
+        lambda: both.switch("old", side),
+    )
+    said = []
+    for call in calls:
+        try:
+            call()
+        except KeyturnError as error:
+            said.append(str(error))
+    assert reached == []
+    assert all("unsafe use of" in one for one in said[:1]), "what keeps it from being turned is said"
+
+
+def test_no_connection_loads_an_extension(app: Path) -> None:
     both = made_database(app, "delete", 2)
     with both.database.writing() as connection:
-        assert connection.execute("PRAGMA trusted_schema").fetchone() == (0,)
         with pytest.raises(sqlite3.OperationalError, match="not authorized"):
             connection.execute("SELECT load_extension('x')")
+        assert sys.version_info < (3, 12) or connection.getconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE)
 
 
 # -- all of it -----------------------------------------------------------------------------------------------------

@@ -247,14 +247,14 @@ def test_only_evidence_ticks_a_point() -> None:
 
 def test_a_person_ticks_with_a_note() -> None:
     document = made()
-    incident.tick(document, "training", "bob", "on\nMonday", NOW)
+    incident.tick(document, "training", "bob", {"user": "bob"}, "on\nMonday", NOW)
     assert "- 2026-01-31T12:00:00Z, bob: on Monday" in markdown.render(document)
-    incident.tick(document, "training", "mallory", "again", NOW)
+    incident.tick(document, "training", "mallory", {}, "again", NOW)
     assert "mallory" not in markdown.render(document), "a tick was overwritten"
     with pytest.raises(KeyturnError, match="no point lunch; open are: rotate_affected, "):
-        incident.tick(document, "lunch", "bob", "x", NOW)
+        incident.tick(document, "lunch", "bob", {}, "x", NOW)
     with pytest.raises(KeyturnError, match="keyturn_incident_note is empty"):
-        incident.tick(document, "monitoring", "bob", " ", NOW)
+        incident.tick(document, "monitoring", "bob", {}, " ", NOW)
 
 
 def test_nobody_forges_a_line_of_the_document() -> None:

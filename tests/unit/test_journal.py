@@ -123,7 +123,7 @@ def test_a_torn_journal_is_named(application: Application, content: str) -> None
 
 def test_a_temporary_file_that_a_kill_left_is_replaced(application: Application) -> None:
     journal = begin(application)
-    left = journal.path("journal.json.keyturn")
+    left = journal.path("journal.json.keyturn-0123456789abcdef")
     left.write_text("half")
     left.chmod(0o644)
     journal.enter("staged")

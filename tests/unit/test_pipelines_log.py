@@ -46,9 +46,17 @@ def test_elsewhere_nothing_is_added() -> None:
 
 def test_text_of_others_is_lines_of_signs() -> None:
     assert shown.lines(HOSTILE) == [
-        "a row?",
-        "::error::no",
-        "  ::add-mask::a",
-        "?[0Ksection_start:1:x??[0K??? tab",
+        "a row\\r",
+        ": :error::no",
+        "  : :add-mask::a",
+        "\\x1b[0Ksection_start:1:x\\r\\x1b[0K\\u202e\\u2028\\x00 tab",
     ]
-    assert shown.lines("Ä is printed, \ud800 is not") == ["Ä is printed, ? is not"]
+    assert shown.lines("Ä is printed, \ud800 is not\n\nTASK [x]") == ["Ä is printed, \\ud800 is not", "", "| TASK [x]"]
+    many = "row\n" * shown.LONGEST
+    assert len(shown.lines(many)) == shown.LONGEST + 1, "what Keyturn prints itself is not cut"
+
+
+def test_a_name_is_one_word_of_a_message_whatever_it_holds() -> None:
+    assert shown.name("a\nTASK [x]\udcff\x1b[2J") == "a\\nTASK [x]\\udcff\\x1b[2J"
+    assert shown.name("::error::x") == ": :error::x"
+    assert shown.name("Größe/a b") == "Größe/a b"

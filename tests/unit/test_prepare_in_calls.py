@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -34,8 +33,8 @@ def test_calls_go_on_and_say_how_far_they_are(host: Host) -> None:
     said = []
     while "progress" in (result := turn.run(host.rotation(), "prepared")):
         assert result["rotation"]["phase"] == "preparing"
-        said.append(re.sub(r"[\d,]+ rows/s, \d+ s", "RATE rows/s, N s", result["progress"]))
-    assert said == [f"{read} of 12 rows prepared, RATE rows/s, N s left" for read in (5, 10)]
+        said.append((result["progress"]["done"], result["progress"]["total"]))
+    assert said == [(5, 12), (10, 12)]
     assert result["rotation"]["phase"] == "prepared"
     assert [step["phase"] for step in result["rotation"]["history"]].count("preparing") == 1
     assert result["rotation"]["prepared"]["read"] == 12

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from keyturn.base import procfs
@@ -57,6 +58,23 @@ def test_a_service_of_another_secret_is_a_finding(host: Host) -> None:
         (found,) = readers.others(both, {KEY: host.lab.key()})
         assert str(found).startswith("service other has") and found.declared
         assert str(found) in stage.examine(both).findings
+
+
+@pytest.mark.parametrize("answer", ["exit 1", "exec sleep 60", None], ids=["fails", "hangs", "is not there"])
+def test_a_systemd_that_does_not_answer_is_not_nobody(
+    host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: str | None
+) -> None:
+    (tmp_path / "bin").mkdir()
+    if answer:
+        (tmp_path / "bin/systemctl").write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / "bin/systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin" if answer else str(tmp_path / "bin"))
+    monkeypatch.setattr(readers, "SYSTEMD_RUNS", tmp_path)
+    monkeypatch.setattr(readers, "ASK_SECONDS", 0.2)
+    rotation = host.rotation()
+    (found,) = readers.others(rotation, {KEY: host.lab.key()})
+    assert not found.certain and not found.declared, "no rotation is refused for it"
+    assert f"a unit that reads {host.lab.env} by EnvironmentFile= would not be seen, since systemd" in str(found)
 
 
 @pytest.mark.parametrize(

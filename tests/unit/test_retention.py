@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from keyturn.base import durable
 from keyturn.base.errors import KeyturnError
 from keyturn.host import values
 from keyturn.host.journal import Journal
-from keyturn.host.phases import commit, retention, rollback, stage, verify
+from keyturn.host.phases import commit, prune, retention, rollback, stage, verify
 from support.faults import Host
 
 BEFORE = "20251001T000000Z-0123456789abcdef"
@@ -134,3 +135,18 @@ def test_days_that_are_none_are_refused_before_anything_changes(tmp_path: Path, 
         stage.run(host.rotation())
     assert host.lab.journals() == []
     host.stop()
+
+
+def test_what_a_killed_call_left_beside_a_file_is_named_and_goes(host: Host) -> None:
+    left = host.lab.env.with_name(".env.keyturn-0123456789abcdef")
+    left.write_text("half of a file with a value")
+    rotation = host.rotation()
+    named = f"{left} is left of a call that was killed: prune.yml removes it"
+    assert named in verify.look_at(rotation)["findings"] and left.exists()
+    told = prune.run([dataclasses.replace(rotation, check_mode=True)])
+    assert told["would"] == f"remove {left}, which a killed call has left" and left.exists()
+    assert prune.run([rotation]) == {"changed": True, "pruned": []}
+    assert not left.exists() and prune.run([rotation]) == {"changed": False, "pruned": []}
+    host.go_to("staged")
+    left.write_text("of a call that may be at work")
+    assert named not in verify.look_at(rotation)["findings"]

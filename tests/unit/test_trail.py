@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from keyturn import incident
 from keyturn.base import durable
 from keyturn.base.errors import KeyturnError
 from keyturn.host.phases import stage, state
@@ -151,6 +152,17 @@ def test_a_name_is_the_same_however_it_is_spelled(name: str) -> None:
     assert persons.normal(known) == known
     for other in (f" {name}", f"{name}.", name.replace(" ", "-"), f"\u200b{name}"):
         assert persons.normal(other) == known
+
+
+def test_who_opens_an_incident_and_ticks_a_point_of_it_is_told_with_the_login(tmp_path: Path) -> None:
+    environment(tmp_path)
+    asked = {"action": "tick", "folder": str(tmp_path / "local"), "id": "INC-2", "point": "training"}
+    steps.take("incident", asked | {"note": "on Monday", "operator": "somebody"})
+    path = tmp_path / "local/incidents/INC-2/incident.json"
+    document = json.loads(path.read_text())
+    (done,) = (one["done"] for one in incident.points(document) if one["id"] == "training")
+    assert done["login"] == document["login"] == persons.login(os.environ)
+    assert f", somebody (login {persons.real(done['login'])}): on Monday" in path.with_suffix(".md").read_text()
 
 
 def test_each_record_has_the_login_beside_the_name(tmp_path: Path) -> None:
@@ -383,6 +395,29 @@ def test_who_has_rotated_signs_the_record_by_hand_and_closes_it_and_that_is_foun
     assert "signatures 1 by key" in desk.verify()
     rotation_log.append(desk.folder, {"event": "closed", "rotation_id": ROTATION_ID, "at": "2026-01-01T00:00:00Z"})
     assert f"the checklist of {ROTATION_ID} was closed, and nobody has signed it with a key" in desk.verify()
+
+
+def test_the_status_says_what_the_keys_say(desk: Desk) -> None:
+    def status(**given: str) -> tuple[str, str, str]:
+        asked = parameters(desk.reports)["status"] | {"hosts": {"a": None}} | given
+        found = steps.take("status", asked)
+        (desk.folder / "status.json").unlink()
+        return found["status"]["state"], found["text"], (desk.folder / "status.html").read_text()
+
+    keys = {"allowed_signers": str(desk.allowed)}
+    _, text, page = status()
+    assert "signatures not looked at" in text and "is to be signed (sign_off.yml) and" in text.replace("was", "is")
+    desk.sign("second", "second", points={"backup": "seen"})
+    _, text, page = status(**keys)
+    assert "signatures 1 by key, and all hold" in text and "Signatures: 1 by key, and all hold." in page
+    assert "(sign_off.yml -e keyturn_signing_key=KEY)" in text and "(sign_off.yml -e keyturn_signing_key=KEY)" in page
+    desk.rewrite(lambda records: [one | {"rotated_by": "else"} if one["event"] == "ended" else one for one in records])
+    assert "the chain is whole" in status()[1]
+    state, text, page = status(**keys)
+    wrong = f"the sign-off of {ROTATION_ID} by second does not bear that person"
+    assert state == "broken" and wrong in text and wrong in page and "the chain is whole" not in page
+    desk.allowed.chmod(0o666)
+    assert f"chmod o-w {desk.allowed}" in status(**keys)[1]
 
 
 def by_hand() -> dict[str, Any]:

@@ -6,23 +6,24 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from . import shape
 from .errors import KeyturnError
 
+# what ends the name of a temporary file
+LEFT = re.compile(r"\.keyturn-[0-9a-f]{16}")
+
 
 def sync_folder(folder: Path) -> None:
     """Make the names in ``folder`` durable: a rename or a new file is lost without it."""
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
+    with _opened(folder) as fd:
         os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def write_file(path: Path, content: bytes, before_rename: Callable[[int], None] | None = None) -> None:
@@ -30,11 +31,52 @@ def write_file(path: Path, content: bytes, before_rename: Callable[[int], None] 
 
     ``before_rename`` receives the descriptor of the temporary file, to set owner and mode.
     A reader sees the old content or the new, whole. An error leaves the old content and no temporary file;
-    a kill may leave one, which the next write to the same path replaces, or ``clean`` removes.
+    a kill may leave one, which the next write to the same path removes, or ``clean``.
     """
+    with _opened(path.parent) as folder:
+        _put(folder, path, path.name, content, before_rename)
+        os.fsync(folder)
+
+
+def rehearse(path: Path, content: bytes, before_rename: Callable[[int], None]) -> None:
+    """Do all that ``write_file`` does and leave ``path`` as it is: the file comes to another temporary name, and goes."""
+    with _opened(path.parent) as folder:
+        tried = _temporary(path)
+        _put(folder, path, tried, content, before_rename)
+        os.fsync(folder)
+        _unlink(folder, tried)
+
+
+def clean(path: Path) -> None:
+    """Remove what a killed ``write_file`` or ``rehearse`` left beside ``path``: it may hold a value."""
+    with contextlib.suppress(FileNotFoundError), _opened(path.parent) as folder:
+        _clean(folder, path)
+
+
+def left(path: Path) -> list[Path]:
+    """Return what ``clean`` would remove."""
+    with contextlib.suppress(FileNotFoundError), _opened(path.parent) as folder:
+        return [path.with_name(name) for name in _left(folder, path)]
+    return []
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """Hold a folder open. What is named by its descriptor stays in it, whatever somebody makes of its path meanwhile."""
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _put(
+    folder: int, path: Path, name: str, content: bytes, before_rename: Callable[[int], None] | None = None
+) -> None:
+    """Let ``name`` in ``folder``, where ``path`` lies, be a new file."""
+    _clean(folder, path)
     temporary = _temporary(path)
-    temporary.unlink(missing_ok=True)
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     try:
         try:
             _write_all(fd, content)
@@ -43,20 +85,59 @@ def write_file(path: Path, content: bytes, before_rename: Callable[[int], None] 
             os.fsync(fd)
         finally:
             os.close(fd)
-        temporary.rename(path)
+        _check_there(folder, path.parent)
+        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _unlink(folder, temporary)
         raise
-    sync_folder(path.parent)
 
 
-def clean(path: Path) -> None:
-    """Remove what a killed ``write_file`` left beside ``path``: it may hold a value."""
-    _remove(_temporary(path))
+def _temporary(path: Path) -> str:
+    """Return a name that nobody can know before, and that ``_left`` knows again."""
+    return f"{path.name}.keyturn-{os.urandom(8).hex()}"
 
 
-def _temporary(path: Path) -> Path:
-    return path.with_name(f"{path.name}.keyturn")
+def _left(folder: int, path: Path) -> list[str]:
+    """Return the temporary files of ``path``: by their names, and of nobody else than who makes them.
+
+    ``before_rename`` may have given one to the owner of the file.
+    """
+    names = [name for name in os.listdir(folder) if name.startswith(path.name) and LEFT.fullmatch(name, len(path.name))]
+    makers = {os.geteuid()}
+    if names:
+        with contextlib.suppress(FileNotFoundError):
+            makers.add(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_uid)
+    found = []
+    for name in names:
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISREG(status.st_mode) and status.st_uid in makers:
+            found.append(name)
+    return sorted(found)
+
+
+def _clean(folder: int, path: Path) -> None:
+    names = _left(folder, path)
+    for name in names:
+        _unlink(folder, name)
+    if names:
+        os.fsync(folder)
+
+
+def _unlink(folder: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=folder)
+
+
+def _check_there(folder: int, place: Path) -> None:
+    """Refuse a folder whose path names another one by now: whoever reads the file there would find the old content."""
+    there = False
+    with contextlib.suppress(OSError):
+        there = os.path.samestat(os.fstat(folder), place.stat())
+    if not there:
+        raise KeyturnError(
+            f"{place} was exchanged for another folder while a file in it was to be replaced, and no file was: see who moves folders "
+            "there, then run this again"
+        )
 
 
 def _write_all(fd: int, content: bytes) -> None:
@@ -92,16 +173,10 @@ def parse_json(path: Path, content: bytes, form: Any = dict) -> dict[str, Any]:
 
 def remove(path: Path) -> None:
     """Remove the file ``path`` durably, and what a killed write left of it; nothing happens where there is none."""
-    clean(path)
-    _remove(path)
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink()
-    except FileNotFoundError:
-        return
-    sync_folder(path.parent)
+    with contextlib.suppress(FileNotFoundError), _opened(path.parent) as folder:
+        _clean(folder, path)
+        os.unlink(path.name, dir_fd=folder)
+        os.fsync(folder)
 
 
 def check_private_folder(folder: Path) -> None:

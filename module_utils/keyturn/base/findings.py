@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -21,12 +20,6 @@ class Finding(NamedTuple):
 def at_least(severity: str, findings: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
     """Return the findings that are as bad as ``severity`` or worse."""
     return [found for found in findings if SEVERITIES.index(found["severity"]) >= SEVERITIES.index(severity)]
-
-
-def shown(name: str) -> str:
-    """Return the name of a file, which anybody may have chosen, so that a terminal shows it and does nothing else."""
-    text = os.fsencode(name).decode(errors="replace")
-    return text if text.isprintable() else ascii(text)
 
 
 def table(findings: Mapping[str, Sequence[Mapping[str, str]]]) -> str:

@@ -64,7 +64,7 @@ class GitHub(Log):
 
 
 class GitLab(Log):
-    """A section is begun and ended by lines with signs that no text of others has (``shown.lines``)."""
+    """A section is begun and ended by lines with signs that no text of others has (``shown``)."""
 
     def __init__(self) -> None:
         self._sections = 0

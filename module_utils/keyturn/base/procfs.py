@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .findings import shown
+from . import shown
 
 PROC = Path("/proc")
 LISTEN = "0A"
@@ -114,7 +114,7 @@ def credentials(pid: int) -> Credentials | None:
 def command_name(pid: int) -> str:
     """Return the short name of the process, which it may choose, for a terminal. Never its command line, which may hold a secret."""
     try:
-        return shown((PROC / str(pid) / "comm").read_text(errors="replace").rstrip("\n"))
+        return shown.name((PROC / str(pid) / "comm").read_text(errors="replace").rstrip("\n"))
     except OSError:
         return "?"
 

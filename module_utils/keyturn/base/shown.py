@@ -19,25 +19,32 @@ FORGED = re.compile(
 
 
 def harmless(text: str, lines: bool = False) -> str:
-    """Return a text that does nothing where it is printed; one line of it, unless it may have ``lines``."""
+    """Return a text that does nothing where it is printed, and is not too long; one line of it, unless it may have ``lines``."""
     if len(text) > LONGEST:
         text = f"{text[:LONGEST]} ... ({len(text) - LONGEST} more characters)"
-    if not lines and not text.isprintable():
-        text = " ".join(text.split("\n"))
-    if not text.isprintable():
-        text = "".join(one if one.isprintable() or one == "\n" else _spelled(one) for one in text)
-    return FORGED.sub("| ", ORDER.sub(r"\g<0> ", text))
+    return _quiet(text if lines else text.replace("\n", " "))
+
+
+def name(text: str) -> str:
+    """Return a name that anybody may have chosen, of a file say, as a word of a message: where it has lines, they are spelled."""
+    return harmless(text.replace("\n", "\\n"))
 
 
 def lines(text: str) -> list[str]:
-    """Return the lines of a text, a question mark for each sign that cannot be printed: it may move a cursor or fold a log."""
-    return ["".join(sign if sign.isprintable() else "?" for sign in line.expandtabs()) for line in text.split("\n")]
+    """Return the lines of a text that Keyturn prints, however many: it may have words of others in it."""
+    return _quiet(text.expandtabs()).split("\n")
 
 
 def cell(text: str) -> str:
     """Return text that stays where it is put on a page of Markdown, whatever it holds: as a line, or as the cell of a table."""
     line = " ".join(harmless(text, lines=True).split())
     return re.sub(r"[\\`\[|]", r"\\\g<0>", line.replace("&", "&amp;").replace("<", "&lt;"))
+
+
+def _quiet(text: str) -> str:
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() or one == "\n" else _spelled(one) for one in text)
+    return FORGED.sub("| ", ORDER.sub(r"\g<0> ", text))
 
 
 def _spelled(one: str) -> str:

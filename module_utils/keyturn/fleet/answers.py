@@ -7,8 +7,9 @@ has the shape of its action, nothing beside it, and texts that do nothing where 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..base import moments, shape
 from ..base.shown import harmless
@@ -123,18 +124,20 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
     },
     "storage": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
-    "turn": {**OF_A_ROTATION, "progress?": str},
+    "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
     "verify": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
     "watcher": {**CHANGED, "did": [str]},
 }
 # of several lines each; every other text is one line
-LINES = ("would", "progress", "text", "diff")
+LINES = ("would", "text", "diff")
 # a mapping with such a name is one of its own objects to Ansible
 THEIRS = "__ansible"
 MOST_BYTES = 1 << 24
 # logs lie in it, each up to a bound of its own
 MOST_BYTES_OF_EVIDENCE = 1 << 28
 DEEPEST = 40
+# all calls of one piece of work, which goes on from where it has come to when somebody asks again
+MOST_HOURS = 24
 WARNINGS = 20
 
 
@@ -177,6 +180,72 @@ def taken(action: str, said: Mapping[str, Any], rotation_id: str = "") -> dict[s
 REMEDY = (
     "Its Python, or the Keyturn that was sent there, may be in other hands: look at the host before it is trusted again"
 )
+
+
+def alone(output: str) -> str:
+    """Return the lines of the answer in what a host has printed; all of it where there is none."""
+    lines = output.splitlines()
+    begins = [number for number, line in enumerate(lines) if line.lstrip().startswith("{")]
+    ends = [number for number, line in enumerate(lines, 1) if line.rstrip().endswith("}")]
+    found = lines[begins[0] : ends[-1]] if begins and ends else []
+    return "\n".join(found) if found else output
+
+
+# -- work that takes several calls --------------------------------------------------------------------------------------------
+
+
+class Progress(NamedTuple):
+    """How far work has come that needs another call: steps that only grow in number, at most ``total``, and a line about it."""
+
+    done: int
+    total: int
+    line: str
+
+
+def progress(action: str, said: Mapping[str, Any]) -> Progress | None:
+    """Return how far the work is that an answer tells of; None where no other call is needed."""
+    if said.get("failed"):
+        return None
+    if action == "turn" and "progress" in said:
+        done, total, seconds = (said["progress"][name] for name in ("done", "total", "seconds"))
+        rate = max(done, 1) / max(seconds, 0.001)
+        line = f"{done:,} of {total:,} rows prepared, {rate:,.0f} rows/s, {max(total - done, 0) / rate:.0f} s left"
+        return Progress(done, total, line)
+    if action == "replace_tokens" and not said["ended"]:
+        # of each token two steps: it is replaced, and proved; one that is lost or gone takes none any more
+        steps = said["done"] + said.get("proven", 0) + 2 * len(said["relink_required"]) + 2 * len(said["gone"])
+        line = f"{said['done']} of {said['total']} tokens replaced, {said.get('proven', 0)} proved"
+        return Progress(steps, 2 * (said["total"] + len(said["gone"])), line)
+    return None
+
+
+class Work:
+    """One piece of work of a host, by as many calls as it takes. Each brings it on, and all of them have an end."""
+
+    def __init__(self, action: str, host: str) -> None:
+        self.action, self.host = action, host
+        self.done, self.most = 0, 0
+        self.ends = time.monotonic() + MOST_HOURS * 3600
+
+    def left(self, said: Mapping[str, Any]) -> str:
+        """Return the line about what an answer leaves to further calls, empty for nothing; Unfit where none is to be made."""
+        told = progress(self.action, said)
+        if told is None:
+            return ""
+        # rows may be added while it works, but not as many as there are
+        self.most = self.most or 2 * told.total
+        if not self.done < told.done <= min(told.total, self.most):
+            raise Unfit(
+                f"{self.host} says that work is left and does not come on with it: it was at {self.done:,} and is at {told.done:,} of "
+                f"{told.total:,}. {REMEDY}"
+            )
+        if time.monotonic() > self.ends:
+            raise Unfit(
+                f"{self.host} has worked for {MOST_HOURS} hours and is at {told.done:,} of {told.total:,}: see what keeps it, then run "
+                "the same again or resume.yml, which go on from there"
+            )
+        self.done = told.done
+        return told.line
 
 
 def _words(warning: Any) -> str:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
+from ..base import shown
 from ..base.errors import KeyturnError
-from ..base.findings import shown
 from . import owner
 from .scripts import PATH
 
@@ -99,7 +99,7 @@ def check_programs(folder: Path) -> None:
     if found:
         named = ", ".join(sorted(set(found.decode(errors="replace").split())))
         raise KeyturnError(
-            f"the configuration of {folder} names a program ({shown(named)}) that a scanner of its history would run: search a fresh "
+            f"the configuration of {folder} names a program ({shown.name(named)}) that a scanner of its history would run: search a fresh "
             "clone"
         )
 

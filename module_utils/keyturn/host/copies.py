@@ -14,9 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base import files, leaks
+from ..base import files, leaks, shown
 from ..base.errors import KeyturnError
-from ..base.findings import shown
 from ..ground import consumers, owner
 from ..ground.consumers import Consumer
 from .rotation import Rotation
@@ -74,7 +73,7 @@ def _undeclared(
     end = time.monotonic() + deadline_seconds
     for path in _files(root, without):
         if time.monotonic() > end:
-            return found, [f"{root} was looked through for {deadline_seconds:g} s only, up to {shown(str(path))}"]
+            return found, [f"{root} was looked through for {deadline_seconds:g} s only, up to {shown.name(str(path))}"]
         try:
             content = _content(path)
         except (OSError, KeyturnError):
@@ -127,4 +126,4 @@ def _copies(path: Path, content: bytes, sought: _Sought) -> Iterator[Copy]:
         if any(spelling in content for spelling in spellings):
             lines = enumerate(content.split(b"\n"), 1)
             at = [number for number, line in lines if any(spelling in line for spelling in spellings)]
-            yield Copy(shown(str(path)), name, at)
+            yield Copy(shown.name(str(path)), name, at)

@@ -8,8 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base import leaks, procfs
-from ..base.findings import shown
+from ..base import leaks, procfs, shown
 from ..base.procfs import Moment
 from ..services import unit
 from ..services.managers import service
@@ -40,8 +39,13 @@ def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = N
     given = (rotation.app_root, rotation.app_user, rotation.application.folder)
     owners = {pid: name for name, spec in rotation.services.items() for pid in service(name, spec, *given).processes()}
     reading = _by_environment_file(rotation)
-    own_units = {_unit(pid) for pid in owners}
     found: dict[str, Reader] = {}
+    if reading is None:
+        files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
+        unseen = f"that reads {files} by EnvironmentFile= would not be seen, since systemd gives no answer"
+        found["a unit"] = Reader("a unit", unseen, declared=False, certain=False)
+        reading = {}
+    own_units = {_unit(pid) for pid in owners}
     for pid in sorted({*procfs.processes()} - set(_line(os.getpid()))):
         owner = next((owners[one] for one in _line(pid) if one in owners), None)
         if owner in rotation.entry["services"] or (since is not None and not procfs.older([pid], since)):
@@ -68,8 +72,8 @@ def _in_environment(pid: int, held: Mapping[str, str]) -> str:
     return f"has {', '.join(names)} in its environment" if names else ""
 
 
-def _by_environment_file(rotation: Rotation) -> dict[int, str]:
-    """The processes of the units that read a consumer's file as an environment file, as far as systemd knows them."""
+def _by_environment_file(rotation: Rotation) -> dict[int, str] | None:
+    """The processes of the units that read a consumer's file as an environment file, None where systemd does not say."""
     if not SYSTEMD_RUNS.exists():
         return {}
     asked = ["systemctl", "show", "--property=EnvironmentFiles,ControlGroup,ActiveState", "*.service"]
@@ -78,7 +82,9 @@ def _by_environment_file(rotation: Rotation) -> dict[int, str]:
             asked, text=True, capture_output=True, timeout=ASK_SECONDS, check=False, stdin=subprocess.DEVNULL
         )
     except (OSError, subprocess.TimeoutExpired):
-        return {}
+        return None
+    if done.returncode:
+        return None
     files = {str(consumer.path) for consumer in rotation.consumers()}
     return {
         pid: f"reads {', '.join(named)} by EnvironmentFile="
@@ -97,7 +103,7 @@ def _runs_in(pid: int, folder: Path) -> bool:
 def _unit(pid: int) -> str:
     """The unit of a process, empty where it has none. A unit may have groups of its own below (``Delegate=``)."""
     names = [name for path in procfs.cgroups(pid) for name in reversed(path.split("/"))]
-    return next((shown(name) for name in names if name.endswith(".service")), "")
+    return next((shown.name(name) for name in names if name.endswith(".service")), "")
 
 
 def _line(pid: int) -> Iterator[int]:

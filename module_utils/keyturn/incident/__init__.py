@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 
 from ..base import durable, moments
 from ..base.errors import KeyturnError
+from ..inputs import persons
 from . import markdown
 
 Document = dict[str, Any]
 FOLDER, JSON, MARKDOWN, EVIDENCE = "incidents", "incident.json", "incident.md", "evidence"
 NEAR = timedelta(hours=1)
 DONE = ("done", "skipped")
-POINT = {"id": str, "task": str, "done": (None, dict.fromkeys(("at", "by", "evidence"), str))}
+# who it was by the kernel and the environment, beside the name that was typed (``persons.login``)
+LOGIN = {"login?": {"*": str}}
+POINT = {"id": str, "task": str, "done": (None, dict.fromkeys(("at", "by", "evidence"), str) | LOGIN)}
 MEMBER = {"name": str, "bytes": int, "sha256": str}
 SAID = {"host": str, "members": [MEMBER], "missing": {"*": str}}
 # the archive of a host, or that it gave none
@@ -28,6 +31,7 @@ SHAPE = {
     **dict.fromkeys(("id", "leaked", "title", "environment", "since", "operator"), str),
     **{key: [str] for key in ("by_hand", "affected")},
     "opened": moments.SHAPE,
+    **LOGIN,
     "drill": bool,
     "without_evidence": str,
     "steps": [
@@ -178,8 +182,8 @@ def tick_by_evidence(document: Document, ticks: Mapping[str, str], notified: str
             point["done"] = {"at": moments.text(now), "by": "keyturn", "evidence": said}
 
 
-def tick(document: Document, point: str, by: str, evidence: str, now: datetime) -> None:
-    """Tick a point for a person; KeyturnError names the points that there are."""
+def tick(document: Document, point: str, by: str, login: persons.Login, evidence: str, now: datetime) -> None:
+    """Tick a point for a person, who is typed as ``by`` and has this ``login``; KeyturnError names the points that there are."""
     found = next((one for one in points(document) if one["id"] == point), None)
     if found is None:
         known = ", ".join(one["id"] for one in points(document) if not one["done"])
@@ -187,7 +191,12 @@ def tick(document: Document, point: str, by: str, evidence: str, now: datetime) 
     if not evidence.strip():
         raise KeyturnError("keyturn_incident_note is empty: say what was found, and where that can be read")
     if not found["done"]:
-        found["done"] = {"at": moments.text(now), "by": by, "evidence": " ".join(evidence.split())}
+        found["done"] = {
+            "at": moments.text(now),
+            "by": by,
+            "login": dict(login),
+            "evidence": " ".join(evidence.split()),
+        }
 
 
 def points(document: Document) -> Iterator[dict[str, Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..base.shown import cell
+from ..inputs import persons
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -18,7 +19,7 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
     yield ""
     yield f"- Environment: {document['environment']}"
     yield f"- Leaked: {document['leaked']}: {document['title']}"
-    yield f"- Opened: {document['opened']} by {cell(document['operator'])}"
+    yield f"- Opened: {document['opened']} by {_who(document['operator'], document)}"
     dead = document["dead"]
     yield (
         f"- All affected secrets dead: {dead['at']}, after {dead['seconds']} s"
@@ -40,6 +41,10 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
         yield ""
         for point in checklist["points"]:
             yield from _point(document, point)
+
+
+def _who(name: str, record: Mapping[str, Any]) -> str:
+    return cell(persons.with_login(name, record.get("login", {})))
 
 
 def _by_hand(document: Mapping[str, Any]) -> Iterator[str]:
@@ -69,7 +74,7 @@ def _point(document: Mapping[str, Any], point: Mapping[str, Any]) -> Iterator[st
     done, wanted = point["done"], document.get("material", {}).get(point["id"])
     yield f"- [{'x' if done else ' '}] {point['task']} (`{point['id']}`)"
     if done:
-        yield f"  - {done['at']}, {cell(done['by'])}: {cell(done['evidence'])}"
+        yield f"  - {done['at']}, {_who(done['by'], done)}: {cell(done['evidence'])}"
     elif wanted:
         found = [
             f"{source} of {held['host']} in `{held['file']}`"

@@ -53,6 +53,12 @@ def said(login: Login) -> list[str]:
     return [who for who in (real(login), *(login.get(kind, "") for kind in ("sudo", "actor", "key"))) if who]
 
 
+def with_login(name: str, login: Login) -> str:
+    """Return the name that was typed, and who it is by the kernel where that is another name."""
+    who = real(login)
+    return name if normal(who) in ("", normal(name)) else f"{name} (login {who})"
+
+
 def normal(name: str) -> str:
     """Return a name so that two spellings of one person's are the same: without case, spaces, dots and what is not to be seen."""
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", name).casefold())

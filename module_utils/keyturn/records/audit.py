@@ -10,7 +10,7 @@ from typing import Any
 from ..base import durable, moments
 from ..base.errors import KeyturnError
 from ..notices import outbox
-from . import checklist, report, rotation_log
+from . import checklist, report, rotation_log, signatures
 from .checklist import Case
 
 TIMELINE = 50
@@ -23,17 +23,22 @@ Secrets = Mapping[str, Mapping[str, Any]]
 
 
 def look(
-    folder: Path, secrets: Secrets, policy: Policy, now: datetime, hosts: Mapping[str, Mapping[str, Any] | None]
+    folder: Path,
+    secrets: Secrets,
+    policy: Policy,
+    now: datetime,
+    hosts: Mapping[str, Mapping[str, Any] | None],
+    allowed: str = "",
 ) -> dict[str, Any]:
     """Return ``log``, ``unfinished``, ``unreported``, ``unsigned``, ``timeline`` (the newest first), ``review``, ``environments``.
 
-    ``hosts`` has what ``keyturn_state`` said, None for no answer.
+    ``hosts`` has what ``keyturn_state`` said, None for no answer, ``allowed`` is the file of allowed signers, if there is one.
     """
     records, reports = rotation_log.read(folder), report.documents(folder)
     open_ones = set(checklist.unsigned(records))
     timeline = [_past(folder, one, secrets, policy, records) for one in reports]
     return {
-        "log": chain(folder, reports, hosts),
+        "log": chain(folder, reports, hosts, allowed),
         "unfinished": [
             {
                 "rotation_id": one["rotation_id"],
@@ -45,7 +50,9 @@ def look(
             for one in rotation_log.unended(records)
         ],
         "unreported": unreported(reports, hosts, records),
-        "unsigned": [_unsigned(one, now) for one in timeline if one["rotation_id"] in open_ones],
+        "unsigned": [
+            _unsigned(one, now) | {"by_key": bool(allowed)} for one in timeline if one["rotation_id"] in open_ones
+        ],
         "timeline": timeline[: -TIMELINE - 1 : -1],
         "review": policy["review"] | {"late": moments.text(now)[:10] > policy["review"]["next"]},
         "environments": _others(folder),
@@ -85,14 +92,29 @@ def unreported(
 
 
 def chain(
-    folder: Path, reports: Sequence[Mapping[str, Any]], hosts: Mapping[str, Mapping[str, Any] | None]
+    folder: Path,
+    reports: Sequence[Mapping[str, Any]],
+    hosts: Mapping[str, Mapping[str, Any] | None],
+    allowed: str = "",
 ) -> dict[str, Any]:
-    """Return what ``rotation_log.verify`` says, and as ``problem`` the first break of the chain, None where it is whole."""
+    """Return what ``rotation_log.verify`` says, what the keys say, and as ``problem`` the first that does not hold, None where all does.
+
+    A chain that is whole may bear a signature that is none.
+    """
+    records = rotation_log.read(folder)
+    found: dict[str, Any] = {
+        "records": len(records),
+        "sealed": 0,
+        "head": {},
+        "signatures": "not looked at",
+        "problem": None,
+    }
     try:
-        kept = heads(folder, reports) | anchors(hosts, rotation_log.read(folder))
-        return rotation_log.verify(folder, kept) | {"problem": None}
+        found |= rotation_log.verify(folder, heads(folder, reports) | anchors(hosts, records))
+        found["signatures"] = signatures.told(folder / rotation_log.LINES, records, allowed)
     except KeyturnError as error:
-        return {"records": len(rotation_log.read(folder)), "sealed": 0, "head": {}, "problem": str(error)}
+        found["problem"] = str(error)
+    return found
 
 
 def heads(folder: Path, reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

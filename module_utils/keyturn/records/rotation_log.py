@@ -377,7 +377,9 @@ def _check_heads(path: Path, hashes: Mapping[int, str], heads: Mapping[str, Mapp
 def table(records: Sequence[Mapping[str, Any]]) -> str:
     """Return the policy's Markdown table, the oldest rotation first."""
     signers = {
-        entry["rotation_id"]: _with_login(entry["signer"], entry) for entry in records if entry.get("event") == "signed"
+        entry["rotation_id"]: persons.with_login(entry["signer"], entry.get("login", {}))
+        for entry in records
+        if entry.get("event") == "signed"
     }
     rows = []
     for entry in records:
@@ -395,7 +397,7 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
             entry["started"][:10],
             ", ".join(entry["variables"]),
             reason,
-            _with_login(entry["rotated_by"], entry) if _wrote(entry) else entry["rotated_by"],
+            persons.with_login(entry["rotated_by"], entry.get("login", {})) if _wrote(entry) else entry["rotated_by"],
             f"{signer} ({entry['verified_by']})" if signer else entry["verified_by"],
         ]
         rows.append("| " + " | ".join(cell(text) for text in cells) + " |\n")
@@ -405,9 +407,3 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
 def _wrote(entry: Mapping[str, Any]) -> bool:
     """Tell whether who has rotated has also written the record: the login in it is theirs."""
     return entry.get("event") in ("ended", "tokens_replaced") and entry["outcome"] != "killed"
-
-
-def _with_login(name: str, entry: Mapping[str, Any]) -> str:
-    """Return a name that somebody has typed, with the real one where that is another."""
-    real = persons.real(entry.get("login", {}))
-    return name if persons.normal(real) in ("", persons.normal(name)) else f"{name} (login {real})"

@@ -97,6 +97,14 @@ def check(path: Path, records: checklist.Records, allowed: Path) -> int:
     return count
 
 
+def told(path: Path, records: checklist.Records, allowed: str) -> str:
+    """Say what the keys say of the sign-offs of the log ``path``; KeyturnError where one does not hold."""
+    if not allowed:
+        return "not looked at: keyturn_allowed_signers is not set"
+    check_file(Path(allowed))
+    return f"{check(path, records, Path(allowed))} by key, and all hold"
+
+
 def _sign(content: bytes, key: Path) -> str:
     done = _ssh_keygen(["sign", "-n", NAMESPACE, "-f", str(key)], content)
     if done.returncode:

@@ -167,7 +167,7 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
     if "log" not in found:
         return []
     log, review = found["log"], found["review"]
-    head = f"{log['records']} records, head {log['head'].get('hash', 'none')[:12]}"
+    head = f"{log['records']} records, head {log['head'].get('hash', 'none')[:12]}; signatures {log['signatures']}"
     lines = ["", f"log         {log['problem'] or f'the chain is whole: {head}'}"]
     lines += [
         f"unfinished  {one['rotation_id']} of {one['secret']}, by {one['by']} on {one['controller']} since {one['since']}"
@@ -186,7 +186,8 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
 
 def signing(one: Mapping[str, Any]) -> str:
     """Return until when a checklist is to be signed and closed."""
-    return f"{'was' if one['late'] else 'is'} to be signed (sign_off.yml) and closed (close_rotation.yml) until {one['until'][:10]}"
+    by_key = " -e keyturn_signing_key=KEY" if one["by_key"] else ""
+    return f"{'was' if one['late'] else 'is'} to be signed (sign_off.yml{by_key}) and closed (close_rotation.yml) until {one['until'][:10]}"
 
 
 def unreported_line(rotation_id: str, one: Mapping[str, Any]) -> str:

@@ -212,7 +212,9 @@ def _log(log: Found) -> list[str]:
     head = log["head"]
     said = f"record {head['number']}, {head['hash']}" if head else "the log is empty"
     state = _state("broken", "broken") if log["problem"] else _state("ok", "the chain is whole")
-    lines = [f"<p>{state}: {log['records']} records, {log['sealed']} lines older than the chain.</p>"]
+    lines = [
+        f"<p>{state}: {log['records']} records, {log['sealed']} lines older than the chain. Signatures: {escape(log['signatures'])}.</p>"
+    ]
     lines += [f"<p>{escape(log['problem'])}</p>"] if log["problem"] else []
     return ["<h2>Rotation log</h2>", *lines, f"<p>Head: <code>{escape(said)}</code></p>"]
 

@@ -11,8 +11,8 @@ import socket
 import time
 from collections.abc import Callable
 
+from ..base import shown
 from ..base.errors import KeyturnError
-from ..base.findings import shown
 
 ASK_SECONDS = 10
 ANSWER_BYTES = 1 << 20
@@ -32,7 +32,7 @@ class Server:
         for word in (backend, name):
             if not re.fullmatch(r"[A-Za-z0-9_.:-]+", word):
                 raise KeyturnError(
-                    f"{shown(word)} is no name that HAProxy has for a backend or a server: correct keyturn_haproxy"
+                    f"{shown.name(word)} is no name that HAProxy has for a backend or a server: correct keyturn_haproxy"
                 )
 
     def kept_out(self) -> bool:
@@ -67,7 +67,7 @@ class Server:
         answer = self._ask(f"set server {self.backend}/{self.name} state {state}").strip()
         if answer:
             raise self._error(
-                f"cannot be set to {state}, the socket answers {shown(answer)}: HAProxy's `stats socket` needs `level admin`"
+                f"cannot be set to {state}, the socket answers {shown.name(answer)}: HAProxy's `stats socket` needs `level admin`"
             )
 
     def _wait(self, seconds: float, done: Callable[[], bool], what: Callable[[], str]) -> None:
@@ -94,7 +94,7 @@ class Server:
         rows = (dict(zip(names, line.split(), strict=False)) for line in lines if not line.startswith("#"))
         found = next((row for row in rows if row.get(column) == value), None)
         if found is None:
-            answer = shown(lines[0]) if lines and not names else "has no such line"
+            answer = shown.name(lines[0]) if lines and not names else "has no such line"
             raise self._error(
                 f"is not found ({answer}): keyturn_haproxy.backend names it, and its servers are called as hosts of the inventory"
             )

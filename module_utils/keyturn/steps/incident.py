@@ -13,7 +13,7 @@ from .. import incident
 from ..base import durable, moments, seal
 from ..base.errors import KeyturnError
 from ..incident import plan, runs
-from ..inputs import request
+from ..inputs import persons, request
 from ..inputs.validation import validated
 from ..notices import outbox
 
@@ -97,6 +97,7 @@ def _decided(given: Mapping[str, Any], now: datetime) -> tuple[dict[str, Any], l
         "by_hand": row["by_hand"],
         "since": since,
         "operator": given["operator"] or request.operator(os.environ),
+        "login": persons.login(os.environ),
         "affected": plan.affected(row, given["affected"], given["order"], given["secrets"]),
     }
     used = {name for told in given["held"].values() for name, said in told.items() if said["used"]}
@@ -146,7 +147,8 @@ def _tick(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
     incident.read(folder)
     with contextlib.nullcontext() if dry else runs.alone(folder):
         document = incident.read(folder)
-        incident.tick(document, given["point"], given["operator"] or request.operator(os.environ), given["note"], now)
+        by = given["operator"] or request.operator(os.environ)
+        incident.tick(document, given["point"], by, persons.login(os.environ), given["note"], now)
         if not dry:
             incident.write(folder, document)
     return {"changed": True, "text": incident.table([document], now)}

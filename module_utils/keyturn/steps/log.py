@@ -59,7 +59,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if given["head"]:
         heads["keyturn_log_head"] = {"hash": given["head"]}
     found = rotation_log.verify(folder, heads)
-    signed = _signed(folder, given["allowed_signers"])
+    signed = signatures.told(folder / rotation_log.LINES, records, given["allowed_signers"])
     unknown = [
         status.unreported_line(name, one) for name, one in audit.unreported(reports, given["hosts"], records).items()
     ]
@@ -82,12 +82,3 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         *([f"hosts      no answer from {', '.join(silent)}: what they know was not compared"] if silent else []),
     ]
     return {"changed": bool(given["begin"]["reason"]), "log": found, "text": "\n".join(lines)}
-
-
-def _signed(folder: Path, allowed: str) -> str:
-    """Say what the keys say of the sign-offs; KeyturnError where one does not hold."""
-    if not allowed:
-        return "not looked at: keyturn_allowed_signers is not set"
-    signatures.check_file(Path(allowed))
-    count = signatures.check(folder / rotation_log.LINES, rotation_log.read(folder), Path(allowed))
-    return f"{count} by key, and all hold"

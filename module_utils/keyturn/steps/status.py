@@ -31,7 +31,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     schedule.check_window(given["window"])
     answered = {name: said for name, said in given["hosts"].items() if said}
     ended = abandoned.close(folder, answered, "status.yml", check_mode)
-    records = audit.look(folder, secrets, given["policy"], now, given["hosts"])
+    records = audit.look(folder, secrets, given["policy"], now, given["hosts"], given["allowed_signers"])
     found = reckoning.status(secrets, given["hosts"], now, records)
     found["calendar"] = schedule.calendar(found["secrets"], given["grace_days"], given["window"], now)
     found["unsent"] = outbox.open_lines(folder)

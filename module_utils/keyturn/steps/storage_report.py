@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import durable, findings
+from ..base import durable, findings, shown
 from ..base.errors import KeyturnError
 from ..base.findings import SEVERITIES, Finding
 from ..fleet import answers, isolation
@@ -55,9 +55,9 @@ def _shared(
     held: Mapping[str, Mapping[str, str]], elsewhere: Mapping[str, str], secrets: Mapping[str, Any]
 ) -> Iterator[Finding]:
     """No value is used in two environments, but for the variables that are one at the provider."""
-    for secret, shown in held.items():
+    for secret, marks in held.items():
         may_stay = secrets[secret].get("source", {}).get("may_stay", [])
-        for name, mark in shown.items():
+        for name, mark in marks.items():
             if mark in elsewhere and name not in may_stay:
                 what = f"{name} {mark} is also {elsewhere[mark]}"
                 yield Finding(
@@ -129,7 +129,7 @@ def _values(folder: Path, hosts: Mapping[str, Any], say: checkout.Say) -> Iterat
     }
     for place in dict.fromkeys(checkout.holding(folder, owners, say)):
         secret, whose = owners[place.mark]
-        what = f"{folder}/{findings.shown(place.file)} holds {whose} (line {place.line})"
+        what = f"{folder}/{shown.name(place.file)} holds {whose} (line {place.line})"
         yield Finding(
             "error", "never in git", what, f"take it out, rotate {secret}, and rewrite the history, in a fresh clone"
         )
@@ -138,7 +138,7 @@ def _values(folder: Path, hosts: Mapping[str, Any], say: checkout.Say) -> Iterat
 def _history(folder: Path, say: checkout.Say) -> Iterator[Finding]:
     """What a scanner finds in all that was ever committed."""
     for file, kind in sorted(checkout.history(folder, say)):
-        what = f"{findings.shown(file)} in the history of {folder}: {kind}"
+        what = f"{shown.name(file)} in the history of {folder}: {kind}"
         yield Finding(
             "error",
             "never in git",

@@ -283,7 +283,8 @@ def write(consumer: Consumer, content: bytes, wanted_mode: int | None = None) ->
     check_replaceable(consumer)
     path = _real_path(consumer.path)
     with _named(path):
-        _put(path, path, systemd_creds.seal(content, consumer.sealed) if consumer.sealed else content, wanted_mode)
+        sealed = systemd_creds.seal(content, consumer.sealed) if consumer.sealed else content
+        durable.write_file(path, sealed, _attributes_of(path, wanted_mode))
 
 
 @_on_its_ground
@@ -295,8 +296,7 @@ def rehearse(consumer: Consumer) -> None:
     """
     path = _real_path(consumer.path)
     try:
-        _put(_tried(path), path, bytes(path.stat().st_size), None)
-        clean(consumer)
+        durable.rehearse(path, bytes(path.stat().st_size), _attributes_of(path))
     except OSError as error:
         raise KeyturnError(
             f"{path}: a file with its size, owner and attributes cannot take its place ({error.strerror}), tried beside it: "
@@ -307,26 +307,27 @@ def rehearse(consumer: Consumer) -> None:
 @_on_its_ground
 def clean(consumer: Consumer) -> None:
     """Remove what a write or a rehearsal that was killed has left."""
-    path = Path(os.path.realpath(consumer.path))
-    durable.clean(path)
-    durable.remove(_tried(path))
+    durable.clean(Path(os.path.realpath(consumer.path)))
 
 
-def _tried(path: Path) -> Path:
-    return path.with_name(f"{path.name}.keyturn-tried")
+@_on_its_ground
+def left(consumer: Consumer) -> list[Path]:
+    """Return what ``clean`` would remove."""
+    with _named(consumer.path):
+        return durable.left(Path(os.path.realpath(consumer.path)))
 
 
-def _put(path: Path, like: Path, content: bytes, wanted_mode: int | None) -> None:
-    """Let ``path`` hold ``content``, with owner and attributes of ``like``."""
-    status, had = like.stat(), attributes.of(like)
+def _attributes_of(path: Path, wanted_mode: int | None = None) -> Callable[[int], None]:
+    """Return what gives an open file the owner and the attributes of ``path``."""
+    status, had = path.stat(), attributes.of(path)
 
-    def keep(fd: int) -> None:
+    def give(fd: int) -> None:
         made = os.fstat(fd)
         if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
             os.fchown(fd, status.st_uid, status.st_gid)
         attributes.put(fd, had, had.mode & 0o600 if wanted_mode is None else wanted_mode)
 
-    durable.write_file(path, content, keep)
+    return give
 
 
 def is_placeholder(value: str) -> bool:

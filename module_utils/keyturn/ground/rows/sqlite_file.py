@@ -8,6 +8,7 @@ import os
 import re
 import sqlite3
 import stat
+import sys
 import urllib.parse
 from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
@@ -27,11 +28,14 @@ PAGE_ROWS = 1000
 CHUNK_ROWS = 4000
 # A chunk holds a page in one piece, so its values are not long; no character of a token takes more than one byte.
 CHUNK_WIDTH = 4096
+# what https://www.sqlite.org/security.html advises for files of others; extensions are off unless somebody asks for them
+DISTRUST = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0")
 BACKUP_PAGES = 256
 BACKUP_RESTARTS = 3
 # What SQLite says of a schema has its names in it, and no value; all else that it says may quote one.
 SCHEMA_ERROR = re.compile(
     r"(?:no such|unknown) (?:collation sequence|function|module|tokenizer): \w{1,64}|cannot reference objects in database \w{1,64}"
+    r"|unsafe use of \w{1,64}\(\)"
 )
 
 
@@ -182,8 +186,7 @@ class Database:
             # text that is not UTF-8 is the application's business, and sqlite3 would quote it in an error
             connection.text_factory = operator.methodcaller("decode", errors="surrogateescape")
             with contextlib.closing(connection):
-                # what the schema names runs nothing that reaches out of the database; indexes and constraints go on to work
-                connection.execute("PRAGMA trusted_schema=OFF")
+                distrust(connection)
                 yield connection
 
     def _check_companions(self) -> None:
@@ -271,12 +274,24 @@ class Database:
                     raise KeyturnError(f"{name} fails SQLite's check; run `PRAGMA integrity_check` on the database")
 
 
+def distrust(connection: sqlite3.Connection) -> None:
+    """Let what a schema of others names run nothing that reaches out of the database; its indexes and constraints go on to work."""
+    for setting in DISTRUST:
+        connection.execute(f"PRAGMA {setting}")
+    if sys.version_info >= (3, 12):
+        connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+
+
 @contextlib.contextmanager
 def roots(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a database that root keeps, opened and closed as root in the midst of another user's work."""
+    """A connection to a database that root keeps, opened and closed as root in the midst of another user's work.
+
+    A copy has the schema of the one that it was made of.
+    """
     with owner.own():
         connection = sqlite3.connect(path, isolation_level=None)
     try:
+        distrust(connection)
         yield connection
     finally:
         with owner.own():
@@ -315,7 +330,7 @@ def named_errors(name: str, files: Sequence[Path] = ()) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         kind = getattr(error, "sqlite_errorname", type(error).__name__)
-        said = SCHEMA_ERROR.search(str(error)) if kind.startswith("SQLITE_ERROR") else None
+        said = SCHEMA_ERROR.search(str(error)) if kind.startswith(("SQLITE_ERROR", "SQLITE_CORRUPT")) else None
         raise KeyturnError(f"{name}: {_reason(kind, said.group() if said else '', files)}") from None
     except UnicodeEncodeError:
         raise KeyturnError(

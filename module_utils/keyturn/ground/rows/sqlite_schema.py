@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from .sqlite_file import Column, named_errors, quote, unquote
+from .sqlite_file import Column, distrust, named_errors, quote, unquote
 
 
 @contextlib.contextmanager
@@ -32,6 +32,7 @@ def schema_alone(source: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
                 (*entry, *(next(trees) if root else (0,))),
             )
         copy.execute("PRAGMA writable_schema=RESET")
+        distrust(copy)
         yield copy
 
 

@@ -79,12 +79,10 @@ def _go_on(rotation: Rotation, journal: Journal, migration: FernetSqlite, deadli
         journal.update(prepared=prepared)
 
 
-def progress(journal: Journal) -> str:
-    """Say how far the rows are."""
+def progress(journal: Journal) -> dict[str, Any]:
+    """Tell how many rows have been read, of how many, and in how many seconds."""
     read, seconds = journal.record["prepared"]["read"], journal.record["prepared"]["seconds"]
-    rows = max(read, sum(journal.record["rows"].values()))
-    rate = read / seconds
-    return f"{read:,} of {rows:,} rows prepared, {rate:,.0f} rows/s, {(rows - read) / rate:.0f} s left"
+    return {"done": read, "total": max(read, sum(journal.record["rows"].values())), "seconds": seconds}
 
 
 def backup(journal: Journal, migration: FernetSqlite, online: bool) -> dict[str, Any]:

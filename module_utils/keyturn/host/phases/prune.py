@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ...ground import consumers
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import retention
 from .answers import Result, would
 
 
 def run(rotations: Sequence[Rotation]) -> Result:
-    """Remove what has expired; returns the ids of the rotations whose old value is gone."""
+    """Remove what has expired, and what killed calls have left beside files with values.
+
+    Returns the ids of the rotations whose old value is gone.
+    """
     application = rotations[0].application
     expired = [journal.folder.name for journal in retention.expired(application)]
-    if expired and rotations[0].check_mode:
-        return would(f"remove the old value of {', '.join(expired)} and what it opens") | {"pruned": expired}
-    if expired:
-        with application.lock("prune", LOCK_WAIT_SECONDS):
-            retention.prune(application)
-    return {"changed": bool(expired), "pruned": expired}
+    places = {consumer.path: consumer for rotation in rotations for consumer in rotation.consumers()}.values()
+    left = [str(path) for consumer in places for path in consumers.left(consumer)]
+    if not expired and not left:
+        return {"changed": False, "pruned": []}
+    if rotations[0].check_mode:
+        old = [f"remove the old value of {', '.join(expired)} and what it opens"] if expired else []
+        killed = [f"remove {', '.join(left)}, which a killed call has left"] if left else []
+        return would("; ".join([*old, *killed])) | {"pruned": expired}
+    with application.lock("prune", LOCK_WAIT_SECONDS):
+        retention.prune(application)
+        for consumer in places:
+            consumers.clean(consumer)
+    return {"changed": True, "pruned": expired}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...base import procfs
@@ -50,6 +51,8 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
         if current is None:
             return found | {"used": False}
         found["values"] = fingerprints(current)
+        if opened is None:
+            findings += [f"{path} is left of a call that was killed: prune.yml removes it" for path in _left(rotation)]
         migration = rotation.migration(current, None)
         if migration is not None:
             census = migration.open_rows()
@@ -74,6 +77,10 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
             numbers = ", ".join(map(str, old))
             findings.append(f"service {service.name} (process {numbers}) started before its files changed: restart it")
     return found
+
+
+def _left(rotation: Rotation) -> list[Path]:
+    return [path for consumer in rotation.consumers() for path in consumers.left(consumer)]
 
 
 def _turnable(migration: FernetSqlite) -> list[str]:
