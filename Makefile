@@ -23,7 +23,7 @@ PYTEST := $(WITH_MODULES) pytest -n 3 --dist worksteal
 UNLIMITED := --timeout=7200 --session-timeout=86400
 SUITE := tests/fleet tests/faults tests/monitoring tests/integration tests/unit
 
-.PHONY: help setup runner lock demo tour rotate verify alerts stop policy docs picture test suite exhaustive monitoring fleet molecule chaos rehearse versions bench quick real lint unit integration faults clean
+.PHONY: help setup runner lock demo tour rotate verify alerts stop policy docs picture release image test suite exhaustive monitoring fleet molecule chaos rehearse versions bench quick real lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,7 +35,7 @@ $(VENV)/.run: pyproject.toml bin/setup-venv
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian bin/setup-npm
 	@bin/setup-debian strace systemd procps age haproxy e2fsprogs
-	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage test
+	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage release test
 	@bin/setup-npm $(VENV)
 	@touch $@
 
@@ -77,6 +77,10 @@ docs: $(VENV)/.test ## write the tables of docs/reference/services.md from the t
 
 picture: demo ## make docs/run.svg, the picture of the README, from a rotation of the stand-in application
 	@set -o pipefail; bin/keyturn rotate_db_key | python demo/picture.py docs/run.svg
+
+release: $(VENV)/.run ## build the collection, its bill of materials and checksums of the commit into .local/release
+	@bin/setup-venv $(VENV) $(PYTHON) demo release
+	@PYTHONPATH=module_utils python -m release
 
 test: $(VENV)/.test ## run the linters and every kind of test, with the hosts that the tests make
 	@$(MAKE) --no-print-directory --jobs 2 lint suite

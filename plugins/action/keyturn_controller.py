@@ -12,8 +12,7 @@ import ansible.module_utils
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-ROOT = Path(__file__).parents[2]
-MODULE_UTILS = str(ROOT / "module_utils")
+MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
 if MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(MODULE_UTILS)  # where a packed module finds them
 
@@ -22,6 +21,7 @@ from ansible.module_utils.keyturn.base.fingerprint import fingerprints  # noqa: 
 from ansible.module_utils.keyturn.entry import memory  # noqa: E402
 from ansible.module_utils.keyturn.entry.module import attempt  # noqa: E402
 from ansible.module_utils.keyturn.inputs.documented import arguments  # noqa: E402
+from ansible.module_utils.keyturn.inputs.tree import PAGES  # noqa: E402
 from ansible.module_utils.keyturn.inputs.validation import taken  # noqa: E402
 
 # whose ``text`` is printed here: a task for it would cost a process
@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
         action = import_module(f"ansible.module_utils.keyturn.steps.{name}")
 
         def call() -> dict[str, Any]:
-            spec = arguments(ROOT / f"library/keyturn_{name}.py")
+            spec = arguments(PAGES / f"keyturn_{name}.py")
             given = taken(name, action, spec, plain(self._task.args | self._read(action, task_vars or {})))
             says = {"say": Display().display} if hasattr(action, "SAYS") else {}
             result = plain(action.run(given, self._task.check_mode, **says))

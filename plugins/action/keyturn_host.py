@@ -44,16 +44,17 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         phase = self.name
         if phase not in PHASES:
-            return dict(self._execute_module(f"keyturn_{phase}", self._task.args, task_vars=task_vars))
+            return dict(self._execute_module(self._task.action, self._task.args, task_vars=task_vars))
         self.host = (task_vars or {})["inventory_hostname"]
         arguments = {"phase": phase, **self._task.args}
         steps = COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
         if steps and not self._task.check_mode:
             self._say(f"{', '.join(steps)} ...")
+        module = self._task.action.removesuffix(phase) + "phase"  # of the collection that the action is of, or of none
         began = time.monotonic()
         while True:
             try:
-                result: dict[str, Any] = self._execute_module("keyturn_phase", arguments, task_vars=task_vars)
+                result: dict[str, Any] = self._execute_module(module, arguments, task_vars=task_vars)
             except AnsibleConnectionFailure:
                 if phase in MAY_BE_SILENT:
                     raise
