@@ -42,9 +42,11 @@ $(VENV)/.test: $(VENV)/.run bin/setup-debian bin/setup-npm
 runner: ## make the virtual environment of a runner: what requirements.lock has, by its hashes, and nothing of demo or tests
 	@bin/setup-venv $(VENV) $(PYTHON) locked
 
-lock: $(VENV)/.run ## write requirements.lock anew, from the ranges of pyproject.toml
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
-	  --custom-compile-command 'make lock' --group stores --group storage pyproject.toml --output-file requirements.lock --upgrade
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-annotate --custom-compile-command 'make lock' --upgrade
+lock: $(VENV)/.run ## write requirements.lock anew, and what the image has besides, from the ranges of pyproject.toml
+	@$(LOCK) --group stores --group storage pyproject.toml --output-file requirements.lock
+	@$(LOCK) --group image --constraint requirements.lock --output-file requirements-image.lock
 
 demo: $(VENV)/.run ## start the stand-in application with its own database (PORT=8765)
 	@[ -e $(DEMO)/.env ] || PYTHONPATH=demo python demo/seed.py --root $(DEMO) --rows $(ROWS) --port $(or $(PORT),8765)
@@ -81,6 +83,12 @@ picture: demo ## make docs/run.svg, the picture of the README, from a rotation o
 release: $(VENV)/.run ## build the collection, its bill of materials and checksums of the commit into .local/release
 	@bin/setup-venv $(VENV) $(PYTHON) demo release
 	@PYTHONPATH=module_utils python -m release
+
+# BASE= another Debian 12, IMAGE_OPTIONS= what podman build needs here, such as --network=host
+image: VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image: release ## build the container image keyturn:VERSION of that release with podman (BASE=, IMAGE_OPTIONS=)
+	@podman build --tag keyturn:$(VERSION) --build-arg VERSION=$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) $(IMAGE_OPTIONS) \
+	  --file release/Containerfile .local/release
 
 test: $(VENV)/.test ## run the linters and every kind of test, with the hosts that the tests make
 	@$(MAKE) --no-print-directory --jobs 2 lint suite

@@ -6,11 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+# -W: it warns that a lock file has no graph of dependencies
+PROGRAM = (sys.executable, "-W", "ignore", "-m", "cyclonedx_py", "requirements")
+FORM = ("--output-reproducible", "--output-format=JSON", "--spec-version=1.6", "--validate", "--mc-type=application")
+
 
 def write(root: Path, path: Path) -> Path:
     """Write the bill, which its tool holds against the format's schema; return its path."""
-    program = Path(sys.executable).with_name("cyclonedx-py")
-    form = ["--output-reproducible", "--output-format", "JSON", "--spec-version", "1.6", "--validate", "--output-file", path]
-    about = ["--pyproject", root / "pyproject.toml", "--mc-type", "application"]
-    subprocess.run([program, "requirements", *about, *form, root / "requirements.lock"], check=True)
+    about = (f"--pyproject={root / 'pyproject.toml'}", f"--output-file={path}")
+    subprocess.run([*PROGRAM, *FORM, *about, root / "requirements.lock"], check=True)
     return path

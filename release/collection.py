@@ -26,7 +26,17 @@ NAMESPACE, NAME = "keyturn", "core"
 WITHIN = f"{NAMESPACE}.{NAME}."
 # what goes into it, as git knows it; of the inventories those that people copy
 PACKED = (*CODE, "ci", "docs", "files", "inventory/production", "inventory/staging")
-FILES = ("ansible.cfg", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "SECURITY.md", "pyproject.toml", "requirements.lock")
+FILES = (
+    "ansible.cfg",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "LICENSE",
+    "README.md",
+    "SECURITY.md",
+    "pyproject.toml",
+    "requirements.lock",
+    "requirements-image.lock",
+)
 # of a checkout alone: its settings for whoever stands there, and what needs an Ansible that is installed beside a collection
 LEFT = ("playbooks/ansible.cfg", "ci/awx/", "ci/gitlab/")
 MOVED = {"library/": "plugins/modules/", "module_utils/": "plugins/module_utils/"}

@@ -241,7 +241,8 @@ def test_the_workflow_of_awx_goes_on_by_how_a_job_has_ended() -> None:
         job = node["unified_job_template"]
         assert job["type"] == "workflow_approval" or job["name"] in templates
         after[name] = {
-            way: [one["identifier"] for one in node["related"].get(f"{way}_nodes", [])] for way in ("success", "failure")
+            way: [one["identifier"] for one in node["related"].get(f"{way}_nodes", [])]
+            for way in ("success", "failure")
         }
     assert {one for ways in after.values() for way in ways.values() for one in way} == nodes.keys() - {"rotate-staging"}
     assert after["rotate-staging"] == {"success": ["approve-production"], "failure": ["resume-staging"]}
