@@ -54,6 +54,9 @@ QUALIFIED = [
         (r"(?<=stdout_callback = )(?=keyturn$)", WITHIN),
     )
 ]
+# what Ansible's linter wants to see at the head of a module
+LICENSE = "# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)\n"
+HEAD = re.compile(r"\A#!/usr/bin/python\n")
 # a task in the examples of a module
 EXAMPLE = re.compile(r"^(  )(?=keyturn_\w+:$)", re.MULTILINE)
 # settings that say where a checkout has its parts
@@ -102,7 +105,7 @@ def qualified(name: str, text: str) -> str:
     for pattern, made in QUALIFIED:
         text = pattern.sub(made, text)
     if name.startswith("library/"):
-        text = EXAMPLE.sub(rf"\1{WITHIN}", text)
+        text = HEAD.sub(rf"\g<0>{LICENSE}", EXAMPLE.sub(rf"\1{WITHIN}", text))
     return PLACES.sub("", text) if name == "ansible.cfg" else text
 
 

@@ -47,7 +47,6 @@ def rotate(secret: str) -> int:
     with subprocess.Popen(
         command, env=env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
-        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        for line in process.stdout:
+        for line in process.stdout or ():
             Display().display(line.rstrip("\n"))
     return process.returncode
