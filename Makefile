@@ -23,7 +23,7 @@ PYTEST := $(WITH_MODULES) pytest -n 3 --dist worksteal
 UNLIMITED := --timeout=7200 --session-timeout=86400
 SUITE := tests/fleet tests/faults tests/monitoring tests/integration tests/unit
 
-.PHONY: help setup runner lock demo tour rotate verify alerts stop policy docs picture test suite exhaustive monitoring fleet molecule chaos rehearse versions bench quick real lint unit integration faults clean
+.PHONY: help setup runner lock demo tour rotate verify alerts stop policy docs picture release image test suite exhaustive monitoring fleet molecule chaos rehearse versions bench quick real lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -35,16 +35,18 @@ $(VENV)/.run: pyproject.toml bin/setup-venv
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian bin/setup-npm
 	@bin/setup-debian strace systemd procps age haproxy e2fsprogs
-	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage test
+	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage release test
 	@bin/setup-npm $(VENV)
 	@touch $@
 
 runner: ## make the virtual environment of a runner: what requirements.lock has, by its hashes, and nothing of demo or tests
 	@bin/setup-venv $(VENV) $(PYTHON) locked
 
-lock: $(VENV)/.run ## write requirements.lock anew, from the ranges of pyproject.toml
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
-	  --custom-compile-command 'make lock' --group stores --group storage pyproject.toml --output-file requirements.lock --upgrade
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-annotate --custom-compile-command 'make lock' --upgrade
+lock: $(VENV)/.run ## write requirements.lock anew, and what the image has besides, from the ranges of pyproject.toml
+	@$(LOCK) --group stores --group storage pyproject.toml --output-file requirements.lock
+	@$(LOCK) --group image --constraint requirements.lock --output-file requirements-image.lock
 
 demo: $(VENV)/.run ## start the stand-in application with its own database (PORT=8765)
 	@[ -e $(DEMO)/.env ] || PYTHONPATH=demo python demo/seed.py --root $(DEMO) --rows $(ROWS) --port $(or $(PORT),8765)
@@ -77,6 +79,16 @@ docs: $(VENV)/.test ## write the tables of docs/reference/services.md from the t
 
 picture: demo ## make docs/run.svg, the picture of the README, from a rotation of the stand-in application
 	@set -o pipefail; bin/keyturn rotate_db_key | python demo/picture.py docs/run.svg
+
+release: $(VENV)/.run ## build the collection, its bill of materials and checksums of the commit into .local/release
+	@bin/setup-venv $(VENV) $(PYTHON) demo release
+	@PYTHONPATH=module_utils python -m release
+
+# BASE= another Debian 12, IMAGE_OPTIONS= what podman build needs here, such as --network=host
+image: VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+image: release ## build the container image keyturn:VERSION of that release with podman (BASE=, IMAGE_OPTIONS=)
+	@podman build --tag keyturn:$(VERSION) --build-arg VERSION=$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) $(IMAGE_OPTIONS) \
+	  --file release/Containerfile .local/release
 
 test: $(VENV)/.test ## run the linters and every kind of test, with the hosts that the tests make
 	@$(MAKE) --no-print-directory --jobs 2 lint suite

@@ -107,6 +107,10 @@ log_head:
   description: Number and hash of the record of the log that was written; empty where none was.
   returned: success
   type: dict
+stats:
+  description: What a workflow branches on. C(outcome), C(rotation_id), C(secret), C(environment), and as C(next) the playbook that follows.
+  returned: success
+  type: dict
 events:
   description: What people are told of the end.
   returned: success

@@ -13,8 +13,7 @@ from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-ROOT = Path(__file__).parents[2]
-MODULE_UTILS = str(ROOT / "module_utils")
+MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
 if MODULE_UTILS not in ansible.module_utils.__path__:
     ansible.module_utils.__path__.append(MODULE_UTILS)  # where a packed module finds them
 
@@ -23,6 +22,7 @@ from ansible.module_utils.keyturn.base.fingerprint import fingerprints  # noqa: 
 from ansible.module_utils.keyturn.entry import memory  # noqa: E402
 from ansible.module_utils.keyturn.entry.module import attempt  # noqa: E402
 from ansible.module_utils.keyturn.inputs.documented import arguments  # noqa: E402
+from ansible.module_utils.keyturn.inputs.tree import PAGES  # noqa: E402
 from ansible.module_utils.keyturn.inputs.validation import taken  # noqa: E402
 
 # A play's hosts are looked up in the process that forks the workers. What it has imported no worker searches for again.
@@ -46,7 +46,7 @@ class ActionModule(ActionBase):
         action = import_module(f"ansible.module_utils.keyturn.steps.{name}")
 
         def call() -> dict[str, Any]:
-            spec = arguments(ROOT / f"library/keyturn_{name}.py")
+            spec = arguments(PAGES / f"keyturn_{name}.py")
             given = taken(name, action, spec, plain(self._task.args | self._read(action, task_vars or {})))
             says = {"say": Display().display} if hasattr(action, "SAYS") else {}
             result = plain(action.run(given, self._task.check_mode, **says))

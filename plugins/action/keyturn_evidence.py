@@ -33,7 +33,7 @@ class ActionModule(BASE):
         if not sources:
             return {"changed": False}
         given["sources"] = sources
-        result: dict[str, Any] = self._execute_module("keyturn_evidence", given, task_vars=task_vars)
+        result: dict[str, Any] = self._execute_module(self._task.action, given, task_vars=task_vars)
         packed = result.pop("archive", None)
         if packed is None:
             return result

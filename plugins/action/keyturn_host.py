@@ -44,9 +44,9 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         phase = self.name
         self.host = (task_vars or {})["inventory_hostname"]
-        module, arguments = f"keyturn_{phase}", dict(self._task.args)
-        if phase in PHASES:
-            module, arguments = "keyturn_phase", {"phase": phase, **arguments}
+        module, arguments = self._task.action, dict(self._task.args)
+        if phase in PHASES:  # its name is of the collection that the action is of, or of none
+            module, arguments = module.removesuffix(phase) + "phase", {"phase": phase, **arguments}
         steps = COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
         if steps and not self._task.check_mode:
             self._say(f"{', '.join(steps)} ...")

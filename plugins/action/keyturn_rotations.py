@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from ansible import context
@@ -20,10 +19,10 @@ action_loader.get("keyturn_controller", class_only=True)  # it makes module_util
 from ansible.module_utils.keyturn.base import pipelines  # noqa: E402
 from ansible.module_utils.keyturn.entry.module import attempt  # noqa: E402
 from ansible.module_utils.keyturn.inputs.documented import arguments  # noqa: E402
+from ansible.module_utils.keyturn.inputs.tree import PAGES, ROOT  # noqa: E402
 from ansible.module_utils.keyturn.inputs.validation import taken  # noqa: E402
 from ansible.module_utils.keyturn.steps import rotations  # noqa: E402
 
-ROOT = Path(__file__).parents[2]
 LIFECYCLE = ROOT / "playbooks/_lifecycle.yml"
 
 
@@ -34,7 +33,7 @@ class ActionModule(ActionBase):
         """Return what was turned and what is left, or the failure of the first that failed."""
         super().run(tmp, task_vars)
         given = dict(self._task.args)
-        spec = arguments(ROOT / "library/keyturn_rotations.py")
+        spec = arguments(PAGES / "keyturn_rotations.py")
         result, failure = attempt(lambda: rotations.run(taken("rotations", rotations, spec, given), rotate))
         return {"failed": True, "msg": failure} if failure else result
 
@@ -48,7 +47,6 @@ def rotate(secret: str) -> int:
     with subprocess.Popen(
         command, env=env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
-        assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        for line in process.stdout:
+        for line in process.stdout or ():
             Display().display(line.rstrip("\n"))
     return process.returncode

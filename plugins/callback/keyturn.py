@@ -7,13 +7,13 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
 from ansible import constants
 from ansible.plugins.callback.default import CallbackModule as Default
-from ansible.plugins.loader import action_loader
 
 # Ansible loads each callback that it finds, whatever it runs: this much costs nothing, and the controller's actions would
 MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
@@ -53,8 +53,6 @@ EXAMPLES = r"""
 
 OURS = "keyturn_"
 CONTROLLER = "localhost"
-# the base of the actions on a host, of which only the phases print something
-ON_A_HOST = "keyturn_host.py"
 # the calls that print how far they are
 TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollback"))
 INDENT = "\n       "
@@ -108,7 +106,7 @@ class CallbackModule(Default):
         """Fold how far hosts are, and nothing else; where something has failed, the way back is to be seen."""
         if not self._on_hosts:
             self._unfold()
-        elif task.action in TELLING and not self._folded and not self._failed:
+        elif task.action.rpartition(".")[2] in TELLING and not self._folded and not self._failed:
             self._command(self._log.fold(self._on_hosts))
             self._folded = True
 
@@ -129,9 +127,10 @@ class CallbackModule(Default):
         """Print nothing: the error was told."""
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
-        """Print the recap where something has failed."""
+        """Print the recap where something has failed, or where somebody wants to see what a workflow is told."""
         self._unfold()
-        if self._display.verbosity or stats.failures or stats.dark:
+        told = stats.custom and self.get_option("show_custom_stats")
+        if self._display.verbosity or stats.failures or stats.dark or told:
             super().v2_playbook_on_stats(stats)
         self._command(self._log.end())
 
@@ -256,14 +255,14 @@ def _message(result: Any) -> str:
 
 
 def _prints(action: str) -> bool:
-    """Tell whether an action is one of ours that prints what it does."""
-    path = action_loader.find_plugin(action) if action.startswith(OURS) else None
-    if path is None or Path(path).resolve().name != ON_A_HOST:
-        return path is not None
+    """Tell whether an action is one of ours that prints what it does: a step of the controller, or a phase of a host."""
+    name = action.removeprefix(OURS)
+    if name == action:
+        return False
     # a run in which no module has changed anything does without
     from ansible.module_utils.keyturn.entry.phases import PHASES
 
-    return action.removeprefix(OURS) in PHASES
+    return name in PHASES or find_spec(f"ansible.module_utils.keyturn.steps.{name}") is not None
 
 
 def _named(result: Any) -> str:

@@ -16,7 +16,7 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.inputs import settings  # noqa: E402
+from ansible.module_utils.keyturn.inputs import settings, tree  # noqa: E402
 from ansible.module_utils.keyturn.inputs import variables as public  # noqa: E402
 
 DOCUMENTATION = r"""
@@ -89,7 +89,9 @@ def _problems(loader: Any, known: Mapping[str, Any]) -> Iterator[str]:
     groups, variables = known["groups"], known.get("hostvars") or _inventory(loader)
     hosts = list(dict.fromkeys(host for name in ("trader_ai", "monitoring") for host in groups.get(name, [])))
     for host in hosts:
-        for problem in public.problems(_given_of(variables, host)):
+        given = _given_of(variables, host)
+        lacking = public.lacking(given) if tree.IN_A_COLLECTION and host in groups.get("trader_ai", []) else ()
+        for problem in [*public.problems(given), *lacking]:
             said.setdefault(problem, []).append(host)
     for problem, where in said.items():
         yield problem if len(where) == len(hosts) else f"{', '.join(where)}: {problem}"

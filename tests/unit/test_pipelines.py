@@ -19,9 +19,11 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from keyturn.base.errors import KeyturnError
 from keyturn.inputs import pipeline
+from keyturn.inputs.request import INCIDENT_ID, REASON
+from keyturn.providers.supplied import PREFIX
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from support.lab import ROOT
+from support.lab import ROOT, catalogue
 from support.runner import heard
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -210,6 +212,43 @@ def test_the_list_has_what_the_pipelines_run() -> None:
     assert {f"{name}.yml" for name in pipeline.PLAYBOOKS} <= {path.name for path in (ROOT / "playbooks").iterdir()}
     inputs = workflow("rotate")["True"]["workflow_dispatch"]["inputs"]
     assert {*inputs["playbook"]["options"], "rotate_due", "prune", "status", "notify"} <= set(pipeline.PLAYBOOKS)
+
+
+def test_awx_asks_for_a_secret_of_the_catalogue_and_has_a_template_of_each_playbook() -> None:
+    awx = DataLoader().load_from_file(str(ROOT / "ci/awx/templates.yml"))
+    asked = {question["variable"]: question for question in awx["awx_survey"]["spec"]}
+    assert asked["keyturn_secret"]["choices"] == list(catalogue())
+    assert {name for name in pipeline.PLAYBOOKS if name not in awx["awx_playbooks"]} == {
+        path.stem for path in (ROOT / "playbooks").glob("rotate_*.yml") if path.stem != "rotate_due"
+    }
+    for name, pattern in (("keyturn_reason", REASON), ("keyturn_override_staging", INCIDENT_ID)):
+        assert pattern.fullmatch("a" * asked[name]["max"]) and not pattern.fullmatch("a" * (asked[name]["max"] + 1))
+    brought = {name: entry["variables"] for name, entry in catalogue().items() if entry["source"]["kind"] == "supplied"}
+    for made in awx["awx_credential_types"]:
+        variables = brought.pop(made["name"].removeprefix("Keyturn "))
+        assert [field["id"] for field in made["inputs"]["fields"]] == made["inputs"]["required"] == variables
+        assert all(field["secret"] for field in made["inputs"]["fields"])
+        assert made["injectors"] == {"env": {PREFIX + name: f"{{{{ {name} }}}}" for name in variables}}
+    assert brought == {}
+
+
+def test_the_workflow_of_awx_goes_on_by_how_a_job_has_ended() -> None:
+    awx = DataLoader().load_from_file(str(ROOT / "ci/awx/templates.yml"))
+    nodes = {node["identifier"]: node for node in awx["awx_workflow_nodes"]}
+    templates = {awx["awx_rotate"]["name"], *(f"Keyturn {name}" for name in awx["awx_playbooks"])}
+    after = {}
+    for name, node in nodes.items():
+        job = node["unified_job_template"]
+        assert job["type"] == "workflow_approval" or job["name"] in templates
+        after[name] = {
+            way: [one["identifier"] for one in node["related"].get(f"{way}_nodes", [])]
+            for way in ("success", "failure")
+        }
+    assert {one for ways in after.values() for way in ways.values() for one in way} == nodes.keys() - {"rotate-staging"}
+    assert after["rotate-staging"] == {"success": ["approve-production"], "failure": ["resume-staging"]}
+    assert after["approve-production"]["success"] == ["rotate-production"]
+    assert after["rotate-production"] == {"success": ["verify-production"], "failure": ["look-at-production"]}
+    assert after["look-at-production"] == {"success": ["resume-production"], "failure": []}
 
 
 def test_every_action_is_pinned_by_its_commit() -> None:

@@ -127,6 +127,15 @@ def test_the_outcome_of_a_fleet_in_any_order(expected: str, failure: str, record
         jsonschema.validate(built, SCHEMA)
 
 
+@pytest.mark.parametrize("outcome", SCHEMA["properties"]["outcome"]["enum"])
+def test_a_workflow_is_told_what_follows(outcome: str) -> None:
+    signed = dict.fromkeys(rotation_log.COMMITTED, f"sign_off.yml -e keyturn_rotation_id={HEADER['rotation_id']} ")
+    follows = (signed | dict.fromkeys(("interrupted", "needs_attention"), "resume.yml")).get(outcome, "")
+    told = report.stats(report.build(HEADER, {"a": COMMITTED}, "", ended=True) | {"outcome": outcome})
+    assert told["outcome"] == outcome
+    assert told["next"].startswith(follows) and bool(told["next"]) is bool(follows)
+
+
 def test_a_report_is_whole_valid_and_durable(tmp_path: Path) -> None:
     hosts = {
         "b": host("closed", "committed", **FULL),

@@ -155,14 +155,22 @@ HOSTS: dict[str, dict[str, Any]] = {
 }
 
 
-def planned(secret: str, **more: Any) -> dict[str, Any]:
+def planned(secret: str, inventory: str = "", **more: Any) -> dict[str, Any]:
     known = {
         "keyturn_environment": "test",
         "keyturn_app_root": "/opt/app",
         "keyturn_services": {"backend": {"manager": "systemd", "unit": "b", "health_url": "http://127.0.0.1/health"}},
     }
     hosts = {name: known | said | more for name, said in HOSTS.items()}
-    return take("plan", {"secrets": shipped(), "secret": secret, "hosts": hosts, "reason": "test"})
+    request = {"secrets": shipped(), "secret": secret, "hosts": hosts, "reason": "test", "inventory": inventory}
+    return take("plan", request)
+
+
+@pytest.mark.parametrize("folder", ["test", "inventory", ""])
+def test_an_inventory_lies_where_its_environment_says_or_where_awx_lays_it(folder: str) -> None:
+    assert planned("jwt", folder)["plan"]["environment"] == "test"
+    with pytest.raises(KeyturnError, match="and the inventory's folder is staging: one of the two is the wrong one"):
+        planned("jwt", "staging")
 
 
 def test_who_does_not_hold_the_secret_takes_no_part() -> None:

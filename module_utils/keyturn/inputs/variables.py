@@ -132,6 +132,15 @@ def problems(given: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name} is {_called(given[name])}, and must be {VARIABLES[name].says}"
 
 
+def lacking(given: Mapping[str, Any]) -> Iterator[str]:
+    """Say what an installed collection cannot do without, which a checkout has a folder for."""
+    if not given.get(MINE + "reports_dir"):
+        yield (
+            "keyturn_reports_dir is not set: reports and log would lie in the installed collection, and go with its next version. Set it "
+            "in the inventory, to a folder that is kept"
+        )
+
+
 def inner(typed: Iterable[str]) -> Iterator[str]:
     """Say which names of the command line (``typed``) are those that phases use among themselves, or the inventory's alone."""
     for name in sorted(typed):

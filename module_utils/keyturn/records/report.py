@@ -20,6 +20,7 @@ SCHEMA = 1
 FORMS = ("two_layer", "one_layer", "json", "plaintext", "empty")
 STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
+OPEN = ("interrupted", "needs_attention")
 # The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
 WANTED = {"forward": COMMITTED, "back": ("rolled_back",)}
 # Why what sent a host back was not seen while its service ran, by the phase that the host had come to.
@@ -263,6 +264,16 @@ def facts(report: Mapping[str, Any], link: str) -> dict[str, Any]:
         "link": link,
     }
     return {**{name: report[name] for name in names}, **more}
+
+
+def stats(report: Mapping[str, Any]) -> dict[str, str]:
+    """Return what a workflow branches on: the outcome, and as ``next`` the playbook that follows, empty where a cause is mended first."""
+    follows = ""
+    if report["outcome"] in COMMITTED:
+        follows = f"sign_off.yml -e keyturn_rotation_id={report['rotation_id']} -e keyturn_signer=NAME"
+    elif report["outcome"] in OPEN:
+        follows = "resume.yml"
+    return {**{name: report[name] for name in ("outcome", "rotation_id", "secret", "environment")}, "next": follows}
 
 
 def text(report: Mapping[str, Any], path: Path) -> str:

@@ -14,13 +14,15 @@ from ..host import probes
 from ..host.journal import utc_now
 from ..inputs import catalogue, meaning
 from ..inputs import request as planning
+from ..inputs.tree import ROOT
 from ..inputs.validation import services, store, validated
 from ..records import rotation_log
 
-ROOT = Path(__file__).parents[3]
 # what the action reads of each host
 NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
+# folders of an inventory that say nothing: AWX and ansible-runner write that of every job into one of the latter name
+NAMELESS = ("", "inventory")
 PROVED_BY = ("keyturn_checks", "keyturn_delivery")
 READS = (*NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
 TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
@@ -62,7 +64,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             "the hosts of this inventory must have one keyturn_environment, "
             f"they have: {', '.join(environments) or 'none'}"
         )
-    if given["inventory"] not in ("", environments[0]):
+    if given["inventory"] not in (*NAMELESS, environments[0]):
         raise KeyturnError(
             f"keyturn_environment is {environments[0]}, and the inventory's folder is {given['inventory']}: "
             "one of the two is the wrong one. An inventory lies in a folder of its environment's name"

@@ -40,6 +40,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "log_head": {} if stands else document.get("log_head", {}),
         "ending": reporting.ending(document, given["wish"], given["failure"]),
         "text": reporting.text(document, path) if given["ended"] else "",
+        "stats": reporting.stats(document),
         # people are told once: not again of a report that stands
         "events": [] if stands else reporting.events(document, given["plan"]["sessions"]),
         "facts": reporting.facts(document, reporting.link(given["link"], path)),
