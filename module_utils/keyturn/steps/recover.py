@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..fleet import abandoned, answers, recovery
-from ..records import report
+from ..records import report, rotation_log
 
 SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 
@@ -17,6 +17,9 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     folder = Path(given["reports"])
     found_by = "resume.yml" if given["wish"] == "forward" else "rollback.yml"
     ended = abandoned.close(folder, given["hosts"], found_by, check_mode, everywhere=True)
-    chosen = recovery.choose(given["wish"], given["hosts"], given["secrets"], report.unreported(folder))
+    begun = [one for one in (*rotation_log.read(folder), *report.documents(folder)) if {"rotation_id", "secret"} <= one.keys()]
+    known = {str(one["rotation_id"]): str(one["secret"]) for one in begun}
+    more = {"unreported": report.unreported(folder), "known": known, "named": given["rotation_id"]}
+    chosen = recovery.choose(given["wish"], given["hosts"], given["secrets"], **more)
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
     return {"changed": bool(ended)} | chosen | {"ended": ended, "message": "; ".join([*told, chosen["message"]])}
