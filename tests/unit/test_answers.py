@@ -207,10 +207,9 @@ def call(action: str, output: str, **args: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("action", sorted(REAL))
 def test_each_action_takes_its_answer_so(action: str, capsys: pytest.CaptureFixture[str]) -> None:
     line = json.dumps(REAL[action] | ORDERS)
-    assert (
-        call(action, f"\x1b[2Jmotd\n{line}\n::error::behind it\n", rotation={"rotation_id": ROTATION_ID})
-        == shape.fitting(answers.ANSWERS[action], REAL[action])
-    )
+    assert call(
+        action, f"\x1b[2Jmotd\n{line}\n::error::behind it\n", rotation={"rotation_id": ROTATION_ID}
+    ) == shape.fitting(answers.ANSWERS[action], REAL[action])
     assert capsys.readouterr() == ("", ""), "what stands around an answer was shown"
 
 

@@ -21,7 +21,7 @@ from support.faults import ROTATION_ID
 from support.lab import ROOT
 from test_action_of_a_phase import PLUGIN
 from test_answers import REAL
-from test_choice_of_way import CATALOGUE, ID, NOTHING, closed, opened
+from test_choice_of_way import CATALOGUE, ID, NOTHING, opened
 from test_no_defect import AT, PLAN, RECORD, STATE, environment, parameters, take
 from test_report_and_log import COMMITTED, HEADER
 from test_staging_gate import HEADER as GATED
@@ -31,7 +31,9 @@ from test_staging_gate import HEADER as GATED
 
 def test_a_rotation_that_one_host_has_made_up_begins_on_no_other() -> None:
     hosts = {"a": opened("staged"), "b": NOTHING, "c": NOTHING}
-    with pytest.raises(KeyturnError, match=f"{ID} is open on a, neither log nor reports know it, and b, c would") as told:
+    with pytest.raises(
+        KeyturnError, match=f"{ID} is open on a, neither log nor reports know it, and b, c would"
+    ) as told:
         recovery.choose("forward", hosts, CATALOGUE, known={})
     assert f"-e keyturn_rotation_id={ID}" in str(told.value)
     # a person may know it, as of reports that are lost, and so does the controller that has begun it
@@ -58,6 +60,8 @@ def test_the_action_asks_log_and_reports(tmp_path: Path) -> None:
     lie["rotation"]["rotation_id"] = "20260202T000000Z-0123456789abcdef"
     with pytest.raises(KeyturnError, match="neither log nor reports know it"):
         take("recover", given | {"hosts": {"a": lie, "b": NOTHING}})
+    with pytest.raises(KeyturnError, match="b could not be looked at"):
+        take("recover", given | {"hosts": {"a": known, "b": {}}})
 
 
 def test_no_host_opens_the_gate_of_production(tmp_path: Path) -> None:
@@ -106,7 +110,9 @@ def test_where_one_has_finished_no_other_makes_the_rest_go_back(lie: dict[str, A
 
 
 def test_who_says_alone_that_it_has_finished_keeps_nobody_from_going_back() -> None:
-    hosts = {"a": {"rotation_looked": FINISHED}} | {name: {"rotation_looked": NOTHING, "rotation_turned": staged()} for name in "bc"}
+    hosts = {"a": {"rotation_looked": FINISHED}} | {
+        name: {"rotation_looked": NOTHING, "rotation_turned": staged()} for name in "bc"
+    }
     assert said.undecided(hosts, ID, "fleet") == ["b", "c"]
 
 
@@ -122,7 +128,9 @@ def test_what_has_gone_back_already_takes_the_others_with_it() -> None:
     hosts = {"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": gone}}
     assert said.undecided(hosts, ID, "fleet") == ["b"]
     # of a value of its own each host ends for itself
-    assert said.undecided({"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": staged()}}, ID, "batch") == ["b"]
+    assert said.undecided({"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": staged()}}, ID, "batch") == [
+        "b"
+    ]
 
 
 COMMIT = importlib.util.spec_from_file_location("commit", ROOT / "plugins/action/keyturn_commit.py")
@@ -226,7 +234,13 @@ def test_a_revocation_is_logged_with_what_the_log_knows_of_its_rotation(tmp_path
     environment(tmp_path)
     given = parameters(tmp_path)["revoked"]
     lie = {name: RECORD[name] for name in ("rotation_id", "secret", "started", "old")}
-    lie |= {"state": "revoked", "operator": "alice", "reason": "forged", "since": "0999-01-01T00:00:00Z", "evidence": "x"}
+    lie |= {
+        "state": "revoked",
+        "operator": "alice",
+        "reason": "forged",
+        "since": "0999-01-01T00:00:00Z",
+        "evidence": "x",
+    }
     assert take("revoked", given | {"hosts": {"a": [lie]}})["revoked"] == [ROTATION_ID]
     last = rotation_log.read(tmp_path / "local")[-1]
     assert (last["event"], last["rotated_by"], last["reason"]) == ("revoked", "somebody", "scheduled")
@@ -253,7 +267,13 @@ def test_a_rotation_has_not_begun_before_its_id_says(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "moment",
-    ["2026-02-30T00:00:00Z", "2025-02-29T00:00:00Z", "0000-01-01T00:00:00Z", "9999-12-31T00:00:00Z", "2026-04-31T00:00:00Z"],
+    [
+        "2026-02-30T00:00:00Z",
+        "2025-02-29T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T00:00:00Z",
+        "2026-04-31T00:00:00Z",
+    ],
 )
 def test_a_moment_that_is_none_has_not_the_shape(moment: str) -> None:
     assert list(shape.misfits("", moments.SHAPE, moment)) != []

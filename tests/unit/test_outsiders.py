@@ -166,9 +166,11 @@ def test_an_answer_of_a_store_has_a_size(monkeypatch: pytest.MonkeyPatch) -> Non
     from keyturn.stores import http_session
 
     monkeypatch.setattr(http_session, "MOST_BYTES", 1000)
-    with answering(lambda path: (200, MOUNT | {"x": "y" * 1000}, {})) as url:
-        with pytest.raises(KeyturnError, match="gives no answer"):
-            store(url).read("a")
+    with (
+        answering(lambda path: (200, MOUNT | {"x": "y" * 1000}, {})) as url,
+        pytest.raises(KeyturnError, match="gives no answer"),
+    ):
+        store(url).read("a")
 
 
 def test_no_redirect_of_a_store_leads_out_of_tls() -> None:
@@ -208,7 +210,9 @@ def test_a_mail_server_that_goes_on_and_on_is_left(monkeypatch: pytest.MonkeyPat
 
         server = threading.Thread(target=serve, daemon=True)
         server.start()
-        spec = channel("mail", host="127.0.0.1", port=listening.getsockname()[1], sender="a@b.example", to=["c@d.example"])
+        spec = channel(
+            "mail", host="127.0.0.1", port=listening.getsockname()[1], sender="a@b.example", to=["c@d.example"]
+        )
         with pytest.raises(notify.Undelivered, match="does not answer"), deadline.within(5):
             notify.send(spec, told(), {}, NOW)
         ended.set()
@@ -220,9 +224,12 @@ def test_a_mail_server_that_goes_on_and_on_is_left(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("page", [5, "x", {"a": 1}, ["x"] * 2, [None], [{"id": 5}] * 2, [{}] * 2, None])
 def test_no_answer_of_a_provider_keeps_back_the_evidence_of_others(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evidence, "SOURCES", {"files": lambda _: {"a": b""}, "alpaca": lambda _: evidence._paged(lambda last: page, "id", 2)})
+    def alpaca(_: Any) -> dict[str, bytes]:
+        return {"b": json.dumps(evidence._paged(lambda last: page, "id", 2)).encode()}
+
+    monkeypatch.setattr(evidence, "SOURCES", {"files": lambda _: {"a": b""}, "alpaca": alpaca})
     members, missing = evidence.collect(None, ["alpaca", "files"])  # type: ignore[arg-type]
-    assert "a" in members
+    assert "a" in members and ("b" in members) is ("alpaca" not in missing)
 
 
 # -- the folder of reports ----------------------------------------------------------------------------------------------------

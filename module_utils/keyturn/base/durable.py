@@ -15,7 +15,6 @@ from typing import Any
 from . import files, shape
 from .errors import KeyturnError
 
-
 # a report has what each host may answer
 MOST_BYTES = 1 << 28
 

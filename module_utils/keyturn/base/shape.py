@@ -1,8 +1,8 @@
 """The shape of what comes from outside: a file that was written once, what a host says, what an inventory holds.
 
-A shape is a type (``float`` takes an int as well), a text, true or false for itself, a pattern for a text, ``[shape]`` for a list (``[one, two]`` for a
-pair), ``{"name": shape}`` for a mapping (``name?`` may be missing, ``*`` stands for every other name), a tuple for one of several, ``None``
-for nothing, ``object`` for anything. Names that a mapping's shape does not know are left alone.
+A shape is a type (``float`` takes an int as well), a text, true or false for itself, a pattern for a text, ``[shape]`` for a list
+(``[one, two]`` for a pair), ``{"name": shape}`` for a mapping (``name?`` may be missing, ``*`` stands for every other name), a tuple for
+one of several, ``None`` for nothing, ``object`` for anything. Names that a mapping's shape does not know are left alone.
 """
 
 from __future__ import annotations
@@ -90,7 +90,10 @@ def fitting(shape: Any, found: Any) -> Any:
         inside = {name: known.get(name, known.get("*")) for name in found if name in known or "*" in known}
         return {name: fitting(inner, found[name]) for name, inner in inside.items()}
     if isinstance(shape, list):
-        return [fitting(inner, one) for inner, one in zip(shape * len(found) if len(shape) == 1 else shape, found, strict=True)]
+        return [
+            fitting(inner, one)
+            for inner, one in zip(shape * len(found) if len(shape) == 1 else shape, found, strict=True)
+        ]
     return found
 
 

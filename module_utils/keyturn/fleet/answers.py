@@ -171,7 +171,7 @@ def taken(action: str, said: Mapping[str, Any], rotation_id: str = "") -> dict[s
             raise Unfit(misfit.lstrip(".") or "rotation.rotation_id must be the one that was asked for")
     except Unfit as why:
         return {"failed": True, "msg": f"what the host has answered is no answer to keyturn_{action}: {why}. {REMEDY}"}
-    return told | shape.fitting(ANSWERS[action], found)
+    return {**told, **shape.fitting(ANSWERS[action], found)}
 
 
 REMEDY = (

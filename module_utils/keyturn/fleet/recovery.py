@@ -30,15 +30,15 @@ def choose(
     the wish is to go back on a decision. ``unreported`` are the rotations without a report of
     their end: where none is open, one of them that has ended on the hosts is taken through its phases, which change nothing
     any more, to its report. ``known`` are the secrets of the rotations that log and reports know, ``named`` is one that a person
-    knows: what hosts tell of no other begins on a host that does not know it.
+    knows; any other goes forward only where every host knows it.
     """
     opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
     ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
     if len(ids) > 1:
         on = {one: sorted(name for name, journal in opened.items() if journal["rotation_id"] == one) for one in ids}
-        where = (f"{one} on {', '.join(names)}" for one, names in on.items())
+        places = "; ".join(f"{one} on {', '.join(names)}" for one, names in on.items())
         raise KeyturnError(
-            f"more than one rotation is open: {'; '.join(where)}; end one at a time, with an inventory of its hosts"
+            f"more than one rotation is open: {places}; end one at a time, with an inventory of its hosts"
         )
     ids = ids or [rotation_id for rotation_id in sorted(unreported) if _known(hosts, rotation_id)]
     if not ids:
@@ -87,7 +87,10 @@ def _secret(rotation_id: str, told: Looked, known: Mapping[str, str]) -> str:
     said = {name: str(journal["secret"]) for name, journal in told.items()}
     secret = known.get(rotation_id) or next(iter(said.values()))
     if set(said.values()) != {secret}:
-        words = [*(f"{name}: {one}" for name, one in said.items()), *([f"the log: {secret}"] if rotation_id in known else [])]
+        words = [
+            *(f"{name}: {one}" for name, one in said.items()),
+            *([f"the log: {secret}"] if rotation_id in known else []),
+        ]
         raise KeyturnError(
             f"rotation {rotation_id} is not one of the same secret everywhere ({'; '.join(words)}): {ANOTHERS}"
         )

@@ -69,7 +69,9 @@ def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
     ends = {(one.get("decision"), one.get("outcome") == "committed") for one in told.values()}
     if unit == "fleet" and {("commit", True), ("commit", False)} <= ends and "rollback" not in dict(ends):
         return []
-    return [host for host, one in told.items() if one.get("decision") != "commit" and (one or not _unknown(hosts[host]))]
+    return [
+        host for host, one in told.items() if one.get("decision") != "commit" and (one or not _unknown(hosts[host]))
+    ]
 
 
 def finished(hosts: Hosts, rotation_id: str) -> list[str]:
@@ -96,5 +98,6 @@ def stays(hosts: Hosts) -> bool:
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (missing, records, causes, unreachable, looked, answers, undecided, finished, stays, speaker)
+    one.__name__: one
+    for one in (missing, records, causes, unreachable, looked, answers, undecided, finished, stays, speaker)
 }

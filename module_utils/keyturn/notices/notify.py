@@ -129,7 +129,9 @@ def mail(delivery: Delivery) -> str:
     return f"taken by the mail server for {len(channel['to'])} recipients"
 
 
-def _sent(channel: Mapping[str, Any], letter: EmailMessage, password: str, context: ssl.SSLContext) -> Mapping[str, Any]:
+def _sent(
+    channel: Mapping[str, Any], letter: EmailMessage, password: str, context: ssl.SSLContext
+) -> Mapping[str, Any]:
     """Send a letter and return the recipients that were refused."""
     implicit = channel["tls"] == "implicit"
     port = channel["port"] or (465 if implicit else 587)

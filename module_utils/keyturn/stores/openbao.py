@@ -17,7 +17,18 @@ from ..base import shape
 from ..base.deadline import within
 from ..base.errors import KeyturnError
 from ..base.shown import harmless
-from .contract import BY_HAND, CALL_SECONDS, Denied, Held, Version, conflict, must_promote, must_stage, rotation_of, texts
+from .contract import (
+    BY_HAND,
+    CALL_SECONDS,
+    Denied,
+    Held,
+    Version,
+    conflict,
+    must_promote,
+    must_stage,
+    rotation_of,
+    texts,
+)
 
 TIMEOUT_SECONDS = 15
 PENDING = ".pending"
