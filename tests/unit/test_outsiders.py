@@ -19,7 +19,7 @@ from keyturn import incident
 from keyturn.base import deadline, durable
 from keyturn.base.errors import KeyturnError
 from keyturn.entry.module import attempt
-from keyturn.fleet import isolation
+from keyturn.fleet import isolation, versions
 from keyturn.incident import runs
 from keyturn.inputs import persons, request
 from keyturn.monitoring import silence
@@ -217,6 +217,32 @@ def test_a_mail_server_that_goes_on_and_on_is_left(monkeypatch: pytest.MonkeyPat
             notify.send(spec, told(), {}, NOW)
         ended.set()
         server.join()
+
+
+class Giving:
+    """A store that gives back what it likes."""
+
+    def __init__(self, values: dict[str, str], rotation_id: str) -> None:
+        self.held = contract.Held(None, contract.Version(values, rotation_id), None)
+
+    def read(self, path: str) -> contract.Held:
+        return self.held
+
+    def stage(self, path: str, rotation_id: str, values: Any) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("name", ["find", "stage"])
+def test_a_store_gives_no_variable_that_is_not_the_secret_s(name: str) -> None:
+    def step(store: Any) -> versions.Result:
+        asked = versions.Step(store, "a", False, ID, ["V"], "fernet", None, {"a": {}}, {}, {}, "")
+        return versions.STEPS[name](asked)
+
+    assert step(Giving({"V": "x"}, ID))["new_values"] == {"V": "x"}
+    for odd in ({"V": "x", "LD_PRELOAD": "/tmp/own.so"}, {"V": "x", "W\n::error::": "y"}, {}):
+        with pytest.raises(KeyturnError, match="write it with exactly these names") as error:
+            step(Giving(odd, ID))
+        assert "\n" not in str(error.value)
 
 
 # -- a provider ---------------------------------------------------------------------------------------------------------------
