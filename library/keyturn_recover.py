@@ -9,6 +9,7 @@ short_description: Choose the way on which an open rotation ends
 description:
   - Runs on the controller. A decision that stands on any host binds all; where there is none the wish counts.
   - First ends, in report and log, the rotations that no host knows, whose run was killed before the first host was asked.
+  - What hosts tell of a rotation that log and reports do not know begins on no host that does not know it either.
   - Where no rotation is open, one that has ended on the hosts but whose report was never finished is chosen.
 options:
   wish:
@@ -28,6 +29,10 @@ options:
     description: The environment's folder of reports.
     type: path
     required: true
+  rotation_id:
+    description: The rotation that a person knows to be open where neither log nor reports do, empty for none.
+    type: str
+    default: ""
 author: The Keyturn maintainers
 attributes:
   check_mode:

@@ -18,6 +18,7 @@ from ansible.module_utils.keyturn.base.errors import KeyturnError  # noqa: E402
 from ansible.module_utils.keyturn.records import evidence  # noqa: E402
 
 ASKED_AGAIN = ("alpaca", "plaid")
+MISSING = {"missing": {"*": str}}
 
 
 class ActionModule(BASE):
@@ -43,17 +44,17 @@ class ActionModule(BASE):
             return {"failed": True, "msg": str(error)}
         except ValueError:
             return {"failed": True, "msg": "the host's archive is none"}
-        note |= {"host": host, "pass": part, "members": result["members"], "missing": result["missing"]}
+        note |= {"host": host, "pass": part, "members": result.get("members", []), "missing": result["missing"]}
         durable.write_json(folder / f"{host}-{part}.json", note)
         return result | {"file": note["file"]}
 
 
 def _wanted(folder: Path, host: str, part: str) -> list[str]:
     """Return what is still to be collected: all of it before the rotations, and after them what a dead credential kept back."""
-    before = durable.read_json(folder / f"{host}-before.json")
+    before = durable.read_json(folder / f"{host}-before.json", MISSING)
     if part == "before" or before is None:
         return [] if before else sorted(evidence.SOURCES)
-    after = durable.read_json(folder / f"{host}-after.json") or before
+    after = durable.read_json(folder / f"{host}-after.json", MISSING) or before
     return sorted(set(after["missing"]) & set(ASKED_AGAIN))
 
 

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import yaml
-from support.lab import Lab
+from dotenv import dotenv_values
+from support.lab import Lab, catalogue
 
 LIAR = f"""#!{sys.executable} -I
 import pathlib, sys
-sys.stdin.read()
-sys.stdout.write(pathlib.Path(__file__).with_name("answer").read_text())
+asked = sys.stdin.read()
+folder = pathlib.Path(__file__).parent
+found = [path for path in folder.glob("answer.*") if f'"phase": "{{path.suffix[1:]}}"' in asked] or [folder / "answer"]
+sys.stdout.write(found[0].read_text())
 """
 STATE: dict[str, Any] = {"changed": False, "rotation": {}, "closed": {}, "expired": []}
 
@@ -32,8 +35,8 @@ def lab(tmp_path: Path) -> Lab:
     return found
 
 
-def answer(lab: Lab, said: str) -> None:
-    Path(lab.interpreter).with_name("answer").write_text(said)
+def answer(lab: Lab, said: str, phase: str = "") -> None:
+    Path(lab.interpreter).with_name(f"answer.{phase}".rstrip(".")).write_text(said)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -73,3 +76,38 @@ def test_what_a_host_answers_is_shown_and_does_nothing(lab: Lab) -> None:
     lines = [line.strip() for line in output.splitlines()]
     assert not [line for line in lines if line.startswith(("::", "TASK [forged"))]
     assert "\x1b[2J" not in output and "##[error]" not in output
+
+
+ID = "20260101T000000Z-0123456789abcdef"
+
+
+def test_a_host_that_fails_parts_no_others_that_have_decided(tmp_path: Path, lab: Lab) -> None:
+    """The first of three has finished, the second has decided, and the third spoils the run that goes on."""
+    answer(lab, json.dumps({"failed": True, "msg": "no"}))
+    answer(lab, json.dumps(STATE), phase="state")
+    labs = {name: Lab(tmp_path / name) for name in ("first", "second")}
+    document = yaml.safe_load((lab.inventory / "hosts.yml").read_text())
+    group = document["trader_ai"]
+    for name, one in labs.items():
+        told = yaml.safe_load((one.inventory / "hosts.yml").read_text())["trader_ai"]
+        own = ("keyturn_app_root", "keyturn_state_dir", "keyturn_services")
+        group["hosts"][name] = told["hosts"]["here"] | {key: told["vars"][key] for key in own}
+    (lab.inventory / "hosts.yml").write_text(yaml.safe_dump(document))
+    try:
+        for name, one in labs.items():
+            one.start()
+            given = {"rotation": one.rotation(ID, secret="jwt", entry=catalogue()["jwt"] | {"max_age_days": 90})}
+            one.step("stage", **given, new_values={"JWT_SECRET_KEY": "n" * 43})
+            one.step("prove", **given)
+            one.step("commit", **given, step="decide")
+            if name == "first":
+                one.step("commit", **given, step="finish")
+        done = lab.play("resume", "-e", f"keyturn_rotation_id={ID}")
+        assert done.returncode == 2, done.stdout
+        assert "here: no" in done.stdout, done.stdout
+        (journal,) = labs["second"].journals()
+        assert (journal["phase"], journal["decision"]) == ("proved", "commit")
+        assert {dotenv_values(one.env)["JWT_SECRET_KEY"] for one in labs.values()} == {"n" * 43}
+    finally:
+        for one in labs.values():
+            one.stop()

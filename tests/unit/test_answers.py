@@ -97,8 +97,11 @@ def test_every_action_on_a_host_has_the_shape_of_its_answer() -> None:
 @pytest.mark.parametrize("action", sorted(REAL))
 def test_what_a_host_has_to_say_is_taken_as_it_is_and_nothing_else(action: str) -> None:
     said = json.loads(json.dumps(REAL[action]))
-    assert answers.taken(action, said) == said
-    assert answers.taken(action, said | ORDERS) == said
+    wanted = shape.fitting(answers.ANSWERS[action], said)
+    assert answers.taken(action, said) == wanted
+    assert answers.taken(action, said | ORDERS) == wanted
+    # of the rotations that have ended the controller rests on less than their journals have
+    assert action == "state" or wanted == said
 
 
 @pytest.mark.parametrize("action", ["commit", "rollback", "stage", "turn"])
@@ -202,10 +205,9 @@ def call(action: str, output: str, **args: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("action", sorted(REAL))
 def test_each_action_takes_its_answer_so(action: str, capsys: pytest.CaptureFixture[str]) -> None:
     line = json.dumps(REAL[action] | ORDERS)
-    assert (
-        call(action, f"\x1b[2Jmotd\n{line}\n::error::behind it\n", rotation={"rotation_id": ROTATION_ID})
-        == REAL[action]
-    )
+    assert call(
+        action, f"\x1b[2Jmotd\n{line}\n::error::behind it\n", rotation={"rotation_id": ROTATION_ID}
+    ) == shape.fitting(answers.ANSWERS[action], REAL[action])
     assert capsys.readouterr() == ("", ""), "what stands around an answer was shown"
 
 

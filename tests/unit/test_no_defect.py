@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from keyturn.base import durable, shape
 from keyturn.fleet import answers
 from keyturn.host.phases import commit, prune, retire, rollback, stage, state, turn, verify
-from keyturn.records import rotation_log
+from keyturn.records import report, rotation_log
 from support import hostile, selection, steps
 from support.faults import ROTATION_ID, Host
 from support.lab import KEY, ROOT, catalogue
@@ -302,7 +302,7 @@ def test_what_a_host_really_says_has_the_shape(host: Host, phase: str) -> None:
     said = json.loads(json.dumps(CALLS["state"](host)))
     assert not list(shape.misfits("", {"hosts": answers.state(["db_key"])}, {"hosts": {"a": said, "lost": None}}))
     assert not list(shape.misfits("", answers.LOOKED, said))
-    assert answers.taken("state", said) == said
+    assert answers.taken("state", said) == shape.fitting(answers.ANSWERS["state"], said)
     host.restore("fresh", running=True)
     asked = stage.run(dataclasses.replace(host.rotation(), check_mode=True))
     staged = stage.run(host.rotation())
@@ -312,4 +312,8 @@ def test_what_a_host_really_says_has_the_shape(host: Host, phase: str) -> None:
     assert not list(shape.misfits("", answers.JOURNAL, json.loads(json.dumps(staged))["rotation"]))
     for said in (asked, staged):
         told = json.loads(json.dumps(said)) | more
-        assert answers.taken("stage", told, ROTATION_ID) == told
+        taken = answers.taken("stage", told, ROTATION_ID)
+        assert taken == shape.fitting(answers.ANSWERS["stage"], told)
+        assert {name: told["rotation"][name] for name in report.HOST_FIELDS if name in told["rotation"]} == {
+            name: taken["rotation"][name] for name in report.HOST_FIELDS if name in taken["rotation"]
+        }, "a report lacks what the host has said"

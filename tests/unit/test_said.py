@@ -53,7 +53,8 @@ def test_who_is_silent_is_asked_nothing_and_is_no_answer() -> None:
     ids=["all", "one was not asked", "none", "a lost one says nothing"],
 )
 def test_who_has_not_decided(decided: dict[str, Any], left: list[str]) -> None:
-    assert said.undecided({host: {"rotation_decided": answer} for host, answer in decided.items()}) == left
+    hosts = {host: {"rotation_decided": answer} for host, answer in decided.items()}
+    assert said.undecided(hosts, ID, "fleet") == left
 
 
 def test_nothing_goes_back_to_a_value_that_is_not_accepted() -> None:

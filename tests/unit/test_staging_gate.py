@@ -13,6 +13,7 @@ from keyturn.fleet import staging_gate
 from keyturn.steps import fleet
 
 HEADER = {
+    "rotation_id": "20260310T120000Z-0123456789abcdef",
     "environment": "live",
     "value": "shared",
     "overrides": {},
@@ -77,7 +78,7 @@ def test_the_reports_are_read_from_the_folder_of_staging(tmp_path: Path) -> None
     given |= {"production": False, "typed": []}
     assert fleet.run(given | {"staging": ""}, False)["passed"] == ""
     assert fleet.run(given | {"plan": HEADER | {"overrides": {"staging": "it burns"}}}, False)["passed"] == ""
-    begun = {"app1": {"rotation_looked": {"rotation": {"rotation_id": "any"}}}}
+    begun = {"app1": {"rotation_looked": {"rotation": {"rotation_id": HEADER["rotation_id"]}}}}
     assert fleet.run(given | {"hosts": begun}, False)["passed"] == "", "one that has begun goes on"
     (tmp_path / "staging").mkdir()
     (tmp_path / "staging/status.json").write_text("{}")

@@ -13,11 +13,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import shape
+from . import files, shape
 from .errors import KeyturnError
 
 # what ends the name of a temporary file
 LEFT = re.compile(r"\.keyturn-[0-9a-f]{16}")
+# a report has what each host may answer
+MOST_BYTES = 1 << 28
 
 
 def sync_folder(folder: Path) -> None:
@@ -154,7 +156,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 def read_json(path: Path, form: Any = dict) -> dict[str, Any] | None:
     """Return the JSON object in ``path``, or None where there is no file; KeyturnError where it has not the shape ``form``."""
     try:
-        content = path.read_bytes()
+        content = files.read(path, MOST_BYTES)
     except FileNotFoundError:
         return None
     return parse_json(path, content, form)

@@ -1,8 +1,8 @@
 """The shape of what comes from outside: a file that was written once, what a host says, what an inventory holds.
 
-A shape is a type (``float`` takes an int as well), a text for itself, a pattern for a text, ``[shape]`` for a list (``[one, two]`` for a
-pair), ``{"name": shape}`` for a mapping (``name?`` may be missing, ``*`` stands for every other name), a tuple for one of several, ``None``
-for nothing, ``object`` for anything. Names that a mapping's shape does not know are left alone.
+A shape is a type (``float`` takes an int as well), a text, true or false for itself, a pattern for a text, ``[shape]`` for a list
+(``[one, two]`` for a pair), ``{"name": shape}`` for a mapping (``name?`` may be missing, ``*`` stands for every other name), a tuple for
+one of several, ``None`` for nothing, ``object`` for anything. Names that a mapping's shape does not know are left alone.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from . import moments
 from .errors import KeyturnError
 
 # half a character: JSON can hold one, and no file
 HALF = re.compile("[\ud800-\udfff\0]")
 TEXTS = object()
 NUMBERS = {int: (int,), float: (int, float)}
-WORDS = {
+WORDS: dict[Any, str] = {
     object: "anything",
     str: "a text",
     int: "a whole number",
@@ -26,6 +27,7 @@ WORDS = {
     bool: "true or false",
     dict: "a mapping",
     list: "a list",
+    moments.SHAPE: "a moment like 2026-01-31T23:59:59Z",
 }
 
 
@@ -79,10 +81,26 @@ def _names(place: str, shape: Mapping[str, Any], found: Mapping[Any, Any]) -> It
                 yield f"{place} must be a mapping by texts"
 
 
+def fitting(shape: Any, found: Any) -> Any:
+    """Return what has the shape without the names that its mappings do not know, at every depth."""
+    if isinstance(shape, tuple):
+        return fitting(next(one for one in shape if not any(misfits("", one, found))), found)
+    if isinstance(shape, Mapping):
+        known = {name.removesuffix("?"): inner for name, inner in shape.items()}
+        inside = {name: known.get(name, known.get("*")) for name in found if name in known or "*" in known}
+        return {name: fitting(inner, found[name]) for name, inner in inside.items()}
+    if isinstance(shape, list):
+        return [
+            fitting(inner, one)
+            for inner, one in zip(shape * len(found) if len(shape) == 1 else shape, found, strict=True)
+        ]
+    return found
+
+
 def _fits(shape: Any, found: Any) -> bool:
     if isinstance(shape, re.Pattern):
         return isinstance(found, str) and bool(shape.fullmatch(found))
-    if isinstance(shape, str) or shape is None:
+    if isinstance(shape, str | bool) or shape is None:
         return bool(found == shape) and type(found) is type(shape)
     if isinstance(shape, Mapping | list | tuple):
         return False
@@ -98,9 +116,9 @@ def _fits(shape: Any, found: Any) -> bool:
 
 def _word(shape: Any) -> str:
     if isinstance(shape, re.Pattern):
-        return f"a text like {shape.pattern}"
-    if isinstance(shape, str):
-        return shape
+        return WORDS.get(shape, f"a text like {shape.pattern}")
+    if isinstance(shape, str | bool):
+        return shape if isinstance(shape, str) else str(shape).lower()
     if isinstance(shape, type):
         return WORDS[shape]
     if isinstance(shape, tuple):

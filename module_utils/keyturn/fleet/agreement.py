@@ -50,8 +50,8 @@ def _check_clocks(clocks: Mapping[str, float]) -> None:
         )
 
 
-def _text(values: Mapping[str, str]) -> str:
-    return ", ".join(f"{name} {found}" for name, found in sorted(values.items()))
+def _text(values: Mapping[str, str] | None) -> str:
+    return ", ".join(f"{name} {found}" for name, found in sorted((values or {}).items()))
 
 
 def _who(found: Mapping[str, str]) -> str:

@@ -16,7 +16,7 @@ from ..base.shown import harmless
 from ..host import journal
 
 NOTHING = {"*": re.compile("(?!)")}
-JOURNAL = (None, NOTHING, journal.SHAPE)
+JOURNAL = (NOTHING, journal.SHAPE)
 # the end of a rotation, as ``keyturn_state`` tells it
 PAST = {
     "rotation_id": str,
@@ -87,7 +87,7 @@ SOURCES = ("alpaca", "files", "journal", "logs", "plaid")
 MEMBER = re.compile(
     r"files\.jsonl|journal\.log|logs/(\d{4,6}\.log|names\.json)|alpaca/(account|activities|orders)\.json|plaid/items\.jsonl"
 )
-# by the action, ``keyturn_NAME``; what an answer has beside these names is dropped
+# by the action, ``keyturn_NAME``; what an answer has beside these names is dropped, at every depth
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "assess": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
     "commit": OF_A_ROTATION,
@@ -174,7 +174,7 @@ def taken(action: str, said: Mapping[str, Any], rotation_id: str = "") -> dict[s
             raise Unfit(misfit.lstrip(".") or "rotation.rotation_id must be the one that was asked for")
     except Unfit as why:
         return {"failed": True, "msg": f"what the host has answered is no answer to keyturn_{action}: {why}. {REMEDY}"}
-    return told | found
+    return {**told, **shape.fitting(ANSWERS[action], found)}
 
 
 REMEDY = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..base.errors import KeyturnError
@@ -10,9 +11,17 @@ from ..host.journal import PHASES
 
 Looked = Mapping[str, Mapping[str, Any]]
 Catalogue = Mapping[str, Mapping[str, Any]]
+ANOTHERS = "a host may be in other hands: look at it, and leave it out by keyturn_exclude: {host: reason}"
 
 
-def choose(wish: str, hosts: Looked, catalogue: Catalogue, unreported: Sequence[str] = ()) -> dict[str, str]:
+def choose(
+    wish: str,
+    hosts: Looked,
+    catalogue: Catalogue,
+    unreported: Sequence[str] = (),
+    known: Mapping[str, str] = MappingProxyType({}),
+    named: str = "",
+) -> dict[str, str]:
     """Return ``way`` (forward, back or none), ``rotation_id``, ``secret`` and a ``message``.
 
     ``hosts`` has what each host that answers said: ``rotation`` (its open journal or nothing) and ``closed``. A decision
@@ -20,26 +29,31 @@ def choose(wish: str, hosts: Looked, catalogue: Catalogue, unreported: Sequence[
     own value (``catalogue``), a batch that has committed binds no other. KeyturnError when two rotations are open, or when
     the wish is to go back on a decision. ``unreported`` are the rotations without a report of
     their end: where none is open, one of them that has ended on the hosts is taken through its phases, which change nothing
-    any more, to its report.
+    any more, to its report. ``known`` are the secrets of the rotations that log and reports know, ``named`` is one that a person
+    knows; any other goes forward only where every host knows it.
     """
     opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
     ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
     if len(ids) > 1:
+        on = {one: sorted(name for name, journal in opened.items() if journal["rotation_id"] == one) for one in ids}
+        places = "; ".join(f"{one} on {', '.join(names)}" for one, names in on.items())
         raise KeyturnError(
-            f"more than one rotation is open: {', '.join(ids)}; end one at a time, with an inventory of its hosts"
+            f"more than one rotation is open: {places}; end one at a time, with an inventory of its hosts"
         )
     ids = ids or [rotation_id for rotation_id in sorted(unreported) if _known(hosts, rotation_id)]
     if not ids:
         return {"way": "none", "rotation_id": "", "secret": "", "message": "nothing is open: there is nothing to do"}
-    known = _known(hosts, ids[0])
-    secret = str(next(iter(known.values()))["secret"])
+    told = _known(hosts, ids[0])
+    secret = _secret(ids[0], told, known)
     shared = catalogue.get(secret, {}).get("value") != "per_host"
-    way = _way(wish, list(known.values()), list((known if shared or not opened else opened).values()))
+    way = _way(wish, list(told.values()), list((told if shared or not opened else opened).values()))
     if wish == "back" and way == "forward":
         raise KeyturnError(
             f"rotation {ids[0]} is decided on every host that answers: it only goes forward, run resume.yml; "
             "to go back afterwards is a new rotation"
         )
+    if way == "forward" and ids[0] not in (*known, named):
+        _refuse_to_begin(ids[0], told, hosts)
     where = f"is open on {', '.join(sorted(opened))}" if opened else "has ended on the hosts and lacks its report"
     message = f"rotation {ids[0]} of {secret} {where}: going {way}"
     return {"way": way, "rotation_id": ids[0], "secret": secret, "message": message}
@@ -66,6 +80,32 @@ def stays(answers: Sequence[Mapping[str, Any]]) -> bool:
         return False
     asked = touched or answered
     return not asked or any(one.get("verdict") != "accepted" for one in asked)
+
+
+def _secret(rotation_id: str, told: Looked, known: Mapping[str, str]) -> str:
+    """Return the secret of a rotation; KeyturnError where hosts do not tell the same, or another than the controller knows."""
+    said = {name: str(journal["secret"]) for name, journal in told.items()}
+    secret = known.get(rotation_id) or next(iter(said.values()))
+    if set(said.values()) != {secret}:
+        words = [
+            *(f"{name}: {one}" for name, one in said.items()),
+            *([f"the log: {secret}"] if rotation_id in known else []),
+        ]
+        raise KeyturnError(
+            f"rotation {rotation_id} is not one of the same secret everywhere ({'; '.join(words)}): {ANOTHERS}"
+        )
+    return secret
+
+
+def _refuse_to_begin(rotation_id: str, told: Looked, hosts: Looked) -> None:
+    """Refuse to go on with a rotation that only hosts know, where another one would begin it by their word."""
+    strangers = ", ".join(name for name in hosts if name not in told)
+    if strangers:
+        raise KeyturnError(
+            f"rotation {rotation_id} is open on {', '.join(sorted(told))}, neither log nor reports know it, and {strangers} would begin "
+            "it: bring the reports of the controller that has begun it. If they are lost, and you know that it was begun, say so by "
+            f"-e keyturn_rotation_id={rotation_id}. If nobody has begun it, {ANOTHERS}"
+        )
 
 
 def _known(hosts: Looked, rotation_id: str) -> dict[str, Mapping[str, Any]]:

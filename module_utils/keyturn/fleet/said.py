@@ -58,14 +58,38 @@ def answers(hosts: Hosts) -> dict[str, Any]:
     return {host: answer if "rotation" in answer else None for host, answer in found.items()}
 
 
-def undecided(hosts: Hosts) -> list[str]:
-    """Return the hosts that answer and have not decided to commit: while there is one, nobody can have finished."""
-    decided = {host: known.get("rotation_decided", {}) for host, known in hosts.items()}
+def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
+    """Return the hosts that have not decided to commit: while there is one, nobody can have finished.
+
+    A decision may be of an earlier run. Of a host that could not be looked at, or was lost when it decided, nobody knows. Where the
+    hosts share a value (``unit`` is fleet), one says that it has finished, another that it has decided, and none has gone back, nobody
+    goes back on the word of a third: either may be in other hands, and the others would be parted.
+    """
+    told = {host: _told(known, rotation_id) for host, known in hosts.items()}
+    ends = {(one.get("decision"), one.get("outcome") == "committed") for one in told.values()}
+    if unit == "fleet" and {("commit", True), ("commit", False)} <= ends and "rollback" not in dict(ends):
+        return []
     return [
-        host
-        for host, told in decided.items()
-        if "lost" not in told and told.get("rotation", {}).get("decision") != "commit"
+        host for host, one in told.items() if one.get("decision") != "commit" and (one or not _unknown(hosts[host]))
     ]
+
+
+def finished(hosts: Hosts, rotation_id: str) -> list[str]:
+    """Return the hosts that have committed and ended."""
+    return [host for host, known in hosts.items() if _told(known, rotation_id).get("outcome") == "committed"]
+
+
+def _told(known: Mapping[str, Any], rotation_id: str) -> Mapping[str, Any]:
+    """Return what a host told last of a rotation, open or ended; nothing where it was lost when it decided."""
+    if "lost" in known.get("rotation_decided", {}):
+        return {"decision": "commit"}
+    ended = (known.get("rotation_looked", {}).get("closed") or {}).get(rotation_id)
+    return records({"": known}, rotation_id)[""] or ended or {}
+
+
+def _unknown(known: Mapping[str, Any]) -> bool:
+    """Tell whether a host was looked at, since it may know the rotation of an earlier run, and has not answered."""
+    return "closed" not in known.get("rotation_looked", {"closed": {}})
 
 
 def stays(hosts: Hosts) -> bool:
@@ -74,5 +98,6 @@ def stays(hosts: Hosts) -> bool:
 
 
 QUESTIONS: dict[str, Callable[..., Any]] = {
-    one.__name__: one for one in (missing, records, causes, unreachable, looked, answers, undecided, stays, speaker)
+    one.__name__: one
+    for one in (missing, records, causes, unreachable, looked, answers, undecided, finished, stays, speaker)
 }

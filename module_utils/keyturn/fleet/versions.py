@@ -8,7 +8,8 @@ from typing import Any
 
 from ..base.errors import KeyturnError
 from ..base.generate import GENERATORS
-from ..stores.contract import BY_HAND, Store, refuse_other
+from ..base.shown import harmless
+from ..stores.contract import BY_HAND, Store, Version, refuse_other
 from .recovery import needs_value
 
 Result = dict[str, Any]
@@ -36,12 +37,17 @@ def find(step: Step) -> Result:
     pending = step.store.read(step.path).pending
     if pending is None or pending.rotation_id not in ("", step.rotation_id):
         return {"changed": False}
+    return {"changed": False, "new_values": _whole(step, pending)}
+
+
+def _whole(step: Step, pending: Version) -> dict[str, str]:
+    """Return a pending value of exactly the secret's variables: a host writes every one that it is given into its files."""
     if set(pending.values) != set(step.variables):
         raise KeyturnError(
-            f"{step.path}: the pending value in the store has {', '.join(sorted(pending.values))} and the secret has "
+            f"{step.path}: the pending value in the store has {harmless(', '.join(sorted(pending.values)))} and the secret has "
             f"{', '.join(step.variables)}: write it with exactly these names ({BY_HAND})"
         )
-    return {"changed": False, "new_values": dict(pending.values)}
+    return dict(pending.values)
 
 
 def stage(step: Step) -> Result:
@@ -55,7 +61,7 @@ def stage(step: Step) -> Result:
         step.store.discard(step.path, step.abandoned)
     pending = step.store.read(step.path).pending
     if pending is not None and pending.rotation_id == step.rotation_id and step.new_values is None:
-        values = dict(pending.values)
+        values = _whole(step, pending)
     else:
         values = dict(step.new_values or _generated(step))
     changed = step.store.stage(step.path, step.rotation_id, values)

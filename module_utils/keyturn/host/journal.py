@@ -38,7 +38,7 @@ PROOF = dict.fromkeys(("proof", "subject", "verdict", "wanted", "detail"), str)
 STAMP = [str, float]
 # what was the head of the controller's log when it began the rotation here: who rewrites the log does not reach it
 HEAD = {"number": int, "hash": re.compile("[0-9a-f]{64}")}
-RETIRE = {"state": str, "since": str, "evidence?": str, "verdict?": str}
+RETIRE = {"state": str, "since": moments.SHAPE, "evidence?": str, "verdict?": str}
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
     "phase": PHASES,
@@ -65,13 +65,26 @@ SHAPE = {
     "forms?": dict,
     "modes?": {"*": int},
     "prepared?": {"mark?": [int], "boot_id?": str, "read": int, "rows": int, "seconds": float, "sha256?": str},
-    "backup?": {"path": str, "opens_with": MARKS, "expires?": moments.SHAPE, "pruned?": moments.SHAPE},
+    "backup?": {
+        "path": str,
+        "opens_with": MARKS,
+        "bytes?": int,
+        "sha256?": str,
+        "expires?": moments.SHAPE,
+        "pruned?": moments.SHAPE,
+    },
     "previous?": {"expires?": moments.SHAPE, "pruned?": moments.SHAPE},
     "retire?": (None, RETIRE),
     "old_credential?": {"verdict": str, "detail": str, "at": moments.SHAPE},
     "account?": str,
     "log_head?": HEAD,
-    "evidence?": {"logs": {"*": (None, {"*": int})}, "backup?": {"ok": bool, "rows?": int, "failure?": str}},
+    "evidence?": {
+        "logs": {"*": (None, {"*": int})},
+        "readers?": [str],
+        "backup?": ({"ok": True, "rows": int}, {"ok": False, "failure?": str}),
+    },
+    "held?": MARKS,
+    **dict.fromkeys(("attention?", "unproved?"), str),
 }
 # what a call that goes on with a rotation needs besides, by its phase
 STAGED = {"findings": [str], "old": MARKS}

@@ -5,6 +5,7 @@ It is the journal as well: a second run with the same id goes on from it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -13,12 +14,15 @@ from typing import Any, NamedTuple
 from ..base import durable, moments
 from ..base.errors import KeyturnError
 from ..inputs import persons
+from ..inputs.request import ROTATION_ID
 from . import markdown
 
 Document = dict[str, Any]
 FOLDER, JSON, MARKDOWN, EVIDENCE = "incidents", "incident.json", "incident.md", "evidence"
 NEAR = timedelta(hours=1)
 DONE = ("done", "skipped")
+KINDS = ("resume", "revoke", "rotate", "tokens")
+STEP = re.compile(r"[^/\0]{1,200}")
 # who it was by the kernel and the environment, beside the name that was typed (``persons.login``)
 LOGIN = {"login?": {"*": str}}
 POINT = {"id": str, "task": str, "done": (None, dict.fromkeys(("at", "by", "evidence"), str) | LOGIN)}
@@ -35,8 +39,9 @@ SHAPE = {
     "drill": bool,
     "without_evidence": str,
     "steps": [
-        dict.fromkeys(("name", "kind", "tier", "secret", "condition", "state", "evidence", "at"), str)
-        | {"attempts": [str]}
+        dict.fromkeys(("tier", "secret", "condition", "state", "evidence", "at"), str)
+        # the names of a log and of reports
+        | {"name": STEP, "kind": KINDS, "attempts": [ROTATION_ID]}
     ],
     "evidence": [NOTE],
     "dead": (None, {"at": moments.SHAPE, "seconds": int}),

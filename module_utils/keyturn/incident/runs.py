@@ -63,7 +63,7 @@ def check_asks_nobody(options: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def alone(folder: Path, wait_seconds: float = LOCK_WAIT_SECONDS) -> Iterator[int]:
     """Hold the incident for one step. A step outlives the run that was killed, and is waited for, then named."""
-    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    fd = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         _acquire(fd, folder.name, wait_seconds)
         os.ftruncate(fd, 0)
@@ -89,7 +89,8 @@ def run(folder: Path, name: str, scene: Scene) -> dict[str, Any]:
     if step["state"] in incident.DONE:
         return step
     state, evidence = KINDS[step["kind"]](folder, document, step, scene)
-    step.update(state=state, evidence=evidence, at=moments.text(scene.now()))
+    # a host may have written it, and a table has a line for each step
+    step.update(state=state, evidence=" ".join(evidence.split()), at=moments.text(scene.now()))
     incident.write(folder, document)
     return step
 
@@ -161,9 +162,10 @@ def _tokens(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
     incident.write(folder, document)
     summary = folder / "replaced.json"
     code = scene.play("replace_plaid_tokens", {"keyturn_replacement_summary": str(summary)}, _log(folder, step))
-    found = durable.read_json(summary, {"*": {"proven": int, "total": int}}) or {}
+    found = durable.read_json(summary, {"*": {"proven?": int, "total?": int}}) or {}
     said = "; ".join(
-        f"{host}: {one['proven']} of {one['total']} replaced and proved" for host, one in sorted(found.items())
+        f"{host}: {one.get('proven', 0)} of {one.get('total', 'an unknown number')} replaced and proved"
+        for host, one in sorted(found.items())
     )
     if code == 0 and said:
         return "done", said

@@ -15,7 +15,8 @@ from ..base.shown import harmless
 ROTATION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9-]{15,47}")
 REASON = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:#/-]{0,119}")
 INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-PIPELINE_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
+# who has started this run comes before who has started the first of its runs
+PIPELINE_ACTORS = ("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
 
 
 def rotation_id(now: datetime | None = None) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..base import http, moments
+from ..base import http, moments, shape
 from ..base.errors import KeyturnError
 
 ALERT = "KeyturnFailedAuth"
 CREATED_BY = "keyturn"
 TIMEOUT_SECONDS = 5
+# what is taken of a silence, of which Alertmanager may say anything
+ID = re.compile(r"[\w-]{1,64}", re.ASCII)
+NOT_ENDED = re.compile("(?!expired$).*")
 # The alert looks back an hour, and a client may come with a token of the old secret for as long as that lives.
 WINDOW = timedelta(hours=1)
 TOKEN_LIFETIME = timedelta(minutes=60)
@@ -59,12 +62,8 @@ def _of(url: str, rotation_id: str) -> list[str]:
     silences = answer.listed()
     if not http.good(answer.status) or silences is None:
         raise _unanswered(url, answer.status)
-    return [str(one["id"]) for one in silences if _is_mine(one, rotation_id)]
-
-
-def _is_mine(one: Mapping[str, Any], rotation_id: str) -> bool:
-    ended = one.get("status", {}).get("state") == "expired"
-    return (one.get("createdBy"), one.get("comment"), ended) == (CREATED_BY, _comment(rotation_id), False)
+    mine = {"id": ID, "createdBy": CREATED_BY, "comment": _comment(rotation_id), "status": {"state": NOT_ENDED}}
+    return [one["id"] for one in silences if not any(shape.misfits("", mine, one))]
 
 
 def _comment(rotation_id: str) -> str:

@@ -21,10 +21,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from ..base import http, moments
+from ..base.deadline import within
 from ..base.errors import KeyturnError
 from .messages import TEMPLATES, Message
 
 TIMEOUT_SECONDS = 10
+# for the whole of a letter, however the server says what it says
+MAIL_SECONDS = 30
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LOCAL = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]")
 Spec = dict[str, dict[str, Any]]
@@ -105,22 +108,12 @@ def secret_at(place: str, environment: Mapping[str, str]) -> str:
 def mail(delivery: Delivery) -> str:
     """Send a mail. Without TLS, or to a server whose certificate does not hold, nothing is sent."""
     channel = delivery.channel
-    implicit = channel["tls"] == "implicit"
-    port = channel["port"] or (465 if implicit else 587)
     password = delivery.secret("password_from") if channel["user"] else ""
     letter = _letter(channel, delivery.message)
     context = ssl.create_default_context()
     try:
-        if implicit:
-            server: smtplib.SMTP = smtplib.SMTP_SSL(channel["host"], port, timeout=TIMEOUT_SECONDS, context=context)
-        else:
-            server = smtplib.SMTP(channel["host"], port, timeout=TIMEOUT_SECONDS)
-        with server:
-            if not implicit:
-                server.starttls(context=context)
-            if channel["user"]:
-                server.login(channel["user"], password)
-            refused = server.send_message(letter, to_addrs=channel["to"])
+        with within(MAIL_SECONDS):
+            refused = _sent(channel, letter, password, context)
     except smtplib.SMTPRecipientsRefused:
         raise Undelivered("the mail server refuses every recipient", again=False) from None
     except smtplib.SMTPResponseException as error:
@@ -134,6 +127,24 @@ def mail(delivery: Delivery) -> str:
     if refused:
         raise Undelivered(f"the mail server refuses {len(refused)} of {len(channel['to'])} recipients", again=False)
     return f"taken by the mail server for {len(channel['to'])} recipients"
+
+
+def _sent(
+    channel: Mapping[str, Any], letter: EmailMessage, password: str, context: ssl.SSLContext
+) -> Mapping[str, Any]:
+    """Send a letter and return the recipients that were refused."""
+    implicit = channel["tls"] == "implicit"
+    port = channel["port"] or (465 if implicit else 587)
+    if implicit:
+        server: smtplib.SMTP = smtplib.SMTP_SSL(channel["host"], port, timeout=TIMEOUT_SECONDS, context=context)
+    else:
+        server = smtplib.SMTP(channel["host"], port, timeout=TIMEOUT_SECONDS)
+    with server:
+        if not implicit:
+            server.starttls(context=context)
+        if channel["user"]:
+            server.login(channel["user"], password)
+        return server.send_message(letter, to_addrs=channel["to"])
 
 
 def _letter(channel: Mapping[str, Any], message: Message) -> EmailMessage:

@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import durable
+from ..base import durable, moments
 from .messages import ID, Message
 from .notify import Undelivered
 
@@ -20,8 +21,12 @@ FOLDER = "notifications"
 PAUSES_SECONDS = (1.0, 3.0)
 
 STATE = {"state": str, "attempts": int, "detail": str, "at": str, "audience?": [str]}
+# a header of a mail has no second one
+LINE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
 SHAPE = {
-    **dict.fromkeys(("event", "environment", "time", "subject", "text"), str),
+    **dict.fromkeys(("event", "environment", "subject"), LINE),
+    "time": moments.SHAPE,
+    "text": str,
     "id": ID,
     "state": ("open", "closed"),
     "facts": {"*": str},
@@ -144,7 +149,7 @@ def _path(folder: Path, identity: str) -> Path:
 def _locked(folder: Path) -> Iterator[None]:
     """Let one call at a time deliver: two would send the same message."""
     durable.make_reports_folder(folder / FOLDER)
-    fd = os.open(folder / FOLDER / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fd = os.open(folder / FOLDER / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)
         yield

@@ -25,7 +25,7 @@ from urllib.parse import urlencode
 
 from .. import providers
 from ..base import files as regular
-from ..base import http, moments
+from ..base import http, moments, shape
 from ..base.errors import KeyturnError
 from ..base.seal import digest
 from ..ground import owner
@@ -73,7 +73,7 @@ def collect(scene: Scene, sources: Sequence[str]) -> tuple[Members, dict[str, st
         except OSError as error:
             missing[name] = f"{error.filename or 'the system'}: {error.strerror}"
         except (subprocess.SubprocessError, ValueError):
-            missing[name] = "it does not answer"
+            missing[name] = "it does not answer, or with something else"
     return members, missing
 
 
@@ -194,11 +194,15 @@ def alpaca(scene: Scene) -> Members:
 def _paged(ask: Callable[[str], Any], mark: str, size: int) -> list[Any]:
     """Ask page by page; the last of a page says where the next begins."""
     found: list[Any] = []
+    last = ""
     for _ in range(PAGES):
-        page = ask(str(found[-1][mark]) if found else "")
+        page = ask(last)
+        if any(shape.misfits("", [dict], page)):
+            raise ValueError
         found += page
         if len(page) < size:
             break
+        last = str(page[-1].get(mark, ""))
     return found
 
 

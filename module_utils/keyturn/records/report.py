@@ -100,7 +100,7 @@ def build(
         "reason": before.get("reason", header["reason"]),
         **{name: header[name] for name in ("operator", "downtime_budget_seconds")},
         **({"revision": header["revision"]} if "revision" in header else {}),
-        "started": min(one["started"] for one in (header, before, *hosts.values()) if "started" in one),
+        "started": _started(header, before, hosts),
         "finished": utc_now() if ended else None,
         "outcome": outcome(taking_part, failure, bool(excluded)) if ended else "interrupted",
         "failure": failure or None,
@@ -111,6 +111,13 @@ def build(
             for name, record in sorted(hosts.items())
         },
     }
+
+
+def _started(header: Mapping[str, Any], before: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return when the rotation began on the first host; not before its id says, whatever a host does."""
+    known = [one["started"] for one in (header, before) if "started" in one]
+    told = [one["started"] for one in hosts.values() if "started" in one]
+    return str(max(min([moments.of_id(header["rotation_id"]), *known]), min([*known, *told])))
 
 
 def _of_journal(record: Mapping[str, Any]) -> dict[str, Any]:
@@ -284,9 +291,10 @@ def text(report: Mapping[str, Any], path: Path) -> str:
         f"time       {report['started']} to {report['finished']}",
     ]
     earlier = [one for one in report.get("causes", []) if one["cause"] != report["failure"]]
-    lines += [f"before     {one['at']}: {one['cause']}" for one in earlier]
-    if report["failure"]:
-        lines.append(f"cause      {report['failure']}")
+    causes = [f"before     {one['at']}: {one['cause']}" for one in earlier]
+    causes += [f"cause      {report['failure']}"] if report["failure"] else []
+    # a host may have written it, and no line of it is one of the report's
+    lines += [cause.replace("\n", "\n" + " " * 11) for cause in causes]
     for name, host in report["hosts"].items():
         lines += ["", f"{name}: {_state(host)}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]

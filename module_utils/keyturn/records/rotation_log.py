@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..base import durable, moments, shape
+from ..base import durable, files, moments, shape
 from ..base.errors import KeyturnError
 from ..base.shown import cell
 from ..host.journal import utc_now
@@ -140,9 +140,7 @@ def taken_over(
         "environment": environment,
         "reason": f"the log was begun anew from the hosts: {reason}",
         "outcome": outcomes.pop() if len(outcomes) == 1 else "not the same everywhere",
-        "started": "{}-{}-{}:{}:{}".format(
-            *(rotation_id[a:b] for a, b in ((0, 4), (4, 6), (6, 11), (11, 13), (13, 16)))
-        ),
+        "started": moments.of_id(rotation_id),
         "finished": max((past["finished"] for past in told.values() if past["finished"]), default=None),
         "rotated_by": "not known any more",
         "verified_by": f"the journals of {', '.join(told)}",
@@ -214,7 +212,7 @@ class _Log:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self.fd = fd
-        content = path.read_bytes()
+        content = _content(path)
         end = content.rfind(b"\n") + 1
         self.torn = content[end:]
         self.before = content[:end]
@@ -274,7 +272,7 @@ def _locked(folder: Path) -> Iterator[_Log]:
 
 
 def _write_changed(path: Path, content: bytes) -> None:
-    if not path.exists() or path.read_bytes() != content:
+    if not path.exists() or files.read(path, durable.MOST_BYTES) != content:
         durable.write_file(path, content)
 
 
@@ -294,8 +292,12 @@ def _without(entry: Mapping[str, Any], *names: str) -> bytes:
 
 def read(folder: Path) -> list[Record]:
     """Return all records that can be read, the oldest first; none where there is no log."""
-    path = folder / LINES
-    return _known(_readable(path.read_bytes())) if path.exists() else []
+    return _known(_readable(_content(folder / LINES)))
+
+
+def _content(path: Path) -> bytes:
+    """Return the log as it is, empty where there is none."""
+    return files.read(path, durable.MOST_BYTES) if path.exists() else b""
 
 
 def _known(records: Sequence[Record]) -> list[Record]:
@@ -325,7 +327,7 @@ def verify(folder: Path, heads: Mapping[str, Mapping[str, Any]]) -> dict[str, An
     ``heads`` are what was the head once, by who says so (a report, a person): number, or none where that is not known, and hash.
     """
     path = folder / LINES
-    content = path.read_bytes() if path.exists() else b""
+    content = _content(path)
     hashes: dict[int, str] = {}
     sealed = 0
     before = b""

@@ -28,10 +28,15 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
             Path(given["folder"]) / plan["environment"], answered, f"rotation {plan['rotation_id']}", check_mode
         )
     passed = ""
-    begun = any(said.get("rotation") for said in looked.values())  # one that has begun goes on
+    # one that has begun goes on, and no other that a host tells of
+    begun = any(plan["rotation_id"] in (_open_on(said), *said.get("closed", {})) for said in looked.values())
     typed = set(given["typed"]) & set(staging_gate.VARIABLES)
     if (staging or given["production"] or typed) and not begun and "staging" not in plan["overrides"]:
         staging_gate.check_shut(plan, staging, typed)
         reports = staging_gate.read_reports(Path(given["folder"]) / staging)
         passed = staging_gate.check(reports, staging, plan, given["max_age_days"])
     return {"changed": False, "hosts": hosts, "passed": passed}
+
+
+def _open_on(looked: Mapping[str, Any]) -> str:
+    return str((looked.get("rotation") or {}).get("rotation_id", ""))

@@ -48,7 +48,8 @@ class _Runner:
         self.ran = True
         path = self.playbooks / f"{playbook}.yml"
         command = [sys.executable, sys.argv[0], str(path), *self.options, *runs.as_option(variables)]
-        with open(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:  # noqa: PTH123
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+        with open(os.open(log, flags, 0o600), "ab") as output:  # noqa: PTH123
             done = subprocess.run(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, pass_fds=(self.lock,), check=False
             )

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, recovery
-from ..records import report
+from ..records import report, rotation_log
 
 SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 
@@ -15,8 +16,20 @@ SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """End what only the controller knows, then choose."""
     folder = Path(given["reports"])
+    if unread := sorted(name for name, said in given["hosts"].items() if "closed" not in said):
+        raise KeyturnError(
+            f"{', '.join(unread)} could not be looked at, and nobody knows what is open there; nothing was changed: mend what it says, or "
+            "leave it out by keyturn_exclude: {host: reason}"
+        )
     found_by = "resume.yml" if given["wish"] == "forward" else "rollback.yml"
     ended = abandoned.close(folder, given["hosts"], found_by, check_mode, everywhere=True)
-    chosen = recovery.choose(given["wish"], given["hosts"], given["secrets"], report.unreported(folder))
+    begun = [
+        one
+        for one in (*rotation_log.read(folder), *report.documents(folder))
+        if {"rotation_id", "secret"} <= one.keys()
+    ]
+    known = {str(one["rotation_id"]): str(one["secret"]) for one in begun}
+    more = {"unreported": report.unreported(folder), "known": known, "named": given["rotation_id"]}
+    chosen = recovery.choose(given["wish"], given["hosts"], given["secrets"], **more)
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
     return {"changed": bool(ended)} | chosen | {"ended": ended, "message": "; ".join([*told, chosen["message"]])}

@@ -13,7 +13,7 @@ from ..records import rotation_log
 
 def shape(given: Mapping[str, Any]) -> Any:
     """Return what this rests on: a revocation tells all of it, another line its state."""
-    texts = dict.fromkeys(("rotation_id", "reason", "since", "operator", "evidence"), str)
+    texts = dict.fromkeys(("rotation_id", "evidence"), str)
     revoked = {"state": "revoked", "secret": tuple(given["secrets"]), **texts}
     still_open = {"state": re.compile("(?!revoked$).*"), "rotation_id": str}
     return {"hosts": {"*": [(revoked, still_open)]}, "secrets": {"*": {"variables": [str]}}}
@@ -22,14 +22,15 @@ def shape(given: Mapping[str, Any]) -> Any:
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Append a record for each revocation of a rotation that the log knows, where no host says that it is still open.
 
-    ``unknown`` are the others by their host: somebody else's, or nobody's. ``dead`` has the newest of each secret, the only one whose
-    old value can still be the store's previous one.
+    Who has rotated, and why, the log knows: a host could tell anything. ``unknown`` are the others by their host: somebody else's, or
+    nobody's. ``dead`` has the newest of each secret, the only one whose old value can still be the store's previous one.
     """
     folder = Path(given["folder"])
+    records = rotation_log.read(folder)
     made = {
-        (one["rotation_id"], one["secret"])
-        for one in rotation_log.read(folder)
-        if {"rotation_id", "secret"} <= one.keys()
+        (one["rotation_id"], one["secret"]): {"reason": one["reason"], "rotated_by": one.get("rotated_by") or one["by"]}
+        for one in reversed(records)
+        if {"rotation_id", "secret"} <= one.keys() and one.get("event") != "revoked"
     }
     told = [(host, line) for host, lines in given["hosts"].items() for line in lines]
     still_open = {line["rotation_id"] for _, line in told if line["state"] != "revoked"}
@@ -43,21 +44,19 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     for _, (line, hosts) in sorted(found.items()):
         entry = {
             "event": "revoked",
-            "at": utc_now(),
-            **{name: line[name] for name in ("rotation_id", "secret", "reason")},
+            **{name: line[name] for name in ("rotation_id", "secret")},
+            **made[line["rotation_id"], line["secret"]],
             "variables": given["secrets"][line["secret"]]["variables"],
             "environment": given["environment"],
             "outcome": "revoked",
             "failure": None,
-            "started": line["since"],
-            "finished": line["since"],
-            "rotated_by": line["operator"],
             "verified_by": f"its provider: {line['evidence']}",
             "hosts": sorted(hosts),
             "excluded": dict(given["excluded"]),
         }
-        if not check_mode:
-            rotation_log.append(folder, entry)
+        told_before = any(entry.items() <= one.items() for one in records)
+        if not (told_before or check_mode):
+            rotation_log.append(folder, entry | dict.fromkeys(("at", "started", "finished"), utc_now()))
     newest = {line["secret"]: rotation_id for rotation_id, (line, _) in sorted(found.items())}
     return {
         "changed": False,

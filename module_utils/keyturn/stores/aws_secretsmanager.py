@@ -13,8 +13,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..base import shape
+from ..base.deadline import within
 from ..base.errors import KeyturnError
-from .contract import Denied, Held, Version, conflict, must_promote, must_stage, rotation_of, texts
+from .contract import CALL_SECONDS, Denied, Held, Version, conflict, must_promote, must_stage, rotation_of, texts
 
 TIMEOUT_SECONDS = 15
 PENDING, CURRENT, PREVIOUS = "AWSPENDING", "AWSCURRENT", "AWSPREVIOUS"
@@ -157,7 +158,8 @@ class AwsSecretsManager:
         from botocore.exceptions import ClientError
 
         try:
-            yield
+            with within(CALL_SECONDS):
+                yield
         except ClientError as error:
             code = error.response["Error"]["Code"]
             # what stands before AWS refuses in words of its own

@@ -15,6 +15,8 @@ from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprints
 from ..inputs.request import ROTATION_ID
 
+# for the whole of a call, with all that its library tries
+CALL_SECONDS = 60
 BY_HAND = "docs/stores.md says how, without an argument that others see"
 
 
@@ -112,7 +114,14 @@ def must_stage(path: str, held: Held, rotation_id: str, values: Mapping[str, str
 
 def must_promote(path: str, held: Held, rotation_id: str, old: Mapping[str, str], new: Mapping[str, str]) -> bool:
     """Tell whether the pending version must become current; KeyturnError where it may not."""
+    pending = held.pending if held.pending is not None and held.pending.rotation_id == rotation_id else None
     if held.current is not None and held.current.fingerprints == new:
+        if pending is not None and pending.fingerprints != new:
+            raise KeyturnError(
+                f"{path}: the store's current value is {_text(new)}, and what rotation {rotation_id} has staged there "
+                f"({_text(pending.fingerprints)}) is not what the hosts say that they hold: nothing was given up; see what the hosts "
+                "hold by verify.yml, then run resume.yml"
+            )
         return False
     if held.pending is None or held.pending.rotation_id != rotation_id or held.pending.fingerprints != new:
         raise KeyturnError(

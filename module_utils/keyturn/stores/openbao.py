@@ -9,15 +9,36 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..base import shape
+from ..base.deadline import within
 from ..base.errors import KeyturnError
-from .contract import BY_HAND, Denied, Held, Version, conflict, must_promote, must_stage, rotation_of, texts
+from ..base.shown import harmless
+from .contract import (
+    BY_HAND,
+    CALL_SECONDS,
+    Denied,
+    Held,
+    Version,
+    conflict,
+    must_promote,
+    must_stage,
+    rotation_of,
+    texts,
+)
 
 TIMEOUT_SECONDS = 15
 PENDING = ".pending"
+# what is taken of the metadata of a path
+METADATA = {
+    "current_version": int,
+    "versions": {"*": {"destroyed": bool, "deletion_time?": (None, str)}},
+    "custom_metadata": (None, {"*": str}),
+    "delete_version_after": str,
+}
 OWNER = "keyturn_rotation_id"
 
 
@@ -49,6 +70,8 @@ class OpenBao:
         self.where = f"OpenBao at {spec['url']}"
         try:
             import hvac
+
+            from . import http_session
         except ImportError:
             raise KeyturnError(
                 "the store openbao needs the Python package hvac on the controller: make setup"
@@ -57,7 +80,7 @@ class OpenBao:
             url=spec["url"],
             token="",  # not what a file in the home folder says
             namespace=spec["namespace"],
-            verify=spec["ca_bundle"] or True,
+            session=http_session.session(spec["url"], spec["ca_bundle"] or True),
             timeout=TIMEOUT_SECONDS,
         )
         auth = spec["auth"]
@@ -146,9 +169,11 @@ class OpenBao:
         if not said:
             return _Known()
         with self._told(path):
-            number, versions = int(said["current_version"]), dict(said["versions"])
+            if any(shape.misfits("", METADATA, said)):
+                raise ValueError
+            number, versions = said["current_version"], said["versions"]
             deleted = [said["delete_version_after"] != "0s", versions.get(str(number), {}).get("deletion_time")]
-            return _Known(number, versions, dict(said["custom_metadata"] or {}), not any(deleted))
+            return _Known(number, versions, said["custom_metadata"] or {}, not any(deleted))
 
     def _data(self, path: str, number: int) -> dict[str, str] | None:
         if number < 1:
@@ -170,7 +195,8 @@ class OpenBao:
         try:
             with self._told(f"the mount {self.mount}"):
                 said = self._client.adapter.get(url=f"/v1/sys/internal/ui/mounts/{self.mount}")["data"]
-                found = (said["path"].strip("/"), said["type"], (said["options"] or {}).get("version"))
+                version = (said["options"] or {}).get("version", "")
+                found = tuple(harmless(str(one)) for one in (said["path"].strip("/"), said["type"], version))
         except Denied:
             raise Denied(
                 f"{self.where} refuses the mount {self.mount} (keyturn_store.mount): there is none of this name, or the login has "
@@ -204,9 +230,9 @@ class OpenBao:
         with self._told(path):
             self._kv.update_metadata(path=path, custom_metadata=labels, mount_point=self.mount)
 
-    def _destroy(self, path: str, numbers: Sequence[int]) -> bool:
+    def _destroy(self, path: str, numbers: Collection[int]) -> bool:
         known = self._metadata(path).versions
-        left = [number for number in numbers if not known.get(str(number), {"destroyed": True})["destroyed"]]
+        left = [int(number) for number, one in known.items() if int(number) in numbers and not one["destroyed"]]
         if left:
             with self._told(path):
                 self._kv.destroy_secret_versions(path=path, versions=left, mount_point=self.mount)
@@ -218,7 +244,8 @@ class OpenBao:
         from hvac import exceptions
 
         try:
-            yield
+            with within(CALL_SECONDS):
+                yield
         except KeyturnError:
             raise
         except (exceptions.Forbidden, exceptions.Unauthorized):

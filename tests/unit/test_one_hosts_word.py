@@ -1,0 +1,294 @@
+"""The word of one host, which may be in other hands, and what follows from it for the others, the store, the log and the screen."""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from keyturn.base import moments, shape
+from keyturn.base.errors import KeyturnError
+from keyturn.entry.module import attempt
+from keyturn.fleet import agreement, answers, recovery, said
+from keyturn.host import journal
+from keyturn.records import report, rotation_log
+from keyturn.steps import fleet
+from keyturn.stores.contract import Held, Version, must_promote
+from support.faults import ROTATION_ID
+from support.lab import ROOT
+from test_action_of_a_phase import PLUGIN
+from test_answers import REAL
+from test_choice_of_way import CATALOGUE, ID, NOTHING, opened
+from test_no_defect import AT, PLAN, RECORD, STATE, environment, parameters, take
+from test_report_and_log import COMMITTED, HEADER
+from test_staging_gate import HEADER as GATED
+
+# -- a rotation that one host tells of ----------------------------------------------------------------------------------------
+
+
+def test_a_rotation_that_one_host_has_made_up_begins_on_no_other() -> None:
+    hosts = {"a": opened("staged"), "b": NOTHING, "c": NOTHING}
+    with pytest.raises(
+        KeyturnError, match=f"{ID} is open on a, neither log nor reports know it, and b, c would"
+    ) as told:
+        recovery.choose("forward", hosts, CATALOGUE, known={})
+    assert f"-e keyturn_rotation_id={ID}" in str(told.value)
+    # a person may know it, as of reports that are lost, and so does the controller that has begun it
+    assert recovery.choose("forward", hosts, CATALOGUE, known={}, named=ID)["way"] == "forward"
+    assert recovery.choose("forward", hosts, CATALOGUE, known={ID: "jwt"})["way"] == "forward"
+    # and where all tell of it, it begins nowhere
+    assert recovery.choose("forward", {"a": opened("staged")}, CATALOGUE, known={})["way"] == "forward"
+
+
+@pytest.mark.parametrize("known", [{ID: "jwt"}, {}], ids=["known", "not known"])
+def test_a_host_does_not_say_which_secret_the_rotation_of_others_turns(known: dict[str, str]) -> None:
+    lie = opened("staged")
+    lie["rotation"]["secret"] = "db_key"
+    with pytest.raises(KeyturnError, match="a: db_key"):
+        recovery.choose("forward", {"a": lie, "b": opened("staged")}, CATALOGUE, known=known)
+
+
+def test_the_action_asks_log_and_reports(tmp_path: Path) -> None:
+    environment(tmp_path)
+    given = parameters(tmp_path)["recover"]
+    known = {"rotation": RECORD | {"phase": "staged", "decision": None, "outcome": None}, "closed": {}}
+    assert take("recover", given | {"hosts": {"a": known, "b": NOTHING}})["way"] == "forward"
+    lie = copy.deepcopy(known)
+    lie["rotation"]["rotation_id"] = "20260202T000000Z-0123456789abcdef"
+    with pytest.raises(KeyturnError, match="neither log nor reports know it"):
+        take("recover", given | {"hosts": {"a": lie, "b": NOTHING}})
+    with pytest.raises(KeyturnError, match="b could not be looked at"):
+        take("recover", given | {"hosts": {"a": known, "b": {}}})
+
+
+def test_no_host_opens_the_gate_of_production(tmp_path: Path) -> None:
+    given = {"plan": GATED, "staging": "staging", "max_age_days": 7, "folder": str(tmp_path), "production": True}
+    given |= {"typed": [], "excluded": {}}
+
+    def asked(rotation_id: str) -> str:
+        told = {"rotation": {"rotation_id": rotation_id, "secret": "jwt"}, "closed": {}}
+        return str(fleet.run(given | {"hosts": {"app1": {"rotation_looked": told}}}, True)["passed"])
+
+    assert asked(GATED["rotation_id"]) == "", "one that has begun goes on"
+    with pytest.raises(KeyturnError, match="does not exist, so nobody knows what was turned there"):
+        asked("20260101T000000Z-fedcba9876543210")
+
+
+# -- who has decided ----------------------------------------------------------------------------------------------------------
+
+FINISHED = {"rotation": {}, "closed": {ID: {"outcome": "committed", "decision": "commit", "phase": "closed"}}}
+
+
+def staged(decision: str | None = None, **more: Any) -> dict[str, Any]:
+    return {"rotation": {"rotation_id": ID, "phase": "proved", "decision": decision, **more}}
+
+
+def test_who_decided_in_an_earlier_run_has_decided() -> None:
+    hosts = {
+        "a": {"rotation_looked": staged("commit") | {"closed": {}}},
+        "b": {"rotation_looked": staged("commit") | {"closed": {}}, "rotation_staged": {"failed": True, "msg": "no"}},
+    }
+    assert said.undecided(hosts, ID, "fleet") == []
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"rotation_looked": {"failed": True, "msg": "no"}},
+        {"rotation_looked": staged() | {"closed": {}}},
+        {"rotation_looked": NOTHING, "rotation_decided": {"failed": True, "msg": "no"}},
+    ],
+    ids=["it fails", "it has not decided", "it knows of nothing"],
+)
+def test_where_one_has_finished_no_other_makes_the_rest_go_back(lie: dict[str, Any]) -> None:
+    hosts = {"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": staged("commit") | {"closed": {}}}, "c": lie}
+    assert said.undecided(hosts, ID, "fleet") == []
+    assert said.finished(hosts, ID) == ["a"]
+
+
+def test_who_says_alone_that_it_has_finished_keeps_nobody_from_going_back() -> None:
+    hosts = {"a": {"rotation_looked": FINISHED}} | {
+        name: {"rotation_looked": NOTHING, "rotation_turned": staged()} for name in "bc"
+    }
+    assert said.undecided(hosts, ID, "fleet") == ["b", "c"]
+
+
+def test_a_host_of_which_nothing_is_known_has_not_said_that_it_has_not_decided() -> None:
+    hosts = {"a": {"rotation_looked": staged("commit") | {"closed": {}}}, "b": {"rotation_looked": {"failed": True}}}
+    assert said.undecided(hosts, ID, "fleet") == []
+    hosts["b"] = {"rotation_staged": {"failed": True}}  # of a first run, in which nobody can have decided before
+    assert said.undecided(hosts, ID, "fleet") == ["b"]
+
+
+def test_what_has_gone_back_already_takes_the_others_with_it() -> None:
+    gone = {"rotation": {}, "closed": {ID: {"outcome": "rolled_back", "decision": "rollback"}}}
+    hosts = {"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": gone}}
+    assert said.undecided(hosts, ID, "fleet") == ["b"]
+    # of a value of its own each host ends for itself
+    assert said.undecided({"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": staged()}}, ID, "batch") == [
+        "b"
+    ]
+
+
+COMMIT = importlib.util.spec_from_file_location("commit", ROOT / "plugins/action/keyturn_commit.py")
+assert COMMIT is not None and COMMIT.loader is not None
+COMMITTING = importlib.util.module_from_spec(COMMIT)
+COMMIT.loader.exec_module(COMMITTING)
+
+
+@pytest.mark.parametrize(
+    ("answer", "decided"),
+    [
+        (REAL["commit"], True),
+        ({"changed": True, "rotation": RECORD | {"decision": None}}, False),
+        ({"changed": True, "rotation": {}}, False),
+        ({"changed": True}, False),
+        ({"changed": True, "would": "decide to commit"}, False),
+    ],
+)
+def test_a_host_that_has_answered_has_decided(
+    answer: dict[str, Any], decided: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PLUGIN.ActionBase, "run", lambda self, tmp, task_vars: {})
+    made = object.__new__(COMMITTING.ActionModule)
+    args = {"rotation": {"rotation_id": ROTATION_ID}, "step": "decide"}
+    monkeypatch.setattr(COMMITTING.ActionModule, "_execute_module", lambda *_, **__: dict(answer))
+    for check_mode in (False, True):
+        made._task = SimpleNamespace(action="keyturn_commit", args=args, check_mode=check_mode)
+        found = made.run(task_vars={"inventory_hostname": "app1"})
+        assert bool(found.get("failed")) is not (decided or check_mode)
+
+
+# -- the store ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_pending_value_is_not_given_up_because_a_host_says_that_it_holds_the_old_one() -> None:
+    old, new = Version({"V": "the old one"}, ""), Version({"V": "the new one"}, ID)
+    with pytest.raises(KeyturnError, match="is not what the hosts say that they hold"):
+        must_promote("x", Held(old, new, None), ID, old.fingerprints, old.fingerprints)
+    # a kill between the two writes leaves the pending one
+    assert not must_promote("x", Held(new, new, None), ID, old.fingerprints, new.fingerprints)
+    assert must_promote("x", Held(old, new, None), ID, old.fingerprints, new.fingerprints)
+
+
+def test_what_is_promoted_is_what_the_hosts_have_agreed_on() -> None:
+    text = (ROOT / "roles/rotation/tasks/promote.yml").read_text()
+    assert "rotation_staged.rotation.new" in text and "rotation_decided" not in text
+
+
+# -- the report and the log ---------------------------------------------------------------------------------------------------
+
+# names that a journal may have, or that a report is made of, with what no host has there
+ODD: dict[str, Any] = {
+    "held": "x",
+    "attention": ["x"],
+    "unproved": 5,
+    "late": "x",
+    "excluded": "x",
+    "evidence": {"logs": {}, "readers": 5},
+    "backup": {"path": "x", "opens_with": {}, "bytes": []},
+    "history": [{"phase": 5, "at": AT}],
+    "unheard": {"of": ["x"] * 5},
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_no_name_in_a_rotation_is_taken_as_it_comes(name: str) -> None:
+    found = answers.taken("commit", {"changed": True, "rotation": RECORD | {name: ODD[name]}})
+    assert found.get("failed") or found["rotation"].get(name) == RECORD.get(name)
+
+
+def test_a_drill_that_tells_no_rows_is_no_defect(tmp_path: Path) -> None:
+    environment(tmp_path)
+    told = RECORD | {"evidence": {"logs": {}, "backup": {"ok": True}}}
+    found = answers.taken("commit", {"changed": True, "rotation": told})
+    given = parameters(tmp_path)["report"] | {"hosts": {"a": found.get("rotation", {})}}
+    given["plan"] = PLAN | {"rotation_id": "20260103T000000Z-0123456789abcdef"}
+    assert attempt(lambda: take("report", given))[1] == ""
+
+
+def test_what_a_shape_does_not_name_is_left_out_at_every_depth() -> None:
+    form = {"a": [{"b?": int}], "c?": (None, {"*": {"d": str}}), "e?": dict}
+    found = {"a": [{"b": 1, "x": 2}, {"x": 1}], "c": {"y": {"d": "1", "x": 2}}, "e": {"x": 1}, "x": 1}
+    wanted = {"a": [{"b": 1}, {}], "c": {"y": {"d": "1"}}, "e": {"x": 1}}
+    assert shape.fitting(form, found) == wanted
+    assert shape.fitting(form, {"a": [], "c": None}) == {"a": [], "c": None}
+
+
+def test_a_rotation_is_a_mapping() -> None:
+    for action in ("commit", "stage", "state", "turn"):
+        assert answers.taken(action, REAL[action] | {"rotation": None})["failed"]
+
+
+def test_what_a_host_has_not_said_is_no_defect() -> None:
+    hosts = {name: {"place": name, "clock_offset": 0.0, "old": None, "new": None} for name in "ab"}
+    hosts["a"]["old"] = {"V": "kt:1"}
+    with pytest.raises(KeyturnError, match="the hosts hold different values now"):
+        agreement.check("shared", hosts, "")
+
+
+def test_a_revocation_is_logged_with_what_the_log_knows_of_its_rotation(tmp_path: Path) -> None:
+    environment(tmp_path)
+    given = parameters(tmp_path)["revoked"]
+    lie = {name: RECORD[name] for name in ("rotation_id", "secret", "started", "old")}
+    lie |= {
+        "state": "revoked",
+        "operator": "alice",
+        "reason": "forged",
+        "since": "0999-01-01T00:00:00Z",
+        "evidence": "x",
+    }
+    assert take("revoked", given | {"hosts": {"a": [lie]}})["revoked"] == [ROTATION_ID]
+    last = rotation_log.read(tmp_path / "local")[-1]
+    assert (last["event"], last["rotated_by"], last["reason"]) == ("revoked", "somebody", "scheduled")
+    assert last["started"] > "2026" and last["finished"] > "2026"
+    take("revoked", given | {"hosts": {"a": [lie]}})
+    assert rotation_log.read(tmp_path / "local")[-1] == last, "a repetition adds nothing"
+
+
+def test_no_text_of_a_host_is_a_line_of_the_report() -> None:
+    forged = "x\n\napp2: committed\nlog head   record 7, " + "0" * 64
+    found = report.build(HEADER, {"app1": COMMITTED}, f"app1: {forged}", True)
+    lines = report.text(found, Path("/r")).split("\n")
+    assert not [line for line in lines if line.startswith(("app2", "log head"))]
+    assert any(line.strip().startswith("log head") for line in lines), "it is told, behind its cause"
+
+
+def test_a_rotation_has_not_begun_before_its_id_says(tmp_path: Path) -> None:
+    told = COMMITTED | {"started": "0001-01-01T00:00:00Z"}
+    assert report.build(HEADER, {"app1": told}, "", True)["started"] == "2026-01-01T00:00:00Z"
+
+
+# -- moments ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2026-02-30T00:00:00Z",
+        "2025-02-29T00:00:00Z",
+        "0000-01-01T00:00:00Z",
+        "9999-12-31T00:00:00Z",
+        "2026-04-31T00:00:00Z",
+    ],
+)
+def test_a_moment_that_is_none_has_not_the_shape(moment: str) -> None:
+    assert list(shape.misfits("", moments.SHAPE, moment)) != []
+    said = copy.deepcopy(STATE)
+    said["closed"][ROTATION_ID] |= {"finished": moment}
+    assert answers.taken("state", {"changed": False, **said})["failed"]
+    said = copy.deepcopy(STATE)
+    said["closed"][ROTATION_ID]["retire"] |= {"since": moment}
+    assert answers.taken("state", {"changed": False, **said})["failed"]
+
+
+def test_what_is_written_is_a_moment() -> None:
+    for year in (2024, 2026, 2100):
+        for month in range(1, 13):
+            for day in (1, 28):
+                assert not list(shape.misfits("", moments.SHAPE, f"{year}-{month:02}-{day:02}T23:59:59Z"))
+    assert not list(shape.misfits("", moments.SHAPE, "2024-02-29T00:00:00Z"))
+    assert not list(shape.misfits("", journal.RETIRE, {"state": "open", "since": AT}))
