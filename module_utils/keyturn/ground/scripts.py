@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -61,11 +61,23 @@ class Scripts(NamedTuple):
         if os.getuid() != 0 or self.user.pw_uid != 0:
             return ""
         program, *arguments = command
-        for path in (Path(self.place(program)), *(self.app_root / argument for argument in arguments)):
-            changed = owner.writer(path) if os.path.isfile(path) else None  # noqa: PTH113 - an argument may be no name at all
-            if changed is not None:
+        # a program may not be there until it is run, and an argument may be no name at all
+        named = [self.place(program)] if "/" in self.place(program) else []
+        named += [path for argument in arguments if os.path.isfile(path := str(self.app_root / argument))]  # noqa: PTH113
+        for path in named:
+            if (changed := owner.writer(Path(path))) is not None:
                 return f"{path} would run as root, and {changed[0]} may change it ({changed[1]})"
         return ""
+
+    @contextlib.contextmanager
+    def _folder(self, name: str) -> Iterator[str]:
+        """Open the folder as the user: root would also find the way to one that another user keeps private."""
+        with owner.being(name):
+            fd = os.open(self.app_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{fd}"
+        finally:
+            os.close(fd)
 
     def run(
         self, command: Sequence[str], seconds: float = math.inf, up: Callable[[], bool] = lambda: False
@@ -95,16 +107,17 @@ class Scripts(NamedTuple):
                 "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
             }
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=self.app_root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                **as_user,
-            )
+            with self._folder(user.pw_name) as folder:
+                process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    **as_user,
+                )
         except OSError as error:
             raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
         deadline = time.monotonic() + seconds
