@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -187,6 +188,20 @@ def test_root_itself_opens_nothing_of_the_applications(theirs: Host) -> None:
     scene = evidence.Scene({}, theirs.lab.app, services, [], SINCE)
     assert evidence.collect(scene, ["files", "logs"])[1] == {}
     assert OPENED == []
+
+
+def test_a_process_that_another_may_end_leaves_no_core(home: Path) -> None:
+    """It holds values, and a file of the database that is mapped into it may be shortened at any time."""
+    before = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (before[1], before[1]))
+    try:
+        with owner.acting(home / "x"):
+            assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
+            with owner.own():
+                assert resource.getrlimit(resource.RLIMIT_CORE)[0] == 0
+        assert resource.getrlimit(resource.RLIMIT_CORE) == (before[1], before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_CORE, before)
 
 
 def test_a_log_that_the_inventory_names_is_read_as_who_may_exchange_it(home: Path) -> None:

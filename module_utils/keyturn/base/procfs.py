@@ -17,7 +17,7 @@ PROC = Path("/proc")
 # Of another user's process: it may say that its environment is as large as its address space, and have half a million files open, as all
 # processes that share its table do. A real environment has some kilobytes, and a look at every open file of a host takes some seconds.
 ENVIRONMENT_BYTES, COMMAND_BYTES = 1 << 22, 1 << 16
-LOOK_SECONDS = 30.0
+LOOK_SECONDS = 60.0
 LISTEN = "0A"
 KERNEL_THREAD = 0x00200000
 

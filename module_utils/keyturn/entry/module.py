@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,11 +23,7 @@ ROTATIONS: dict[str, Any] = {
 
 
 def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
-    """Run ``call`` as a module with check mode; it returns the result, or raises KeyturnError.
-
-    It leaves no core behind, which would hold values: who shortens a file of a database that it has open, ends it by a signal.
-    """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    """Run ``call`` as a module with check mode; it returns the result, or raises KeyturnError."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **options)
     result, failure = attempt(lambda: call(module))
     if failure:

@@ -12,6 +12,7 @@ import functools
 import grp
 import os
 import pwd
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -253,18 +254,23 @@ def _user(uid: int) -> User:
 
 @contextlib.contextmanager
 def _being(user: User | None) -> Iterator[None]:
-    """Switch the effective user and groups and back: SQLite holds files of both at a time, so no other process will do."""
+    """Switch the effective user and groups and back: SQLite holds files of both at a time, so no other process will do.
+
+    Who shortens a file that SQLite has mapped ends this process by a signal, and no core is to be left, which would hold values.
+    """
     wanted = user or User(0, os.getgid(), (), "root")
     if os.getuid() != 0 or os.geteuid() == wanted.uid:
         yield
         return
     before = User(os.geteuid(), os.getegid(), tuple(os.getgroups()), "")
-    mask = os.umask(PRIVATE)
+    mask, cores = os.umask(PRIVATE), resource.getrlimit(resource.RLIMIT_CORE)
     try:
         _become(wanted)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, cores[1]))
         yield
     finally:
         _become(before)
+        resource.setrlimit(resource.RLIMIT_CORE, cores)
         os.umask(mask)
 
 
