@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import os
 import resource
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.ground import git, owner
-from keyturn.ground.scripts import Scripts
+from keyturn.ground.scripts import KEYCTL, Scripts
 from keyturn.host import storage
 from keyturn.host.journal import Application
 from keyturn.host.phases import commit, stage, turn, verify
@@ -124,6 +125,18 @@ def test_no_program_is_brought_into_a_private_folder(home: Path) -> None:
     with pytest.raises(KeyturnError, match="cannot be run: Permission denied"):
         Scripts(lead(home, inner), "nobody").run(["cat", "file"], 60)
     assert Scripts(lead(home, "."), "nobody").run(["test", "-w", "."], 60) == 0
+
+
+READS_KEY = "import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(%d, 11, %d, None, 0) < 0)"
+
+
+def test_no_program_is_passed_the_keys_of_who_has_logged_in(home: Path) -> None:
+    libc, keyctl = ctypes.CDLL(None), KEYCTL.get(os.uname().machine)
+    if keyctl is None or libc.syscall(keyctl, 1, None) < 0:
+        pytest.skip("this machine has no keyrings")
+    key = libc.syscall(keyctl - 2, b"user", b"of-the-test", b"of the operator", 15, -3)
+    assert libc.syscall(keyctl, 11, key, None, 0) == 15
+    assert Scripts(home, "nobody").run(["/usr/bin/python3", "-c", READS_KEY % (keyctl, key)], 60) == 1
 
 
 def test_git_runs_as_nobody_whom_a_link_leads_past(home: Path) -> None:

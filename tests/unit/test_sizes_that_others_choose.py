@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import signal
@@ -19,9 +20,9 @@ import pytest
 from cryptography.fernet import Fernet
 from keyturn.base import json_text, log_lines, procfs, programs
 from keyturn.base.errors import KeyturnError
-from keyturn.ground import consumers, git
+from keyturn.ground import consumers, git, repository
 from keyturn.ground.consumers import Consumer, dotenv
-from keyturn.ground.rows import sqlite_file, token_scan
+from keyturn.ground.rows import sqlite_file, sqlite_time, token_scan
 from keyturn.ground.rows.sqlite_file import Database
 from keyturn.host import copies, probes, readers
 from keyturn.host.phases import prepare, stage
@@ -317,3 +318,58 @@ def test_a_row_has_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         connection.executescript("CREATE TABLE t (k, v); INSERT INTO t VALUES (1, zeroblob(2000));")
     with pytest.raises(KeyturnError, match="SQLITE_TOOBIG"), Database(tmp_path / "db").reading() as connection:
         connection.execute("SELECT v FROM t").fetchone()
+
+
+# -- time ----------------------------------------------------------------------------------------------------------
+
+# one function in one step of SQLite's, which takes the product of the lengths
+SLOW = "instr(hex(zeroblob({0}000)), hex(zeroblob({0}00)) || '1')"
+
+
+def made(path: Path, check: str) -> Path:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute(f"CREATE TABLE t (k, v CHECK ({check} >= 0 OR k IS NULL))")
+        connection.execute("INSERT INTO t VALUES (1, 1)")
+        connection.commit()
+    return path
+
+
+def test_rows_that_compute_without_end_are_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_time, "SECONDS", 0)
+    monkeypatch.setattr(sqlite_time, "BYTES_A_SECOND", 1 << 40)
+    monkeypatch.setattr(sqlite_time, "STEPS", 1000)
+    path = made(tmp_path / "db", "k")
+    said = r"SQLITE_INTERRUPT|it has not come to an end: look at the expressions of its schema"
+    endless = "WITH RECURSIVE n AS (SELECT 1 UNION ALL SELECT 1 FROM n) SELECT count(*) FROM n"
+    for opened in (Database(path).reading(), Database(path).writing()):
+        with pytest.raises(KeyturnError, match=said), opened as connection:
+            connection.execute(endless).fetchone()
+    with pytest.raises(sqlite3.OperationalError, match="interrupted"), sqlite_file.roots(path) as connection:
+        connection.execute(endless).fetchone()
+
+
+def test_a_single_step_without_end_is_the_end_of_the_process(tmp_path: Path) -> None:
+    path = made(tmp_path / "db", SLOW.format(1))
+    heard, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.dup2(told, 1)
+        sqlite_time.SECONDS, sqlite_time.GRACE_SECONDS = 0.1, 0.1
+        with contextlib.suppress(BaseException), Database(path).writing() as connection:
+            connection.execute(f"UPDATE t SET v = 2 WHERE {SLOW.format(4000)} IS NULL")
+        os._exit(0)
+    os.close(told)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    said = json.loads(os.read(heard, 4096))
+    os.close(heard)
+    assert said["failed"] and said["msg"].startswith(f"{path}: SQLite has not come to an end within 0 s: look at")
+
+
+def test_templates_have_a_size_and_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository, "MOST_TEMPLATES", 3, raising=False)
+    for number in range(5):
+        (tmp_path / f".env{number}.example").write_text("A=1")
+    assert len(repository._templates(tmp_path)) == 3
+    for path in tmp_path.iterdir():
+        path.write_bytes(bytes((1 << 20) + 1))
+    assert repository._templates(tmp_path) == []

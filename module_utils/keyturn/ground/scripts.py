@@ -9,6 +9,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,17 @@ from . import owner
 REMEDY = "set keyturn_app_user to the application's user, or give the file and its folders to root"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 LOOK_SECONDS = 0.3
+# keyctl(2), of which the C library knows nothing, and its first operation
+KEYCTL, JOIN_SESSION = {"x86_64": 250, "aarch64": 219}, 1
+
+
+def _leave_keys() -> None:
+    """Leave the session's keyring of whoever has logged in: a change of user does not, and who has it reads what is in it."""
+    import ctypes  # only what runs a program needs it
+
+    number = KEYCTL.get(os.uname().machine)
+    if number is not None and sys.maxsize > 1 << 32:
+        ctypes.CDLL(None).syscall(number, JOIN_SESSION, None)
 
 
 class Scripts(NamedTuple):
@@ -106,6 +118,8 @@ class Scripts(NamedTuple):
                 "group": user.pw_gid,
                 "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
             }
+        if as_user:
+            _leave_keys()
         try:
             with self._folder(user.pw_name) as folder:
                 process = subprocess.Popen(

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from ...base import durable, files, procfs
 from ...base.errors import KeyturnError
 from .. import owner
+from . import sqlite_time
 
 HEADER = b"SQLite format 3\0"
 # the end of a rollback journal that names a super-journal: its name, then length, checksum and these bytes
@@ -188,7 +189,8 @@ class Database:
             with contextlib.closing(connection):
                 # what the schema names runs nothing that reaches out of the database; indexes and constraints go on to work
                 connection.execute("PRAGMA trusted_schema=OFF")
-                yield connection
+                with sqlite_time.limited(connection, self.files):
+                    yield connection
 
     def _check_companions(self) -> None:
         """Refuse what SQLite would wait for for ever, and a journal at whose word it deletes another file."""
@@ -282,7 +284,8 @@ def roots(path: Path) -> Iterator[sqlite3.Connection]:
     with owner.own():
         connection = sqlite3.connect(path, isolation_level=None)
     try:
-        yield connection
+        with sqlite_time.limited(connection, [path]):
+            yield connection
     finally:
         with owner.own():
             connection.close()
@@ -349,6 +352,7 @@ def _reason(name: str, said: str = "", files: Sequence[Path] = ()) -> str:
         "SQLITE_NOTADB": "not an SQLite database",
         "SQLITE_CORRUPT": "damaged; run `PRAGMA integrity_check`",
         "SQLITE_READONLY": "read-only for this user",
+        "SQLITE_INTERRUPT": f"it has not come to an end: {sqlite_time.REMEDY}",
         "SQLITE_CONSTRAINT": "a constraint or an index of the table forbids it",
         "SQLITE_CANTOPEN": "cannot be opened by this user",
         "SQLITE_READONLY_ROLLBACK": "a write was interrupted: resume.yml, rollback.yml or the starting application takes it back",
