@@ -68,7 +68,7 @@ def test_an_answer_in_time_is_taken_in_pieces() -> None:
 
 
 def test_what_is_seen_when_the_connection_stands_keeps_everything_back() -> None:
-    def refuse() -> None:
+    def refuse(peer: str) -> None:
         raise KeyturnError("a stranger")
 
     with dripping(BEGIN + b"\r\n", b"x") as (url, sent), pytest.raises(KeyturnError, match="a stranger"):

@@ -11,6 +11,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.ground.scripts import Scripts
 from keyturn.host import probes
 from keyturn.host.probes import Question
+from support.others import ground
 
 VALUE = {"PLAID_SECRET": "of-the-test"}
 
@@ -70,7 +71,6 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
-def test_a_check_runs_as_the_user_of_the_application(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    assert Scripts(tmp_path, "nobody").run(["sh", "-c", 'test "$(id -un)" = nobody']) == 0
+def test_a_check_runs_as_the_user_of_the_application() -> None:
+    with ground() as app:
+        assert Scripts(app, "nobody").run(["sh", "-c", 'test "$(id -un)" = nobody']) == 0

@@ -140,7 +140,7 @@ def test_who_takes_the_port_between_the_look_and_the_connection_gets_nothing(
 ) -> None:
     with stranger() as other:
         seen = iter([{"1"}, {"2"}])
-        monkeypatch.setattr(ScriptService, "sockets", lambda one, url: next(seen))
+        monkeypatch.setattr(ScriptService, "sockets", lambda one, url, peer="": next(seen))
         with pytest.raises(KeyturnError, match="who listens there has changed, so no token was sent"):
             shown(service(f"http://127.0.0.1:{other.port}", tmp_path))
         assert b"Bearer" not in other.received()

@@ -19,6 +19,7 @@ from . import shape
 from .errors import KeyturnError
 
 BODY_BYTES = 1 << 16
+Connected = Callable[[str], None]
 
 
 class _Until(io.RawIOBase):
@@ -51,7 +52,7 @@ class _Response(http.client.HTTPResponse):
 class _Connection(http.client.HTTPConnection):
     """A connection whose deadline begins when it is made; ``connected`` is called before anything is sent."""
 
-    def __init__(self, *args: Any, connected: Callable[[], None], **more: Any) -> None:
+    def __init__(self, *args: Any, connected: Connected, **more: Any) -> None:
         super().__init__(*args, **more)
         self._connected, self._end = connected, time.monotonic() + (self.timeout or 0)
         self.response_class = functools.partial(_Response, end=self._end)  # type: ignore[assignment]
@@ -59,7 +60,7 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         super().connect()
         try:
-            self._connected()
+            self._connected(str(self.sock.getpeername()[0]))
         except BaseException:
             self.close()
             raise
@@ -74,7 +75,7 @@ class _TlsConnection(_Connection, http.client.HTTPSConnection):
 
 
 class _Handler(urllib.request.HTTPHandler):
-    def __init__(self, connected: Callable[[], None]) -> None:
+    def __init__(self, connected: Connected) -> None:
         super().__init__()
         self._connected = connected
 
@@ -83,7 +84,7 @@ class _Handler(urllib.request.HTTPHandler):
 
 
 class _TlsHandler(urllib.request.HTTPSHandler):
-    def __init__(self, connected: Callable[[], None]) -> None:
+    def __init__(self, connected: Connected) -> None:
         super().__init__()
         self._connected = connected
 
@@ -140,13 +141,13 @@ def ask(
     *,
     method: str | None = None,
     limit: int = BODY_BYTES,
-    connected: Callable[[], None] = lambda: None,
+    connected: Connected = lambda peer: None,
 ) -> Answer:
     """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for the whole of the answer.
 
     A body in bytes is JSON already. ``method`` is another method. Of the answer's body at most ``limit`` bytes are read. ``connected``
-    is called when the connection stands and nothing has been sent; what it raises is passed on. KeyturnError where the address has a
-    user or a password in it. To find the address of a name the system takes its own time.
+    is called with the address at the other end, when the connection stands and nothing has been sent; what it raises is passed on.
+    KeyturnError where the address has a user or a password in it. To find the address of a name the system takes its own time.
     """
     if fault(url) == USER:
         raise KeyturnError(f"an address {USER}")
@@ -178,7 +179,7 @@ def get(
     url: str,
     timeout: float,
     headers: Mapping[str, str] | None = None,
-    connected: Callable[[], None] = lambda: None,
+    connected: Connected = lambda peer: None,
 ) -> int | None:
     """Return the status of GET ``url``, None when there was no HTTP answer; ``connected`` as for ``ask``."""
     return ask(url, timeout, headers, connected=connected).status

@@ -97,9 +97,17 @@ def _at(found: Any, steps: Sequence[str], path: str) -> Iterator[Place]:
 
 def splice(content: str, pairs: Sequence[tuple[Text, str]]) -> str:
     """Put tokens, or nothing, in the place of strings of a document. Where the padding was escaped, it is again."""
-    parts, at = [], 0
-    for text, new in sorted(pairs, key=lambda pair: pair[0].start):
+    edits = []
+    for text, new in pairs:
         escaped = ESCAPED_PADDING.search(content, text.start, text.end)
-        parts += [content[at : text.start], new.replace("=", escaped[0]) if escaped else new]
-        at = text.end
+        edits.append((text.start, text.end, new.replace("=", escaped[0]) if escaped else new))
+    return spliced(content, edits)
+
+
+def spliced(content: str, edits: Sequence[tuple[int, int, str]]) -> str:
+    """Return a text with other ones in the place of some of its parts, which do not overlap."""
+    parts, at = [], 0
+    for start, end, new in sorted(edits):
+        parts += [content[at:start], new]
+        at = end
     return "".join([*parts, content[at:]])

@@ -7,11 +7,11 @@ only what Python, RE2 and CloudWatch all know, but for the one group that ``patt
 
 from __future__ import annotations
 
-import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 Line = Mapping[str, str]
+LINE_BYTES = 1 << 12
 TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2},[0-9]{3}"
 
 
@@ -28,9 +28,14 @@ def pattern(line: Line) -> str:
     return f"^(?:{'|'.join(starts(line))}){line['message']}"
 
 
-def split(text: str) -> list[str]:
-    """Return the lines of a log, also of one that was emptied under its writer, which then begins with a hole of zeros.
+def split(content: bytes) -> Iterator[str]:
+    """Yield the lines of a log, also of one that was emptied under its writer, which then begins with a hole of zeros.
 
-    Only a line feed ends one: what else Python takes for an end may stand in a path that a stranger asks for.
+    Only a line feed ends one: what else Python takes for an end may stand in a path that a stranger asks for. Of a long line that is
+    the beginning: a pattern may take the square of its length. They are not all in memory, since a log may be nothing but line feeds.
     """
-    return [line.lstrip("\0").rstrip("\r\n") for line in io.StringIO(text, newline="\n")]
+    at = 0
+    while at < len(content):
+        end = content.find(b"\n", at) % (len(content) + 1)  # where there is none, -1, it is the end of all
+        yield content[at:end].lstrip(b"\0")[:LINE_BYTES].decode(errors="replace").rstrip("\r")
+        at = end + 1

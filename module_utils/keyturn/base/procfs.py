@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from . import shown
+from .errors import KeyturnError
 
 PROC = Path("/proc")
+# Of another user's process: it may say that its environment is as large as its address space, and have half a million files open, as all
+# processes that share its table do. A real environment has some kilobytes, and a look at every open file of a host takes some seconds.
+ENVIRONMENT_BYTES, COMMAND_BYTES = 1 << 22, 1 << 16
+LOOK_SECONDS = 60.0
 LISTEN = "0A"
 KERNEL_THREAD = 0x00200000
 
@@ -87,6 +92,11 @@ def parent(pid: int) -> int:
     return int(fields[1]) if fields else 0
 
 
+def parents() -> dict[int, int]:
+    """Return what ``parent`` does for all processes at once."""
+    return {pid: parent(pid) for pid in processes()}
+
+
 def has_terminal(pid: int) -> bool:
     """Tell whether the process hangs on a terminal, so that a person sits before it."""
     fields = _fields(pid)
@@ -122,21 +132,40 @@ def command_name(pid: int) -> str:
 def runs_script(pid: int, script: str) -> bool:
     """Tell whether the process is an interpreter that runs ``script``, by the name of its file."""
     try:
-        arguments = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+        arguments = _head(pid, "cmdline", COMMAND_BYTES).split(b"\0")
     except OSError:
         return False
     # the kernel puts the interpreter, at most one option of it and the script's path first
     return os.path.basename(script).encode() in map(os.path.basename, arguments[1:3])  # noqa: PTH119 - bytes, which may be none
 
 
-def environment(pid: int) -> dict[str, str]:
-    """Return the environment that the process was started with; it may hold secrets. Empty where it is not ours to see."""
+def environment(pid: int, names: Iterable[str]) -> dict[str, str]:
+    """Return what the process was started with under these names; it may hold secrets. Empty where it is not ours to see."""
+    content = _environment(pid)
+    found = {}
+    for name in names:
+        _, given, rest = content.rpartition(f"\0{name}=".encode())
+        if given:
+            found[name] = rest.partition(b"\0")[0].decode(errors="replace")
+    return found
+
+
+def given(pid: int, values: Iterable[str]) -> set[str]:
+    """Return those of the values that the process was started with, under whatever name."""
+    content = _environment(pid)
+    return {value for value in values if f"={value}\0".encode() in content}
+
+
+def _environment(pid: int) -> bytes:
     try:
-        content = (PROC / str(pid) / "environ").read_bytes()
+        return b"\0" + _head(pid, "environ", ENVIRONMENT_BYTES) + b"\0"
     except OSError:
-        return {}
-    pairs = (line.decode(errors="replace").partition("=") for line in content.split(b"\0") if line)
-    return {name: value for name, _, value in pairs}
+        return b""
+
+
+def _head(pid: int, name: str, size: int) -> bytes:
+    with (PROC / str(pid) / name).open("rb") as file:
+        return file.read(size)
 
 
 def holders(files: Iterable[Path]) -> list[int]:
@@ -149,11 +178,11 @@ def lockers(files: Iterable[Path]) -> list[int]:
     """Return the other processes that hold a lock on one of ``files``; one of another container is missing."""
     wanted = {f"{os.major(device):02x}:{os.minor(device):02x}:{inode}" for device, inode in _identities(files)}
     try:
-        locks = [line.split() for line in (PROC / "locks").read_text().splitlines()]
+        with (PROC / "locks").open() as lines:
+            # number, kind, how binding, for what, process, file; who waits for a lock has an arrow before the kind
+            pids = {int(lock[4]) for lock in map(str.split, lines) if lock[1] != "->" and lock[5] in wanted}
     except OSError:
         return []
-    # number, kind, how binding, for what, process, file; who waits for a lock has an arrow before the kind
-    pids = {int(lock[4]) for lock in locks if lock[1] != "->" and lock[5] in wanted}
     return sorted(pid for pid in pids if pid > 0 and pid != os.getpid())
 
 
@@ -163,7 +192,8 @@ def unseen() -> int:
     for process in PROC.iterdir():
         if process.name.isdigit():
             try:
-                os.listdir(process / "fd")  # noqa: PTH208 - a look, not its entries
+                with os.scandir(process / "fd") as listed:
+                    next(listed, None)
             except PermissionError:
                 fields = _fields(int(process.name))
                 count += fields is not None and not int(fields[6]) & KERNEL_THREAD
@@ -187,7 +217,8 @@ def listeners(port: int) -> list[set[int]]:
         addresses.setdefault(address, set()).add(f"socket:[{inode}]")
     if not addresses:
         return []
-    held = [(pid, {_target(link) for link in descriptors}) for pid, descriptors in _open_files()]
+    wanted = set().union(*addresses.values())
+    held = [(pid, wanted.intersection(map(_target, descriptors))) for pid, descriptors in _open_files()]
     return [{pid for pid, links in held if links & sockets} for sockets in addresses.values()]
 
 
@@ -256,27 +287,37 @@ def _boot_id() -> str:
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
-def _open_files() -> Iterator[tuple[int, list[Path]]]:
-    for process in PROC.iterdir():
-        if process.name.isdigit():
-            try:
-                yield int(process.name), list((process / "fd").iterdir())
-            except OSError:
-                continue
+def _open_files() -> Iterator[tuple[int, list[str]]]:
+    """The descriptors of all processes; KeyturnError where somebody has so many that there is no end of looking."""
+    end, most = time.monotonic() + LOOK_SECONDS, (0, 0)
+    for pid in processes():
+        folder = f"{PROC}/{pid}/fd"
+        try:
+            names = os.listdir(folder)  # noqa: PTH208 - a path for each of very many costs
+        except OSError:
+            continue
+        most = max(most, (len(names), pid))
+        yield pid, [f"{folder}/{name}" for name in names]
+        if time.monotonic() > end:
+            count, pid = most
+            raise KeyturnError(
+                f"who has a file or a port open could not be seen within {LOOK_SECONDS:g} s: process {pid} ({command_name(pid)}) of the "
+                f"user {user_of(pid)} has {count} open, and others may have as many: end what does not belong here"
+            )
 
 
-def _identities(links: Iterable[Path]) -> Iterator[tuple[int, int]]:
+def _identities(links: Iterable[Path | str]) -> Iterator[tuple[int, int]]:
     for link in links:
         try:
-            status = link.stat()
+            status = os.stat(link)  # noqa: PTH116 - of very many
         except OSError:
             continue
         yield status.st_dev, status.st_ino
 
 
-def _target(link: Path) -> str:
+def _target(link: str) -> str:
     try:
-        return str(link.readlink())
+        return os.readlink(link)  # noqa: PTH115 - of very many
     except OSError:
         return ""
 

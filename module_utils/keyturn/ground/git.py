@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, cast
 
-from ..base import shown
+from ..base import programs, shown
 from ..base.errors import KeyturnError
 from . import owner
 from .scripts import PATH
 
-SECONDS = 300
+SECONDS, MOST_BYTES = 300, 1 << 26
 # What the command line gives wins over a checkout's own configuration.
 OFF = {
     "core.attributesFile": os.devnull,
@@ -41,21 +41,25 @@ def top(folder: Path) -> Path | None:
 def run(folder: Path, *arguments: str) -> bytes | None:
     """Return what git says, None where it ends with another code than 0. OSError where there is none."""
     try:
-        done = subprocess.run(
-            command(folder, *arguments), capture_output=True, check=False, timeout=SECONDS, **_given(folder)
-        )
+        done = programs.said(command(folder, *arguments), MOST_BYTES, SECONDS, **_given(folder))
     except subprocess.TimeoutExpired:
         raise KeyturnError(
             f"git {arguments[0]} in {folder} did not end within {SECONDS} s: look there by hand"
         ) from None
-    return done.stdout if done.returncode == 0 else None
+    if done.code is None:
+        raise KeyturnError(f"git {arguments[0]} in {folder} says more than {MOST_BYTES >> 20} MiB: look there by hand")
+    return done.content if done.code == 0 else None
 
 
 @contextlib.contextmanager
 def output(folder: Path, *arguments: str) -> Iterator[IO[bytes]]:
     """Open the output of git, to be read in pieces; KeyturnError where it ends with another code than 0."""
     with subprocess.Popen(
-        command(folder, *arguments), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **_given(folder)
+        command(folder, *arguments),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        **_given(folder),
     ) as git:
         yield cast(IO[bytes], git.stdout)
     if git.returncode:
@@ -109,7 +113,7 @@ def _settings(folder: Path) -> dict[str, str]:
 
 
 def _given(folder: Path) -> dict[str, Any]:
-    """What the process is started with: as whose the checkout is, where root looks at that of another user."""
+    """What the process is started with: as the one who may change the checkout, where root looks at that of another user."""
     user = owner.reader((top(folder) or folder) / ".git")
     mine = {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
-    return {"env": environment(folder), "stdin": subprocess.DEVNULL, **mine}
+    return {"env": environment(folder), **mine}

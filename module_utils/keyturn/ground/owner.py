@@ -12,6 +12,7 @@ import functools
 import grp
 import os
 import pwd
+import resource
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,8 +55,15 @@ def acting(path: Path, root: Path | None = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def looking(path: Path, name: str | None = None) -> Iterator[None]:
-    """Be a user who may change ``path``, to read what is only counted or compared: ``name``, or whose the nearest folder is."""
+    """Be a user who may change ``path``, to read what is only counted or compared: ``name``, or the only one there is."""
     with _being(reader(path, name)):
+        yield
+
+
+@contextlib.contextmanager
+def being(name: str) -> Iterator[None]:
+    """Be the user with this name; nothing happens in another process than root."""
+    with _being(_named(name)):
         yield
 
 
@@ -66,22 +74,36 @@ def own() -> Iterator[None]:
         yield
 
 
-def reader(path: Path, name: str | None = None) -> User | None:
-    """Return whom ``looking`` becomes, None for nobody. KeyturnError where only a group or everybody may change the path."""
-    if os.getuid() != 0:
-        return None
+def alone(path: Path) -> User | None:
+    """Return the one user besides root who may change what lies at ``path``, None where only root may; KeyturnError for several."""
     with own():
-        writers = _writers(_entries(path))
-    if not writers:
-        return None
-    if name is not None:
-        return _named(name)
-    users = [uid for uid in writers if uid != EVERYBODY]
-    if not users:
-        raise KeyturnError(
-            f"{writers[EVERYBODY]} may be changed by everybody, so root does not read there: chmod o-w {writers[EVERYBODY]}"
-        )
-    return _user(users[-1])
+        return _alone(path, _entries(path))
+
+
+def steady(path: Path) -> Path:
+    """Return ``path`` without symbolic links, as far as only root may change them: no other user chooses what it comes to."""
+    if os.getuid() != 0:
+        return path.resolve()
+    place, links = Path("/"), 0
+    left = [*reversed((Path.cwd() / path).parts[1:])]
+    while left and not _writers([place, entry := place / left[-1]]):
+        left.pop()
+        if links < MOST_LINKS and _is_link(entry):
+            links += 1
+            target = entry.readlink()
+            place = Path("/") if target.is_absolute() else place
+            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+        else:
+            place = place.parent if entry.name == ".." else entry
+    return Path(os.path.normpath(place.joinpath(*reversed(left))))
+
+
+def reader(path: Path, name: str | None = None) -> User | None:
+    """Return whom ``looking`` becomes, None for nobody. KeyturnError where no name says which of several users."""
+    if name is None:
+        return alone(path)
+    with own():
+        return _named(name) if os.getuid() == 0 and _writers(_entries(path)) else None
 
 
 def writer(path: Path) -> tuple[str, Path] | None:
@@ -232,18 +254,23 @@ def _user(uid: int) -> User:
 
 @contextlib.contextmanager
 def _being(user: User | None) -> Iterator[None]:
-    """Switch the effective user and groups and back: SQLite holds files of both at a time, so no other process will do."""
+    """Switch the effective user and groups and back: SQLite holds files of both at a time, so no other process will do.
+
+    Who shortens a file that SQLite has mapped ends this process by a signal, and no core is to be left, which would hold values.
+    """
     wanted = user or User(0, os.getgid(), (), "root")
     if os.getuid() != 0 or os.geteuid() == wanted.uid:
         yield
         return
     before = User(os.geteuid(), os.getegid(), tuple(os.getgroups()), "")
-    mask = os.umask(PRIVATE)
+    mask, cores = os.umask(PRIVATE), resource.getrlimit(resource.RLIMIT_CORE)
     try:
         _become(wanted)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, cores[1]))
         yield
     finally:
         _become(before)
+        resource.setrlimit(resource.RLIMIT_CORE, cores)
         os.umask(mask)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ SECRET_FILES = (
     "data/bank_accounts.db-wal",
     "backup.db",
 )
+MOST_TEMPLATES = 100
 TEMPLATES = (".example", ".template", ".sample")
 PATTERNS = (".env", ".env.*", "*.db", "*.db-wal", "*.db-journal")
 
@@ -88,8 +90,8 @@ def _templates(folder: Path) -> list[tuple[Path, bytes]]:
     """The templates of the environment in the folder; what is no file of text there is none."""
     found = []
     with owner.looking(folder / ".env"):
-        for path in sorted(folder.glob(".env*")):
-            if path.suffix in TEMPLATES:
-                with contextlib.suppress(OSError, KeyturnError):
-                    found.append((path, files.read(path)))
+        named = (path for path in folder.glob(".env*") if path.suffix in TEMPLATES)
+        for path in sorted(itertools.islice(named, MOST_TEMPLATES)):
+            with contextlib.suppress(OSError, KeyturnError):
+                found.append((path, files.read(path, consumers.MOST_BYTES)))
     return found

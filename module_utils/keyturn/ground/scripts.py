@@ -9,8 +9,9 @@ import pwd
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +21,17 @@ from . import owner
 REMEDY = "set keyturn_app_user to the application's user, or give the file and its folders to root"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 LOOK_SECONDS = 0.3
+# keyctl(2), of which the C library knows nothing, and its first operation
+KEYCTL, JOIN_SESSION = {"x86_64": 250, "aarch64": 219}, 1
+
+
+def _leave_keys() -> None:
+    """Leave the session's keyring of whoever has logged in: a change of user does not, and who has it reads what is in it."""
+    import ctypes  # only what runs a program needs it
+
+    number = KEYCTL.get(os.uname().machine)
+    if number is not None and sys.maxsize > 1 << 32:
+        ctypes.CDLL(None).syscall(number, JOIN_SESSION, None)
 
 
 class Scripts(NamedTuple):
@@ -61,11 +73,23 @@ class Scripts(NamedTuple):
         if os.getuid() != 0 or self.user.pw_uid != 0:
             return ""
         program, *arguments = command
-        for path in (Path(self.place(program)), *(self.app_root / argument for argument in arguments)):
-            changed = owner.writer(path) if os.path.isfile(path) else None  # noqa: PTH113 - an argument may be no name at all
-            if changed is not None:
+        # a program may not be there until it is run, and an argument may be no name at all
+        named = [self.place(program)] if "/" in self.place(program) else []
+        named += [path for argument in arguments if os.path.isfile(path := str(self.app_root / argument))]  # noqa: PTH113
+        for path in named:
+            if (changed := owner.writer(Path(path))) is not None:
                 return f"{path} would run as root, and {changed[0]} may change it ({changed[1]})"
         return ""
+
+    @contextlib.contextmanager
+    def _folder(self, name: str) -> Iterator[str]:
+        """Open the folder as the user: root would also find the way to one that another user keeps private."""
+        with owner.being(name):
+            fd = os.open(self.app_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield f"/proc/self/fd/{fd}"
+        finally:
+            os.close(fd)
 
     def run(
         self, command: Sequence[str], seconds: float = math.inf, up: Callable[[], bool] = lambda: False
@@ -94,17 +118,20 @@ class Scripts(NamedTuple):
                 "group": user.pw_gid,
                 "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
             }
+        if as_user:
+            _leave_keys()
         try:
-            process = subprocess.Popen(
-                command,
-                cwd=self.app_root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-                **as_user,
-            )
+            with self._folder(user.pw_name) as folder:
+                process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    start_new_session=True,
+                    **as_user,
+                )
         except OSError as error:
             raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
         deadline = time.monotonic() + seconds

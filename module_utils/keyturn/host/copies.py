@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import itertools
 import os
 import time
 from collections import deque
@@ -23,6 +24,8 @@ from .rotation import Rotation
 LARGEST_BYTES = 1 << 20
 DEADLINE_SECONDS = 20.0
 MOST_LINES = 10
+# what is told at most, and of a folder looked at: whoever it belongs to may have it grow without end
+MOST_COPIES, MOST_ENTRIES = 100, 100_000
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -59,7 +62,7 @@ def undeclared(
     root = first.app_root.resolve()
     sought = [_sought(rotation, values) for rotation, values in held]
     try:
-        with owner.looking(root / "each file", first.app_user):
+        with owner.looking(first.app_root / "each file", first.app_user):
             return _undeclared(root, {root / ".git", first.state_dir.resolve()}, sought, deadline_seconds)
     except KeyturnError as error:
         return [], [f"{root} was not looked through: {error}"]
@@ -80,6 +83,8 @@ def _undeclared(
             unread += 1
             continue
         found += (copy for one in sought for copy in _copies(path, content, one))
+        if len(found) >= MOST_COPIES:
+            return found, [f"{root} was looked through for {len(found)} copies only, up to {shown.name(str(path))}"]
     return found, [f"{unread} files below {root} could not be read"] if unread else []
 
 
@@ -98,7 +103,7 @@ def _files(root: Path, without: set[Path]) -> Iterator[Path]:
     while folders:
         try:
             with os.scandir(folders.popleft()) as listed:
-                entries = sorted(listed, key=lambda entry: entry.name)
+                entries = sorted(itertools.islice(listed, MOST_ENTRIES), key=lambda entry: entry.name)
         except OSError:
             continue  # a folder that this user may not enter, or that has gone
         for entry in entries:

@@ -151,7 +151,7 @@ class Application:
 
     def __init__(self, state_dir: Path, app_root: Path) -> None:
         self.state_dir = state_dir
-        root = str(app_root.resolve())
+        root = str(owner.steady(app_root))
         digest = hashlib.sha256(root.encode()).hexdigest()[:8]
         self.folder = state_dir / f"{Path(root).name or 'root'}-{digest}"
 

@@ -101,7 +101,7 @@ def process(services: Sequence[Service], change: Moment, reloaded: Sequence[str]
 def environment(services: Sequence[Service], live: Mapping[str, str]) -> Iterator[Proof]:
     """Compare what the process was started with: a variable in its environment wins over any `.env`."""
     for service in services:
-        given = [procfs.environment(pid) for pid in service.processes()]
+        given = [procfs.environment(pid, live) for pid in service.processes()]
         for name, value in live.items():
             for held in sorted({one[name] for one in given if name in one}):
                 verdict = "accepted" if held == value else "rejected"
@@ -159,16 +159,16 @@ LOGINS: dict[str, Callable[[Question, Service], Mapping[str, str]]] = {
 }
 
 
-def _to_anybody() -> None:
+def _to_anybody(peer: str) -> None:
     """What is no secret may be sent to whoever listens."""
 
 
-def _to_the_service(service: Service) -> Callable[[], None]:
+def _to_the_service(service: Service) -> http.Connected:
     """Return what looks, once the connection stands, that the service has taken it: a socket of its own that was there before."""
     before = service.sockets(service.base_url)
 
-    def connected() -> None:
-        if before is not None and not before & (service.sockets(service.base_url) or set()):
+    def connected(peer: str) -> None:
+        if before is not None and not before & (service.sockets(service.base_url, peer) or set()):
             raise KeyturnError(
                 f"service {service.name}: who listens there has changed, so no token was sent: run this again"
             )
@@ -226,11 +226,13 @@ def log(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
     """Read what each service has logged since its start for lines that only this secret can cause."""
     known = [re.compile(pattern(line)) for line in spec["lines"]]
     for service in question.services:
-        lines = list(service.log_lines() or ())
-        if not lines:
+        read = found = 0
+        for line in service.log_lines() or ():
+            read += 1
+            found += any(one.match(line) for one in known)
+        if not read:
             yield proof("log", service.name, "not configured", "no line is known to be from since the start")
             continue
-        found = sum(any(one.match(line) for one in known) for line in lines)
         yield proof("log", service.name, "rejected" if found else "accepted", f"{found} error lines since the start")
 
 
@@ -243,9 +245,11 @@ def log_line(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
         return
     for service in (service for service in question.services if service.name == spec["service"]):
         known = re.compile(pattern(spec["line"]))
-        found = [match for line in service.log_lines() or () if (match := known.match(line))]
-        account = found[-1].group(1) if found and found[-1].groups() else ""
-        if not found:
+        found = None
+        for line in service.log_lines() or ():
+            found = known.match(line) or found
+        account = found.group(1) if found and found.groups() else ""
+        if found is None:
             yield proof("log line", service.name, "unknown", "it has not said since its start that it is connected")
         elif account and question.account and account != question.account:
             yield proof("log line", service.name, "rejected", "it is connected to another account")

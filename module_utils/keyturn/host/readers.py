@@ -37,7 +37,9 @@ def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = N
     ``since`` leaves out what has started later. A unit whose processes run in the application's folder may have read its files.
     """
     given = (rotation.app_root, rotation.app_user, rotation.application.folder)
-    owners = {pid: name for name, spec in rotation.services.items() for pid in service(name, spec, *given).processes()}
+    owners: dict[int, str | None] = {}
+    for name, spec in rotation.services.items():
+        owners |= dict.fromkeys(service(name, spec, *given).processes(), name)
     reading = _by_environment_file(rotation)
     found: dict[str, Reader] = {}
     if reading is None:
@@ -46,8 +48,9 @@ def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = N
         found["a unit"] = Reader("a unit", unseen, declared=False, certain=False)
         reading = {}
     own_units = {_unit(pid) for pid in owners}
-    for pid in sorted({*procfs.processes()} - set(_line(os.getpid()))):
-        owner = next((owners[one] for one in _line(pid) if one in owners), None)
+    parents, known = procfs.parents(), dict(owners)
+    for pid in sorted(parents.keys() - set(_line(os.getpid()))):
+        owner = _owner(pid, known, parents)
         if owner in rotation.entry["services"] or (since is not None and not procfs.older([pid], since)):
             continue
         how = _in_environment(pid, held) or reading.get(pid, "")
@@ -68,7 +71,7 @@ def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = N
 
 def _in_environment(pid: int, held: Mapping[str, str]) -> str:
     values = {value: name for name, value in held.items() if len(value) >= leaks.SMALLEST_VALUE}
-    names = sorted({values[value] for value in procfs.environment(pid).values() if value in values})
+    names = sorted(values[value] for value in procfs.given(pid, values))
     return f"has {', '.join(names)} in its environment" if names else ""
 
 
@@ -104,6 +107,17 @@ def _unit(pid: int) -> str:
     """The unit of a process, empty where it has none. A unit may have groups of its own below (``Delegate=``)."""
     names = [name for path in procfs.cgroups(pid) for name in reversed(path.split("/"))]
     return next((shown.name(name) for name in names if name.endswith(".service")), "")
+
+
+def _owner(pid: int, known: dict[int, str | None], parents: Mapping[int, int]) -> str | None:
+    """Return the service that a process descends from, and note it in ``known`` for all on the way: a line may have any length."""
+    line = []
+    while pid > 0 and pid not in known:
+        known[pid] = None
+        line.append(pid)
+        pid = parents.get(pid, 0)
+    known |= dict.fromkeys(line, known.get(pid))
+    return known.get(line[0] if line else pid)
 
 
 def _line(pid: int) -> Iterator[int]:

@@ -168,14 +168,17 @@ class Rotation:
 
     @property
     def scripts(self) -> Scripts | None:
-        """What runs a program of the application's, as the owner of its folder where no user is named and root would run it.
+        """What runs a program of the application's, as whoever may change its folder where no user is named and root would run it.
 
         None where only the service itself gets the values, and no file has them.
         """
+        from ..ground import owner
         from ..ground.scripts import Scripts
 
-        user = self.app_user or (self.app_root.owner() if os.geteuid() == 0 else None)
-        return None if self.sealed else Scripts(self.app_root, user, self.check_mode)
+        if self.sealed:
+            return None
+        mine = None if self.app_user else owner.alone(self.app_root / "any file")
+        return Scripts(self.app_root, mine.name if mine else self.app_user, self.check_mode)
 
     def ask_provider(self, held: Mapping[str, str]) -> Reply:
         """Ask the provider of the secret about values. Only for a secret that has one."""

@@ -25,13 +25,15 @@ from urllib.parse import urlencode
 
 from .. import providers
 from ..base import files as regular
-from ..base import http, moments, shape
+from ..base import http, moments, programs, shape
 from ..base.errors import KeyturnError
 from ..base.seal import digest
 from ..ground import owner
 from ..host.rotation import Rotation
 
 MEMBER_BYTES = 1 << 24
+# of all logs together, which are in memory at a time
+LOGS_BYTES, MOST_LOGS = 1 << 28, 500
 FILES = 20_000
 PAGES = 50
 ITEMS = 500
@@ -103,8 +105,8 @@ def listing(members: Members) -> list[dict[str, Any]]:
 
 def files(scene: Scene) -> Members:
     """List the application's files with owner, mode and all times. Their content is left where it is."""
-    found = (path for path in _below(scene.app_root))
-    lines = [_described(path) for path in islice(found, FILES)]
+    with owner.looking(scene.app_root / "any file"):
+        lines = [_described(path) for path in islice(_below(scene.app_root), FILES)]
     return {"files.jsonl": "".join(line for line in lines if line).encode()}
 
 
@@ -125,40 +127,56 @@ def _described(path: Path) -> str:
 def logs(scene: Scene) -> Members:
     """Copy the newest part of every log file: the application's, and those that the inventory names."""
     named = [scene.app_root / service["log_file"] for service in scene.services.values() if service.get("log_file")]
-    named += sorted((scene.app_root / "logs").glob("*.log"))
     named += [Path(path) for pattern in scene.logs for path in sorted(glob.glob(pattern))]  # noqa: PTH207 - absolute patterns
-    found = [path for path in dict.fromkeys(named) if path.is_file()]
+    named += _in_folder(scene.app_root / "logs")
+    found = [path for path in dict.fromkeys(named) if path.is_file()][:MOST_LOGS]
     if not found:
         raise KeyturnError("there is no log file: name them by keyturn_incident_logs")
     # whoever may write a log's folder chooses its name, and the members are listed in the document
     members = {f"logs/{number:04}.log": path for number, path in enumerate(found, 1)}
     listed = json.dumps({name: str(path) for name, path in members.items()}, indent=1)
-    return {name: _tail(path, scene.app_root) for name, path in members.items()} | {"logs/names.json": listed.encode()}
+    read, left = {"logs/names.json": listed.encode()}, LOGS_BYTES
+    for name, path in members.items():
+        read[name] = _tail(path, min(MEMBER_BYTES, left))
+        left -= len(read[name])
+    return read
 
 
-def _tail(path: Path, app_root: Path) -> bytes:
-    """Read as the application's user what lies in its folder: a link there may lead anywhere."""
-    with owner.looking(path) if path.is_relative_to(app_root) else contextlib.nullcontext():
-        opened = regular.opened(path)
+def _in_folder(folder: Path) -> list[Path]:
+    with contextlib.suppress(KeyturnError), owner.looking(folder / "any file"):
+        return sorted(folder.glob("*.log"))
+    return []
+
+
+def _tail(path: Path, most: int) -> bytes:
+    """Read as whoever may put another file there: a link may lead anywhere. What cannot be read keeps back no other."""
+    try:
+        with owner.looking(path):
+            opened = regular.opened(path)
+    except KeyturnError as error:
+        return f"it was not read: {error}\n".encode()
+    except OSError as error:
+        return f"it was not read: {error.strerror}\n".encode()
     with opened as file:
         size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - MEMBER_BYTES))
-        return file.read(MEMBER_BYTES)
+        file.seek(max(0, size - most))
+        return file.read(most)
 
 
 def journal(scene: Scene) -> Members:
-    """Copy the system's journal since the moment, its newest part where it is long."""
+    """Copy the system's journal since the moment, the newest entries first and alone where it is long."""
     command = [
         "journalctl",
         "--quiet",
         "--no-pager",
+        "--reverse",
         "--output=short-iso-precise",
         f"--since=@{int(scene.since.timestamp())}",
     ]
-    done = subprocess.run(command, capture_output=True, timeout=JOURNAL_SECONDS, check=False)
-    if done.returncode != 0 or not done.stdout:
+    done = programs.said(command, MEMBER_BYTES, JOURNAL_SECONDS)
+    if done.code or not done.content:
         raise KeyturnError("journalctl shows nothing: run as root on a host with systemd")
-    return {"journal.log": done.stdout[-MEMBER_BYTES:]}
+    return {"journal.log": done.content}
 
 
 def alpaca(scene: Scene) -> Members:

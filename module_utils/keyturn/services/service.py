@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
+import itertools
 import os
 import re
 import socket
@@ -32,6 +33,8 @@ PID_BYTES = 64
 UNPRIVILEGED = Path("/proc/sys/net/ipv4/ip_unprivileged_port_start")
 # of a log: behind its mark, in all, and of a line; pieces of a longer one overlap by as much as a value may be long
 LOG_BYTES, LOGGED_BYTES, LINE_BYTES, OVERLAP_BYTES = 1 << 26, 1 << 30, 1 << 13, 1 << 10
+# of files beside a log that may have been the log
+MOST_ROTATED = 100
 # how much of a health_line, which is a pattern, a message shows
 LINE_SHOWN = 60
 MARK = {"moment": [str, float], "end": int, "file": [int], "tail": str}
@@ -217,15 +220,17 @@ class Service(ABC):
         own = set(self.processes())
         return [found for found in procfs.listeners(self.port) if found & own]
 
-    def sockets(self, url: str) -> set[str] | None:
+    def sockets(self, url: str, peer: str = "") -> set[str] | None:
         """Return the sockets that take a connection to ``url``, all of them the service's own; None where that is not on this host.
+
+        ``peer`` is the one of its addresses that a connection leads to: a name may have several, and the service listen on one.
 
         Root's own are taken as well, and what takes a port that only root can. KeyturnError for one of somebody else: a token must not
         be shown to it, nor its answer believed.
         """
         parts = urllib.parse.urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        addresses = _here(parts.hostname, port) if parts.hostname else []
+        addresses = [peer] if peer else _here(parts.hostname, port) if parts.hostname else []
         if not addresses or port < int(UNPRIVILEGED.read_text()):
             return None
         found = procfs.listening(addresses, port)
@@ -302,9 +307,9 @@ class ScriptService(Service):
         return None if pid is not None and procfs.runs_script(pid, str(self.spec["start"])) else pid
 
     def _is_own(self, one: procfs.Listening) -> bool:
-        """The application's user's: that of the scripts, or where root runs them whose the application's folder is."""
-        own = {self.scripts.user.pw_uid}
-        return one.user in (own if self.app_user else own | {self.app_root.stat().st_uid})
+        """The application's user's: that of the scripts, or where root runs them who may change the application's folder."""
+        mine = None if self.app_user else owner.alone(self.app_root / "any file")
+        return one.user in {self.scripts.user.pw_uid, *([mine.uid] if mine else [])}
 
     def stop(self) -> None:
         """Run the stop script; the process must be gone afterwards, and nobody may listen on its port.
@@ -353,7 +358,7 @@ class ScriptService(Service):
             return None  # of a start that somebody has made since
         if not procfs.started_after(pid, marked):
             return iter(())  # not what was started: the pid file is old
-        return iter(log_lines.split(b"".join(self._behind(mark)).decode(errors="replace")))
+        return log_lines.split(b"".join(self._behind(mark)))
 
     def logged(self) -> Iterator[str]:
         """Return every line of ``log_file``, of its last gigabyte; a very long one comes in pieces that overlap."""
@@ -381,26 +386,29 @@ class ScriptService(Service):
 
     def _behind(self, mark: Mapping[str, Any]) -> Iterator[bytes]:
         """What was logged behind the mark, as much as is read. Of a log that was rotated since, the first part stands beside it."""
-        end = mark["end"]
+        end, left = mark["end"], LOG_BYTES
         begun_anew = self._log_at(self._log, end) != mark
         for path in self._rotated() if begun_anew and end else ():
             with contextlib.suppress(KeyturnError, OSError):
                 if self._log_at(path, end)["tail"] == mark["tail"]:
-                    yield self._read(path, end)
-        yield self._read(self._log, 0 if begun_anew else end)
+                    part = self._read(path, end, left)
+                    left -= len(part)
+                    yield part
+        yield self._read(self._log, 0 if begun_anew else end, left)
 
     def _rotated(self) -> list[Path]:
         """The renamed files and copies beside the log."""
         with owner.looking(self._log, self.app_user):
-            return sorted(self._log.parent.glob(f"{glob.escape(self._log.name)}?*"))
+            found = self._log.parent.glob(f"{glob.escape(self._log.name)}?*")
+            return sorted(itertools.islice(found, MOST_ROTATED))
 
-    def _read(self, path: Path, begin: int) -> bytes:
+    def _read(self, path: Path, begin: int, most: int) -> bytes:
         file = self._opened(path)
         if file is None:
             return b""
         with file:
             file.seek(begin)
-            return file.read(LOG_BYTES)
+            return file.read(most)
 
     @property
     def _mark_path(self) -> Path:

@@ -12,11 +12,11 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..base import durable, files, log_lines, procfs
+from ..base import durable, files, log_lines, procfs, programs
 from ..base.errors import KeyturnError
 from ..base.procfs import Moment
 from . import unit
-from .service import POLL_SECONDS, Service
+from .service import LOG_BYTES, POLL_SECONDS, Service
 from .unit import Page
 
 UNITS = Path("/etc/systemd/system")
@@ -191,8 +191,8 @@ class SystemdService(Service):
             )
             if not begun.stdout:
                 return None  # what was said just after it may be lost as well
-        done = self._run("journalctl", "--quiet", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}")
-        return iter(log_lines.split(done.stdout))
+        done = self._printed("journalctl", "--quiet", "--output=cat", f"_SYSTEMD_INVOCATION_ID={invocation}")
+        return log_lines.split(done.content)
 
     def check(self) -> None:
         """Refuse a unit that systemd does not know, or that a rotation cannot handle."""
@@ -350,16 +350,17 @@ class SystemdService(Service):
 
     def _run(self, *command: str, seconds: float = 0) -> subprocess.CompletedProcess[str]:
         """Run a command for as long as the manager itself may take (``seconds``), and the inventory's limits beside."""
+        done = self._printed(*command, seconds=seconds)
+        return subprocess.CompletedProcess(command, done.code or 0, done.content.decode(errors="replace"))
+
+    def _printed(self, *command: str, seconds: float = 0) -> programs.Said:
         limit = seconds + self.spec["stop_timeout_seconds"] + self.spec["health_timeout_seconds"]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=limit, check=False, stdin=subprocess.DEVNULL)
+            return programs.said(command, LOG_BYTES, limit)
         except OSError as error:
             raise KeyturnError(f"service {self.name}: {command[0]} cannot be run: {error.strerror}") from error
         except subprocess.TimeoutExpired:
             raise KeyturnError(f"service {self.name}: {command[0]} did not end within {limit} s") from None
-        # what text=True would do as well is to end a line of a log at a carriage return
-        said = (one.decode(errors="replace") for one in (done.stdout, done.stderr))
-        return subprocess.CompletedProcess(command, done.returncode, *said)
 
 
 def _family(setting: str) -> str:
@@ -371,7 +372,9 @@ def _holds(path: Path, content: str) -> bool:
 
 
 def _literal(name: Path | str) -> str:
-    """Return a name as systemd writes it: a percent sign begins what it replaces."""
+    """Return a name as systemd writes it: a percent sign begins what it replaces. KeyturnError for one that is more than a line."""
+    if not str(name).isprintable():
+        raise KeyturnError(f"{str(name)!r} cannot stand in a unit file: give that folder another name")
     return str(name).replace("%", "%%")
 
 

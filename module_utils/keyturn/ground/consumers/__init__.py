@@ -85,6 +85,8 @@ def _credential(consumer: Consumer) -> Format:
     return Format(True, read, replace, lambda content, names, secrets: nothing, lambda content, names: {})
 
 
+# of a file with values: each call reads it several times
+MOST_BYTES = 1 << 20
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -382,10 +384,10 @@ def _real_path(path: Path) -> Path:
 def _content(consumer: Consumer) -> tuple[bytes, os.stat_result]:
     _check_regular(consumer.path.stat())
     with files.opened(consumer.path) as file:  # which looks again: it may be another one by now
-        content, status = file.read(files.MOST_BYTES + 1), os.fstat(file.fileno())
-    if len(content) > files.MOST_BYTES:
+        content, status = file.read(MOST_BYTES + 1), os.fstat(file.fileno())
+    if len(content) > MOST_BYTES:
         raise KeyturnError(
-            f"it is larger than {files.MOST_BYTES} bytes, which no such file is; name the file that holds the values"
+            f"it is larger than {MOST_BYTES} bytes, which no such file is; name the file that holds the values"
         )
     return (systemd_creds.unseal(content, consumer.sealed) if consumer.sealed else content), status
 

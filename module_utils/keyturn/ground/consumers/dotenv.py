@@ -7,12 +7,16 @@ first name and every quote behind a backslash is an escaped one; before 1.2.4 th
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ...base import json_text
 from ...base.errors import KeyturnError
 
+# of a kind, what is told: the file may hold nothing else
+MOST_LINES = 20
 _BYTE_ORDER_MARK = "\ufeff"
 _NEWLINE = re.compile(r"\r\n?")  # python-dotenv opens files as text, which turns all line ends into \n
 _COMMENT = re.compile(r"\s+#")
@@ -51,9 +55,7 @@ def replace(content: bytes, values: Mapping[str, str]) -> bytes:
             if binding.value != values[name]:
                 old = text[binding.value_start : binding.value_end]
                 edits.append((binding.value_start, binding.value_end, _quoted(name, values[name], old)))
-    result = text
-    for start, end, new in sorted(edits, reverse=True):
-        result = result[:start] + new + result[end:]
+    result = json_text.spliced(text, edits)
     _check_result(text, result, values)
     return result.encode()
 
@@ -61,10 +63,8 @@ def replace(content: bytes, values: Mapping[str, str]) -> bytes:
 def without(content: bytes, names: Sequence[str]) -> bytes:
     """Return ``content`` without the bindings of ``names``; every other line stays as it is. KeyturnError as ``read`` raises it."""
     text = _decode(content)
-    spans = [(found.text_start, found.end) for bindings in _bindings(text, names).values() for found in bindings]
-    result = text
-    for start, end in sorted(spans, reverse=True):
-        result = result[:start] + result[end:]
+    edits = [(found.text_start, found.end, "") for bindings in _bindings(text, names).values() for found in bindings]
+    result = json_text.spliced(text, edits)
     _check_others(text, result, names)
     return result.encode()
 
@@ -93,7 +93,8 @@ def findings(content: bytes, names: Sequence[str], values: Iterable[str]) -> lis
     """
     text = _decode(content)
     bindings = _bindings(text, names)
-    found = [*_duplicates(text, bindings), *_systemd_differences(text, bindings), *_leaks(text, bindings, set(values))]
+    leaks = itertools.islice(_leaks(text, bindings, set(values)), MOST_LINES)
+    found = [*_duplicates(text, bindings), *_systemd_differences(text, bindings), *leaks]
     return [f"line {line}: {sentence}" for line, sentence in sorted(found)]
 
 
@@ -304,8 +305,12 @@ def _check_others(text: str, result: str, names: Sequence[str]) -> None:
 def _duplicates(text: str, bindings: Mapping[str, list[_Statement]]) -> Iterator[tuple[int, str]]:
     for name, found in bindings.items():
         if len(found) > 1:
-            lines = [str(_line(text, binding.text_start)) for binding in found]
-            yield int(lines[0]), f"{name} is set on lines {', '.join(lines)}; the last one counts, remove the others"
+            lines = [str(_line(text, binding.text_start)) for binding in found[:MOST_LINES]]
+            more = f" and {len(found) - MOST_LINES} more" if len(found) > MOST_LINES else ""
+            yield (
+                int(lines[0]),
+                f"{name} is set on lines {', '.join(lines)}{more}; the last one counts, remove the others",
+            )
 
 
 def _leaks(text: str, bindings: Mapping[str, list[_Statement]], secrets: set[str]) -> Iterator[tuple[int, str]]:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ...base import json_text
 from ...base.errors import KeyturnError
 
 _BLANK = re.compile(r"[ \t\r\n]*")
@@ -69,9 +70,7 @@ def replace(content: bytes, layout: Layout, values: Mapping[str, str], wanted: M
             into = own if wanted[name] == "kept" else wanted[name]
             if (member.value or "") != text_of[into] and not into == own == "reference":
                 edits.append((member.start, member.end, json.dumps(text_of[into])))
-    for start, end, new in sorted(edits, reverse=True):
-        text = text[:start] + new + text[end:]
-    return text.encode()
+    return json_text.spliced(text, edits).encode()
 
 
 def findings(

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ...base import durable
 from ...base.sides import Side, other
 from .. import owner
-from .sqlite_file import PAGE_ROWS, Chunk, Column, Row, behind, chunk, named_errors, roots
+from .sqlite_file import PAGE_ROWS, Chunk, Column, Row, behind, chunk, named_errors, roots, some
 
 SIDES: tuple[Side, ...] = ("old", "new")
 NAME = "the file of prepared ciphertexts in keyturn_state_dir"
@@ -215,7 +215,7 @@ def loose(
     while True:
         where = f"AND {behind(target, 't.')}" if after else ""
         query = f"{select} {where} ORDER BY {locators} LIMIT {PAGE_ROWS}"
-        rows = [Differing(Row(row[:-3], *row[-3:-1]), row[-1]) for row in connection.execute(query, after)]
+        rows = [Differing(Row(row[:-3], *row[-3:-1]), row[-1]) for row in some(connection.execute(query, after))]
         if not rows:
             return
         yield rows

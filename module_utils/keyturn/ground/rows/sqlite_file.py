@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from ...base import durable, files, procfs
 from ...base.errors import KeyturnError
 from .. import owner
+from . import sqlite_time
 
 HEADER = b"SQLite format 3\0"
 # the end of a rollback journal that names a super-journal: its name, then length, checksum and these bytes
@@ -24,6 +25,9 @@ SUPER_JOURNAL, SUPER_JOURNAL_BYTES = bytes.fromhex("d9d505f920a163d7"), 16
 BUSY_SECONDS = 10
 # A page is read under one lock, about a millisecond.
 PAGE_ROWS = 1000
+PAGE_BYTES = 1 << 24
+# of a row, which is all in memory at a time; without a limit of ours it is a gigabyte
+ROW_BYTES = 1 << 28
 # In one piece some milliseconds: with less, memory is asked for and given back more often, a tenth of the cost.
 CHUNK_ROWS = 4000
 # A chunk holds a page in one piece, so its values are not long; no character of a token takes more than one byte.
@@ -184,10 +188,12 @@ class Database:
         with named_errors(str(self.path), self.files):
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
             # text that is not UTF-8 is the application's business, and sqlite3 would quote it in an error
+            connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, ROW_BYTES)
             connection.text_factory = operator.methodcaller("decode", errors="surrogateescape")
             with contextlib.closing(connection):
                 distrust(connection)
-                yield connection
+                with sqlite_time.limited(connection, self.files):
+                    yield connection
 
     def _check_companions(self) -> None:
         """Refuse what SQLite would wait for for ever, and a journal at whose word it deletes another file."""
@@ -267,7 +273,8 @@ class Database:
         with named_errors(name), roots(target) as copy:
             with owner.own():
                 copy.execute("PRAGMA journal_mode=MEMORY").fetchone()
-            source.backup(copy, pages=pages, progress=_Watch(self))
+            (page_size,) = source.execute("PRAGMA page_size").fetchone()
+            source.backup(copy, pages=pages, progress=_Watch(self, 2 * self.size // page_size + BACKUP_PAGES))
             with owner.own():
                 copy.execute("PRAGMA journal_mode=DELETE")
                 if copy.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
@@ -292,7 +299,8 @@ def roots(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(path, isolation_level=None)
     try:
         distrust(connection)
-        yield connection
+        with sqlite_time.limited(connection, [path]):
+            yield connection
     finally:
         with owner.own():
             connection.close()
@@ -305,14 +313,20 @@ class _Watch:
     again for as long as the database is locked, each time for the whole timeout.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, most: int) -> None:
+        """``most`` is how many pages a copy may come to have: the disk is another one than the database's."""
         self.database = database
+        self.most = most
         self.restarts = 0
         self.remaining: int | None = None
 
     def __call__(self, status: int, remaining: int, total: int) -> None:
         if status == sqlite3.SQLITE_BUSY:
             raise KeyturnError(f"{self.database.path}: {_reason('SQLITE_BUSY', files=self.database.files)}")
+        if total > self.most:
+            raise KeyturnError(
+                f"{self.database.path} has grown to {total} pages while it was copied: see what writes it"
+            )
         if self.remaining is not None and remaining >= self.remaining:
             self.restarts += 1
             if self.restarts > BACKUP_RESTARTS:
@@ -353,6 +367,7 @@ def _reason(name: str, said: str = "", files: Sequence[Path] = ()) -> str:
         "SQLITE_NOTADB": "not an SQLite database",
         "SQLITE_CORRUPT": "damaged; run `PRAGMA integrity_check`",
         "SQLITE_READONLY": "read-only for this user",
+        "SQLITE_INTERRUPT": f"it has not come to an end: {sqlite_time.REMEDY}",
         "SQLITE_CONSTRAINT": "a constraint or an index of the table forbids it",
         "SQLITE_CANTOPEN": "cannot be opened by this user",
         "SQLITE_READONLY_ROLLBACK": "a write was interrupted: resume.yml, rollback.yml or the starting application takes it back",
@@ -368,12 +383,12 @@ def column(
 
     ``of`` are the kinds of tables, as SQLite lists them.
     """
-    kinds = {row[1].lower(): row for row in connection.execute("PRAGMA main.table_list")}
-    found = kinds.get(table.lower())
+    # which does not know SQLite's own by the name that the whole list has
+    found = connection.execute(f"PRAGMA main.table_list({quote(table)})").fetchone()
+    kinds = [] if found else list(connection.execute("PRAGMA main.table_list"))
+    found = found or next((row for row in kinds if row[1].lower() == table.lower()), None)
     if found is None or found[2] not in of:
-        tables = ", ".join(
-            sorted(row[1] for row in kinds.values() if row[2] == "table" and not row[1].startswith("sqlite_"))
-        )
+        tables = ", ".join(sorted(row[1] for row in kinds if row[2] == "table" and not row[1].startswith("sqlite_")))
         raise KeyturnError(f"the database has no table {table} (it has: {tables or 'none'})")
     # table_info leaves out what is computed, and a computed column takes the name of the rowid as any other does
     columns = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
@@ -405,11 +420,23 @@ def pages(
     while True:
         where = f"WHERE {behind(target)}" if after else ""
         query = f"{select} {where} ORDER BY {', '.join(target.locators)} LIMIT {size}"
-        rows = [Row(row[:-2], row[-2], row[-1]) for row in connection.execute(query, after)]
+        rows = [Row(row[:-2], row[-2], row[-1]) for row in some(connection.execute(query, after))]
         if not rows:
             return
         yield rows
         after = rows[-1].locator
+
+
+def some(found: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+    """Return the rows of a page, or fewer where they are so wide that it would not fit into memory."""
+    rows, left = [], PAGE_BYTES
+    with contextlib.closing(found):
+        for row in found:
+            rows.append(row)
+            left -= sum(len(value) for value in row if isinstance(value, str | bytes))
+            if left < 0:
+                break
+    return rows
 
 
 def chunk(

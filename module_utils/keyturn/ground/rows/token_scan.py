@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -98,6 +100,18 @@ def _holds_prefix(column: str) -> str:
     return f"CASE WHEN {long_enough} THEN CASE typeof({column}) WHEN 'text' THEN {text} WHEN 'blob' THEN {raw} END END"
 
 
+def _written(fd: int) -> Iterator[bytes]:
+    """Yield what has ever been written to a file, in pieces: a hole in it, which may have any size, is none."""
+    at = 0
+    with contextlib.suppress(OSError):  # behind the last of it
+        while True:
+            at = os.lseek(fd, at, os.SEEK_DATA)
+            end = os.lseek(fd, at, os.SEEK_HOLE)
+            while at < end and (piece := os.pread(fd, min(SCAN_BYTES, end - at), at)):
+                yield piece
+                at += len(piece)
+
+
 def left_over(path: Path, live: str, opens: Opens) -> int:
     """Count the tokens in the bytes of ``path`` that ``opens`` accepts; 0 without a file.
 
@@ -110,7 +124,7 @@ def left_over(path: Path, live: str, opens: Opens) -> int:
         return 0
     with file:
         tail = b""
-        while chunk := file.read(SCAN_BYTES):
+        for chunk in _written(file.fileno()):
             # in a UTF-16 database a NUL stands beside each character of a token
             texts = fernet_forms.texts_in((tail + chunk).replace(b"\0", b""))
             passed = fernet_pages.opened_by(live, texts)

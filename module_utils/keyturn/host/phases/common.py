@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from .answers import SIDE_FILE
 
 if TYPE_CHECKING:
     from ...ground.rows.side_file import SideFile
+    from ...ground.rows.sqlite_file import Database
+
+SPARE_BYTES = 1 << 20
 
 
 def check_files(rotation: Rotation, staged: Staged, switching: bool = True) -> None:
@@ -141,6 +145,20 @@ def check_reader(service: Service, consumer: Consumer) -> None:
     reader = procfs.credentials(pid) if pid is not None else None
     if reader is not None and service.reads(consumer.path):
         consumers.check_reader(consumer, reader)
+
+
+def check_space(state: Path, database: Database) -> None:
+    """The state folder takes a backup and the side file, the database's folder SQLite's journal of all pages."""
+    size, folder = database.size, database.path.parent
+    while not state.exists():
+        state = state.parent
+    needs = [(state, int(size * 2.5) + SPARE_BYTES), (folder, size + SPARE_BYTES)]
+    if state.stat().st_dev == folder.stat().st_dev:
+        needs = [(state, sum(need for _, need in needs))]
+    for place, need in needs:
+        free = shutil.disk_usage(place).free
+        if free < need:
+            raise KeyturnError(f"{place}: {need >> 20} MiB of disk space are needed and {free >> 20} MiB are free")
 
 
 def side_file(journal: Journal) -> SideFile | None:

@@ -237,7 +237,7 @@ class Host:
         """Ask each process what it was started with, and every probe of the catalogue whether the values work."""
         for service in self.services:
             pid = service.pid()
-            given = procfs.environment(pid) if pid is not None else {}
+            given = procfs.environment(pid, held) if pid is not None else {}
             for name, value in held.items() if sealed else ():
                 if given.get(name) != value:
                     raise KeyturnError(

@@ -49,15 +49,16 @@ def error_lines(rotation: Rotation, service: Service) -> dict[str, int] | None:
 
     A log that was not written since may not be the service's own: that says nothing.
     """
+    counts: Counter[str] = Counter()
+    read = 0
     try:
-        lines = list(service.log_lines() or ())
         kinds = {kind: re.compile(pattern(line)) for kind, line in rotation.error_lines.items()}
+        for said in service.log_lines() or ():
+            read += 1
+            counts.update(kind for kind, known in kinds.items() if known.match(said))
     except (KeyturnError, OSError, re.error):
         return None
-    if not lines:
-        return None
-    counts = Counter(kind for line in lines for kind, known in kinds.items() if known.match(line))
-    return dict(sorted(counts.items()))
+    return dict(sorted(counts.items())) if read else None
 
 
 def restore_drill(rotation: Rotation, journal: Journal) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ...base import procfs
+from ...base.errors import KeyturnError
 from ...ground.rows.side_file import SideFile
 from ...ground.rows.sqlite_file import RestartedTooOften
 from ..journal import Journal
 from ..rotation import Rotation
 from .answers import BACKUP, SIDE_FILE
-from .common import side_file
+from .common import check_space, side_file
 
 if TYPE_CHECKING:
     from ...ground.rows.fernet_sqlite import FernetSqlite
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 # of one call: how often a person sees progress, and the most work that a kill can undo
 SECONDS = 5.0
+# what an application may write meanwhile: rows, beside as many again, and bytes of their ciphertexts, of which there are two
+ROWS_TIMES, MORE_ROWS = 2, 1_000_000
+SIDE_TIMES, MORE_BYTES = 3, 1 << 26
 
 
 def would(rotation: Rotation, begun: Journal | None) -> str:
@@ -64,6 +68,7 @@ def _go_on(rotation: Rotation, journal: Journal, migration: FernetSqlite, deadli
     if side is None:
         side = SideFile(journal.path(SIDE_FILE))
         side.remove()
+    _check_growth(journal, side)
     began = time.monotonic()
     part = migration.prepare(side, rotation.encrypt_plaintext_rows, deadline - began)
     prepared = {
@@ -79,6 +84,18 @@ def _go_on(rotation: Rotation, journal: Journal, migration: FernetSqlite, deadli
         journal.update(prepared=prepared)
 
 
+def _check_growth(journal: Journal, side: SideFile) -> None:
+    """Refuse an application that writes rows for as long as they are prepared: there would be no end, or none but a full disk."""
+    read, rows = journal.record.get("prepared", {}).get("read", 0), sum(journal.record["rows"].values())
+    size = side.path.stat().st_size if side.path.exists() else 0
+    most = SIDE_TIMES * journal.record.get("backup", {}).get("bytes", size) + MORE_BYTES
+    if read > ROWS_TIMES * rows + MORE_ROWS or size > most:
+        raise KeyturnError(
+            f"{read} rows have been prepared ({size >> 20} MiB), and there were {rows}: something writes them as fast as they are read; "
+            "end that, then rotate again"
+        )
+
+
 def progress(journal: Journal) -> dict[str, Any]:
     """Tell how many rows have been read, of how many, and in how many seconds."""
     read, seconds = journal.record["prepared"]["read"], journal.record["prepared"]["seconds"]
@@ -88,6 +105,7 @@ def progress(journal: Journal) -> dict[str, Any]:
 def backup(journal: Journal, migration: FernetSqlite, online: bool) -> dict[str, Any]:
     """Make the backup and return its entry: what it is, and the fingerprint of the key that opens it."""
     path = journal.path(BACKUP)
+    check_space(journal.folder, migration.database)  # stage has seen what it was then
     migration.database.backup(path, online)
     if online:
         migration.rehearse(path)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ...base import attributes, leaks, procfs
@@ -22,10 +20,8 @@ from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import credential, retention
 from .answers import Result, result
-from .common import check_reader, close_gate, fit_gate
+from .common import check_reader, check_space, close_gate, fit_gate
 from .credential import Credential
-
-SPARE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -179,13 +175,14 @@ def examine(rotation: Rotation) -> Examined:
     rows: dict[str, int] = {}
     already = 0
     if migration is not None:
-        attributes.check_changeable(migration.database.path)
+        with migration.database.acting():
+            attributes.check_changeable(migration.database.path)
         migration.database.check_file()
         census = migration.census()
         findings += migration.check_census(census, rotation.allow_empty_tables, rotation.encrypt_plaintext_rows)
         migration.check_schema()
         rows, already = census["rows"], census["under"]["new"]
-        _check_space(rotation, migration.database.path, migration.database.size)
+        check_space(rotation.state_dir, migration.database)
         if unseen := procfs.unseen():
             findings.append(
                 f"{unseen} processes of other users could not be looked at: whether one has {migration.database.path} open is "
@@ -255,7 +252,7 @@ def _given_otherwise(rotation: Rotation, services: Sequence[Service], old: Mappi
                 "service, or restart it where the files are newer"
             )
     for service in services:
-        given = {name for pid in service.processes() for name in procfs.environment(pid)}
+        given = {name for pid in service.processes() for name in procfs.environment(pid, old)}
         held = {name: value for name, value in old.items() if name in given}
         for path, text in service.definition_texts() if held else ():
             lines = text.splitlines()
@@ -323,17 +320,3 @@ def _file_findings(rotation: Rotation, old: dict[str, str]) -> list[str]:
     told = {str(consumer.path.resolve()) for consumer in rotation.consumers()}
     found += [f"{copy}, which is not in the catalogue and stays as it is" for copy in others if copy.path not in told]
     return found + unseen
-
-
-def _check_space(rotation: Rotation, database: Path, size: int) -> None:
-    """The state folder takes a backup and the side file, the database's folder SQLite's journal of all pages."""
-    state = rotation.state_dir
-    while not state.exists():
-        state = state.parent
-    needs = [(state, int(size * 2.5) + SPARE_BYTES), (database.parent, size + SPARE_BYTES)]
-    if state.stat().st_dev == database.parent.stat().st_dev:
-        needs = [(state, sum(need for _, need in needs))]
-    for folder, need in needs:
-        free = shutil.disk_usage(folder).free
-        if free < need:
-            raise KeyturnError(f"{folder}: {need >> 20} MiB of disk space are needed and {free >> 20} MiB are free")
