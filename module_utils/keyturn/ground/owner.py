@@ -232,7 +232,7 @@ def _user(uid: int) -> User:
 
 @contextlib.contextmanager
 def _being(user: User | None) -> Iterator[None]:
-    """Switch the effective user and groups and back: SQLite holds files of both at a time, so no other process will do."""
+    """Switch the effective user and groups and back: what turns rows holds files of both at a time, so no other process will do."""
     wanted = user or User(0, os.getgid(), (), "root")
     if os.getuid() != 0 or os.geteuid() == wanted.uid:
         yield

@@ -8,7 +8,7 @@ A folder for each application root, in it a folder for each rotation::
             journal.json          written before each step; the rotation is open until its phase is ``closed``
             pending.json          the new values (0600), until they stand in the consumers for good
             previous.json         the old values (0600), until their retention ends
-            backup.db prepared.db
+            backup.* prepared.*       what a row store keeps
 
 The open journal is the lock that keeps a second rotation away: there is nothing to release but the journal itself.
 """
@@ -131,6 +131,10 @@ class Journal:
     def path(self, name: str) -> Path:
         """Return the file ``name`` in the folder of this rotation."""
         return self.folder / name
+
+    def kept(self, what: str) -> list[Path]:
+        """Return what a row store keeps for this rotation: its ``backup``, or what it has ``prepared``, also half made."""
+        return sorted(self.folder.glob(f"{what}.*"))
 
 
 class Application:

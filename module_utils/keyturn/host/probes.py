@@ -11,7 +11,6 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..base import http, jwt, procfs
@@ -20,11 +19,12 @@ from ..base.fingerprint import fingerprint
 from ..base.log_lines import pattern
 from ..base.procfs import Moment
 from ..base.sides import Side, other
+from ..ground.rows import KINDS
 from ..providers import Reply
 from ..services.service import Service, strangers
 
 if TYPE_CHECKING:
-    from ..ground.rows.fernet_sqlite import FernetSqlite
+    from ..ground.rows.contract import RowStore
     from ..ground.scripts import Scripts
 
 Proof = dict[str, str]
@@ -45,7 +45,7 @@ class Question(NamedTuple):
     live: Mapping[str, str]
     dead: Mapping[str, str] | None
     services: Sequence[Service]
-    migration: FernetSqlite | None
+    migration: RowStore | None
     ask: Callable[[Mapping[str, str]], Reply] | None = None
     account: str = ""
     value_of: Callable[[str], str] = lambda variable: ""
@@ -110,19 +110,18 @@ def environment(services: Sequence[Service], live: Mapping[str, str]) -> Iterato
                 )
 
 
-def fernet_rows(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def rows(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
     """Open every row: all under the live key, none under the other."""
     if question.migration is None:
         return
-    from ..ground.rows.fernet_forms import OtherKey  # most secrets have no rows
+    from ..ground.rows.contract import OTHER_WRITER  # most secrets have no rows
 
-    census = question.migration.open_rows()
-    subject = Path(question.migration.spec["database"]).name
+    census, subject = question.migration.census(), question.migration.label
     side, wrong = question.side, census["under"][other(question.side)]
     if census["refused"]:
         yield proof("rows", subject, "rejected", f"{census['refused']} rows are refused: {census['refusals']}")
     elif wrong:
-        detail = f"{wrong} rows open under the {other(side)} value: {OtherKey.hint}"
+        detail = f"{wrong} rows open under the {other(side)} value: {OTHER_WRITER}"
         yield proof("rows", subject, "rejected", detail)
     else:
         detail = f"{census['under'][side]} rows open under the {side} value, none under the other"
@@ -298,13 +297,13 @@ def _answer(name: str, service: Service, verb: str, path: str, status: int | Non
 
 PROBES: dict[str, Callable[[Question, Mapping[str, Any]], Iterator[Proof]]] = {
     "command": command,
-    "fernet_rows": fernet_rows,
     "http": http_status,
     "jwt": jwt_token,
     "log": log,
     "log_line": log_line,
     "login": login,
     "provider": provider,
+    **dict.fromkeys((kind.probe for kind in KINDS.values()), rows),
 }
 
 
@@ -312,11 +311,11 @@ PROBES: dict[str, Callable[[Question, Mapping[str, Any]], Iterator[Proof]]] = {
 # nothing speaks against it. By the services of the secret, and whether only they are given the value.
 SHOWING: dict[str, Callable[[Sequence[Mapping[str, Any]], bool], bool]] = {
     "command": lambda services, sealed: not sealed,
-    "fernet_rows": lambda services, sealed: True,
     "http": lambda services, sealed: any(service.get("proof_path") for service in services),
     "jwt": lambda services, sealed: True,
     "log_line": lambda services, sealed: True,
     "provider": lambda services, sealed: True,
+    **dict.fromkeys((kind.probe for kind in KINDS.values()), lambda services, sealed: True),
 }
 # the lines of evidence of these, and of a login where there is one
 SHOWN = ("command", "http", "log line", "login", "provider", "rows", "token")

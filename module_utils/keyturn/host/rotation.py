@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprints
+from ..base.sides import Side
+from ..ground import rows
 from .journal import Application, Journal
 
 if TYPE_CHECKING:
     from ..ground.consumers import Consumer
-    from ..ground.rows.fernet_sqlite import FernetSqlite
+    from ..ground.rows.contract import RowStore
     from ..ground.scripts import Scripts
     from ..providers import Reply
     from ..services.service import Service
@@ -144,8 +146,7 @@ class Rotation:
 
         places = {self.state_dir: "set keyturn_state_dir to a folder on a disk"}
         places |= {consumer.path: "name the file on a disk that it is made from" for consumer in self.consumers()}
-        if self.entry["migration"]["kind"] != "none":
-            places[self.app_root / self.entry["migration"]["database"]] = "put it on a disk"
+        places |= dict.fromkeys(self.row_places(), "put it on a disk")
         found = []
         for place, remedy in places.items():
             with contextlib.suppress(OSError):  # what cannot be reached is told by what reads it
@@ -210,9 +211,8 @@ class Rotation:
         return self.secret in self.secrets_here
 
     def _has_left_traces(self) -> bool:
-        kind, data = self.entry["migration"]["kind"], self.entry["migration"].get("database")
         turned = (journal.record["secret"] for journal in self.application.journals())
-        return (kind != "none" and (self.app_root / data).exists()) or self.secret in turned
+        return any(place.exists() for place in self.row_places()) or self.secret in turned
 
     def current_values(self) -> dict[str, str]:
         """Read the values that the consumers hold; KeyturnError when two consumers differ."""
@@ -244,28 +244,20 @@ class Rotation:
         self.hide([*staged.old.values(), *staged.new.values()])
         return staged
 
-    def migration(
-        self, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path | None = None
-    ) -> FernetSqlite | None:
-        """The data that depends on the value, in the application or in a copy below ``root``; None where there is none."""
-        kind = self.entry["migration"]["kind"]
-        return None if kind == "none" else MIGRATIONS[kind](self, old, new, root or self.app_root)
+    def row_places(self) -> list[Path]:
+        """The files with the data that depends on the value."""
+        kind = rows.KINDS.get(self.entry["migration"]["kind"])
+        return kind.places(self.entry["migration"], self.app_root) if kind else []
 
+    def migration(self, old: Mapping[str, str], new: Mapping[str, str] | None) -> RowStore | None:
+        """The data that depends on the value; None where there is none."""
+        kind = rows.KINDS.get(self.entry["migration"]["kind"])
+        if kind is None:
+            return None
+        if self.accept_shapes:
+            from ..inputs.reason import check_reason
 
-def _fernet_sqlite(
-    rotation: Rotation, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path
-) -> FernetSqlite:
-    from ..ground.rows.fernet_sqlite import FernetSqlite
-
-    name = rotation.variables[0]
-    keys = {"old": old[name]} if new is None else {"old": old[name], "new": new[name]}
-    accepted = rotation.accept_shapes
-    if accepted:
-        from ..inputs.request import check_reason
-
-        for item, why in accepted.items():
-            check_reason(str(why), f"keyturn_accept_shapes of {item}")
-    return FernetSqlite(rotation.entry["migration"], root, name, keys, accepted)  # type: ignore[arg-type]
-
-
-MIGRATIONS: dict[str, Callable[..., FernetSqlite]] = {"fernet_sqlite": _fernet_sqlite}
+            for item, why in self.accept_shapes.items():
+                check_reason(str(why), f"keyturn_accept_shapes of {item}")
+        values: dict[Side, Mapping[str, str]] = {"old": old} if new is None else {"old": old, "new": new}
+        return kind.open(self.entry["migration"], self.app_root, self.variables, values, self.accept_shapes)

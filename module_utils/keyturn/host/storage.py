@@ -68,10 +68,9 @@ def _files(rotations: Sequence[Rotation], production: bool) -> Iterator[Finding]
                 what = f"{beside.path} holds {names} in clear beside the credential"
                 remedy = f"see with verify.yml that the credential holds the right ones, remove the lines, and rotate {rotation.secret}"
                 yield Finding("error", "clear text on servers", what, remedy)
-        if rotation.entry["migration"]["kind"] != "none":
-            database = rotation.app_root / rotation.entry["migration"]["database"]
-            if database.exists() and database.stat().st_mode & 0o007:
-                yield Finding("warning", "permissions", f"{database} is open to every user", f"chmod o= {database}")
+        for place in rotation.row_places():
+            if place.exists() and place.stat().st_mode & 0o007:
+                yield Finding("warning", "permissions", f"{place} is open to every user", f"chmod o= {place}")
 
 
 def _in_clear(consumer: Consumer, names: Sequence[str]) -> str:
@@ -127,9 +126,7 @@ def _state(rotation: Rotation, production: bool) -> Iterator[Finding]:
     for name in late:
         what = f"old value and backup of rotation {name} have expired"
         yield Finding("warning", "retention", what, "run prune.yml: it removes them")
-    kept = [
-        journal for journal in journals if journal.path("backup.db").exists() and journal.path("previous.json").exists()
-    ]
+    kept = [journal for journal in journals if journal.kept("backup") and journal.path("previous.json").exists()]
     for journal in kept:
         what = f"the backup of rotation {journal.folder.name} lies beside the value that opens it"
         severity = "warning" if production else "note"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ground.rows import KINDS
+
 Spec = dict[str, dict[str, Any]]
 
 SOURCE: Spec = {
@@ -33,18 +35,11 @@ CONSUMER: Spec = {
     "optional": {"type": "bool", "default": False},
 }
 CONSUMER_REQUIRED_IF = [["format", "json", ["keys", "form"]]]
-COLUMN: Spec = {
-    "table": {"type": "str", "required": True},
-    "key": {"type": "str", "required": True},
-    "column": {"type": "str", "required": True},
-    "plaintext": {"type": "str", "required": True},
-    "paths": {"type": "list", "elements": "str"},
-}
 MIGRATION: Spec = {
-    "kind": {"type": "str", "required": True, "choices": ["none", "fernet_sqlite"]},
-    "database": {"type": "path"},
-    "columns": {"type": "list", "elements": "dict", "options": COLUMN},
+    "kind": {"type": "str", "required": True, "choices": ["none", *KINDS]},
+    **{name: dict(option) for kind in KINDS.values() for name, option in kind.options.items()},
 }
+MIGRATION_REQUIRED_IF = [["kind", name, kind.required] for name, kind in KINDS.items()]
 CHECK: Spec = {
     "command": {"type": "list", "elements": "str", "required": True},
     "seconds": {"type": "int", "default": 60},
@@ -58,7 +53,9 @@ PROBE: Spec = {
     "kind": {
         "type": "str",
         "required": True,
-        "choices": ["command", "fernet_rows", "http", "jwt", "log", "log_line", "login", "provider"],
+        "choices": sorted(
+            ["command", "http", "jwt", "log", "log_line", "login", "provider", *(kind.probe for kind in KINDS.values())]
+        ),
     },
     "path": {"type": "str"},
     "service": {"type": "str"},
@@ -100,7 +97,7 @@ ENTRY: Spec = {
         "type": "dict",
         "required": True,
         "options": MIGRATION,
-        "required_if": [["kind", "fernet_sqlite", ["database", "columns"]]],
+        "required_if": MIGRATION_REQUIRED_IF,
     },
     "services": {"type": "list", "elements": "str", "required": True},
     "probes": {

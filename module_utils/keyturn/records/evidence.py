@@ -29,6 +29,7 @@ from ..base import http, moments
 from ..base.errors import KeyturnError
 from ..base.seal import digest
 from ..ground import owner
+from ..ground.rows.contract import Item
 from ..host.rotation import Rotation
 
 MEMBER_BYTES = 1 << 24
@@ -204,12 +205,10 @@ def _paged(ask: Callable[[str], Any], mark: str, size: int) -> list[Any]:
 
 def plaid(scene: Scene) -> Members:
     """Ask Plaid what it knows of each item, with the application's own credential and tokens, which stay here."""
-    from ..host.phases import replace_tokens
-
     rotation, values = scene.values_of("plaid")
     url, headers = rotation.entry["provider"]["url"].rstrip("/"), providers.plaid_headers(*values)
     lines = []
-    for item in islice(_items(scene, replace_tokens), ITEMS):
+    for item in islice(_items(scene), ITEMS):
         answer = http.ask(f"{url}/item/get", providers.TIMEOUT_SECONDS, headers, {"access_token": item.token})
         said = answer.document()
         if said.get("error_code") == providers.PLAID_REFUSAL or answer.status is None:
@@ -222,10 +221,14 @@ def plaid(scene: Scene) -> Members:
     return {"plaid/items.jsonl": "".join(lines).encode()}
 
 
-def _items(scene: Scene, replace_tokens: Any) -> Iterator[Any]:
+def _items(scene: Scene) -> Iterator[Item]:
+    from ..ground.rows import tokens
+
     for rotation in scene.secrets.values():
-        if rotation.entry["migration"]["kind"] != "none":
-            yield from replace_tokens.stored_items(rotation.migration(rotation.current_values(), None))
+        kind = rotation.entry["migration"]["kind"]
+        store = rotation.migration(rotation.current_values(), None) if kind != "none" else None
+        if store is not None:
+            yield from tokens.of(kind, store).items()
 
 
 SOURCES: dict[str, Callable[[Scene], Members]] = {

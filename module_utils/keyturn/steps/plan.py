@@ -14,6 +14,7 @@ from ..host import probes
 from ..host.journal import utc_now
 from ..inputs import catalogue, meaning
 from ..inputs import request as planning
+from ..inputs.reason import check_reason
 from ..inputs.validation import services, store, validated
 from ..records import rotation_log
 
@@ -72,7 +73,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "secret": secret,
         "environment": environments[0],
         "holders": list(hosts),
-        "reason": planning.check_reason(given["reason"]),
+        "reason": check_reason(given["reason"]),
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
         "attempt": attempts.mine(),
@@ -121,7 +122,7 @@ def _unproved(secret: str, entry: Mapping[str, Any], hosts: Mapping[str, Any], r
             f"that needs the value, or keyturn_checks.{secret}; or go on by keyturn_accept_unproved: REASON, and the rotation ends as "
             "committed_unproved"
         )
-    return {"unproved": planning.check_reason(reason, "keyturn_accept_unproved")}
+    return {"unproved": check_reason(reason, "keyturn_accept_unproved")}
 
 
 def _logged(folder: Path) -> list[str]:

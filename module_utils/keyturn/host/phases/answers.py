@@ -13,8 +13,6 @@ from ..journal import NEEDED, STAGED, Journal
 from ..rotation import Rotation
 
 Result = dict[str, Any]
-BACKUP = "backup.db"
-SIDE_FILE = "prepared.db"
 
 
 def result(journal: Journal, changed: bool) -> Result:

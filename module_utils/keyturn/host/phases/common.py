@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ...base import durable, procfs
 from ...base.errors import KeyturnError
@@ -14,13 +14,8 @@ from ...base.procfs import Moment
 from ...ground import consumers
 from ...ground.consumers import Consumer
 from ...services.service import Service
-from ..journal import Journal
 from ..rotation import Rotation
 from ..values import Staged
-from .answers import SIDE_FILE
-
-if TYPE_CHECKING:
-    from ...ground.rows.side_file import SideFile
 
 
 def check_files(rotation: Rotation, staged: Staged, switching: bool = True) -> None:
@@ -141,27 +136,6 @@ def check_reader(service: Service, consumer: Consumer) -> None:
     reader = procfs.credentials(pid) if pid is not None else None
     if reader is not None and service.reads(consumer.path):
         consumers.check_reader(consumer, reader)
-
-
-def side_file(journal: Journal) -> SideFile | None:
-    """Return the prepared ciphertexts if the file is the one that the journal vouches for.
-
-    Within a boot that is the file as the last call has left it, or as SQLite takes it back to that after a kill. What a loss
-    of power has done to it shows in the checksum, and that is taken once, of a file that is finished.
-    """
-    prepared = journal.record.get("prepared")
-    path = journal.path(SIDE_FILE)
-    if not prepared or not path.exists():
-        return None
-    from ...ground.rows.side_file import SideFile  # it imports SQLite, and most secrets have no rows
-
-    file = SideFile(path)
-    same_boot = prepared.get("boot_id") == procfs.now().boot_id
-    if same_boot and file.bears(prepared["mark"]):
-        return file
-    if "sha256" in prepared:
-        return file if file.checksum() == prepared["sha256"] else None
-    return file if same_boot and file.interrupted else None
 
 
 def stamp() -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ... import providers
@@ -73,3 +73,10 @@ def remember_account(rotation: Rotation, account: str) -> None:
     known = durable.read_json(path, {"*": str}) or {}
     if account and known.get(rotation.secret) != account:
         durable.write_json(path, known | {rotation.secret: account})
+
+
+def check_is_new(may_stay: Sequence[str], old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Refuse a new value that is in use already."""
+    same = [name for name in new if new[name] == old.get(name) and name not in may_stay]
+    if same:
+        raise KeyturnError(f"the new value of {', '.join(same)} is the one that is in use: bring the new one")

@@ -5,11 +5,9 @@ What is found never stops a rotation that is decided. A point without evidence s
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from ...base.errors import KeyturnError
@@ -19,7 +17,6 @@ from ...services.service import Service
 from .. import readers, values
 from ..journal import Journal
 from ..rotation import Rotation
-from .answers import BACKUP
 
 SCRATCH = "restore"
 
@@ -65,28 +62,14 @@ def restore_drill(rotation: Rotation, journal: Journal) -> dict[str, Any]:
     scratch = journal.path(SCRATCH)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        return _restored(rotation, journal, scratch)
+        store = rotation.migration(values.previous(journal), None)
+        if store is None:
+            raise KeyturnError("nothing depends on the value any more")
+        scratch.mkdir(mode=0o700)
+        return {"ok": True, "rows": store.restore(journal.folder, journal.record["backup"], scratch)}
     except KeyturnError as error:
         return {"ok": False, "failure": str(error)}
     except OSError as error:
         return {"ok": False, "failure": f"{error.filename or scratch}: {error.strerror}"}
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _restored(rotation: Rotation, journal: Journal, scratch: Path) -> dict[str, Any]:
-    database = scratch / rotation.entry["migration"]["database"]
-    scratch.mkdir(mode=0o700)
-    database.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(journal.path(BACKUP), database)
-    with database.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != journal.record["backup"]["sha256"]:
-            raise KeyturnError("the backup is not the file that was made: its checksum is another")
-    migration = rotation.migration(values.previous(journal), None, scratch)
-    if migration is None:
-        raise KeyturnError("nothing depends on the value any more")
-    # that the bytes are those of the backup does not show that its rows open: prepare has read the database itself, later on
-    census = migration.open_rows()
-    if census["refused"]:
-        raise KeyturnError(f"{census['refused']} rows of the backup do not open: {census['refusals']}")
-    return {"ok": True, "rows": sum(census["rows"].values())}

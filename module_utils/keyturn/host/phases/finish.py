@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from ...base import durable
 from ...base.errors import KeyturnError
 from .. import values
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..values import Staged
 from . import evidence, retention
-from .answers import SIDE_FILE, Result, forward_journal, result, timed, would
+from .answers import Result, forward_journal, result, timed, would
 from .common import check_files_hold_new
 
 
 def run(rotation: Rotation) -> Result:
-    """Close the journal: one more census, the evidence for the checklist, then the new value's staging copy and the side file go."""
+    """Close the journal: one more census, the evidence for the checklist, then the new value's staging copy and the prepared rows go."""
     if rotation.check_mode:
         return would("close the journal and catalogue the backup")
     with rotation.application.lock("finish", LOCK_WAIT_SECONDS):
@@ -40,10 +41,8 @@ def run(rotation: Rotation) -> Result:
 
 def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     """End the rotation on this host: catalogue its backup, prune what has expired."""
-    if rotation.entry["migration"]["kind"] != "none":
-        from ...ground.rows.side_file import SideFile  # it imports SQLite
-
-        SideFile(journal.path(SIDE_FILE)).remove()
+    for path in journal.kept("prepared"):
+        durable.remove(path)
     fields: dict[str, Any] = {"outcome": outcome, "finished": utc_now()}
     if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
         fields["retire"] = {"state": "open", "since": fields["finished"]}
@@ -53,15 +52,15 @@ def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
 
 
 def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
-    migration = rotation.migration(staged.old, staged.new)
-    if migration is None:
+    store = rotation.migration(staged.old, staged.new)
+    if store is None:
         return
-    from ...ground.rows.fernet_forms import OtherKey
+    from ...ground.rows.contract import OTHER_WRITER
 
-    census = migration.open_rows()
+    census = store.census()
     if census["under"]["old"] or census["refused"]:
         raise KeyturnError(
-            f"{migration.database.path}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
+            f"{store.name}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
             f"{': ' if census['refusals'] else ''}{census['refusals']}; the old value is kept and the rotation stays open: "
-            f"{OtherKey.hint}, then run resume.yml"
+            f"{OTHER_WRITER}, then run resume.yml"
         )

@@ -1,4 +1,4 @@
-"""Prepare: the expensive work while the service runs. A backup, and the new ciphertexts beside the database.
+"""Prepare: the expensive work while the service runs. A backup, and the new rows beside those of today.
 
 Long work is done in calls of a few seconds: each goes on where the one before has come to, which is what the controller
 prints in between, and what a kill leaves of it.
@@ -6,21 +6,14 @@ prints in between, and what a kill leaves of it.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from ...base import procfs
-from ...ground.rows.side_file import SideFile
-from ...ground.rows.sqlite_file import RestartedTooOften
 from ..journal import Journal
 from ..rotation import Rotation
-from .answers import BACKUP, SIDE_FILE
-from .common import side_file
 
 if TYPE_CHECKING:
-    from ...ground.rows.fernet_sqlite import FernetSqlite
-
+    from ...ground.rows.contract import RowStore
 
 # of one call: how often a person sees progress, and the most work that a kill can undo
 SECONDS = 5.0
@@ -39,42 +32,40 @@ def run(rotation: Rotation, journal: Journal) -> bool:
     if journal.reached("prepared"):
         return False
     staged = rotation.staged_values(journal)
-    migration = rotation.migration(staged.old, staged.new)
-    if migration is None:
+    store = rotation.migration(staged.old, staged.new)
+    if store is None:
         return False
     if not journal.reached("preparing"):
         journal.enter("preparing")
     if not {"backup", "backup_deferred"} & journal.record.keys():
-        journal.update(**_backup_online(journal, migration))
-    _go_on(rotation, journal, migration, deadline)
+        journal.update(**_backup_online(journal, store))
+    _go_on(rotation, journal, store, deadline)
     return True
 
 
-def _backup_online(journal: Journal, migration: FernetSqlite) -> dict[str, Any]:
+def _backup_online(journal: Journal, store: RowStore) -> dict[str, Any]:
+    from ...ground.rows.contract import Deferred
+
     try:
-        return {"backup": backup(journal, migration, online=True)}
-    except RestartedTooOften:
-        return {"backup_deferred": "the application's writes restarted it too often: it is made under the stop"}
+        return {"backup": backup(journal, store, online=True)}
+    except Deferred as deferred:
+        return {"backup_deferred": str(deferred)}
 
 
-def _go_on(rotation: Rotation, journal: Journal, migration: FernetSqlite, deadline: float) -> None:
-    """Go on with the side file if it is the one that the journal vouches for; any other is thrown away."""
-    side = side_file(journal)
-    before = journal.record["prepared"] if side else {"rows": 0, "read": 0, "seconds": 0.0}
-    if side is None:
-        side = SideFile(journal.path(SIDE_FILE))
-        side.remove()
+def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: float) -> None:
+    """Go on with what was prepared if it is what the journal vouches for; anything else is thrown away."""
+    recalled = store.recall(journal.folder, journal.record.get("prepared"))
+    before = journal.record["prepared"] if recalled else {"rows": 0, "read": 0, "seconds": 0.0}
     began = time.monotonic()
-    part = migration.prepare(side, rotation.encrypt_plaintext_rows, deadline - began)
+    part = store.prepare(rotation.encrypt_plaintext_rows, deadline - began)
     prepared = {
         "rows": before["rows"] + part.staged,
         "read": before["read"] + part.read,
         "seconds": round(before["seconds"] + time.monotonic() - began, 3),
-        "boot_id": procfs.now().boot_id,
-        "mark": side.mark(),
+        **store.marks(part.finished),
     }
     if part.finished:
-        journal.enter("prepared", prepared=prepared | {"sha256": side.checksum()})
+        journal.enter("prepared", prepared=prepared)
     else:
         journal.update(prepared=prepared)
 
@@ -87,12 +78,6 @@ def progress(journal: Journal) -> str:
     return f"{read:,} of {rows:,} rows prepared, {rate:,.0f} rows/s, {(rows - read) / rate:.0f} s left"
 
 
-def backup(journal: Journal, migration: FernetSqlite, online: bool) -> dict[str, Any]:
+def backup(journal: Journal, store: RowStore, online: bool) -> dict[str, Any]:
     """Make the backup and return its entry: what it is, and the fingerprint of the key that opens it."""
-    path = journal.path(BACKUP)
-    migration.database.backup(path, online)
-    if online:
-        migration.rehearse(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest, "opens_with": journal.record["old"]}
+    return store.backup(journal.folder, online) | {"opens_with": journal.record["old"]}

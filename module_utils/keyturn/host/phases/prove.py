@@ -28,14 +28,13 @@ def run(rotation: Rotation, journal: Journal) -> bool:
     staged = rotation.staged_values(journal)
     check_files_hold_new(rotation, staged, decided=False)
     proofs = collect(rotation, journal, staged)
-    migration = rotation.migration(staged.old, staged.new)
+    store = rotation.migration(staged.old, staged.new)
     failure = probes.first_failure(proofs)
     if failure:
         journal.update(proofs=proofs)
         raise KeyturnError(failure)
     unproved = {} if probes.have_shown(proofs) else {"unproved": _accepted_unproved(rotation, journal, proofs)}
-    residue = migration.residue() if migration else {}
-    findings = journal.record["findings"] + _residue_findings(residue)
+    findings = journal.record["findings"] + (store.residue() if store else [])
     journal.enter("proved", proofs=proofs, findings=findings, **unproved)
     return True
 
@@ -90,12 +89,4 @@ def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof
         *probes.process(services, Moment(*journal.record["changed"]), rotation.reloaded),
         *probes.environment(services, rotation.with_aliases(live)),
         *probes.ask(rotation.entry["probes"], question),
-    ]
-
-
-def _residue_findings(residue: dict[str, int]) -> list[str]:
-    return [
-        f"{name} still holds {count} ciphertexts under the old value in free parts of its pages: "
-        "run VACUUM in a maintenance window, once the rotation has ended (it may renumber rows that have no INTEGER PRIMARY KEY)"
-        for name, count in residue.items()
     ]

@@ -9,7 +9,6 @@ from typing import Any
 from ...base import durable, moments
 from ...base.errors import KeyturnError
 from ..journal import Application, Journal, utc_now
-from .answers import BACKUP
 
 MOST_DAYS = 36500
 # an old value that its files do not hold any more may stand nowhere else
@@ -55,8 +54,8 @@ def destroy(journal: Journal) -> None:
     """Remove the old value of a rotation, and with it the backup, also half of one, that only it opens. Safe to repeat."""
     from .. import values  # a look asks only what has expired, and imports no consumer for it
 
-    for name in (BACKUP, f"{BACKUP}-journal"):
-        durable.remove(journal.path(name))
+    for path in journal.kept("backup"):
+        durable.remove(path)
     values.destroy_previous(journal)
     for name in KEPT & journal.record.keys():
         journal.update(**{name: journal.record[name] | {"pruned": utc_now()}})

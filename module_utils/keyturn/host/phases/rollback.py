@@ -10,7 +10,6 @@ from ...base import procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
 from ...ground import consumers
-from ...ground.rows.side_file import SideFile
 from .. import probes, values
 from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
@@ -21,7 +20,6 @@ from .common import (
     open_gate,
     replace_files,
     seconds_since,
-    side_file,
     stamp,
     start,
     start_companions,
@@ -31,7 +29,7 @@ from .finish import close
 from .prove import collect
 
 if TYPE_CHECKING:
-    from ...ground.rows.fernet_sqlite import FernetSqlite
+    from ...ground.rows.contract import RowStore
 
 
 def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
@@ -106,7 +104,7 @@ def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
 def _turn_back(rotation: Rotation, journal: Journal) -> None:
     staged = rotation.staged_values(journal)
     check_files(rotation, staged)
-    migration = rotation.migration(staged.old, staged.new)
+    store = rotation.migration(staged.old, staged.new)
     services = rotation.service_list()
     if all(service.healthy() for service in services):
         # the switch had brought them up: its downtime counts, and a second one begins
@@ -115,8 +113,9 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
         before, stopped = 0.0, journal.record["stopped"]
     close_gate(rotation)
     stop(services, rotation.reloaded)
-    if migration is not None:
-        left = _turn_rows(migration, side_file(journal))
+    if store is not None:
+        store.recall(journal.folder, journal.record.get("prepared"))
+        left = _turn_rows(store)
         _note(journal, left and f"left as they are: {left}")
     replace_files(rotation, staged.old, journal.record)
     changed = procfs.now()
@@ -157,23 +156,23 @@ def _note(journal: Journal, finding: str) -> None:
         journal.update(findings=[*journal.record["findings"], finding])
 
 
-def _turn_rows(migration: FernetSqlite, side: SideFile | None) -> str:
+def _turn_rows(store: RowStore) -> str:
     """Put the rows under the old value and return which were left as they are.
 
     Whatever made the switch fail, such as a process that holds the database, may be there still. Where no row has to be
     turned, it does not keep the service down.
     """
     try:
-        return str(migration.switch("old", side)["left"])
+        return str(store.switch("old")["left"])
     except KeyturnError:
-        if _needs_turning(migration):
+        if _needs_turning(store):
             raise
         return ""
 
 
-def _needs_turning(migration: FernetSqlite) -> bool:
+def _needs_turning(store: RowStore) -> bool:
     try:
-        census = migration.open_rows()
+        census = store.census()
     except KeyturnError:  # also where an interrupted transaction has to be taken back first
         return True
     return bool(census["under"]["new"] or census["refused"])

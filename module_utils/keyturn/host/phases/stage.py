@@ -7,14 +7,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...base import attributes, leaks, procfs
+from ...base import leaks, procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
 from ...base.generate import GENERATORS
 from ...ground import consumers
-from ...providers.supplied import check_is_new
 from ...services.service import Service, strangers
 from .. import copies, probes, readers, values
 from ..journal import Journal
@@ -24,6 +23,9 @@ from . import credential, retention
 from .answers import Result, result
 from .common import check_reader, close_gate, fit_gate
 from .credential import Credential
+
+if TYPE_CHECKING:
+    from ...ground.rows.contract import Space
 
 SPARE_BYTES = 1 << 20
 
@@ -87,7 +89,7 @@ def _stage(
         )
     examined = examine(rotation)
     if new_values is not None:
-        check_is_new(rotation.entry["source"]["may_stay"], examined.old, new_values)
+        credential.check_is_new(rotation.entry["source"]["may_stay"], examined.old, new_values)
     account, more = credential.check_account(examined.credential, provider)
     examined.findings.extend(more)
     if rotation.check_mode:
@@ -173,26 +175,17 @@ def examine(rotation: Rotation) -> Examined:
     ]
     findings += _file_findings(rotation, old)
     try:
-        migration = rotation.migration(old, None)
+        store = rotation.migration(old, None)
     except KeyturnError as error:
         raise KeyturnError("; ".join([str(error), *findings])) from None
     rows: dict[str, int] = {}
     already = 0
-    if migration is not None:
-        attributes.check_changeable(migration.database.path)
-        migration.database.check_file()
-        census = migration.census()
-        findings += migration.check_census(census, rotation.allow_empty_tables, rotation.encrypt_plaintext_rows)
-        migration.check_schema()
-        rows, already = census["rows"], census["under"]["new"]
-        _check_space(rotation, migration.database.path, migration.database.size)
-        if unseen := procfs.unseen():
-            findings.append(
-                f"{unseen} processes of other users could not be looked at: whether one has {migration.database.path} open is "
-                "not known; run as root"
-            )
+    if store is not None:
+        rows, already, more = store.examine(rotation.allow_empty_tables, rotation.encrypt_plaintext_rows)
+        findings += more
+        _check_space(rotation, store.space())
     others = readers.others(rotation, old)
-    writers = [one for one in others if one.certain and not one.declared] if migration is not None else []
+    writers = [one for one in others if one.certain and not one.declared] if store is not None else []
     if writers:
         raise KeyturnError(
             f"{writers[0]}: rows that it writes would not open: add it to keyturn_services and to the services of "
@@ -325,15 +318,17 @@ def _file_findings(rotation: Rotation, old: dict[str, str]) -> list[str]:
     return found + unseen
 
 
-def _check_space(rotation: Rotation, database: Path, size: int) -> None:
-    """The state folder takes a backup and the side file, the database's folder SQLite's journal of all pages."""
+def _check_space(rotation: Rotation, space: Space) -> None:
+    """The state folder takes what is kept of the rows, other folders what the data needs beside it; on one disk it adds up."""
     state = rotation.state_dir
     while not state.exists():
         state = state.parent
-    needs = [(state, int(size * 2.5) + SPARE_BYTES), (database.parent, size + SPARE_BYTES)]
-    if state.stat().st_dev == database.parent.stat().st_dev:
-        needs = [(state, sum(need for _, need in needs))]
-    for folder, need in needs:
+    needs: dict[int, tuple[Path, int]] = {}
+    for folder, size in ((state, space.kept), *space.beside.items()):
+        device = folder.stat().st_dev
+        first, before = needs.get(device, (folder, 0))
+        needs[device] = (first, before + size + SPARE_BYTES)
+    for folder, need in needs.values():
         free = shutil.disk_usage(folder).free
         if free < need:
             raise KeyturnError(f"{folder}: {need >> 20} MiB of disk space are needed and {free >> 20} MiB are free")

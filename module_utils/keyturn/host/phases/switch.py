@@ -18,7 +18,6 @@ from .common import (
     open_gate,
     replace_files,
     seconds_since,
-    side_file,
     stamp,
     start,
     start_companions,
@@ -65,19 +64,20 @@ def _check(down: str) -> None:
 
 
 def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
-    migration = rotation.migration(staged.old, staged.new)
-    side = side_file(journal)
+    store = rotation.migration(staged.old, staged.new)
+    if store is not None:
+        store.recall(journal.folder, journal.record.get("prepared"))  # a checksum takes its time: before anything stops
     fit_gate(rotation)
     if not journal.reached("switching"):
         journal.enter("switching", stopped=stamp())
     close_gate(rotation)
     stop(rotation.service_list(), rotation.reloaded)
     turned: dict[str, Any] = {}
-    if migration is not None:
-        migration.database.check_unused()
+    if store is not None:
+        store.check_unused()
         if "backup" not in journal.record:
-            journal.update(backup=backup(journal, migration, online=False))
-        turned = migration.switch("new", side, rotation.encrypt_plaintext_rows)
+            journal.update(backup=backup(journal, store, online=False))
+        turned = store.switch("new", rotation.encrypt_plaintext_rows)
     replace_files(rotation, staged.new)
     journal.enter("switched", changed=list(procfs.now()), turned=turned)
 

@@ -15,7 +15,7 @@ from ..rotation import Rotation
 from . import retention
 
 if TYPE_CHECKING:
-    from ...ground.rows.fernet_sqlite import FernetSqlite
+    from ...ground.rows.contract import RowStore
 
 
 def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
@@ -47,12 +47,12 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
         if current is None:
             return found | {"used": False}
         found["values"] = fingerprints(current)
-        migration = rotation.migration(current, None)
-        if migration is not None:
-            census = migration.open_rows()
+        store = rotation.migration(current, None)
+        if store is not None:
+            census = store.census()
             found["rows"] = census["rows"]
-            problems += filter(None, [migration.refusal(census)])
-            findings += _turnable(migration)
+            problems += filter(None, [store.refusal(census)])
+            findings += _turnable(store)
     except KeyturnError as error:
         problems.append(str(error))
     changed = _last_change(rotation)
@@ -73,10 +73,10 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
     return found
 
 
-def _turnable(migration: FernetSqlite) -> list[str]:
+def _turnable(store: RowStore) -> list[str]:
     """Say what would refuse a rotation of rows that all open."""
     try:
-        migration.check_schema()
+        store.check_switch()
     except KeyturnError as error:
         return [str(error)]
     return []
