@@ -21,7 +21,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.base.sides import Side, other
 from keyturn.ground import rows
 from keyturn.ground.rows import tokens
-from keyturn.ground.rows.contract import Census, Examined, Prepared, RowStore, Space
+from keyturn.ground.rows.contract import Backup, Census, Examined, Prepared, RowStore, Space, Turned
 from keyturn.host import probes, storage
 from keyturn.host.journal import Journal
 from keyturn.host.phases import commit, rollback, stage, turn, verify
@@ -79,7 +79,7 @@ class JsonRows:
         census = self.census()
         if refusal := self.refusal(census):
             raise KeyturnError(refusal)
-        return Examined(census["rows"], census["under"]["new"], ["the notes were looked at"])
+        return Examined(census["rows"], ["the notes were looked at"])
 
     def space(self) -> Space:
         return Space(1, {self.path.parent: 1})
@@ -102,7 +102,7 @@ class JsonRows:
     def refusal(self, census: Census) -> str:
         return f"{self.name}: {census['refusals']} cannot be turned" if census["refused"] else ""
 
-    def backup(self, folder: Path, online: bool) -> dict[str, Any]:
+    def backup(self, folder: Path, online: bool) -> Backup:
         copy = folder / "backup.json"
         durable.write_file(copy, self.path.read_bytes())
         return {"path": str(copy), "bytes": copy.stat().st_size, "sha256": digest(copy)}
@@ -127,7 +127,7 @@ class JsonRows:
     def check_unused(self) -> None:
         pass
 
-    def switch(self, to: Side, encrypt_plaintext: bool = False) -> dict[str, Any]:
+    def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
         known = json.loads(self.prepared.read_text()) if self.recalled and to == "new" else {}
         held = self._read()
         turned = {item: self._turn(stored, to) for item, stored in held.items() if self._side(stored) == other(to)}

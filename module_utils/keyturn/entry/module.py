@@ -10,12 +10,15 @@ from typing import Any, NamedTuple
 from ansible.module_utils.basic import AnsibleModule, _load_params
 
 from ..base.errors import KeyturnError
-from ..host.journal import RECOVERY
+from ..host.journal import RECOVERY, JournalRecord
+from ..host.phases.answers import HostAnswer
 from ..host.rotation import Rotation
 from ..inputs import catalogue
 from ..inputs.validation import services
 
-Call = Callable[[AnsibleModule], dict[str, Any]]
+Answer = Mapping[str, Any]
+Call = Callable[[AnsibleModule], Answer]
+Code = Callable[..., HostAnswer]
 ROTATION: dict[str, Any] = {"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}}
 ROTATIONS: dict[str, Any] = {
     "rotations": {"type": "list", "elements": "dict", "default": [], "options": catalogue.ROTATION}
@@ -31,13 +34,13 @@ def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
     module.exit_json(**result)
 
 
-def attempt(call: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str]:
+def attempt(call: Callable[[], Answer]) -> tuple[dict[str, Any], str]:
     """Return the result of ``call`` and, where it has none, the text of its failure, in which no value can stand.
 
     The exception has been handled when this returns: Ansible would add its traceback, with the text of what caused it.
     """
     try:
-        return call(), ""
+        return dict(call()), ""
     except KeyturnError as error:
         return {}, str(error)
     except OSError as error:
@@ -55,12 +58,12 @@ class Phase(NamedTuple):
     diff: tuple[str, str] | None = None
 
 
-def run_phase(code: Callable[..., dict[str, Any]], phase: Phase) -> None:
+def run_phase(code: Code, phase: Phase) -> None:
     """Run ``code`` as a module; the parameters are passed on by name."""
     run(phase.arguments, _passing_on(code, phase))
 
 
-def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Callable[..., dict[str, Any]]]) -> None:
+def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Code]) -> None:
     """Run the phase that the parameter ``phase`` names as a module; ``code`` returns what it does."""
     arguments = {"phase": {"type": "str", "required": True, "choices": sorted(phases)}}
     # The parameters depend on the phase, as those of a module of its own would: that is what this function is kept for.
@@ -71,8 +74,8 @@ def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Callable[
     run({**arguments, **phase.arguments}, _passing_on(code(name), phase))
 
 
-def _passing_on(code: Callable[..., dict[str, Any]], phase: Phase) -> Call:
-    def call(module: AnsibleModule) -> dict[str, Any]:
+def _passing_on(code: Code, phase: Phase) -> Call:
+    def call(module: AnsibleModule) -> HostAnswer:
         given = {name: module.params[name] for name in phase.arguments}
         if "rotation" in given:
             given["rotation"] = rotation_of(module)
@@ -103,11 +106,12 @@ def rotation_from(module: AnsibleModule, described: Mapping[str, Any]) -> Rotati
     return Rotation(**given, check_mode=module.check_mode, hide=module.no_log_values.update)
 
 
-def _diff(record: Mapping[str, Any], before: str, after: str) -> dict[str, str]:
+def _diff(record: JournalRecord, before: str, after: str) -> dict[str, str]:
     """Return the fingerprints of the two sides as text."""
 
     def lines(side: str) -> str:
-        found = record.get(side) or dict.fromkeys(record.get("old", {}), "to be generated")
+        held = {"old": record.get("old"), "new": record.get("new")}
+        found = held[side] or dict.fromkeys(record.get("old", {}), "to be generated")
         return "".join(f"{name}={value}\n" for name, value in found.items())
 
     return {"before": lines(before), "after": lines(after)}

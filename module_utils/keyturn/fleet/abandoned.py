@@ -45,7 +45,7 @@ def close(folder: Path, hosts: Hosts, found_by: str, check_mode: bool, everywher
     return ended
 
 
-def _at_work(attempt: Mapping[str, Any], everywhere: bool) -> bool:
+def _at_work(attempt: rotation_log.Attempt, everywhere: bool) -> bool:
     here = attempt["controller"] == attempts.mine()["controller"]
     return attempts.alive(attempt) if here else not everywhere
 

@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprints
 from ..base.sides import Side
 from ..ground import rows
+from ..inputs.catalogue import Entry, ServiceSpec
 from .journal import Application, Journal
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ class Rotation:
     rotation_id: str
     environment: str
     secret: str
-    entry: Mapping[str, Any]
+    entry: Entry
     app_root: Path
     app_user: str | None
     state_dir: Path
-    services: Mapping[str, Mapping[str, Any]]
+    services: Mapping[str, ServiceSpec]
     reason: str
     operator: str
     encrypt_plaintext_rows: bool = False
@@ -211,7 +212,7 @@ class Rotation:
         return self.secret in self.secrets_here
 
     def _has_left_traces(self) -> bool:
-        turned = (journal.record["secret"] for journal in self.application.journals())
+        turned = (journal.secret for journal in self.application.journals())
         return any(place.exists() for place in self.row_places()) or self.secret in turned
 
     def current_values(self) -> dict[str, str]:

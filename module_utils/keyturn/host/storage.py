@@ -6,7 +6,6 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ..base import attributes, leaks
 from ..base.errors import KeyturnError
@@ -18,10 +17,11 @@ from ..ground.scripts import REMEDY
 from ..services.service import Service
 from . import copies
 from .phases import retention
+from .phases.answers import HostAnswer
 from .rotation import Rotation
 
 
-def look(rotations: Sequence[Rotation], production: bool) -> dict[str, Any]:
+def look(rotations: Sequence[Rotation], production: bool) -> HostAnswer:
     """Return the findings of a host, and the fingerprints of what it holds by secret."""
     held: dict[str, dict[str, str]] = {}
     found: list[Finding] = []

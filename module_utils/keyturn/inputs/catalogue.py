@@ -6,11 +6,16 @@ a test holds the two together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ..ground.rows import KINDS
 
 Spec = dict[str, dict[str, Any]]
+# What a spec below has validated. The spec is its shape, and a type with the same names would be a second one.
+Entry = Mapping[str, Any]
+ServiceSpec = Mapping[str, Any]
+ProbeSpec = Mapping[str, Any]
 
 SOURCE: Spec = {
     "kind": {"type": "str", "required": True, "choices": ["generated", "supplied"]},

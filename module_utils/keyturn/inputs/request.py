@@ -8,6 +8,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any, TypedDict
 
 from ..base.errors import KeyturnError
 from ..base.shown import harmless
@@ -16,6 +17,39 @@ from .reason import REASON
 ROTATION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9-]{15,47}")
 INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PIPELINE_ACTORS = ("GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
+
+
+class Plan(TypedDict, total=False):
+    """A rotation as it is fixed before the first host is asked; ``steps/plan.py`` makes it."""
+
+    rotation_id: str
+    secret: str
+    environment: str
+    reason: str
+    operator: str
+    overrides: dict[str, str]
+    started: str
+    attempt: Any  # of fleet/attempts.py, which lies above
+    revision: str
+    holders: list[str]
+    until: str
+    source: str
+    unit: str
+    examines_first: bool
+    looks: bool
+    store: str
+    drains: bool
+    migrates: bool
+    batches: list[Any]  # numbers, or shares such as 50%
+    logged: list[str]
+    # of the catalogue's entry
+    title: str
+    variables: list[str]
+    value: str
+    switch: str
+    overlap: str
+    sessions: str
+    downtime_budget_seconds: float
 
 
 def rotation_id(now: datetime | None = None) -> str:

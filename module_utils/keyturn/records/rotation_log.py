@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ..base import durable, moments, shape
 from ..base.errors import KeyturnError
@@ -61,7 +61,17 @@ RECORD = (
     {"event?": None, **ENDED},
 )
 Record = dict[str, Any]
-Attempt = Mapping[str, Any]
+
+
+class Attempt(TypedDict):
+    """A run: a name for it, its controller, its process there and when that began (None where nobody knows)."""
+
+    id: str
+    controller: str
+    pid: int
+    process: list[str | float] | None
+
+
 Seal = Callable[[bytes], str]
 
 

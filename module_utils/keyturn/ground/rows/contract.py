@@ -27,10 +27,9 @@ class Census(TypedDict):
 
 
 class Examined(NamedTuple):
-    """Rows by form, how many are under the new value already, and what a person should know."""
+    """Rows by form, and what a person should know."""
 
     rows: dict[str, int]
-    already_turned: int
     findings: list[str]
 
 
@@ -47,6 +46,23 @@ class Prepared(NamedTuple):
     staged: int
     read: int
     finished: bool
+
+
+class Backup(TypedDict):
+    """The copy that was made."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Turned(TypedDict, total=False):
+    """What a switch has done: rows turned, those of them that prepare had not staged, and by name the rows left or encrypted."""
+
+    turned: int
+    on_the_fly: int
+    left: str
+    encrypted: str
 
 
 class Deferred(Exception):
@@ -79,11 +95,8 @@ class RowStore(Protocol):
     def refusal(self, census: Census) -> str:
         """Return the sentence about rows that cannot be turned, empty where all can."""
 
-    def backup(self, folder: Path, online: bool) -> dict[str, Any]:
-        """Make a consistent copy in ``folder``, durable and 0600; ``online`` also try the switch on it, or raise Deferred.
-
-        Returns ``path``, ``bytes``, ``sha256``.
-        """
+    def backup(self, folder: Path, online: bool) -> Backup:
+        """Make a consistent copy in ``folder``, durable and 0600; ``online`` also try the switch on it, or raise Deferred."""
 
     def recall(self, folder: Path, prepared: Mapping[str, Any] | None) -> bool:
         """Tell whether ``folder`` holds what the journal's ``prepared`` vouches for: prepare goes on with it, switch uses it.
@@ -100,11 +113,10 @@ class RowStore(Protocol):
     def check_unused(self) -> None:
         """Refuse while another process has the data open; the message names it."""
 
-    def switch(self, to: Side, encrypt_plaintext: bool = False) -> dict[str, Any]:
+    def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
         """Put all rows under the value of ``to`` or none: turned by what opens them, checked, durable.
 
-        Returns ``turned`` and ``on_the_fly`` (numbers), ``left`` and perhaps ``encrypted`` (rows by name). Towards ``new`` a row that
-        cannot be turned is refused, towards ``old`` it is left.
+        Towards ``new`` a row that cannot be turned is refused, towards ``old`` it is left.
         """
 
     def residue(self) -> list[str]:

@@ -18,7 +18,7 @@ from cryptography.fernet import Fernet
 from ...base.errors import KeyturnError
 from ...base.sides import Side, other
 from . import fernet_forms, token_scan
-from .contract import Census, Prepared
+from .contract import Census, Prepared, Turned
 from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
 from .fernet_json import JsonPages
 from .fernet_pages import BROKEN, OpenedChunk, Pages
@@ -289,7 +289,7 @@ class FernetSqlite:
 
     # -- switch ----------------------------------------------------------------------------------------------------
 
-    def switch(self, to: Side, side_file: SideFile | None, tell_encrypted: bool = False) -> dict[str, Any]:
+    def switch(self, to: Side, side_file: SideFile | None, tell_encrypted: bool = False) -> Turned:
         """Put every row under the key of ``to``: one transaction, each row checked before the commit.
 
         The services are stopped. Rows that ``side_file`` does not know are turned by what opens them. Towards ``new`` an
@@ -321,8 +321,8 @@ class FernetSqlite:
                     for item in encrypted(connection, index, target) if tell_encrypted else ():
                         sealed.add(target, Row((), item, None), "was plaintext and is encrypted")
             self.database.truncate_wal(connection)
-        told = {"encrypted": str(sealed)} if sealed.count else {}
-        return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left), **told}
+        told: Turned = {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
+        return told | {"encrypted": str(sealed)} if sealed.count else told
 
     def _goals(
         self, page: Sequence[Differing], target: Column, values: Pages, to: Side, left: Refusals

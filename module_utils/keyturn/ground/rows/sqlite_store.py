@@ -11,7 +11,7 @@ from typing import Any
 from ...base import attributes, procfs
 from ...base.errors import KeyturnError
 from ...base.sides import Side
-from .contract import Census, Deferred, Examined, Prepared, Space
+from .contract import Backup, Census, Deferred, Examined, Prepared, Space, Turned
 from .fernet_sqlite import FernetSqlite
 from .side_file import SideFile
 from .sqlite_file import RestartedTooOften
@@ -55,7 +55,7 @@ class SqliteStore:
             findings.append(
                 f"{unseen} processes of other users could not be looked at: whether one has {self.name} open is not known; run as root"
             )
-        return Examined(census["rows"], census["under"]["new"], findings)
+        return Examined(census["rows"], findings)
 
     def space(self) -> Space:
         """A backup and the prepared ciphertexts are kept; beside the database lies SQLite's journal of all pages."""
@@ -74,7 +74,7 @@ class SqliteStore:
         """Return the sentence about rows that cannot be turned."""
         return self.columns.refusal(census)
 
-    def backup(self, folder: Path, online: bool) -> dict[str, Any]:
+    def backup(self, folder: Path, online: bool) -> Backup:
         """Copy by SQLite's backup; the switch of the first pages is tried on a copy that was made online."""
         path = folder / BACKUP
         try:
@@ -117,7 +117,7 @@ class SqliteStore:
         """Ask /proc who has the database open."""
         self.columns.database.check_unused()
 
-    def switch(self, to: Side, encrypt_plaintext: bool = False) -> dict[str, Any]:
+    def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
         """Turn the rows in one transaction."""
         return self.columns.switch(to, self._file() if self._recalled else None, encrypt_plaintext)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...base import durable, procfs
 from ...base.errors import KeyturnError
@@ -14,6 +13,7 @@ from ...base.procfs import Moment
 from ...ground import consumers
 from ...ground.consumers import Consumer
 from ...services.service import Service
+from ..journal import Instant, JournalRecord, Stamp
 from ..rotation import Rotation
 from ..values import Staged
 
@@ -60,9 +60,9 @@ def check_files_hold_new(rotation: Rotation, staged: Staged, decided: bool) -> N
                 )
 
 
-def replace_files(rotation: Rotation, values: Mapping[str, str], before: Mapping[str, Any] | None = None) -> None:
+def replace_files(rotation: Rotation, values: Mapping[str, str], before: JournalRecord | None = None) -> None:
     """Put ``values`` into every consumer; with the forms and modes that the journal says were there ``before``, if given."""
-    record = before or {}
+    record: JournalRecord = before or {}
     for consumer in rotation.consumers(record.get("forms")):
         consumers.replace(consumer, values, record.get("modes", {}).get(str(consumer.path)))
 
@@ -138,13 +138,19 @@ def check_reader(service: Service, consumer: Consumer) -> None:
         consumers.check_reader(consumer, reader)
 
 
-def stamp() -> dict[str, Any]:
+def instant() -> Instant:
+    """Return the present moment as a journal keeps it."""
+    return [*procfs.now()]
+
+
+def stamp() -> Stamp:
     """Return the present time, by the boot and by the wall."""
-    return {"moment": list(procfs.now()), "time": time.time()}
+    return {"moment": instant(), "time": time.time()}
 
 
-def seconds_since(then: Mapping[str, Any]) -> float:
+def seconds_since(then: Stamp) -> float:
     """Return the seconds since a stamp; by the clock of the wall when the host was booted in between."""
-    began, now = Moment(*then["moment"]), procfs.now()
-    seconds = now.seconds - began.seconds if now.boot_id == began.boot_id else time.time() - then["time"]
-    return round(float(seconds), 3)
+    boot_id, began = then["moment"]
+    now = procfs.now()
+    seconds = now.seconds - float(began) if now.boot_id == boot_id else time.time() - then["time"]
+    return round(seconds, 3)

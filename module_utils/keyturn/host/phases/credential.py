@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ... import providers
 from ...base import durable
@@ -20,6 +20,13 @@ class Credential(NamedTuple):
     verdict: str
     detail: str
     account: str
+    findings: list[str]
+
+
+class Brought(TypedDict):
+    """The provider's word on the new credential, as the controller has heard it."""
+
+    identity: str
     findings: list[str]
 
 
@@ -45,7 +52,7 @@ def examine(rotation: Rotation, old: Mapping[str, str]) -> Credential | None:
     return Credential(reply.verdict, reply.detail, reply.identity or known_account(rotation), findings)
 
 
-def check_account(old: Credential | None, brought: Mapping[str, Any] | None) -> tuple[str, list[str]]:
+def check_account(old: Credential | None, brought: Brought | None) -> tuple[str, list[str]]:
     """Return the account of the new credential and findings; refuse one that is of another account."""
     if old is None or not brought:
         return "", []

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ...base import durable, leaks, procfs
 from ...base.errors import KeyturnError
@@ -25,6 +24,7 @@ from .. import probes, values
 from ..journal import RECOVERY
 from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from .answers import HostAnswer
 from .common import check_reader, start, stop
 
 
@@ -252,7 +252,7 @@ class Host:
                 raise KeyturnError(failure)
 
 
-def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
+def run(rotations: Sequence[Rotation]) -> HostAnswer:
     """Deliver the values as the inventory says. A repetition changes nothing."""
     first = rotations[0]
     if os.geteuid() != 0:
@@ -270,7 +270,11 @@ def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
             "leave it out of keyturn_secrets_here"
         )
     before, after = host.origin(now, held, first.sealed), host.wanted(now, held, first.sealed)
-    told = {"delivery": first.delivery, "names": sorted(held), "services": [service.name for service in host.services]}
+    told: HostAnswer = {
+        "delivery": first.delivery,
+        "names": sorted(held),
+        "services": [service.name for service in host.services],
+    }
     if host.is_at(after):
         host.prove(held, first.sealed)
         return {"changed": False, **told}

@@ -8,34 +8,32 @@ from __future__ import annotations
 import re
 import shutil
 from collections import Counter
-from typing import Any
 
 from ...base.errors import KeyturnError
 from ...base.log_lines import pattern
-from ...base.procfs import Moment
 from ...services.service import Service
 from .. import readers, values
-from ..journal import Journal
+from ..journal import Drill, Evidence, Journal
 from ..rotation import Rotation
 
 SCRATCH = "restore"
 
 
-def collect(rotation: Rotation, journal: Journal) -> dict[str, Any]:
+def collect(rotation: Rotation, journal: Journal) -> Evidence:
     """Return ``logs``, the known error lines by service, ``backup``, the restore drill, where there is a backup, and ``readers``.
 
     Those are processes that have kept the old value.
     """
-    found: dict[str, Any] = {"logs": {item.name: error_lines(rotation, item) for item in rotation.service_list()}}
+    found: Evidence = {"logs": {item.name: error_lines(rotation, item) for item in rotation.service_list()}}
     found["readers"] = _readers(rotation, journal)
-    if "backup" in journal.record:
+    if journal.has("backup"):
         found["backup"] = restore_drill(rotation, journal)
     return found
 
 
 def _readers(rotation: Rotation, journal: Journal) -> list[str]:
     try:
-        held, changed = rotation.staged_values(journal).old, Moment(*journal.record["changed"])
+        held, changed = rotation.staged_values(journal).old, journal.changed
         return [str(one) for one in readers.others(rotation, held, changed)]
     except (KeyturnError, OSError) as error:
         return [f"who else has the old value is not known: {error}"]
@@ -57,7 +55,7 @@ def error_lines(rotation: Rotation, service: Service) -> dict[str, int] | None:
     return dict(sorted(counts.items()))
 
 
-def restore_drill(rotation: Rotation, journal: Journal) -> dict[str, Any]:
+def restore_drill(rotation: Rotation, journal: Journal) -> Drill:
     """Restore the backup in a scratch place and open each of its rows with the value that is kept for it."""
     scratch = journal.path(SCRATCH)
     shutil.rmtree(scratch, ignore_errors=True)
@@ -66,7 +64,7 @@ def restore_drill(rotation: Rotation, journal: Journal) -> dict[str, Any]:
         if store is None:
             raise KeyturnError("nothing depends on the value any more")
         scratch.mkdir(mode=0o700)
-        return {"ok": True, "rows": store.restore(journal.folder, journal.record["backup"], scratch)}
+        return {"ok": True, "rows": store.restore(journal.folder, journal.backup, scratch)}
     except KeyturnError as error:
         return {"ok": False, "failure": str(error)}
     except OSError as error:

@@ -7,9 +7,9 @@ prints in between, and what a kill leaves of it.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from ..journal import Journal
+from ..journal import Journal, JournalRecord, Kept, Prepared
 from ..rotation import Rotation
 
 if TYPE_CHECKING:
@@ -37,13 +37,13 @@ def run(rotation: Rotation, journal: Journal) -> bool:
         return False
     if not journal.reached("preparing"):
         journal.enter("preparing")
-    if not {"backup", "backup_deferred"} & journal.record.keys():
+    if not (journal.has("backup") or journal.has("backup_deferred")):
         journal.update(**_backup_online(journal, store))
     _go_on(rotation, journal, store, deadline)
     return True
 
 
-def _backup_online(journal: Journal, store: RowStore) -> dict[str, Any]:
+def _backup_online(journal: Journal, store: RowStore) -> JournalRecord:
     from ...ground.rows.contract import Deferred
 
     try:
@@ -54,16 +54,17 @@ def _backup_online(journal: Journal, store: RowStore) -> dict[str, Any]:
 
 def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: float) -> None:
     """Go on with what was prepared if it is what the journal vouches for; anything else is thrown away."""
-    recalled = store.recall(journal.folder, journal.record.get("prepared"))
-    before = journal.record["prepared"] if recalled else {"rows": 0, "read": 0, "seconds": 0.0}
+    known = journal.prepared
+    recalled = store.recall(journal.folder, known)
+    before: Prepared = known if recalled and known else {"rows": 0, "read": 0, "seconds": 0.0}
     began = time.monotonic()
     part = store.prepare(rotation.encrypt_plaintext_rows, deadline - began)
-    prepared = {
+    prepared: Prepared = {
         "rows": before["rows"] + part.staged,
         "read": before["read"] + part.read,
         "seconds": round(before["seconds"] + time.monotonic() - began, 3),
-        **store.marks(part.finished),
     }
+    prepared |= cast(Prepared, store.marks(part.finished))  # each store has its own
     if part.finished:
         journal.enter("prepared", prepared=prepared)
     else:
@@ -72,12 +73,14 @@ def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: floa
 
 def progress(journal: Journal) -> str:
     """Say how far the rows are."""
-    read, seconds = journal.record["prepared"]["read"], journal.record["prepared"]["seconds"]
-    rows = max(read, sum(journal.record["rows"].values()))
+    prepared = journal.prepared or {"read": 0, "seconds": 0.0}
+    read, seconds = prepared["read"], prepared["seconds"]
+    rows = max(read, sum(journal.rows.values()))
     rate = read / seconds
     return f"{read:,} of {rows:,} rows prepared, {rate:,.0f} rows/s, {(rows - read) / rate:.0f} s left"
 
 
-def backup(journal: Journal, store: RowStore, online: bool) -> dict[str, Any]:
+def backup(journal: Journal, store: RowStore, online: bool) -> Kept:
     """Make the backup and return its entry: what it is, and the fingerprint of the key that opens it."""
-    return store.backup(journal.folder, online) | {"opens_with": journal.record["old"]}
+    made = store.backup(journal.folder, online)
+    return {"path": made["path"], "bytes": made["bytes"], "sha256": made["sha256"], "opens_with": journal.old}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 
 from ...base.errors import KeyturnError
-from ...base.procfs import Moment
 from ...base.sides import Side
 from ...services.service import POLL_LONGEST
 from .. import probes
-from ..journal import Journal
+from ..journal import Journal, JournalRecord
 from ..probes import Proof, Question
 from ..rotation import Rotation
 from ..values import Staged
@@ -33,9 +32,11 @@ def run(rotation: Rotation, journal: Journal) -> bool:
     if failure:
         journal.update(proofs=proofs)
         raise KeyturnError(failure)
-    unproved = {} if probes.have_shown(proofs) else {"unproved": _accepted_unproved(rotation, journal, proofs)}
-    findings = journal.record["findings"] + (store.residue() if store else [])
-    journal.enter("proved", proofs=proofs, findings=findings, **unproved)
+    proved: JournalRecord = {"proofs": proofs}
+    if not probes.have_shown(proofs):
+        proved["unproved"] = _accepted_unproved(rotation, journal, proofs)
+    proved["findings"] = journal.findings + (store.residue() if store else [])
+    journal.enter("proved", **proved)
     return True
 
 
@@ -86,7 +87,7 @@ def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof
         rotation.scripts,
     )
     return [
-        *probes.process(services, Moment(*journal.record["changed"]), rotation.reloaded),
+        *probes.process(services, journal.changed, rotation.reloaded),
         *probes.environment(services, rotation.with_aliases(live)),
         *probes.ask(rotation.entry["probes"], question),
     ]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import retention
-from .answers import Result, would
+from .answers import HostAnswer, would
 
 
-def run(rotations: Sequence[Rotation]) -> Result:
+def run(rotations: Sequence[Rotation]) -> HostAnswer:
     """Remove what has expired; returns the ids of the rotations whose old value is gone."""
     application = rotations[0].application
     expired = [journal.folder.name for journal in retention.expired(application)]

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ... import providers
 from ...base import http
@@ -19,9 +18,11 @@ from ...base.fingerprint import fingerprint
 from ...ground import consumers
 from ...ground.rows import tokens
 from ...ground.rows.contract import Item, Tokens
+from ...inputs.catalogue import Entry
 from ..journal import REPLACEMENT
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..token_log import TokenLog
+from .answers import HostAnswer
 
 ATTEMPTS = 5
 LONGEST_PAUSE = 60
@@ -50,7 +51,7 @@ class _Client(NamedTuple):
         return ("rejected" if code in DEAD_TOKENS else "unknown"), detail
 
 
-def run(rotation: Rotation, issuer: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def run(rotation: Rotation, issuer: Entry, seconds: float) -> HostAnswer:
     """Work for about ``seconds``; the result tells how far it is, and whether it has ``ended``.
 
     ``rotation`` names the secret that encrypts the tokens, ``issuer`` is the catalogue entry of who gave them out.
@@ -58,7 +59,7 @@ def run(rotation: Rotation, issuer: Mapping[str, Any], seconds: float) -> dict[s
     opened = rotation.application.open_journal()
     if opened is not None:
         raise KeyturnError(
-            f"rotation {opened.folder.name} of {opened.record['secret']} is open on this host: end it with resume.yml or "
+            f"rotation {opened.folder.name} of {opened.secret} is open on this host: end it with resume.yml or "
             "rollback.yml, then replace the tokens"
         )
     current = rotation.current_values()
@@ -79,7 +80,7 @@ def run(rotation: Rotation, issuer: Mapping[str, Any], seconds: float) -> dict[s
         return _work(_Replacement(kept, log, client), time.monotonic() + seconds)
 
 
-def _client(rotation: Rotation, issuer: Mapping[str, Any], begin: bool) -> _Client:
+def _client(rotation: Rotation, issuer: Entry, begin: bool) -> _Client:
     names = issuer["variables"]
     held = consumers.read(rotation.consumers()[0], names)
     rotation.hide(held.values())
@@ -93,7 +94,7 @@ def _client(rotation: Rotation, issuer: Mapping[str, Any], begin: bool) -> _Clie
     return _Client(issuer["provider"]["url"].rstrip("/"), providers.plaid_headers(*values))
 
 
-def _work(replacement: _Replacement, deadline: float) -> dict[str, Any]:
+def _work(replacement: _Replacement, deadline: float) -> HostAnswer:
     log = replacement.log
     items = _by_name(replacement.tokens)
     for name in sorted(set(log.items) - set(items)):
@@ -112,7 +113,7 @@ def _work(replacement: _Replacement, deadline: float) -> dict[str, Any]:
     return found
 
 
-def _result(log: TokenLog, total: int, ended: bool) -> dict[str, Any]:
+def _result(log: TokenLog, total: int, ended: bool) -> HostAnswer:
     counts = {name: len(log.listed(name)) for name in ("stored", "proven")}
     return {
         "changed": True,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from ... import providers
 from ...base.errors import KeyturnError
@@ -12,13 +11,14 @@ from ..journal import Journal, utc_now
 from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import retention
+from .answers import HostAnswer
 
 REJECTED = "rejected"
 
 
-def run(rotation: Rotation, step: str) -> dict[str, Any]:
+def run(rotation: Rotation, step: str) -> HostAnswer:
     """``ask`` on every host, and only when all have heard a rejection ``close`` on every host."""
-    opened = [journal for journal in _retired(rotation) if journal.record["retire"]["state"] == "open"]
+    opened = [journal for journal in _retired(rotation) if journal.retire["state"] == "open"]
     changed = bool(opened) and not rotation.check_mode
     if changed:
         with rotation.application.lock(f"retire: {step}", LOCK_WAIT_SECONDS):
@@ -37,7 +37,7 @@ def ask(rotation: Rotation, opened: list[Journal]) -> None:
         old = values.previous(journal)
         rotation.hide(old.values())
         reply = rotation.ask_provider(old)
-        journal.update(retire=journal.record["retire"] | {"verdict": reply.verdict, "evidence": reply.detail})
+        journal.update(retire=journal.retire | {"verdict": reply.verdict, "evidence": reply.detail})
         if reply.verdict != REJECTED:
             steps = "; ".join(rotation.entry["retire"]["steps"])
             still = "still accepts" if reply.verdict == "accepted" else "does not say whether it rejects"
@@ -66,7 +66,7 @@ def _check_current(rotation: Rotation, title: str, current: Mapping[str, str]) -
 def close(rotation: Rotation, opened: list[Journal]) -> None:
     """Destroy what was rejected: this host has heard it, and by the order of the steps every other host as well."""
     for journal in opened:
-        said = journal.record["retire"]
+        said = journal.retire
         if said.get("verdict") != REJECTED:
             raise KeyturnError(f"rotation {journal.folder.name}: nobody has heard a rejection; run confirm_revoked.yml")
         retention.destroy(journal)
@@ -77,13 +77,13 @@ def _retired(rotation: Rotation) -> list[Journal]:
     return [
         journal
         for journal in rotation.application.journals()
-        if journal.record["secret"] == rotation.secret and "retire" in journal.record
+        if journal.secret == rotation.secret and journal.has("retire")
     ]
 
 
-def _told(journal: Journal) -> dict[str, Any]:
+def _told(journal: Journal) -> dict[str, object]:
     fields = ("rotation_id", "secret", "reason", "operator", "started", "old")
-    return {**{name: journal.record[name] for name in fields}, **journal.record["retire"]}
+    return {**journal.fields(*fields), **journal.retire}
 
 
 STEPS = {"ask": ask, "close": close}

@@ -4,27 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
 from ..journal import Application
 from ..rotation import Rotation
 from . import retention
-from .answers import Result
+from .answers import Held, HostAnswer
 
 TOLD = ("rotation_id", "secret", "phase", "decision", "outcome", "old", "new", "finished", "retire", "log_head")
 
 
-def run(app_root: str, state_dir: str, rotations: Sequence[Rotation] = ()) -> Result:
+def run(app_root: str, state_dir: str, rotations: Sequence[Rotation] = ()) -> HostAnswer:
     """Return the open journal, the ends of the others and which of them have expired; of ``rotations`` what is held, by secret."""
     application = Application(Path(state_dir), Path(app_root))
     opened = application.open_journal()
-    closed = {
-        journal.folder.name: {name: journal.record.get(name) for name in TOLD}
-        for journal in application.journals()
-        if journal.closed
-    }
+    closed = {journal.folder.name: journal.fields(*TOLD) for journal in application.journals() if journal.closed}
     return {
         "changed": False,
         "rotation": opened.record if opened else {},
@@ -34,7 +29,7 @@ def run(app_root: str, state_dir: str, rotations: Sequence[Rotation] = ()) -> Re
     }
 
 
-def _held(rotation: Rotation) -> dict[str, Any]:
+def _held(rotation: Rotation) -> Held:
     """Tell whether the secret is used on this host, the fingerprints, and the ``problem`` of one that should be there."""
     try:
         values = rotation.values_here()

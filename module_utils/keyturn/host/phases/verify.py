@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...base import procfs
 from ...base.errors import KeyturnError
@@ -13,12 +13,13 @@ from ...ground import consumers
 from ...ground.consumers import Consumer
 from ..rotation import Rotation
 from . import retention
+from .answers import HostAnswer, Verified
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import RowStore
 
 
-def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
+def run(rotations: Sequence[Rotation]) -> HostAnswer:
     """Return what the host holds of each secret; ``problems`` is what makes its state wrong."""
     found = {rotation.secret: look_at(rotation) for rotation in rotations}
     problems = list(dict.fromkeys(problem for said in found.values() for problem in said["problems"]))
@@ -27,15 +28,21 @@ def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
     return {"changed": False, "verified": found, "problems": problems, "text": _text(found)}
 
 
-def look_at(rotation: Rotation) -> dict[str, Any]:
+def look_at(rotation: Rotation) -> Verified:
     """Return fingerprints, rows and services of one secret."""
     problems: list[str] = []
     findings: list[str] = []
-    found: dict[str, Any] = {"used": True, "values": {}, "rows": {}, "services": {}}
-    found |= {"problems": problems, "findings": findings}
+    found: Verified = {
+        "used": True,
+        "values": {},
+        "rows": {},
+        "services": {},
+        "problems": problems,
+        "findings": findings,
+    }
     opened = rotation.application.open_journal()
     if opened is not None:
-        findings.append(f"rotation {opened.folder.name} of {opened.record['secret']} is open (phase {opened.phase})")
+        findings.append(f"rotation {opened.folder.name} of {opened.secret} is open (phase {opened.phase})")
     findings += [
         f"the old value of rotation {journal.folder.name} and what it opens have expired ({min(retention.ends_of(journal))}): "
         "prune.yml removes them"
@@ -82,7 +89,7 @@ def _turnable(store: RowStore) -> list[str]:
     return []
 
 
-def _text(verified: Mapping[str, Mapping[str, Any]]) -> str:
+def _text(verified: Mapping[str, Verified]) -> str:
     lines: list[str] = []
     for secret, said in verified.items():
         lines += [] if said["used"] else [f"{secret} is not used here"]
@@ -103,9 +110,7 @@ def _last_change(rotation: Rotation) -> Moment | None:
     """
     edited = procfs.moment_of(max((_changed_at(consumer) for consumer in rotation.consumers()), default=0.0))
     changes = [
-        (journal.record["secret"], Moment(*journal.record["changed"]))
-        for journal in rotation.application.journals()
-        if "changed" in journal.record
+        (journal.secret, journal.changed) for journal in rotation.application.journals() if journal.has("changed")
     ]
     if not any(change.boot_id == edited.boot_id and change.seconds >= edited.seconds for _, change in changes):
         return edited
