@@ -145,8 +145,8 @@ class Evidence(TypedDict, total=False):
     backup: Drill
 
 
-class Head(TypedDict):
-    """The last record of the controller's log."""
+class Head(TypedDict, total=False):
+    """The last record of the controller's log, nothing where none is chained."""
 
     number: int
     hash: str

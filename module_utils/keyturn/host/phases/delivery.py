@@ -135,35 +135,40 @@ class Host:
 
     def wanted(self, layout: Layout, held: Mapping[str, str], sealed: bool) -> Layout:
         """Where the values are to stand; KeyturnError where one would get lost, or stay in clear."""
-        files = {}
         modes = {path: mode & 0o600 for path, mode in layout.modes.items()}
+        if sealed:
+            files = {path: self._emptied(path, layout.files[path], names, held) for path, names in self.files().items()}
+            return Layout(files, modes, self._sealed(layout.credential, held))
+        self._check_none_lost(held)
+        files = {path: _filled(layout.files[path], names, held) for path, names in self.files().items()}
+        return Layout(files, modes, None)
+
+    def _check_none_lost(self, held: Mapping[str, str]) -> None:
         unknown = sorted(set(held) - {name for names in self.files().values() for name in names})
-        if unknown and not sealed:
+        if unknown:
             raise KeyturnError(
                 f"{self.credential.path} holds {', '.join(unknown)}, which no entry of keyturn_secrets with a `.env` names: it "
                 "would be lost, add the entry again"
             )
-        for path, names in self.files().items():
-            mine = {name: held[name] for name in names if name in held}
-            content = layout.files[path]
-            if sealed:
-                files[path] = dotenv.without(content, names)
-                left = sorted(leaks.names_in(files[path].decode(errors="replace"), held))
-                if left:
-                    raise KeyturnError(
-                        f"{path} would go on to hold {', '.join(left)} in clear, in a comment or under another name: remove it there"
-                    )
-            else:
-                empty = [name for name, value in dotenv.read(content, list(mine)).items() if not value]
-                files[path] = dotenv.with_added(dotenv.without(content, empty), mine)
-        if not sealed:
-            return Layout(files, modes, None)
-        kept = layout.credential
-        if kept is None or credential_file.all_values(systemd_creds.unseal(kept, self.credential.sealed)) != held:
-            content = credential_file.written(held)
-            # systemd makes the host's key when it is first asked
-            kept = b"" if self.rotations[0].check_mode else systemd_creds.seal(content, self.credential.sealed)
-        return Layout(files, modes, kept)
+
+    @staticmethod
+    def _emptied(path: Path, content: bytes, names: Sequence[str], held: Mapping[str, str]) -> bytes:
+        """Return a file without its values; KeyturnError where one stands in it beside its place."""
+        content = dotenv.without(content, names)
+        left = sorted(leaks.names_in(content.decode(errors="replace"), held))
+        if left:
+            raise KeyturnError(
+                f"{path} would go on to hold {', '.join(left)} in clear, in a comment or under another name: remove it there"
+            )
+        return content
+
+    def _sealed(self, credential: bytes | None, held: Mapping[str, str]) -> bytes:
+        """Return the values as a credential: the one that is there where it holds them, since each sealing gives another."""
+        name = self.credential.sealed
+        if credential is not None and credential_file.all_values(systemd_creds.unseal(credential, name)) == held:
+            return credential
+        # systemd makes the host's key when it is first asked
+        return b"" if self.rotations[0].check_mode else systemd_creds.seal(credential_file.written(held), name)
 
     def is_at(self, layout: Layout) -> bool:
         """Tell whether the values stand so, old ones too, and the services run on them."""
@@ -317,6 +322,13 @@ def _used(rotations: Sequence[Rotation]) -> Host:
 def _text(error: Exception) -> str:
     """What may be told of an error: the text of a foreign one may hold a value."""
     return str(error) if isinstance(error, KeyturnError | OSError) else type(error).__name__
+
+
+def _filled(content: bytes, names: Sequence[str], held: Mapping[str, str]) -> bytes:
+    """Return a file with the values that belong into it; what is there already stays as it is."""
+    mine = {name: held[name] for name in names if name in held}
+    empty = [name for name, value in dotenv.read(content, list(mine)).items() if not value]
+    return dotenv.with_added(dotenv.without(content, empty), mine)
 
 
 def _set_in(content: bytes, names: Sequence[str]) -> set[str]:
