@@ -20,7 +20,7 @@ from keyturn.base import durable
 from keyturn.base.errors import KeyturnError
 from keyturn.base.sides import Side, other
 from keyturn.ground import rows
-from keyturn.ground.rows import tokens
+from keyturn.ground.rows import fernet_forms, tokens
 from keyturn.ground.rows.contract import Backup, Census, Examined, Prepared, RowStore, Space, Turned
 from keyturn.host import probes, storage
 from keyturn.host.journal import Journal
@@ -28,6 +28,7 @@ from keyturn.host.phases import commit, rollback, stage, turn, verify
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue, meaning
 from keyturn.inputs.validation import validated
+from keyturn.records import report
 from support.lab import ROOT
 
 LOGIC = ROOT / "module_utils/keyturn"
@@ -161,6 +162,7 @@ def opened(
 KIND = rows.Kind(
     options={"file": {"type": "path"}},
     required=["file"],
+    forms=("sealed",),
     probe="json_rows",
     places=lambda spec, root: [root / spec["file"]],
     open=opened,
@@ -235,6 +237,7 @@ def test_a_rotation_ends_on_the_new_value(tmp_path: Path, entry: dict[str, Any])
     ended = commit.run(app.rotation(), "both")["rotation"]
     assert ended["outcome"] == "committed" and ended["evidence"]["backup"] == {"ok": True, "rows": 4}
     assert {path.name for path in app.journal().folder.iterdir()} == {"journal.json", "previous.json", "backup.json"}
+    assert "rows       4 sealed" in report._host(ended, 60)  # type: ignore[arg-type]
     assert verify.run([app.rotation()])["verified"]["notes_key"]["rows"] == {"sealed": 4}
 
 
@@ -291,6 +294,11 @@ def test_a_store_need_not_know_tokens(tmp_path: Path, entry: dict[str, Any]) -> 
     assert store is not None
     with pytest.raises(KeyturnError, match=r"notes\.json: keyturn replaces no tokens in a json_rows"):
         tokens.of("json_rows", store)
+
+
+def test_the_forms_that_a_store_counts_are_those_of_the_table() -> None:
+    counted = {*fernet_forms.FORMS, fernet_forms.JSON}
+    assert counted == set(rows.KINDS["fernet_sqlite"].forms)
 
 
 def test_options_of_two_stores_do_not_differ_under_one_name() -> None:

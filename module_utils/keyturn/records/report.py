@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TypedDict, cast
 
 from ..base import durable, moments
+from ..ground import rows
 from ..host import journal
 from ..host.journal import PHASES, JournalRecord, utc_now
 from ..inputs.request import Plan
@@ -18,7 +19,6 @@ from . import attention, checklist
 from .rotation_log import COMMITTED
 
 SCHEMA = 1
-FORMS = ("two_layer", "one_layer", "json", "plaintext", "empty")
 STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
 # The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
@@ -378,6 +378,10 @@ def _change(host: HostReport, variable: str, new: str | None) -> str:
     return f"-> {new}" if host.get("outcome") == "committed" else f"-> {new}, not ended: either may be in use"
 
 
+def _forms() -> list[str]:
+    return [form for kind in rows.KINDS.values() for form in kind.forms]
+
+
 def _host(host: HostReport, budget: float) -> Sequence[str]:
     lines = []
     for variable, old in host.get("old", {}).items():
@@ -385,7 +389,7 @@ def _host(host: HostReport, budget: float) -> Sequence[str]:
         lines.append(f"{variable}: {old} {_change(host, variable, new)}")
     if host.get("rows"):
         lines.append(
-            "rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in FORMS if form in host["rows"])
+            "rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in _forms() if form in host["rows"])
         )
     if host.get("times"):
         times = [f"{step} {host['times'][step]:.1f} s" for step in STEPS if step in host["times"]]

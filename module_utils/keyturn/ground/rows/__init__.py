@@ -14,7 +14,7 @@ Spec = Mapping[str, Any]
 
 
 class Kind(NamedTuple):
-    """A row store: what the catalogue's ``migration`` takes for it, the probe that shows its rows, where they lie, its code.
+    """A row store: its options in the catalogue's ``migration``, the forms of its rows in a report, the probe that shows them, its code.
 
     ``places`` are the files on a host that must be on a disk and private, by the ``migration`` and the application's folder. ``open`` gets
     these two, the secret's variables, the values by side and variable (KeyturnError where one is no key), and the keys of rows that may
@@ -23,6 +23,7 @@ class Kind(NamedTuple):
 
     options: Mapping[str, Spec]
     required: Sequence[str]
+    forms: Sequence[str]
     probe: str
     places: Callable[[Spec, Path], list[Path]]
     open: Callable[[Spec, Path, Sequence[str], Mapping[Side, Mapping[str, str]], Collection[str]], RowStore]
@@ -54,6 +55,7 @@ KINDS: dict[str, Kind] = {
             "columns": {"type": "list", "elements": "dict", "options": FERNET_COLUMN},
         },
         required=["database", "columns"],
+        forms=("two_layer", "one_layer", "json", "plaintext", "empty"),
         probe="fernet_rows",
         places=lambda spec, root: [root / spec["database"]],
         open=_fernet_sqlite,
