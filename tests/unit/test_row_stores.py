@@ -211,8 +211,9 @@ class Notes:
         return dict(json.loads((self.app / "notes.json").read_text()))
 
     def rotation(self, **more: Any) -> Rotation:
-        given = (ROTATION_ID, "test", "notes_key", self.entry, self.app, None, self.state, {}, "planned", "tester")
-        return Rotation(*given, **more)
+        given = {"rotation_id": ROTATION_ID, "environment": "test", "reason": "planned", "operator": "tester"}
+        given |= {"secret": "notes_key", "entry": self.entry, "services": {}}
+        return Rotation(**given, app_root=self.app, app_user=None, state_dir=self.state, **more)
 
     def journal(self) -> Journal:
         found = self.rotation().application.get(ROTATION_ID)

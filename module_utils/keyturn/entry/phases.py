@@ -5,16 +5,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .module import ROTATION, ROTATIONS, Code, Phase
+from ..inputs import catalogue
+from .module import ROTATION, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
     from ..host.phases import assess, commit, prune, rollback, stage, state, turn  # noqa: F401
 
 PHASES = {
     "state": Phase(
-        {"app_root": {"type": "path", "required": True}, "state_dir": {"type": "path", "required": True}, **ROTATIONS},
+        {
+            "app_root": {"type": "path", "required": True},
+            "state_dir": {"type": "path", "required": True},
+            "application": {"type": "dict", "options": catalogue.APPLICATION},
+            "secrets": {"type": "dict", "default": {}},
+        },
     ),
-    "prune": Phase(ROTATIONS),
+    "prune": Phase(SECRETS),
     "stage": Phase(
         {
             **ROTATION,

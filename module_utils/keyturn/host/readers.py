@@ -13,7 +13,7 @@ from ..base.findings import shown
 from ..base.procfs import Moment
 from ..services import unit
 from ..services.managers import service
-from .rotation import Rotation
+from .rotation import Holding
 
 SYSTEMD_RUNS = Path("/run/systemd/system")
 ASK_SECONDS = 30
@@ -32,23 +32,23 @@ class Reader(NamedTuple):
         return f"{self.who} {self.how}, and is not restarted with it"
 
 
-def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = None) -> list[Reader]:
+def others(holding: Holding, held: Mapping[str, str], since: Moment | None = None) -> list[Reader]:
     """Return those that have a value of ``held`` and are none of the secret's services, each once.
 
     ``since`` leaves out what has started later. A unit whose processes run in the application's folder may have read its files.
     """
-    given = (rotation.app_root, rotation.app_user, rotation.application.folder)
-    owners = {pid: name for name, spec in rotation.services.items() for pid in service(name, spec, *given).processes()}
-    reading = _by_environment_file(rotation)
+    given = (holding.app_root, holding.app_user, holding.application.folder)
+    owners = {pid: name for name, spec in holding.services.items() for pid in service(name, spec, *given).processes()}
+    reading = _by_environment_file(holding)
     own_units = {_unit(pid) for pid in owners}
     found: dict[str, Reader] = {}
     for pid in sorted({*procfs.processes()} - set(_line(os.getpid()))):
         owner = next((owners[one] for one in _line(pid) if one in owners), None)
-        if owner in rotation.entry["services"] or (since is not None and not procfs.older([pid], since)):
+        if owner in holding.entry["services"] or (since is not None and not procfs.older([pid], since)):
             continue
         how = _in_environment(pid, held) or reading.get(pid, "")
         named = _unit(pid)
-        guessed = not how and owner is None and named not in ("", *own_units) and _runs_in(pid, rotation.app_root)
+        guessed = not how and owner is None and named not in ("", *own_units) and _runs_in(pid, holding.app_root)
         if how or guessed:
             who = (
                 f"service {owner}"
@@ -57,7 +57,7 @@ def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = N
                 if named
                 else f"process {pid} ({procfs.command_name(pid)})"
             )
-            how = how or f"runs in {rotation.app_root}, and may have read it there"
+            how = how or f"runs in {holding.app_root}, and may have read it there"
             found.setdefault(who, Reader(who, how, owner is not None, not guessed))
     return list(found.values())
 
@@ -68,7 +68,7 @@ def _in_environment(pid: int, held: Mapping[str, str]) -> str:
     return f"has {', '.join(names)} in its environment" if names else ""
 
 
-def _by_environment_file(rotation: Rotation) -> dict[int, str]:
+def _by_environment_file(holding: Holding) -> dict[int, str]:
     """The processes of the units that read a consumer's file as an environment file, as far as systemd knows them."""
     if not SYSTEMD_RUNS.exists():
         return {}
@@ -79,7 +79,7 @@ def _by_environment_file(rotation: Rotation) -> dict[int, str]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    files = {str(consumer.path) for consumer in rotation.consumers()}
+    files = {str(consumer.path) for consumer in holding.consumers()}
     return {
         pid: f"reads {', '.join(named)} by EnvironmentFile="
         for page in unit.pages(done.stdout)

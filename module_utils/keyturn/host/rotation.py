@@ -1,4 +1,4 @@
-"""One rotation as a host sees it: what the controller said, and the places that follow from it.
+"""A secret, and its rotation, as a host sees them: what the controller said, and the places that follow from it.
 
 A call on a host compiles every module that it imports, so each is imported where it is used.
 """
@@ -30,26 +30,17 @@ if TYPE_CHECKING:
 LOCK_WAIT_SECONDS = 60
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Rotation:
-    """The parameters of every call on a host; ``entry`` is the secret's entry of the catalogue, paths filled in."""
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Holding:
+    """A secret of the application as this host has it; ``entry`` is that of the catalogue, paths filled in."""
 
-    rotation_id: str
-    environment: str
     secret: str
     entry: Entry
     app_root: Path
     app_user: str | None
     state_dir: Path
     services: Mapping[str, ServiceSpec]
-    reason: str
-    operator: str
-    encrypt_plaintext_rows: bool = False
-    allow_empty_tables: tuple[str, ...] = ()
     accept_shapes: Mapping[str, str] = field(default_factory=dict)
-    backup_retention_days: int = 30
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    error_lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     delivery: str = "dotenv"
     secrets_here: tuple[str, ...] | None = None
     check_mode: bool = False
@@ -262,3 +253,18 @@ class Rotation:
                 check_reason(str(why), f"keyturn_accept_shapes of {item}")
         values: dict[Side, Mapping[str, str]] = {"old": old} if new is None else {"old": old, "new": new}
         return kind.open(self.entry["migration"], self.app_root, self.variables, values, self.accept_shapes)
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Rotation(Holding):
+    """The parameters of every call of a rotation on a host."""
+
+    rotation_id: str
+    environment: str
+    reason: str
+    operator: str
+    encrypt_plaintext_rows: bool = False
+    allow_empty_tables: tuple[str, ...] = ()
+    backup_retention_days: int = 30
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    error_lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -144,25 +144,29 @@ SERVICE: Spec = {
 }
 SERVICE_REQUIRED_IF = [["manager", "script", ["start", "stop"]], ["manager", "systemd", ["unit"]]]
 
-ROTATION: Spec = {
-    "rotation_id": {"type": "str", "required": True},
-    "environment": {"type": "str", "required": True},
-    "secret": {"type": "str", "required": True},
-    "entry": {"type": "dict", "required": True, "options": ENTRY},
+# what a call on a host is told of the application
+APPLICATION: Spec = {
     "app_root": {"type": "path", "required": True},
     "app_user": {"type": "str"},
     "state_dir": {"type": "path", "required": True},
     "services": {"type": "dict", "required": True},
+    "accept_shapes": {"type": "dict", "default": {}},
+    "delivery": {"type": "str", "default": "dotenv", "choices": ["dotenv", "systemd_credential"]},
+    "secrets_here": {"type": "list", "elements": "str"},
+}
+ROTATION: Spec = {
+    **APPLICATION,
+    "rotation_id": {"type": "str", "required": True},
+    "environment": {"type": "str", "required": True},
+    "secret": {"type": "str", "required": True},
+    "entry": {"type": "dict", "required": True, "options": ENTRY},
     "reason": {"type": "str", "required": True},
     "operator": {"type": "str", "required": True},
     "encrypt_plaintext_rows": {"type": "bool", "default": False},
     "allow_empty_tables": {"type": "list", "elements": "str", "default": []},
-    "accept_shapes": {"type": "dict", "default": {}},
     "overrides": {"type": "dict", "default": {}},
     "error_lines": {"type": "dict", "default": {}},
     "backup_retention_days": {"type": "int", "default": 30},
-    "delivery": {"type": "str", "default": "dotenv", "choices": ["dotenv", "systemd_credential"]},
-    "secrets_here": {"type": "list", "elements": "str"},
 }
 
 AUTH: Spec = {

@@ -20,7 +20,7 @@ from ...ground.rows import tokens
 from ...ground.rows.contract import Item, Tokens
 from ...inputs.catalogue import Entry
 from ..journal import REPLACEMENT
-from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..rotation import LOCK_WAIT_SECONDS, Holding
 from ..token_log import TokenLog
 from .answers import HostAnswer
 
@@ -51,39 +51,39 @@ class _Client(NamedTuple):
         return ("rejected" if code in DEAD_TOKENS else "unknown"), detail
 
 
-def run(rotation: Rotation, issuer: Entry, seconds: float) -> HostAnswer:
+def run(holding: Holding, issuer: Entry, seconds: float) -> HostAnswer:
     """Work for about ``seconds``; the result tells how far it is, and whether it has ``ended``.
 
-    ``rotation`` names the secret that encrypts the tokens, ``issuer`` is the catalogue entry of who gave them out.
+    ``holding`` names the secret that encrypts the tokens, ``issuer`` is the catalogue entry of who gave them out.
     """
-    opened = rotation.application.open_journal()
+    opened = holding.application.open_journal()
     if opened is not None:
         raise KeyturnError(
             f"rotation {opened.folder.name} of {opened.secret} is open on this host: end it with resume.yml or "
             "rollback.yml, then replace the tokens"
         )
-    current = rotation.current_values()
-    store = rotation.migration(current, None)
+    current = holding.current_values()
+    store = holding.migration(current, None)
     if store is None:
-        raise KeyturnError(f"{rotation.secret} encrypts no tokens: name the secret of the database")
-    kept = tokens.of(rotation.entry["migration"]["kind"], store)
-    if not (rotation.application.folder / REPLACEMENT).exists():
-        rotation.check_durable()
-    if rotation.check_mode:
+        raise KeyturnError(f"{holding.secret} encrypts no tokens: name the secret of the database")
+    kept = tokens.of(holding.entry["migration"]["kind"], store)
+    if not (holding.application.folder / REPLACEMENT).exists():
+        holding.check_durable()
+    if holding.check_mode:
         items = _by_name(kept)
         return {"changed": True, "total": len(items), "done": 0, "relink_required": [], "gone": [], "ended": True}
-    with rotation.application.lock("replace tokens", LOCK_WAIT_SECONDS):
-        log = TokenLog(rotation.application.folder)
-        client = _client(rotation, issuer, begin=not log.items)
+    with holding.application.lock("replace tokens", LOCK_WAIT_SECONDS):
+        log = TokenLog(holding.application.folder)
+        client = _client(holding, issuer, begin=not log.items)
         if log.items:
             kept.repair()
         return _work(_Replacement(kept, log, client), time.monotonic() + seconds)
 
 
-def _client(rotation: Rotation, issuer: Entry, begin: bool) -> _Client:
+def _client(holding: Holding, issuer: Entry, begin: bool) -> _Client:
     names = issuer["variables"]
-    held = consumers.read(rotation.consumers()[0], names)
-    rotation.hide(held.values())
+    held = consumers.read(holding.consumers()[0], names)
+    holding.hide(held.values())
     values = [held[name] for name in names]
     if begin:
         reply = providers.ask(issuer["provider"], values)
