@@ -12,12 +12,11 @@ description:
   - With C(systemd_credential) one file in C(/etc/credstore.encrypted) holds them, encrypted by the host's key. systemd decrypts it for
     the service alone, and a launcher makes it the environment of the program. C(.env) keeps its other lines.
 author: The Keyturn maintainers
+extends_documentation_fragment: keyturn.application
 options:
-  rotations:
-    description:
-      - What C(rotation) is for the modules of the lifecycle, for each secret of the catalogue.
-    type: list
-    elements: dict
+  secrets:
+    description: The catalogue, C(keyturn_secrets), or a part of it.
+    type: dict
     required: true
 attributes:
   check_mode:
@@ -31,7 +30,8 @@ attributes:
 EXAMPLES = r"""
 - name: Deliver the values
   keyturn_delivery:
-    rotations: "{{ rotation_contexts }}"
+    application: "{{ rotation_application }}"
+    secrets: "{{ keyturn_secrets }}"
 """
 
 RETURN = r"""
@@ -59,12 +59,8 @@ would:
   type: str
 """
 
-from ansible.module_utils.keyturn.entry.module import rotation_from, run
+from ansible.module_utils.keyturn.entry.module import SECRETS, Phase, run_phase
 from ansible.module_utils.keyturn.host.phases import delivery
-from ansible.module_utils.keyturn.inputs import catalogue
 
 if __name__ == "__main__":
-    run(
-        {"rotations": {"type": "list", "elements": "dict", "required": True, "options": catalogue.ROTATION}},
-        lambda module: delivery.run([rotation_from(module, given) for given in module.params["rotations"]]),
-    )
+    run_phase(delivery.run, Phase(SECRETS))

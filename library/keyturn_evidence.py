@@ -43,7 +43,7 @@ options:
     elements: str
     default: []
 author: The Keyturn maintainers
-extends_documentation_fragment: keyturn
+extends_documentation_fragment: keyturn.application
 """
 
 EXAMPLES = r"""
@@ -53,7 +53,7 @@ EXAMPLES = r"""
     recipient: age1...
     pass: before
     since: "2026-01-30T00:00:00Z"
-    rotation: "{{ rotation_context }}"
+    application: "{{ rotation_application }}"
     secrets: "{{ keyturn_secrets }}"
 """
 
@@ -74,28 +74,24 @@ missing:
 """
 
 import base64
-import dataclasses
+from pathlib import Path
 
 from ansible.module_utils.keyturn.base import moments
-from ansible.module_utils.keyturn.entry.module import rotation_of, run
-from ansible.module_utils.keyturn.inputs import catalogue
-from ansible.module_utils.keyturn.inputs.validation import validated
+from ansible.module_utils.keyturn.entry.module import SECRETS, holdings_of, run
+from ansible.module_utils.keyturn.inputs.validation import services
 from ansible.module_utils.keyturn.records import evidence
 
 
 def collect(module):
     """Collect what the sources have."""
     given = module.params
-    rotation = rotation_of(module)
-    secrets = {
-        name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in given["secrets"].items()
-    }
+    holdings = holdings_of(module, given["secrets"])
     if module.check_mode:
         return {"changed": True, "missing": {}}
     scene = evidence.Scene(
-        {name: dataclasses.replace(rotation, secret=name, entry=entry) for name, entry in secrets.items()},
-        rotation.app_root,
-        rotation.services,
+        holdings,
+        Path(given["application"]["app_root"]),
+        services(given["application"]["services"]),
         given["logs"],
         moments.parse(given["since"]),
     )
@@ -107,8 +103,7 @@ def collect(module):
 if __name__ == "__main__":
     run(
         {
-            "rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION},
-            "secrets": {"type": "dict", "required": True},
+            **SECRETS,
             "sources": {
                 "type": "list",
                 "elements": "str",

@@ -11,13 +11,12 @@ description:
     asked about stays, and nothing of an open rotation is touched.
   - A temporary file that a killed call left beside a file with values goes as well.
 author: The Keyturn maintainers
+extends_documentation_fragment: keyturn.application
 options:
-  rotations:
-    description:
-      - What C(rotation) is for the modules of the lifecycle, for each secret of the catalogue.
-    type: list
-    elements: dict
-    default: []
+  secrets:
+    description: The catalogue, C(keyturn_secrets), or a part of it.
+    type: dict
+    required: true
 attributes:
   check_mode:
     description: Says what would be removed.
@@ -30,7 +29,8 @@ attributes:
 EXAMPLES = r"""
 - name: Remove what has expired
   keyturn_prune:
-    rotations: "{{ rotation_contexts }}"
+    application: "{{ rotation_application }}"
+    secrets: "{{ keyturn_secrets }}"
 """
 
 RETURN = r"""

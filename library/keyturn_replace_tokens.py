@@ -10,6 +10,14 @@ description:
   - For the day on which a database and its key have both leaked. Each call works for a while and says how far it is.
   - A call to the provider cannot be repeated. An item whose answer was lost with a kill is listed as C(relink_required).
 options:
+  secret:
+    description: Name of the catalogue entry.
+    type: str
+    required: true
+  entry:
+    description: The catalogue entry, as C(keyturn_secrets) holds it.
+    type: dict
+    required: true
   issuer:
     description: The catalogue entry of the credential with which the tokens are used.
     type: dict
@@ -19,13 +27,15 @@ options:
     type: float
     default: 20
 author: The Keyturn maintainers
-extends_documentation_fragment: keyturn
+extends_documentation_fragment: keyturn.application
 """
 
 EXAMPLES = r"""
 - name: Replace tokens for a while
   keyturn_replace_tokens:
-    rotation: "{{ rotation_context }}"
+    application: "{{ rotation_application }}"
+    secret: db_key
+    entry: "{{ keyturn_secrets.db_key }}"
     issuer: "{{ keyturn_secrets.plaid }}"
 """
 
@@ -58,9 +68,9 @@ ended:
   type: bool
 """
 
-from ansible.module_utils.keyturn.entry.module import ROTATION, Phase, run_phase
+from ansible.module_utils.keyturn.entry.module import SECRET, Phase, run_phase
 from ansible.module_utils.keyturn.host.phases import replace_tokens
 
 if __name__ == "__main__":
     arguments = {"issuer": {"type": "dict", "required": True}, "seconds": {"type": "float", "default": 20}}
-    run_phase(replace_tokens.run, Phase({**ROTATION, **arguments}))
+    run_phase(replace_tokens.run, Phase({**SECRET, **arguments}))

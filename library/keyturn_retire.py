@@ -9,6 +9,14 @@ short_description: See that old credentials are dead, and destroy their last cop
 description:
   - Works on the open revocations that a host has of a secret. Nothing but a rejection by the provider closes one.
 options:
+  secret:
+    description: Name of the catalogue entry.
+    type: str
+    required: true
+  entry:
+    description: The catalogue entry, as C(keyturn_secrets) holds it.
+    type: dict
+    required: true
   step:
     description:
       - C(ask) asks the provider about each old credential, and fails unless all are rejected and the one in use works.
@@ -17,13 +25,15 @@ options:
     required: true
     choices: [ask, close]
 author: The Keyturn maintainers
-extends_documentation_fragment: keyturn
+extends_documentation_fragment: keyturn.application
 """
 
 EXAMPLES = r"""
 - name: Ask
   keyturn_retire:
-    rotation: "{{ rotation_context }}"
+    application: "{{ rotation_application }}"
+    secret: plaid
+    entry: "{{ keyturn_secrets.plaid }}"
     step: ask
 """
 
@@ -35,8 +45,8 @@ revocations:
   elements: dict
 """
 
-from ansible.module_utils.keyturn.entry.module import ROTATION, Phase, run_phase
+from ansible.module_utils.keyturn.entry.module import SECRET, Phase, run_phase
 from ansible.module_utils.keyturn.host.phases import retire
 
 if __name__ == "__main__":
-    run_phase(retire.run, Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["ask", "close"]}}))
+    run_phase(retire.run, Phase({**SECRET, "step": {"type": "str", "required": True, "choices": ["ask", "close"]}}))

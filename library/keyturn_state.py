@@ -9,13 +9,13 @@ short_description: Say which rotation is open on a host
 description:
   - Reads the journals of one application, and the files of the secrets that it is asked about. Changes nothing.
 options:
-  rotations:
-    description:
-      - What C(rotation) is for the modules of the lifecycle, for each secret of the catalogue of which is to be told what the host
-        holds; nothing is read of the others.
-    type: list
-    elements: dict
-    default: []
+  application:
+    description: What M(keyturn_verify) is told of the application, where it is to be told what the host holds.
+    type: dict
+  secrets:
+    description: The entries of the catalogue, C(keyturn_secrets), of which is to be told what the host holds; nothing is read of others.
+    type: dict
+    default: {}
   app_root:
     description: Folder of the application.
     type: path

@@ -10,12 +10,11 @@ description:
   - Permissions and owners, placeholders in use, values in logs and in what starts a service, backups beside the value that opens
     them, and git where the application stands in a checkout. Changes nothing.
 author: The Keyturn maintainers
+extends_documentation_fragment: keyturn.application
 options:
-  rotations:
-    description:
-      - What C(rotation) is for the modules of the lifecycle, for each secret of the catalogue.
-    type: list
-    elements: dict
+  secrets:
+    description: The catalogue, C(keyturn_secrets), or a part of it.
+    type: dict
     required: true
   production:
     description: Whether the rules for production count.
@@ -33,7 +32,8 @@ attributes:
 EXAMPLES = r"""
 - name: Check the storage
   keyturn_storage:
-    rotations: "{{ rotation_contexts }}"
+    application: "{{ rotation_application }}"
+    secrets: "{{ keyturn_secrets }}"
     production: false
 """
 
@@ -49,17 +49,8 @@ values:
   type: dict
 """
 
-from ansible.module_utils.keyturn.entry.module import rotation_from, run
+from ansible.module_utils.keyturn.entry.module import SECRETS, Phase, run_phase
 from ansible.module_utils.keyturn.host import storage
-from ansible.module_utils.keyturn.inputs import catalogue
 
 if __name__ == "__main__":
-    run(
-        {
-            "rotations": {"type": "list", "elements": "dict", "required": True, "options": catalogue.ROTATION},
-            "production": {"type": "bool", "required": True},
-        },
-        lambda module: storage.look(
-            [rotation_from(module, given) for given in module.params["rotations"]], module.params["production"]
-        ),
-    )
+    run_phase(storage.look, Phase({**SECRETS, "production": {"type": "bool", "required": True}}))

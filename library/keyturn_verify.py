@@ -9,12 +9,11 @@ short_description: Say what a host holds of every secret
 description:
   - Reads the files, opens every row, asks the services. Changes nothing.
 author: The Keyturn maintainers
+extends_documentation_fragment: keyturn.application
 options:
-  rotations:
-    description:
-      - What C(rotation) is for the modules of the lifecycle, for each secret of the catalogue.
-    type: list
-    elements: dict
+  secrets:
+    description: The catalogue, C(keyturn_secrets), or a part of it.
+    type: dict
     required: true
 attributes:
   check_mode:
@@ -28,7 +27,8 @@ attributes:
 EXAMPLES = r"""
 - name: Verify
   keyturn_verify:
-    rotations: "{{ rotation_contexts }}"
+    application: "{{ rotation_application }}"
+    secrets: "{{ keyturn_secrets }}"
 """
 
 RETURN = r"""
@@ -49,12 +49,8 @@ text:
   type: str
 """
 
-from ansible.module_utils.keyturn.entry.module import rotation_from, run
+from ansible.module_utils.keyturn.entry.module import SECRETS, Phase, run_phase
 from ansible.module_utils.keyturn.host.phases import verify
-from ansible.module_utils.keyturn.inputs import catalogue
 
 if __name__ == "__main__":
-    run(
-        {"rotations": {"type": "list", "elements": "dict", "required": True, "options": catalogue.ROTATION}},
-        lambda module: verify.run([rotation_from(module, given) for given in module.params["rotations"]]),
-    )
+    run_phase(verify.run, Phase(SECRETS))

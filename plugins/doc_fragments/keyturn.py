@@ -2,7 +2,7 @@
 
 
 class ModuleDocFragment:
-    """``extends_documentation_fragment: keyturn``."""
+    """``extends_documentation_fragment: keyturn``, and ``keyturn.application`` of what is about no rotation."""
 
     DOCUMENTATION = r"""
 options:
@@ -78,6 +78,52 @@ options:
         description: Days that the backup and the old value are kept after the rotation.
         type: int
         default: 30
+      delivery:
+        description: How the values reach the application; C(migrate_delivery.yml) moves them.
+        type: str
+        default: dotenv
+        choices: [dotenv, systemd_credential]
+      secrets_here:
+        description:
+          - The secrets that the host holds. Where nobody says so, those of which its files, its data or its past rotations show
+            something.
+        type: list
+        elements: str
+attributes:
+  check_mode:
+    description: Reads only and says what would happen.
+    support: full
+  diff_mode:
+    description: Shows fingerprints, never values.
+    support: full
+"""
+
+    APPLICATION = r"""
+options:
+  application:
+    description: The application on the host, as every call that is about no rotation describes it. The role C(rotation) builds it.
+    type: dict
+    required: true
+    suboptions:
+      app_root:
+        description: Folder of the application; relative paths of the entry and the services start there.
+        type: path
+        required: true
+      app_user:
+        description: User that the service's scripts run as. The user of the connection if omitted.
+        type: str
+      state_dir:
+        description: Folder (0700) for the journal, the staged values and the backups.
+        type: path
+        required: true
+      services:
+        description: C(keyturn_services) of the inventory.
+        type: dict
+        required: true
+      accept_shapes:
+        description: Rows that may have another shape than the catalogue declares, by their key, with the reason.
+        type: dict
+        default: {}
       delivery:
         description: How the values reach the application; C(migrate_delivery.yml) moves them.
         type: str

@@ -82,7 +82,9 @@ def migration(folder: Path) -> FernetSqlite:
 
 def rotation(folder: Path) -> Rotation:
     """Return a rotation of a folder."""
-    return Rotation(ROTATION_ID, "bench", "db_key", ENTRY, folder, None, state_of(folder), {}, "bench", "bench")
+    given = {"rotation_id": ROTATION_ID, "environment": "bench", "reason": "bench", "operator": "bench"}
+    given |= {"secret": "db_key", "entry": ENTRY, "services": {}}
+    return Rotation(**given, app_root=folder, app_user=None, state_dir=state_of(folder))
 
 
 def state_of(folder: Path) -> Path:

@@ -47,7 +47,9 @@ class Desk:
 
     def module(self, *strace: str) -> Any:
         """Run the module."""
-        called = self.lab.module_and_arguments("replace_tokens", rotation=self.lab.rotation("none"), issuer=self.issuer)
+        called = self.lab.module_and_arguments(
+            "replace_tokens", **self.lab.about_one(self.lab.rotation()), issuer=self.issuer
+        )
         return forked.run(*called, ("-o", str(self.lab.folder / "strace.log"), *strace) if strace else ())
 
     def answer(self) -> dict[str, Any]:

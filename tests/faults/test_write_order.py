@@ -168,7 +168,7 @@ def test_nothing_of_the_old_value_stays_in_the_database(tmp_path: Path, monkeypa
         content = b"".join(path.read_bytes() for path in host.lab.database.parent.iterdir())
         migration = host.rotation().migration({KEY: host.old}, {KEY: host.new})
         assert migration is not None
-        left = sum(token in content for token in plaintexts) + sum(migration.residue().values())
+        left = sum(token in content for token in plaintexts) + len(migration.residue())
         assert left == 0
     finally:
         host.stop()

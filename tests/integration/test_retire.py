@@ -106,7 +106,7 @@ def test_a_step_out_of_order_destroys_nothing(desk: Bench) -> None:
     desk.make("plaid")
     assert desk.lab.play("rotate_plaid_credentials", **desk.bring("plaid")).returncode == 0
     entry = {"secret": "plaid", "entry": desk.entry("plaid")}
-    answer = desk.lab.module("retire", rotation=desk.lab.rotation("none", **entry), step="close")
+    answer = desk.lab.module("retire", **desk.lab.about_one(desk.lab.rotation(**entry)), step="close")
     assert answer["failed"]
     assert "nobody has heard a rejection; run confirm_revoked.yml" in answer["msg"]
     assert list(desk.lab.state.rglob("previous.json"))

@@ -27,6 +27,7 @@ from keyturn.base import procfs
 from keyturn.base.log_lines import pattern
 from keyturn.entry.module import attempt
 from keyturn.entry.phases import PHASES
+from keyturn.inputs.catalogue import APPLICATION
 from seed import seed
 from trader_ai.token_store import TokenStore
 
@@ -327,13 +328,14 @@ class Lab:
         arguments = self.folder / f"{name}.json"
         clock = {"sent_at": time.time()} if name == "stage" else {}
         phase = STEPS.get(name) or ({"phase": name} if name in PHASES else {})
-        arguments.write_text(json.dumps(phase | clock | parameters))
+        given = {key: value for key, value in parameters.items() if value is not None}
+        arguments.write_text(json.dumps(phase | clock | given))
         return str(ROOT / "library" / f"keyturn_{'phase' if phase else name}.py"), str(arguments)
 
     def module(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Run a module by itself and return its result; ``rotation=None`` for a module that takes none."""
         given = {"rotation": self.rotation()} | parameters
-        command = self.module_command(name, **{key: value for key, value in given.items() if value is not None})
+        command = self.module_command(name, **given)
         env = os.environ | {"PYTHONPATH": str(ROOT / "tests/support")}
         done = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
         return dict(json.loads(done.stdout))
@@ -353,9 +355,25 @@ class Lab:
     def verified(self, **more: Any) -> dict[str, Any]:
         """Return what keyturn_verify says of a secret; ``more`` overrides the rotation's parameters."""
         rotation = self.rotation(**more)
-        found = self.step("verify", rotation=None, rotations=[rotation])
+        found = self.step("verify", **self.about(rotation))
         assert found["verified"][rotation["secret"]]["problems"] == found["problems"]
         return dict(found["verified"][rotation["secret"]])
+
+    @staticmethod
+    def about(*rotations: dict[str, Any]) -> dict[str, Any]:
+        """Return the parameters of a call about the application and the secrets of some rotations: no rotation is at work."""
+        application = {name: value for name, value in rotations[0].items() if name in APPLICATION}
+        return {
+            "rotation": None,
+            "application": application,
+            "secrets": {one["secret"]: one["entry"] for one in rotations},
+        }
+
+    def about_one(self, rotation: dict[str, Any]) -> dict[str, Any]:
+        """Return the same of a call about one secret."""
+        parameters = self.about(rotation)
+        del parameters["secrets"]
+        return parameters | {"secret": rotation["secret"], "entry": rotation["entry"]}
 
     def journals(self) -> list[dict[str, Any]]:
         """Return the journals of the host, the oldest first."""

@@ -263,8 +263,9 @@ class Host:
         """Return the rotation as a module on the host gets it."""
         entry = validated("the entry", catalogue.ENTRY, ENTRY)
         accepted = {"unproved": "the store is tried, no application"}
-        given = (rotation_id, "test", "secret", entry, self.app, None, self.state, {}, "test", "tester")
-        return Rotation(*given, overrides=accepted)
+        given = {"rotation_id": rotation_id, "environment": "test", "reason": "test", "operator": "tester"}
+        given |= {"secret": "secret", "entry": entry, "services": {}, "overrides": accepted}
+        return Rotation(**given, app_root=self.app, app_user=None, state_dir=self.state)
 
     def step(self, name: str, *arguments: Any) -> bool:
         """Take a step of the contract."""

@@ -13,8 +13,8 @@ import yaml
 from keyturn import providers, stores
 from keyturn.base import generate, http
 from keyturn.base.errors import KeyturnError
-from keyturn.ground import consumers
-from keyturn.host import probes, rotation
+from keyturn.ground import consumers, rows
+from keyturn.host import probes
 from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning, check_reloads
 from keyturn.inputs.validation import services, store, validated
@@ -30,7 +30,7 @@ TASKS = Path(__file__).parents[2] / "roles" / "rotation" / "tasks"
 REGISTRIES: dict[str, set[str]] = {
     "source.generator": set(generate.GENERATORS),
     "consumers.format": set(consumers.FORMATS),
-    "migration.kind": {"none", *rotation.MIGRATIONS},
+    "migration.kind": {"none", *rows.KINDS},
     "probes.kind": set(probes.PROBES),
     "manager": set(managers.MANAGERS),
     "source.kind": {path.stem.removeprefix("value_") for path in TASKS.glob("value_*.yml")},

@@ -19,8 +19,8 @@ from keyturn.ground.rows import fernet_sqlite, sqlite_file
 from keyturn.ground.rows.fernet_forms import Opened, Turner, fernet
 from keyturn.ground.rows.fernet_json import JsonPages
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
+from keyturn.ground.rows.fernet_tokens import FernetTokens
 from keyturn.ground.rows.side_file import SideFile
-from keyturn.host.phases.replace_tokens import stored_items
 
 OLD, NEW, FOREIGN = (Fernet.generate_key().decode() for _ in range(3))
 PATHS = ["secret", "banks[*].login.token"]
@@ -197,7 +197,7 @@ def test_plaintexts_stay_and_are_counted(tmp_path: Path) -> None:
 
 def test_a_token_in_json_is_not_taken_for_one_of_the_provider(tmp_path: Path) -> None:
     with pytest.raises(KeyturnError, match=r"t\.doc is JSON, and a token in it cannot be replaced"):
-        list(stored_items(Data(tmp_path, **documents()).both))
+        FernetTokens(Data(tmp_path, **documents()).both).items()
 
 
 DAMAGE: dict[str, Callable[[str], str]] = {

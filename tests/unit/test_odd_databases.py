@@ -19,6 +19,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprint
 from keyturn.ground.rows import fernet_forms, fernet_sqlite
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
+from keyturn.ground.rows.fernet_tokens import FernetTokens
 from keyturn.ground.rows.side_file import SideFile
 from keyturn.ground.rows.sqlite_file import Column
 from keyturn.host.phases import replace_tokens, stage, turn, verify
@@ -182,13 +183,14 @@ class Replaced(Data):
     def __init__(self, folder: Path, *statements: str) -> None:
         super().__init__(folder, *statements)
         self.log = TokenLog(folder)
-        self.items = replace_tokens._by_name(self.both)
+        self.tokens = FernetTokens(self.both)
+        self.items = replace_tokens._by_name(self.tokens)
 
     def store(self, name: str) -> None:
         sealed = Fernet(OLD).encrypt(b"access-new").decode()
         old = fingerprint(self.items[name].token)
         self.log.write(name, "received", old=old, new=fingerprint("access-new"), sealed=sealed)
-        replace_tokens._Replacement(self.both, self.log, None)._store(self.items[name])  # type: ignore[arg-type]
+        replace_tokens._Replacement(self.tokens, self.log, None)._store(self.items[name])  # type: ignore[arg-type]
 
 
 def test_a_token_that_is_replaced_is_written_to_its_own_row(tmp_path: Path) -> None:

@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 from keyturn.base import procfs
 from keyturn.ground.rows import sqlite_file
+from keyturn.ground.rows.side_file import SideFile
 from keyturn.ground.rows.sqlite_file import Database, RestartedTooOften
 from keyturn.host.journal import Journal
-from keyturn.host.phases import common, evidence, prepare, turn
+from keyturn.host.phases import evidence, prepare, turn
 from support.faults import ROTATION_ID, Host
+from support.lab import KEY
 
 
 @pytest.fixture
@@ -60,8 +62,7 @@ def test_a_side_file_that_does_not_match_is_thrown_away(host: Host, damage: str)
 def test_what_a_killed_call_has_written_is_taken_back(host: Host) -> None:
     turn.run(host.rotation(), "prepared")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(prepare.SideFile, "mark", lambda side: 1 / 0)
-        patch.setattr(prepare, "side_file", lambda journal: prepare.SideFile(journal.path("prepared.db")))
+        patch.setattr(SideFile, "mark", lambda side: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             turn.run(host.rotation(), "prepared")
     # the file has come further than the journal: it does not match, and is made anew
@@ -72,8 +73,8 @@ def test_what_a_killed_call_has_written_is_taken_back(host: Host) -> None:
 
 def test_the_file_is_read_for_its_checksum_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     sums: list[str] = []
-    ordinary = prepare.SideFile.checksum
-    monkeypatch.setattr(prepare.SideFile, "checksum", lambda side: sums.append(ordinary(side)) or sums[-1])
+    ordinary = SideFile.checksum
+    monkeypatch.setattr(SideFile, "checksum", lambda side: sums.append(ordinary(side)) or sums[-1])
     while "progress" in (result := turn.run(host.rotation(), "prepared")):
         assert "sha256" not in result["rotation"]["prepared"]
     turn.run(host.rotation(), "switched")
@@ -117,7 +118,8 @@ def test_after_a_boot_the_content_counts(
     monkeypatch.setattr(procfs, "_boot_id", lambda: "another boot")
     journal = host.rotation().application.get(ROTATION_ID)
     assert isinstance(journal, Journal)
-    assert (common.side_file(journal) is not None) == kept
+    store = host.rotation().migration({KEY: host.old}, {KEY: host.new})
+    assert store is not None and store.recall(journal.folder, journal.record["prepared"]) == kept
     assert ("progress" in result) == (calls == 1)
 
 

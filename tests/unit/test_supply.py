@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from keyturn.base.errors import KeyturnError
+from keyturn.host.phases import credential
 from keyturn.providers import guards, supplied
 from support.fakes import FakeAlpaca, FakePlaid
 
@@ -72,9 +73,9 @@ def test_a_value_in_the_command_line_is_refused_with_the_right_ways() -> None:
 
 
 def test_the_value_in_use_is_refused_and_one_that_may_stay_is_not() -> None:
-    supplied.check_is_new(["PLAID_CLIENT_ID"], GOOD, GOOD | {"PLAID_SECRET": "x"})
+    credential.check_is_new(["PLAID_CLIENT_ID"], GOOD, GOOD | {"PLAID_SECRET": "x"})
     with pytest.raises(KeyturnError, match=r"^the new value of PLAID_SECRET is the one that is in use"):
-        supplied.check_is_new(["PLAID_CLIENT_ID"], GOOD, GOOD)
+        credential.check_is_new(["PLAID_CLIENT_ID"], GOOD, GOOD)
 
 
 def test_only_a_value_that_the_provider_accepts_goes_on() -> None:

@@ -134,8 +134,8 @@ def test_what_is_delivered_is_hidden(host: Host, monkeypatch: pytest.MonkeyPatch
     class Bare(delivery.Host):
         """A host without systemd that holds another secret's value."""
 
-        def __init__(self, rotations: Any) -> None:
-            self.rotations = rotations
+        def __init__(self, holdings: Any) -> None:
+            self.holdings = holdings
 
         def check(self) -> None: ...
 

@@ -10,15 +10,23 @@ from typing import Any, NamedTuple
 from ansible.module_utils.basic import AnsibleModule, _load_params
 
 from ..base.errors import KeyturnError
-from ..host.journal import RECOVERY
-from ..host.rotation import Rotation
+from ..host.journal import RECOVERY, JournalRecord
+from ..host.phases.answers import HostAnswer
+from ..host.rotation import Holding, Rotation
 from ..inputs import catalogue
-from ..inputs.validation import services
+from ..inputs.validation import services, validated
 
-Call = Callable[[AnsibleModule], dict[str, Any]]
+Answer = Mapping[str, Any]
+Call = Callable[[AnsibleModule], Answer]
+Code = Callable[..., HostAnswer]
 ROTATION: dict[str, Any] = {"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}}
-ROTATIONS: dict[str, Any] = {
-    "rotations": {"type": "list", "elements": "dict", "default": [], "options": catalogue.ROTATION}
+APPLICATION: dict[str, Any] = {"application": {"type": "dict", "required": True, "options": catalogue.APPLICATION}}
+# of a call that is about the application, with what the catalogue has of all its secrets, or of one
+SECRETS: dict[str, Any] = {**APPLICATION, "secrets": {"type": "dict", "required": True}}
+SECRET: dict[str, Any] = {
+    **APPLICATION,
+    "secret": {"type": "str", "required": True},
+    "entry": {"type": "dict", "required": True, "options": catalogue.ENTRY},
 }
 
 
@@ -31,13 +39,13 @@ def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
     module.exit_json(**result)
 
 
-def attempt(call: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], str]:
+def attempt(call: Callable[[], Answer]) -> tuple[dict[str, Any], str]:
     """Return the result of ``call`` and, where it has none, the text of its failure, in which no value can stand.
 
     The exception has been handled when this returns: Ansible would add its traceback, with the text of what caused it.
     """
     try:
-        return call(), ""
+        return dict(call()), ""
     except KeyturnError as error:
         return {}, str(error)
     except OSError as error:
@@ -55,12 +63,12 @@ class Phase(NamedTuple):
     diff: tuple[str, str] | None = None
 
 
-def run_phase(code: Callable[..., dict[str, Any]], phase: Phase) -> None:
+def run_phase(code: Code, phase: Phase) -> None:
     """Run ``code`` as a module; the parameters are passed on by name."""
     run(phase.arguments, _passing_on(code, phase))
 
 
-def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Callable[..., dict[str, Any]]]) -> None:
+def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Code]) -> None:
     """Run the phase that the parameter ``phase`` names as a module; ``code`` returns what it does."""
     arguments = {"phase": {"type": "str", "required": True, "choices": sorted(phases)}}
     # The parameters depend on the phase, as those of a module of its own would: that is what this function is kept for.
@@ -71,13 +79,17 @@ def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Callable[
     run({**arguments, **phase.arguments}, _passing_on(code(name), phase))
 
 
-def _passing_on(code: Callable[..., dict[str, Any]], phase: Phase) -> Call:
-    def call(module: AnsibleModule) -> dict[str, Any]:
+def _passing_on(code: Code, phase: Phase) -> Call:
+    def call(module: AnsibleModule) -> HostAnswer:
         given = {name: module.params[name] for name in phase.arguments}
         if "rotation" in given:
             given["rotation"] = rotation_of(module)
-        if "rotations" in given:
-            given["rotations"] = [rotation_from(module, described) for described in given["rotations"]]
+        if "secrets" in given:
+            del given["application"]
+            given["holdings"] = list(holdings_of(module, given.pop("secrets") or {}).values())
+        elif "application" in given:
+            del given["application"]
+            given["holding"] = holdings_of(module, {given.pop("secret"): given.pop("entry")})[module.params["secret"]]
         result = code(**given)
         if module._diff and phase.diff and result["changed"]:
             result["diff"] = _diff(result.get("rotation", {}), *phase.diff)
@@ -88,26 +100,36 @@ def _passing_on(code: Callable[..., dict[str, Any]], phase: Phase) -> Call:
 
 def rotation_of(module: AnsibleModule) -> Rotation:
     """Return the rotation that the parameter ``rotation`` describes."""
-    return rotation_from(module, module.params["rotation"])
+    given = _typed(module, module.params["rotation"])
+    return Rotation(**given | {"allow_empty_tables": tuple(given["allow_empty_tables"])})
 
 
-def rotation_from(module: AnsibleModule, described: Mapping[str, Any]) -> Rotation:
-    """Return the rotation that a parameter describes; secrets that it reads are masked in whatever is returned."""
+def holdings_of(module: AnsibleModule, secrets: Mapping[str, Any]) -> dict[str, Holding]:
+    """Return by name what the parameter ``application`` and the catalogue's entries of ``secrets`` describe."""
+    if not secrets:
+        return {}
+    entries = {name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in secrets.items()}
+    given = _typed(module, module.params["application"])
+    return {name: Holding(secret=name, entry=entry, **given) for name, entry in entries.items()}
+
+
+def _typed(module: AnsibleModule, described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters with their types; values that are read by what they make are masked in whatever is returned."""
     given = dict(described)
     given["app_root"] = Path(given["app_root"])
     given["state_dir"] = Path(given["state_dir"])
-    given["allow_empty_tables"] = tuple(given["allow_empty_tables"])
     if given["secrets_here"] is not None:
         given["secrets_here"] = tuple(given["secrets_here"])
     given["services"] = services(given["services"])
-    return Rotation(**given, check_mode=module.check_mode, hide=module.no_log_values.update)
+    return given | {"check_mode": module.check_mode, "hide": module.no_log_values.update}
 
 
-def _diff(record: Mapping[str, Any], before: str, after: str) -> dict[str, str]:
+def _diff(record: JournalRecord, before: str, after: str) -> dict[str, str]:
     """Return the fingerprints of the two sides as text."""
 
     def lines(side: str) -> str:
-        found = record.get(side) or dict.fromkeys(record.get("old", {}), "to be generated")
+        held = {"old": record.get("old"), "new": record.get("new")}
+        found = held[side] or dict.fromkeys(record.get("old", {}), "to be generated")
         return "".join(f"{name}={value}\n" for name, value in found.items())
 
     return {"before": lines(before), "after": lines(after)}

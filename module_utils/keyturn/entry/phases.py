@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .module import ROTATION, ROTATIONS, Phase
+from ..inputs import catalogue
+from .module import ROTATION, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
     from ..host.phases import assess, commit, prune, rollback, stage, state, turn  # noqa: F401
 
 PHASES = {
     "state": Phase(
-        {"app_root": {"type": "path", "required": True}, "state_dir": {"type": "path", "required": True}, **ROTATIONS},
+        {
+            "app_root": {"type": "path", "required": True},
+            "state_dir": {"type": "path", "required": True},
+            "application": {"type": "dict", "options": catalogue.APPLICATION},
+            "secrets": {"type": "dict", "default": {}},
+        },
     ),
-    "prune": Phase(ROTATIONS),
+    "prune": Phase(SECRETS),
     "stage": Phase(
         {
             **ROTATION,
@@ -48,7 +53,7 @@ PHASES = {
 }
 
 
-def code(name: str) -> Callable[..., dict[str, Any]]:
+def code(name: str) -> Code:
     """Return what a phase does: ``run`` of its file."""
-    found: Callable[..., dict[str, Any]] = import_module(f"{__package__.rpartition('.')[0]}.host.phases.{name}").run
+    found: Code = import_module(f"{__package__.rpartition('.')[0]}.host.phases.{name}").run
     return found

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
-from ..base import durable
 from ..host.journal import utc_now
+from ..host.phases.answers import HostAnswer
 from ..records import report, rotation_log
 from . import attempts
 
 WORDS = "the run was killed before any host knew the rotation: no host was changed, rotate again"
-Hosts = Mapping[str, Mapping[str, Any]]
+Hosts = Mapping[str, HostAnswer]
 
 
 def suspected(folder: Path, everywhere: bool = False) -> list[str]:
@@ -36,21 +35,20 @@ def close(folder: Path, hosts: Hosts, found_by: str, check_mode: bool, everywher
     for rotation_id in [] if check_mode else ended:
         rotation_log.end_killed(folder, rotation_id, found_by)
         path = folder / f"{rotation_id}.json"
-        document = durable.read_json(path, report.SHAPE)
-        if document is not None:
-            cause = {"at": utc_now(), "cause": WORDS}
-            told = {"outcome": "refused", "finished": cause["at"], "failure": WORDS}
-            head = rotation_log.head(rotation_log.read(folder))
-            report.write(folder, document | told | {"causes": [*document.get("causes", []), cause], "log_head": head})
+        if document := report.read(path):
+            cause: report.Cause = {"at": utc_now(), "cause": WORDS}
+            document |= {"outcome": "refused", "finished": cause["at"], "failure": WORDS}
+            document |= {"causes": [*document.get("causes", []), cause]}
+            report.write(folder, document | {"log_head": rotation_log.head(rotation_log.read(folder))})
     return ended
 
 
-def _at_work(attempt: Mapping[str, Any], everywhere: bool) -> bool:
+def _at_work(attempt: rotation_log.Attempt, everywhere: bool) -> bool:
     here = attempt["controller"] == attempts.mine()["controller"]
     return attempts.alive(attempt) if here else not everywhere
 
 
 def _unknown(folder: Path, rotation_id: str, answered: Collection[str]) -> bool:
     """Tell whether no host has ever said anything of it, and all that took part are asked. The report is opened before the first is."""
-    part = (durable.read_json(folder / f"{rotation_id}.json", report.SHAPE) or {}).get("hosts", {})
+    part = report.read(folder / f"{rotation_id}.json").get("hosts", {})
     return all("excluded" in said or (not said and name in answered) for name, said in part.items())

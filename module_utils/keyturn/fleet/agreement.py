@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict
 
 from ..base.errors import KeyturnError
 from ..base.jwt import LIFE_SECONDS
+from ..host.journal import Marks
 
 
-def check(value: str, hosts: Mapping[str, Mapping[str, Any]], adopted: str) -> None:
+class StagedHost(TypedDict):
+    """A host that has staged: which machine and folder it is, how its clock differs, the fingerprints; no ``new`` in check mode."""
+
+    place: str
+    clock_offset: float
+    old: Marks
+    new: Marks | None
+
+
+def check(value: str, hosts: Mapping[str, StagedHost], adopted: str) -> None:
     """Raise KeyturnError that says who has what, when they may not.
 
-    ``value`` is the catalogue's; each of ``hosts`` has ``place``, ``clock_offset`` (seconds), ``old`` and ``new``
-    (fingerprints by variable; no ``new`` in check mode). ``adopted`` is the host whose present value a person holds right.
+    ``value`` is the catalogue's. ``adopted`` is the host whose present value a person holds right.
     """
     _check_places({name: host["place"] for name, host in hosts.items()})
     _check_clocks({name: host["clock_offset"] for name, host in hosts.items()})
-    new = {name: _text(host["new"]) for name, host in hosts.items() if host.get("new")}
+    new = {name: _text(staged) for name, host in hosts.items() if (staged := host.get("new"))}
     if value == "per_host":
         if len(set(new.values())) < len(new):
             raise KeyturnError(f"two hosts have staged the same value: {_who(new)}")

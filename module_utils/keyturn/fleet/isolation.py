@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..base import durable
 from ..base.errors import KeyturnError
 from ..host.journal import MARKS
+from .agreement import StagedHost
 
 # what is read of the reports of another environment
 FORM = {"environment?": str, "rotation_id": str, "hosts": {"*": {"old?": MARKS, "new?": MARKS}}}
@@ -33,7 +33,7 @@ def environments(folder: Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
 
 
-def check(elsewhere: Mapping[str, str], hosts: Mapping[str, Mapping[str, Any]], may_stay: Sequence[str]) -> None:
+def check(elsewhere: Mapping[str, str], hosts: Mapping[str, StagedHost], may_stay: Sequence[str]) -> None:
     """Refuse a new value that another environment knows; ``may_stay`` are variables that are one for all environments.
 
     Each of ``hosts`` has ``new``, the staged fingerprints by variable, or nothing in check mode.

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from ..base.errors import KeyturnError
-from ..host.journal import PHASES
+from ..host.journal import PHASES, JournalRecord
+from ..host.phases.answers import HostAnswer
+from ..inputs.catalogue import Entry
 
-Looked = Mapping[str, Mapping[str, Any]]
-Catalogue = Mapping[str, Mapping[str, Any]]
+Looked = Mapping[str, HostAnswer]
+Catalogue = Mapping[str, Entry]
 ANOTHERS = "a host may be in other hands: look at it, and leave it out by keyturn_exclude: {host: reason}"
 
 
@@ -68,7 +69,7 @@ def needs_value(rotation_id: str, hosts: Looked) -> bool:
     return len(staged) < len(hosts) or any(new != staged[0] for new in staged)
 
 
-def stays(answers: Sequence[Mapping[str, Any]]) -> bool:
+def stays(answers: Sequence[HostAnswer]) -> bool:
     """Tell whether all hosts stay where they are, since the old value may be dead at its provider.
 
     ``answers`` has what each host of the fleet said to ``keyturn_assess``: the ``verdict`` on the old value, and whether its switch
@@ -82,7 +83,7 @@ def stays(answers: Sequence[Mapping[str, Any]]) -> bool:
     return not asked or any(one.get("verdict") != "accepted" for one in asked)
 
 
-def _secret(rotation_id: str, told: Looked, known: Mapping[str, str]) -> str:
+def _secret(rotation_id: str, told: Mapping[str, JournalRecord], known: Mapping[str, str]) -> str:
     """Return the secret of a rotation; KeyturnError where hosts do not tell the same, or another than the controller knows."""
     said = {name: str(journal["secret"]) for name, journal in told.items()}
     secret = known.get(rotation_id) or next(iter(said.values()))
@@ -97,7 +98,7 @@ def _secret(rotation_id: str, told: Looked, known: Mapping[str, str]) -> str:
     return secret
 
 
-def _refuse_to_begin(rotation_id: str, told: Looked, hosts: Looked) -> None:
+def _refuse_to_begin(rotation_id: str, told: Mapping[str, JournalRecord], hosts: Looked) -> None:
     """Refuse to go on with a rotation that only hosts know, where another one would begin it by their word."""
     strangers = ", ".join(name for name in hosts if name not in told)
     if strangers:
@@ -108,19 +109,19 @@ def _refuse_to_begin(rotation_id: str, told: Looked, hosts: Looked) -> None:
         )
 
 
-def _known(hosts: Looked, rotation_id: str) -> dict[str, Mapping[str, Any]]:
+def _known(hosts: Looked, rotation_id: str) -> dict[str, JournalRecord]:
     """What each host knows of the rotation, open or closed."""
     known = {}
     for name, said in hosts.items():
         journal = said.get("rotation") or {}
         if journal.get("rotation_id") != rotation_id:
-            journal = (said.get("closed") or {}).get(rotation_id)
+            journal = said.get("closed", {}).get(rotation_id, {})
         if journal:
             known[name] = journal
     return known
 
 
-def _way(wish: str, journals: Sequence[Mapping[str, Any]], binding: Sequence[Mapping[str, Any]]) -> str:
+def _way(wish: str, journals: Sequence[JournalRecord], binding: Sequence[JournalRecord]) -> str:
     """``binding`` are the journals whose decision to commit binds the open hosts; one to go back always does."""
     if any(journal.get("decision") == "rollback" for journal in journals):
         return "back"
@@ -129,5 +130,5 @@ def _way(wish: str, journals: Sequence[Mapping[str, Any]], binding: Sequence[Map
     return "forward" if all(journal.get("decision") == "commit" for journal in binding) else wish
 
 
-def _gone_on(journal: Mapping[str, Any]) -> bool:
+def _gone_on(journal: JournalRecord) -> bool:
     return PHASES.index(str(journal["phase"])) > PHASES.index("staged")

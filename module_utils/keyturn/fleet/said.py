@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..host.journal import JournalRecord
+from ..host.phases.answers import HostAnswer
 from . import recovery
 from .taking_part import speaker
 
+# the variables of a host: each has a type of its own
 Hosts = Mapping[str, Mapping[str, Any]]
 NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 # the calls of a rotation in their order; one that failed said nothing
@@ -22,10 +25,10 @@ def missing(hosts: Hosts) -> list[str]:
     return [f"{name} of {host}" for host, known in hosts.items() for name in NEEDED if name not in known]
 
 
-def records(hosts: Hosts, rotation_id: str) -> dict[str, dict[str, Any]]:
+def records(hosts: Hosts, rotation_id: str) -> dict[str, JournalRecord]:
     """Return the journal of a rotation as each host told it last, empty for one that never did."""
 
-    def last(known: Mapping[str, Any]) -> dict[str, Any]:
+    def last(known: Mapping[str, HostAnswer]) -> JournalRecord:
         told = [known.get(f"rotation_{call}", {}).get("rotation") or {} for call in CALLS]
         return ([one for one in told if one.get("rotation_id") == rotation_id] or [{}])[-1]
 
@@ -46,13 +49,13 @@ def unreachable(hosts: Hosts) -> list[str]:
     return [host for host, known in hosts.items() if known.get("rotation_looked", {}).get("unreachable")]
 
 
-def looked(hosts: Hosts) -> dict[str, Any]:
+def looked(hosts: Hosts) -> dict[str, HostAnswer]:
     """Return what each host that answers knows of rotations: nothing of one that has just begun, so that nobody was asked."""
     silent = unreachable(hosts)
     return {host: known.get("rotation_looked", {}) for host, known in hosts.items() if host not in silent}
 
 
-def answers(hosts: Hosts) -> dict[str, Any]:
+def answers(hosts: Hosts) -> dict[str, HostAnswer | None]:
     """Return the answer of each host, None for one that gave none: the status wants to know of silent hosts as well."""
     found = {host: known.get("rotation_looked", {}) for host, known in hosts.items()}
     return {host: answer if "rotation" in answer else None for host, answer in found.items()}
@@ -97,7 +100,7 @@ def stays(hosts: Hosts) -> bool:
     return recovery.stays([known.get("rotation_assessed", {}) for known in hosts.values()])
 
 
-QUESTIONS: dict[str, Callable[..., Any]] = {
+QUESTIONS: dict[str, Callable[..., object]] = {
     one.__name__: one
     for one in (missing, records, causes, unreachable, looked, answers, undecided, finished, stays, speaker)
 }

@@ -9,16 +9,27 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypedDict, cast
 
 from ..base import durable, moments
 from ..base.errors import KeyturnError
+from ..inputs.request import Plan
 
 CODE = ("library", "module_utils", "playbooks", "plugins", "roles")
 SETTINGS = "ansible.cfg"
 DEPENDENCIES = "pyproject.toml"
 # what decides whether there is a gate, and how wide it is: an inventory says it, which people review, and not a command line
 VARIABLES = ("keyturn_production", "keyturn_staging", "keyturn_staging_max_age_days")
+
+
+class Turned(TypedDict, total=False):
+    """What is read of a report on staging."""
+
+    outcome: str
+    secret: str
+    rotation_id: str
+    revision: str
+    finished: str | None
 
 
 def revision(root: Path) -> str:
@@ -51,7 +62,7 @@ def _installed(requirements: Sequence[str], seen: set[str]) -> Iterator[tuple[st
             yield from _installed([one for one in found.requires or () if "extra ==" not in one], seen)
 
 
-def check_shut(header: dict[str, Any], staging: str, typed: Iterable[str]) -> None:
+def check_shut(plan: Plan, staging: str, typed: Iterable[str]) -> None:
     """Refuse what opens the gate without a word: one of ``VARIABLES`` on the command line (``typed``), or no staging."""
     if typed:
         raise KeyturnError(
@@ -59,42 +70,42 @@ def check_shut(header: dict[str, Any], staging: str, typed: Iterable[str]) -> No
         )
     if not staging:
         raise KeyturnError(
-            f"{header['environment']} is in production, and keyturn_staging names no environment that goes first: "
+            f"{plan['environment']} is in production, and keyturn_staging names no environment that goes first: "
             + _reason("name one in the inventory")
         )
-    if staging == header["environment"]:
+    if staging == plan["environment"]:
         raise KeyturnError(
             f"keyturn_staging is {staging} itself: {_reason('name another environment in the inventory')}"
         )
 
 
-def check(reports: Iterable[dict[str, Any]], staging: str, header: dict[str, Any], max_age_days: int) -> str:
+def check(reports: Iterable[Turned], staging: str, plan: Plan, max_age_days: int) -> str:
     """Return the rotation on staging that lets this one pass; KeyturnError says what is missing.
 
-    ``reports`` are those of the environment ``staging``, ``header`` is the plan of the rotation that asks.
+    ``reports`` are those of the environment ``staging``, ``plan`` is that of the rotation that asks.
     """
-    title, own = header["title"], header["revision"]
-    turned = [report for report in reports if report["secret"] == header["secret"] and report["outcome"] == "committed"]
+    title, own = plan["title"], plan["revision"]
+    turned = [report for report in reports if report["secret"] == plan["secret"] and report["outcome"] == "committed"]
     if not turned:
-        raise KeyturnError(f"{title} was never committed on {staging}: {_remedy(staging, header['secret'])}")
+        raise KeyturnError(f"{title} was never committed on {staging}: {_remedy(staging, plan['secret'])}")
     same = [report for report in turned if report.get("revision") == own]
     if not same:
         last = max(turned, key=_finished)
         raise KeyturnError(
             f"{title} was last committed on {staging} by another revision of Keyturn ({last.get('revision', 'unknown')}, this "
-            f"is {own}): {_remedy(staging, header['secret'])}"
+            f"is {own}): {_remedy(staging, plan['secret'])}"
         )
     last = max(same, key=_finished)
-    age = datetime.fromisoformat(header["started"]) - datetime.fromisoformat(last["finished"])
+    age = datetime.fromisoformat(plan["started"]) - _finished(last)
     if age > timedelta(days=max_age_days):
         raise KeyturnError(
             f"{title} was last committed on {staging} {age.days} days ago ({last['rotation_id']}), and "
-            f"keyturn_staging_max_age_days is {max_age_days}: {_remedy(staging, header['secret'])}"
+            f"keyturn_staging_max_age_days is {max_age_days}: {_remedy(staging, plan['secret'])}"
         )
     return str(last["rotation_id"])
 
 
-def read_reports(folder: Path) -> list[dict[str, Any]]:
+def read_reports(folder: Path) -> list[Turned]:
     """Return the reports of an environment; KeyturnError where its folder is not there."""
     if not folder.is_dir():
         raise KeyturnError(
@@ -102,11 +113,11 @@ def read_reports(folder: Path) -> list[dict[str, Any]]:
             "keyturn_reports_dir, or bring them there before this run"
         )
     form = {"outcome": str, "secret": str, "rotation_id": str, "revision?": str, "finished": (None, moments.SHAPE)}
-    return list(filter(None, (durable.read_json(path, form) for path in folder.glob("[0-9]*.json"))))
+    return [cast(Turned, found) for path in folder.glob("[0-9]*.json") if (found := durable.read_json(path, form))]
 
 
-def _finished(report: dict[str, Any]) -> datetime:
-    return datetime.fromisoformat(report["finished"]).astimezone(UTC)
+def _finished(report: Turned) -> datetime:
+    return datetime.fromisoformat(str(report["finished"])).astimezone(UTC)
 
 
 def _remedy(staging: str, secret: str) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..base.errors import KeyturnError
+from ..inputs.request import Plan
 
 
 def holders(secret: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -40,7 +41,7 @@ def speaker(hosts: Collection[str], adopted: str) -> str:
     return adopted if adopted in hosts else next(iter(hosts), "")
 
 
-def hosts_of(play: str, plan: Mapping[str, Any], hosts: Sequence[str], adopted: str, failed: bool) -> list[str]:
+def hosts_of(play: str, plan: Plan, hosts: Sequence[str], adopted: str, failed: bool) -> list[str]:
     """Return the hosts of a play. ``adopted`` is the host whose value a person holds right, ``failed`` whether a phase has failed.
 
     ``compare`` and ``promote`` are for who speaks for the value: one host for a shared one, else each for its own.

@@ -254,9 +254,9 @@ def _user(uid: int) -> User:
 
 @contextlib.contextmanager
 def _being(user: User | None) -> Iterator[None]:
-    """Switch the effective user and groups and back: SQLite holds files of both at a time, so no other process will do.
+    """Switch the effective user and groups and back: what turns rows holds files of both at a time, so no other process will do.
 
-    Who shortens a file that SQLite has mapped ends this process by a signal, and no core is to be left, which would hold values.
+    Who shortens a file that is mapped into memory ends this process by a signal, and no core is to be left, which would hold values.
     """
     wanted = user or User(0, os.getgid(), (), "root")
     if os.getuid() != 0 or os.geteuid() == wanted.uid:

@@ -19,7 +19,7 @@ from ..base import files, leaks, shown
 from ..base.errors import KeyturnError
 from ..ground import consumers, owner
 from ..ground.consumers import Consumer
-from .rotation import Rotation
+from .rotation import Holding
 
 LARGEST_BYTES = 1 << 20
 DEADLINE_SECONDS = 20.0
@@ -51,7 +51,7 @@ class _Sought(NamedTuple):
 
 
 def undeclared(
-    held: Sequence[tuple[Rotation, Mapping[str, str]]], deadline_seconds: float = DEADLINE_SECONDS
+    held: Sequence[tuple[Holding, Mapping[str, str]]], deadline_seconds: float = DEADLINE_SECONDS
 ) -> tuple[list[Copy], list[str]]:
     """Return the copies of values below the application's root, and sentences about what was not looked at.
 
@@ -60,7 +60,7 @@ def undeclared(
     """
     first = held[0][0]
     root = first.app_root.resolve()
-    sought = [_sought(rotation, values) for rotation, values in held]
+    sought = [_sought(holding, values) for holding, values in held]
     try:
         with owner.looking(first.app_root / "each file", first.app_user):
             return _undeclared(root, {root / ".git", first.state_dir.resolve()}, sought, deadline_seconds)
@@ -88,13 +88,13 @@ def _undeclared(
     return found, [f"{unread} files below {root} could not be read"] if unread else []
 
 
-def _sought(rotation: Rotation, values: Mapping[str, str]) -> _Sought:
+def _sought(holding: Holding, values: Mapping[str, str]) -> _Sought:
     spellings = {
         name: [spelling.encode() for spelling in leaks.spellings(value)]
         for name, value in values.items()
         if len(value) >= leaks.SMALLEST_VALUE and not consumers.is_placeholder(value)
     }
-    return _Sought(spellings, {consumer.path.resolve(): consumer for consumer in rotation.consumers()})
+    return _Sought(spellings, {consumer.path.resolve(): consumer for consumer in holding.consumers()})
 
 
 def _files(root: Path, without: set[Path]) -> Iterator[Path]:

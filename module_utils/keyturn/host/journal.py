@@ -8,7 +8,7 @@ A folder for each application root, in it a folder for each rotation::
             journal.json          written before each step; the rotation is open until its phase is ``closed``
             pending.json          the new values (0600), until they stand in the consumers for good
             previous.json         the old values (0600), until their retention ends
-            backup.db prepared.db
+            backup.* prepared.*       what a row store keeps
 
 The open journal is the lock that keeps a second rotation away: there is nothing to release but the journal itself.
 """
@@ -24,11 +24,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
 
 from ..base import durable, moments
 from ..base.errors import KeyturnError
+from ..base.procfs import Moment
 from ..ground import owner
+
+if TYPE_CHECKING:
+    from ..ground.rows.contract import Turned
 
 PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
 # the log of a replacement of access tokens (token_log.py), which keeps a rotation away
@@ -86,6 +90,127 @@ SHAPE = {
     "held?": MARKS,
     **dict.fromkeys(("attention?", "unproved?"), str),
 }
+Marks = dict[str, str]
+Instant = list[str | float]
+
+
+class Stamp(TypedDict):
+    """The time by the boot and by the wall."""
+
+    moment: Instant
+    time: float
+
+
+class Prepared(TypedDict, total=False):
+    """How far the rows are prepared, and the marks by which their store knows again what it has prepared."""
+
+    rows: int
+    read: int
+    seconds: float
+    boot_id: str
+    mark: list[int]
+    sha256: str
+
+
+class Kept(TypedDict, total=False):
+    """Until when the old value is kept, and the backup that only it opens where there is one."""
+
+    path: str
+    bytes: int
+    sha256: str
+    opens_with: Marks
+    expires: str
+    pruned: str
+
+
+class Retire(TypedDict, total=False):
+    """Whether the old credential is still to be revoked, and what its provider last said."""
+
+    state: str
+    since: str
+    verdict: str
+    evidence: str
+
+
+class Verdict(TypedDict, total=False):
+    """A provider's word on a credential."""
+
+    verdict: str
+    detail: str
+    account: str
+    findings: list[str]
+    at: str
+
+
+class Drill(TypedDict, total=False):
+    """Whether the backup could be restored."""
+
+    ok: bool
+    rows: int
+    failure: str
+
+
+class Evidence(TypedDict, total=False):
+    """What only the host can tell for the checklist: known error lines by service, who kept the old value, the restore drill."""
+
+    logs: dict[str, dict[str, int] | None]
+    readers: list[str]
+    backup: Drill
+
+
+class Head(TypedDict, total=False):
+    """The last record of the controller's log, nothing where none is chained."""
+
+    number: int
+    hash: str
+
+
+class JournalRecord(TypedDict, total=False):
+    """All that a journal may hold. ``SHAPE`` says what every reader may rest on, ``NEEDED`` what is there in which phase."""
+
+    schema: int
+    phase: str
+    rotation_id: str
+    secret: str
+    environment: str
+    reason: str
+    operator: str
+    app_root: str
+    started: str
+    finished: str | None
+    decision: Literal["commit", "rollback"] | None
+    outcome: str | None
+    history: list[dict[str, str]]
+    old: Marks
+    new: Marks
+    held: Marks
+    rows: dict[str, int]
+    times: dict[str, float]
+    findings: list[str]
+    failure: str | None
+    attention: str
+    proofs: list[dict[str, str]]
+    unproved: str
+    stopped: Stamp
+    changed: Instant
+    downtime_seconds: float
+    turned: Turned
+    turned_back: bool
+    forms: dict[str, dict[str, str]]
+    modes: dict[str, int]
+    prepared: Prepared
+    backup: Kept
+    backup_deferred: str
+    previous: Kept
+    credential: Verdict
+    old_credential: Verdict
+    account: str
+    retire: Retire
+    log_head: Head
+    counted: bool
+    evidence: Evidence
+
+
 # what a call that goes on with a rotation needs besides, by its phase
 STAGED = {"findings": [str], "old": MARKS}
 SWITCHING = STAGED | {"stopped": {"moment": STAMP, "time": float}}
@@ -103,15 +228,79 @@ class Journal:
     """The record of one rotation on this host. Every change is durable before the method returns."""
 
     folder: Path
-    record: dict[str, Any] = field(default_factory=dict)
+    record: JournalRecord = field(default_factory=JournalRecord)
 
     @property
     def phase(self) -> str:
         """The phase that was entered last."""
-        return str(self.record["phase"])
+        return self.record["phase"]
 
     @property
-    def decision(self) -> str | None:
+    def secret(self) -> str:
+        """The secret that is rotated."""
+        return self.record["secret"]
+
+    @property
+    def old(self) -> Marks:
+        """The fingerprints from before, by variable."""
+        return self.record["old"]
+
+    @property
+    def new(self) -> Marks:
+        """The fingerprints of the new value, by variable."""
+        return self.record["new"]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """The rows by form, as stage has seen them."""
+        return self.record["rows"]
+
+    @property
+    def findings(self) -> list[str]:
+        """What a person should know."""
+        return self.record["findings"]
+
+    @property
+    def changed(self) -> Moment:
+        """When the values were last changed here."""
+        boot_id, seconds = self.record["changed"]
+        return Moment(str(boot_id), float(seconds))
+
+    @property
+    def stopped(self) -> Stamp:
+        """When the services were stopped."""
+        return self.record["stopped"]
+
+    @property
+    def prepared(self) -> Prepared | None:
+        """How far the rows are prepared, None before the first call has ended."""
+        return self.record.get("prepared")
+
+    @property
+    def retire(self) -> Retire:
+        """What is known of the old credential's end, nothing where it has none to come to."""
+        return self.record.get("retire", {})
+
+    @property
+    def backup(self) -> Kept:
+        """The backup that was made, and until when it is kept."""
+        return self.record["backup"]
+
+    def keeping(self) -> list[Kept]:
+        """Return what says how long the old value is kept: that of the backup, or its own."""
+        return [entry for entry in (self.record.get("backup"), self.record.get("previous")) if entry is not None]
+
+    def has(self, name: str) -> bool:
+        """Tell whether the field ``name`` was written."""
+        return name in self.record
+
+    def fields(self, *names: str) -> JournalRecord:
+        """Return these fields alone, None for what was not written."""
+        held = dict(self.record)
+        return cast(JournalRecord, {name: held.get(name) for name in names})
+
+    @property
+    def decision(self) -> Literal["commit", "rollback"] | None:
         """``commit`` or ``rollback`` once that is decided: nothing turns it round."""
         return self.record.get("decision")
 
@@ -124,17 +313,18 @@ class Journal:
         """Tell whether the rotation has come to ``phase``, or further."""
         return PHASES.index(self.phase) >= PHASES.index(phase)
 
-    def enter(self, phase: str, **fields: Any) -> None:
+    def enter(self, phase: str, /, **fields: Unpack[JournalRecord]) -> None:
         """Write that ``phase`` begins or is reached, with ``fields``."""
         self.record["history"] = [*self.record.get("history", []), {"phase": phase, "at": utc_now()}]
-        self.update(phase=phase, **fields)
+        self.record["phase"] = phase
+        self.update(**fields)
 
-    def update(self, **fields: Any) -> None:
+    def update(self, **fields: Unpack[JournalRecord]) -> None:
         """Write ``fields``; the phase stays."""
         self.record.update(fields)
         self.write("journal.json", self.record)
 
-    def write(self, name: str, document: Mapping[str, Any]) -> None:
+    def write(self, name: str, document: Mapping[str, object]) -> None:
         """Replace a JSON file of this rotation durably; KeyturnError names the file, which an error of a write does not."""
         try:
             durable.write_json(self.path(name), document)
@@ -144,6 +334,10 @@ class Journal:
     def path(self, name: str) -> Path:
         """Return the file ``name`` in the folder of this rotation."""
         return self.folder / name
+
+    def kept(self, what: str) -> list[Path]:
+        """Return what a row store keeps for this rotation: its ``backup``, or what it has ``prepared``, also half made."""
+        return sorted(self.folder.glob(f"{what}.*"))
 
 
 class Application:
@@ -172,7 +366,7 @@ class Application:
         for folder in sorted((self.folder / "rotations").glob("*/")):
             record = durable.read_json(folder / "journal.json", SHAPE)
             if record is not None:
-                found.append(Journal(folder, record))
+                found.append(Journal(folder, cast(JournalRecord, record)))
         return found
 
     def open_journal(self) -> Journal | None:
@@ -188,7 +382,7 @@ class Application:
         opened = self.open_journal()
         if opened is not None and opened.folder.name != rotation_id:
             raise KeyturnError(
-                f"rotation {opened.folder.name} of {opened.record['secret']} is open on this host "
+                f"rotation {opened.folder.name} of {opened.secret} is open on this host "
                 f"(phase {opened.phase}, by {opened.record['operator']} since {opened.record['started']}): {RECOVERY}"
             )
         if opened is None and (self.folder / REPLACEMENT).exists():
@@ -197,12 +391,13 @@ class Application:
             )
         return self.get(rotation_id)
 
-    def begin(self, rotation_id: str, **fields: Any) -> Journal:
+    def begin(self, rotation_id: str, /, **fields: Unpack[JournalRecord]) -> Journal:
         """Open the rotation on this host. The caller holds ``lock`` and has asked ``find``."""
         folder = self.folder / "rotations" / rotation_id
         durable.make_private_folder(folder)
         journal = Journal(folder)
-        journal.enter("staging", schema=1, rotation_id=rotation_id, started=utc_now(), **fields)
+        journal.record.update(fields)
+        journal.enter("staging", schema=1, rotation_id=rotation_id, started=utc_now())
         return journal
 
     @contextlib.contextmanager

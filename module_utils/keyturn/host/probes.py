@@ -11,8 +11,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..base import http, jwt, procfs
 from ..base.errors import KeyturnError
@@ -20,11 +19,13 @@ from ..base.fingerprint import fingerprint
 from ..base.log_lines import pattern
 from ..base.procfs import Moment
 from ..base.sides import Side, other
+from ..ground.rows import KINDS
+from ..inputs.catalogue import ProbeSpec, ServiceSpec
 from ..providers import Reply
 from ..services.service import Service, strangers
 
 if TYPE_CHECKING:
-    from ..ground.rows.fernet_sqlite import FernetSqlite
+    from ..ground.rows.contract import RowStore
     from ..ground.scripts import Scripts
 
 Proof = dict[str, str]
@@ -45,7 +46,7 @@ class Question(NamedTuple):
     live: Mapping[str, str]
     dead: Mapping[str, str] | None
     services: Sequence[Service]
-    migration: FernetSqlite | None
+    migration: RowStore | None
     ask: Callable[[Mapping[str, str]], Reply] | None = None
     account: str = ""
     value_of: Callable[[str], str] = lambda variable: ""
@@ -110,26 +111,25 @@ def environment(services: Sequence[Service], live: Mapping[str, str]) -> Iterato
                 )
 
 
-def fernet_rows(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def rows(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     """Open every row: all under the live key, none under the other."""
     if question.migration is None:
         return
-    from ..ground.rows.fernet_forms import OtherKey  # most secrets have no rows
+    from ..ground.rows.contract import OTHER_WRITER  # most secrets have no rows
 
-    census = question.migration.open_rows()
-    subject = Path(question.migration.spec["database"]).name
+    census, subject = question.migration.census(), question.migration.label
     side, wrong = question.side, census["under"][other(question.side)]
     if census["refused"]:
         yield proof("rows", subject, "rejected", f"{census['refused']} rows are refused: {census['refusals']}")
     elif wrong:
-        detail = f"{wrong} rows open under the {other(side)} value: {OtherKey.hint}"
+        detail = f"{wrong} rows open under the {other(side)} value: {OTHER_WRITER}"
         yield proof("rows", subject, "rejected", detail)
     else:
         detail = f"{census['under'][side]} rows open under the {side} value, none under the other"
         yield proof("rows", subject, "accepted", detail)
 
 
-def http_status(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def http_status(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     """Ask each service's ``proof_path``, which works only where the process has the right value.
 
     Where a login is missing the answer says nothing of the value; the application then answers 401, or 500.
@@ -181,7 +181,7 @@ def with_http(services: Sequence[Service]) -> list[Service]:
     return [service for service in services if service.base_url]
 
 
-def jwt_token(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def jwt_token(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     """Show tokens of a minute's life at a protected path: of the live secret, then of the dead one."""
     for service in with_http(question.services):
         sides = [("token", question.live, "accepted")]
@@ -195,7 +195,7 @@ def jwt_token(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
             yield _answer(name, service, "GET", spec["path"], status, wanted)
 
 
-def login(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def login(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     """Log in as the policy documents it, and see which secret signs the new session. Today's application has no login."""
     (secret,) = question.live.values()
     for service in with_http(question.services):
@@ -222,7 +222,7 @@ def _session(body: bytes) -> str | None:
     return str(document[names[0]]) if names else None
 
 
-def log(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def log(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     """Read what each service has logged since its start for lines that only this secret can cause."""
     known = [re.compile(pattern(line)) for line in spec["lines"]]
     for service in question.services:
@@ -236,7 +236,7 @@ def log(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
         yield proof("log", service.name, "rejected" if found else "accepted", f"{found} error lines since the start")
 
 
-def log_line(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def log_line(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     """Read that a service has said since its start that it works; its first group is the account that it works on.
 
     Before the rotation nothing is asked: a log need not reach back to a start long ago.
@@ -257,7 +257,7 @@ def log_line(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
             yield proof("log line", service.name, "accepted", "it has said since its start that it is connected")
 
 
-def provider(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def provider(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     """Ask the provider from this host, which may be firewalled. Before the rotation stage asks, and judges otherwise."""
     if question.ask is None or question.dead is None:
         return
@@ -268,7 +268,7 @@ def provider(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
         yield proof("account", "the credential", verdict, f"it belongs to {reply.identity}")
 
 
-def command(question: Question, spec: Mapping[str, Any]) -> Iterator[Proof]:
+def command(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     """Run the application's own checks, and take their exit code for an answer. In check mode it is seen that they can be run.
 
     Of a command only the program is told: its arguments may hold a value.
@@ -300,33 +300,33 @@ def _answer(name: str, service: Service, verb: str, path: str, status: int | Non
     return proof(name, service.name, "accepted" if http.good(status) else "rejected", detail, wanted)
 
 
-PROBES: dict[str, Callable[[Question, Mapping[str, Any]], Iterator[Proof]]] = {
+PROBES: dict[str, Callable[[Question, ProbeSpec], Iterator[Proof]]] = {
     "command": command,
-    "fernet_rows": fernet_rows,
     "http": http_status,
     "jwt": jwt_token,
     "log": log,
     "log_line": log_line,
     "login": login,
     "provider": provider,
+    **dict.fromkeys((kind.probe for kind in KINDS.values()), rows),
 }
 
 
 # The probes that show by behaviour that a value works, as far as they have something to ask on this host; the others only show that
 # nothing speaks against it. By the services of the secret, and whether only they are given the value.
-SHOWING: dict[str, Callable[[Sequence[Mapping[str, Any]], bool], bool]] = {
+SHOWING: dict[str, Callable[[Sequence[ServiceSpec], bool], bool]] = {
     "command": lambda services, sealed: not sealed,
-    "fernet_rows": lambda services, sealed: True,
     "http": lambda services, sealed: any(service.get("proof_path") for service in services),
     "jwt": lambda services, sealed: True,
     "log_line": lambda services, sealed: True,
     "provider": lambda services, sealed: True,
+    **dict.fromkeys((kind.probe for kind in KINDS.values()), lambda services, sealed: True),
 }
 # the lines of evidence of these, and of a login where there is one
 SHOWN = ("command", "http", "log line", "login", "provider", "rows", "token")
 
 
-def can_show(kinds: Sequence[str], services: Sequence[Mapping[str, Any]], sealed: bool) -> bool:
+def can_show(kinds: Sequence[str], services: Sequence[ServiceSpec], sealed: bool) -> bool:
     """Tell whether one of the probes can show that a value works, with what the inventory gives it to ask."""
     return any(kind in SHOWING and SHOWING[kind](services, sealed) for kind in kinds)
 
@@ -336,7 +336,7 @@ def have_shown(proofs: Sequence[Mapping[str, str]]) -> bool:
     return any(line["proof"] in SHOWN and line["verdict"] == "accepted" for line in proofs)
 
 
-def ask(probes: Sequence[Mapping[str, Any]], question: Question) -> list[Proof]:
+def ask(probes: Sequence[ProbeSpec], question: Question) -> list[Proof]:
     """Run the probes of a catalogue entry; what only one of several workers would answer, until each has been met."""
     workers = max((len(found) for service in question.services for found in service.servers()), default=1)
     return [
@@ -349,7 +349,7 @@ def askings(workers: int) -> int:
     return 1 if workers < MANY else math.ceil(workers * (math.log(workers) + math.log(1000)))
 
 
-def _ask(spec: Mapping[str, Any], question: Question, times: int) -> list[Proof]:
+def _ask(spec: ProbeSpec, question: Question, times: int) -> list[Proof]:
     """The lines of the first asking that does not hold, else those of the last."""
     lines: list[Proof] = []
     for _ in range(times):

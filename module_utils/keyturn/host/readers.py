@@ -12,7 +12,7 @@ from ..base import leaks, procfs, shown
 from ..base.procfs import Moment
 from ..services import unit
 from ..services.managers import service
-from .rotation import Rotation
+from .rotation import Holding
 
 SYSTEMD_RUNS = Path("/run/systemd/system")
 ASK_SECONDS = 30
@@ -31,19 +31,19 @@ class Reader(NamedTuple):
         return f"{self.who} {self.how}, and is not restarted with it"
 
 
-def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = None) -> list[Reader]:
+def others(holding: Holding, held: Mapping[str, str], since: Moment | None = None) -> list[Reader]:
     """Return those that have a value of ``held`` and are none of the secret's services, each once.
 
     ``since`` leaves out what has started later. A unit whose processes run in the application's folder may have read its files.
     """
-    given = (rotation.app_root, rotation.app_user, rotation.application.folder)
+    given = (holding.app_root, holding.app_user, holding.application.folder)
     owners: dict[int, str | None] = {}
-    for name, spec in rotation.services.items():
+    for name, spec in holding.services.items():
         owners |= dict.fromkeys(service(name, spec, *given).processes(), name)
-    reading = _by_environment_file(rotation)
+    reading = _by_environment_file(holding)
     found: dict[str, Reader] = {}
     if reading is None:
-        files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
+        files = ", ".join(str(consumer.path) for consumer in holding.consumers())
         unseen = f"that reads {files} by EnvironmentFile= would not be seen, since systemd gives no answer"
         found["a unit"] = Reader("a unit", unseen, declared=False, certain=False)
         reading = {}
@@ -51,11 +51,11 @@ def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = N
     parents, known = procfs.parents(), dict(owners)
     for pid in sorted(parents.keys() - set(_line(os.getpid()))):
         owner = _owner(pid, known, parents)
-        if owner in rotation.entry["services"] or (since is not None and not procfs.older([pid], since)):
+        if owner in holding.entry["services"] or (since is not None and not procfs.older([pid], since)):
             continue
         how = _in_environment(pid, held) or reading.get(pid, "")
         named = _unit(pid)
-        guessed = not how and owner is None and named not in ("", *own_units) and _runs_in(pid, rotation.app_root)
+        guessed = not how and owner is None and named not in ("", *own_units) and _runs_in(pid, holding.app_root)
         if how or guessed:
             who = (
                 f"service {owner}"
@@ -64,7 +64,7 @@ def others(rotation: Rotation, held: Mapping[str, str], since: Moment | None = N
                 if named
                 else f"process {pid} ({procfs.command_name(pid)})"
             )
-            how = how or f"runs in {rotation.app_root}, and may have read it there"
+            how = how or f"runs in {holding.app_root}, and may have read it there"
             found.setdefault(who, Reader(who, how, owner is not None, not guessed))
     return list(found.values())
 
@@ -75,7 +75,7 @@ def _in_environment(pid: int, held: Mapping[str, str]) -> str:
     return f"has {', '.join(names)} in its environment" if names else ""
 
 
-def _by_environment_file(rotation: Rotation) -> dict[int, str] | None:
+def _by_environment_file(holding: Holding) -> dict[int, str] | None:
     """The processes of the units that read a consumer's file as an environment file, None where systemd does not say."""
     if not SYSTEMD_RUNS.exists():
         return {}
@@ -88,7 +88,7 @@ def _by_environment_file(rotation: Rotation) -> dict[int, str] | None:
         return None
     if done.returncode:
         return None
-    files = {str(consumer.path) for consumer in rotation.consumers()}
+    files = {str(consumer.path) for consumer in holding.consumers()}
     return {
         pid: f"reads {', '.join(named)} by EnvironmentFile="
         for page in unit.pages(done.stdout)

@@ -1,4 +1,4 @@
-"""One rotation as a host sees it: what the controller said, and the places that follow from it.
+"""A secret, and its rotation, as a host sees them: what the controller said, and the places that follow from it.
 
 A call on a host compiles every module that it imports, so each is imported where it is used.
 """
@@ -10,15 +10,18 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprints
+from ..base.sides import Side
+from ..ground import rows
+from ..inputs.catalogue import Entry, ServiceSpec
 from .journal import Application, Journal
 
 if TYPE_CHECKING:
     from ..ground.consumers import Consumer
-    from ..ground.rows.fernet_sqlite import FernetSqlite
+    from ..ground.rows.contract import RowStore
     from ..ground.scripts import Scripts
     from ..providers import Reply
     from ..services.service import Service
@@ -27,26 +30,17 @@ if TYPE_CHECKING:
 LOCK_WAIT_SECONDS = 60
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Rotation:
-    """The parameters of every call on a host; ``entry`` is the secret's entry of the catalogue, paths filled in."""
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Holding:
+    """A secret of the application as this host has it; ``entry`` is that of the catalogue, paths filled in."""
 
-    rotation_id: str
-    environment: str
     secret: str
-    entry: Mapping[str, Any]
+    entry: Entry
     app_root: Path
     app_user: str | None
     state_dir: Path
-    services: Mapping[str, Mapping[str, Any]]
-    reason: str
-    operator: str
-    encrypt_plaintext_rows: bool = False
-    allow_empty_tables: tuple[str, ...] = ()
+    services: Mapping[str, ServiceSpec]
     accept_shapes: Mapping[str, str] = field(default_factory=dict)
-    backup_retention_days: int = 30
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    error_lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     delivery: str = "dotenv"
     secrets_here: tuple[str, ...] | None = None
     check_mode: bool = False
@@ -144,8 +138,7 @@ class Rotation:
 
         places = {self.state_dir: "set keyturn_state_dir to a folder on a disk"}
         places |= {consumer.path: "name the file on a disk that it is made from" for consumer in self.consumers()}
-        if self.entry["migration"]["kind"] != "none":
-            places[self.app_root / self.entry["migration"]["database"]] = "put it on a disk"
+        places |= dict.fromkeys(self.row_places(), "put it on a disk")
         found = []
         for place, remedy in places.items():
             with contextlib.suppress(OSError):  # what cannot be reached is told by what reads it
@@ -213,9 +206,8 @@ class Rotation:
         return self.secret in self.secrets_here
 
     def _has_left_traces(self) -> bool:
-        kind, data = self.entry["migration"]["kind"], self.entry["migration"].get("database")
-        turned = (journal.record["secret"] for journal in self.application.journals())
-        return (kind != "none" and (self.app_root / data).exists()) or self.secret in turned
+        turned = (journal.secret for journal in self.application.journals())
+        return any(place.exists() for place in self.row_places()) or self.secret in turned
 
     def current_values(self) -> dict[str, str]:
         """Read the values that the consumers hold; KeyturnError when two consumers differ."""
@@ -247,28 +239,35 @@ class Rotation:
         self.hide([*staged.old.values(), *staged.new.values()])
         return staged
 
-    def migration(
-        self, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path | None = None
-    ) -> FernetSqlite | None:
-        """The data that depends on the value, in the application or in a copy below ``root``; None where there is none."""
-        kind = self.entry["migration"]["kind"]
-        return None if kind == "none" else MIGRATIONS[kind](self, old, new, root or self.app_root)
+    def row_places(self) -> list[Path]:
+        """The files with the data that depends on the value."""
+        kind = rows.KINDS.get(self.entry["migration"]["kind"])
+        return kind.places(self.entry["migration"], self.app_root) if kind else []
+
+    def migration(self, old: Mapping[str, str], new: Mapping[str, str] | None) -> RowStore | None:
+        """The data that depends on the value; None where there is none."""
+        kind = rows.KINDS.get(self.entry["migration"]["kind"])
+        if kind is None:
+            return None
+        if self.accept_shapes:
+            from ..inputs.reason import check_reason
+
+            for item, why in self.accept_shapes.items():
+                check_reason(str(why), f"keyturn_accept_shapes of {item}")
+        values: dict[Side, Mapping[str, str]] = {"old": old} if new is None else {"old": old, "new": new}
+        return kind.open(self.entry["migration"], self.app_root, self.variables, values, self.accept_shapes)
 
 
-def _fernet_sqlite(
-    rotation: Rotation, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path
-) -> FernetSqlite:
-    from ..ground.rows.fernet_sqlite import FernetSqlite
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Rotation(Holding):
+    """The parameters of every call of a rotation on a host."""
 
-    name = rotation.variables[0]
-    keys = {"old": old[name]} if new is None else {"old": old[name], "new": new[name]}
-    accepted = rotation.accept_shapes
-    if accepted:
-        from ..inputs.request import check_reason
-
-        for item, why in accepted.items():
-            check_reason(str(why), f"keyturn_accept_shapes of {item}")
-    return FernetSqlite(rotation.entry["migration"], root, name, keys, accepted)  # type: ignore[arg-type]
-
-
-MIGRATIONS: dict[str, Callable[..., FernetSqlite]] = {"fernet_sqlite": _fernet_sqlite}
+    rotation_id: str
+    environment: str
+    reason: str
+    operator: str
+    encrypt_plaintext_rows: bool = False
+    allow_empty_tables: tuple[str, ...] = ()
+    backup_retention_days: int = 30
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    error_lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

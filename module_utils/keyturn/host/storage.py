@@ -6,7 +6,6 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from ..base import attributes, leaks
 from ..base.errors import KeyturnError
@@ -18,33 +17,34 @@ from ..ground.scripts import REMEDY
 from ..services.service import Service
 from . import copies
 from .phases import retention
-from .rotation import Rotation
+from .phases.answers import HostAnswer
+from .rotation import Holding
 
 
-def look(rotations: Sequence[Rotation], production: bool) -> dict[str, Any]:
+def look(holdings: Sequence[Holding], production: bool) -> HostAnswer:
     """Return the findings of a host, and the fingerprints of what it holds by secret."""
     held: dict[str, dict[str, str]] = {}
     found: list[Finding] = []
-    for rotation in rotations:
+    for holding in holdings:
         try:
-            values = rotation.values_here()
+            values = holding.values_here()
         except KeyturnError as error:
-            found.append(Finding("error", "readable", f"{rotation.secret}: {error}", "correct the file"))
+            found.append(Finding("error", "readable", f"{holding.secret}: {error}", "correct the file"))
             continue
         if values is None:
             remedy = "none, unless it should be: keyturn_secrets_here says what a host holds"
-            found.append(Finding("note", "readable", f"{rotation.secret} is not used here", remedy))
+            found.append(Finding("note", "readable", f"{holding.secret} is not used here", remedy))
         else:
-            held[rotation.secret] = values
-    first = rotations[0]
-    found += _files(rotations, production)
-    found += _run_by_root(rotations)
+            held[holding.secret] = values
+    first = holdings[0]
+    found += _files(holdings, production)
+    found += _run_by_root(holdings)
     found += _state(first, production)
-    found += (Finding("error", "durability", *said) for rotation in rotations for said in rotation.lost_in_a_boot())
+    found += (Finding("error", "durability", *said) for holding in holdings for said in holding.lost_in_a_boot())
     found += _placeholders(held)
-    found += _spread(rotations, {name: value for values in held.values() for name, value in values.items()})
-    found += _copies([(rotation, held[rotation.secret]) for rotation in rotations if rotation.secret in held])
-    found += repository.look(first.app_root, [name for rotation in rotations for name in rotation.variables])
+    found += _spread(holdings, {name: value for values in held.values() for name, value in values.items()})
+    found += _copies([(holding, held[holding.secret]) for holding in holdings if holding.secret in held])
+    found += repository.look(first.app_root, [name for holding in holdings for name in holding.variables])
     return {
         "changed": False,
         "findings": [finding._asdict() for finding in dict.fromkeys(found)],
@@ -52,26 +52,25 @@ def look(rotations: Sequence[Rotation], production: bool) -> dict[str, Any]:
     }
 
 
-def _files(rotations: Sequence[Rotation], production: bool) -> Iterator[Finding]:
+def _files(holdings: Sequence[Holding], production: bool) -> Iterator[Finding]:
     """Files with values are the application's own; in production a store keeps the values, and the files are a delivery."""
-    for rotation in rotations:
-        for consumer in rotation.consumers():
-            yield from _file(consumer, rotation.app_user)
-            if production and (names := _in_clear(consumer, rotation.variables)):
+    for holding in holdings:
+        for consumer in holding.consumers():
+            yield from _file(consumer, holding.app_user)
+            if production and (names := _in_clear(consumer, holding.variables)):
                 remedy = "keyturn_delivery: systemd_credential, and run migrate_delivery.yml"
                 yield Finding("warning", "clear text on servers", f"{consumer.path} holds {names} in clear", remedy)
-        for item in rotation.entry["consumers"] if rotation.sealed else ():
-            beside = Consumer("dotenv", rotation.app_root / item["path"], root=rotation.app_root)
+        for item in holding.entry["consumers"] if holding.sealed else ():
+            beside = Consumer("dotenv", holding.app_root / item["path"], root=holding.app_root)
             if item["format"] == "dotenv" and (
-                names := _in_clear(beside, [*rotation.variables, *rotation.entry["aliases"]])
+                names := _in_clear(beside, [*holding.variables, *holding.entry["aliases"]])
             ):
                 what = f"{beside.path} holds {names} in clear beside the credential"
-                remedy = f"see with verify.yml that the credential holds the right ones, remove the lines, and rotate {rotation.secret}"
+                remedy = f"see with verify.yml that the credential holds the right ones, remove the lines, and rotate {holding.secret}"
                 yield Finding("error", "clear text on servers", what, remedy)
-        if rotation.entry["migration"]["kind"] != "none":
-            database = rotation.app_root / rotation.entry["migration"]["database"]
-            if database.exists() and database.stat().st_mode & 0o007:
-                yield Finding("warning", "permissions", f"{database} is open to every user", f"chmod o= {database}")
+        for place in holding.row_places():
+            if place.exists() and place.stat().st_mode & 0o007:
+                yield Finding("warning", "permissions", f"{place} is open to every user", f"chmod o= {place}")
 
 
 def _in_clear(consumer: Consumer, names: Sequence[str]) -> str:
@@ -116,20 +115,18 @@ def _file(consumer: Consumer, app_user: str | None) -> Iterator[Finding]:
         yield Finding("error", "permissions", what, remedy)
 
 
-def _state(rotation: Rotation, production: bool) -> Iterator[Finding]:
+def _state(holding: Holding, production: bool) -> Iterator[Finding]:
     """Backups lie beside what opens them: the price of a rollback without a store, and of its short life."""
     try:
-        journals = rotation.application.journals()
+        journals = holding.application.journals()
     except KeyturnError as error:
-        yield Finding("error", "permissions", str(error), f"chmod 700 {rotation.state_dir}")
+        yield Finding("error", "permissions", str(error), f"chmod 700 {holding.state_dir}")
         return
-    late = [journal.folder.name for journal in retention.expired(rotation.application)]
+    late = [journal.folder.name for journal in retention.expired(holding.application)]
     for name in late:
         what = f"old value and backup of rotation {name} have expired"
         yield Finding("warning", "retention", what, "run prune.yml: it removes them")
-    kept = [
-        journal for journal in journals if journal.path("backup.db").exists() and journal.path("previous.json").exists()
-    ]
+    kept = [journal for journal in journals if journal.kept("backup") and journal.path("previous.json").exists()]
     for journal in kept:
         what = f"the backup of rotation {journal.folder.name} lies beside the value that opens it"
         severity = "warning" if production else "note"
@@ -144,7 +141,7 @@ def _placeholders(held: Mapping[str, Mapping[str, str]]) -> Iterator[Finding]:
                 yield Finding("error", "real values", f"{name} is a template's placeholder", f"rotate {secret}")
 
 
-def _copies(held: Sequence[tuple[Rotation, Mapping[str, str]]]) -> Iterator[Finding]:
+def _copies(held: Sequence[tuple[Holding, Mapping[str, str]]]) -> Iterator[Finding]:
     """No value but where the catalogue says that the application reads it: a copy is not turned, and nobody looks after it."""
     found, unseen = copies.undeclared(held) if held else ([], [])
     for copy in found:
@@ -154,9 +151,9 @@ def _copies(held: Sequence[tuple[Rotation, Mapping[str, str]]]) -> Iterator[Find
         yield Finding("warning", "one place each", sentence, "look there yourself, or run this as root")
 
 
-def _spread(rotations: Sequence[Rotation], held: Mapping[str, str]) -> Iterator[Finding]:
+def _spread(holdings: Sequence[Holding], held: Mapping[str, str]) -> Iterator[Finding]:
     """No value in a service's log, nor in what starts it."""
-    for service in _all_services(rotations):
+    for service in _all_services(holdings):
         try:
             yield from _spread_by(service, held)
         except KeyturnError as error:
@@ -175,20 +172,20 @@ def _spread_by(service: Service, held: Mapping[str, str]) -> Iterator[Finding]:
             yield Finding("error", "environment of servers", f"{name} stands in {path}", remedy)
 
 
-def _all_services(rotations: Sequence[Rotation]) -> list[Service]:
-    return list({service.name: service for rotation in rotations for service in _services(rotation)}.values())
+def _all_services(holdings: Sequence[Holding]) -> list[Service]:
+    return list({service.name: service for holding in holdings for service in _services(holding)}.values())
 
 
-def _run_by_root(rotations: Sequence[Rotation]) -> Iterator[Finding]:
+def _run_by_root(holdings: Sequence[Holding]) -> Iterator[Finding]:
     """Nothing that another user may change runs as root."""
-    for service in _all_services(rotations):
+    for service in _all_services(holdings):
         with contextlib.suppress(KeyturnError):  # that a user is not there, a rotation tells
             if danger := service.danger():
                 yield Finding("error", "permissions", f"service {service.name}: {danger}", REMEDY)
 
 
-def _services(rotation: Rotation) -> list[Service]:
+def _services(holding: Holding) -> list[Service]:
     try:
-        return rotation.service_list()
+        return holding.service_list()
     except KeyturnError:
         return []  # verify.yml tells

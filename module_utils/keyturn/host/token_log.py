@@ -12,7 +12,6 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..base import durable, shape
 from .journal import REPLACEMENT
@@ -27,7 +26,7 @@ class TokenLog:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / REPLACEMENT
-        self.items: dict[str, dict[str, Any]] = {}
+        self.items: dict[str, dict[str, str]] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in self.path.read_bytes().splitlines():
                 step = shape.parse(line)
@@ -60,7 +59,7 @@ class TokenLog:
         """Return the items whose last step is ``state``."""
         return sorted(item for item, step in self.items.items() if step["state"] == state)
 
-    def end(self, summary: Mapping[str, Any]) -> None:
+    def end(self, summary: Mapping[str, object]) -> None:
         """Keep what it came to, with every item that was lost, and forget the rest: the database holds the tokens."""
         durable.write_json(self.path.with_name(SUMMARY), summary)
         durable.remove(self.path)

@@ -96,44 +96,50 @@ def run(folder: Path, name: str, scene: Scene) -> dict[str, Any]:
 
 
 def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
-    entry = scene.secrets[step["secret"]]
-    missing = [name for name in entry["variables"] if PREFIX + name not in scene.brought]
-    last = step["attempts"][-1] if step["attempts"] else None
-    if last and _report(scene, last).get("outcome") in COMMITTED:
-        return "done", _committed(scene, last)
-    if last and _is_open(_report(scene, last)):
+    last = step["attempts"][-1] if step["attempts"] else ""
+    if _is_open(_report(scene, last)):
         # the run that began it was killed, or could not end it: forward is the only way out of a leaked value
         scene.play("resume", FORGET, _log(folder, step))
-        if _report(scene, last).get("outcome") in COMMITTED:
-            return "done", _committed(scene, last)
-    if entry["source"]["kind"] == "supplied" and missing and not scene.vaulted:
-        steps = "; ".join(entry["source"]["steps"])
-        return "waiting", (
-            f"bring {', '.join(PREFIX + one for one in missing)} in the environment (by read -rs, for the shell's history), or "
-            f"a file by keyturn_new_values, and run this again. {steps}"
-        )
+    if _report(scene, last).get("outcome") in COMMITTED:
+        return "done", _committed(scene, last)
+    if wanted := _to_bring(scene, scene.secrets[step["secret"]]):
+        return "waiting", wanted
     if not last or scene.reports.joinpath(f"{last}.json").exists():
         last = planning.rotation_id()
         step["attempts"].append(last)
     step["state"] = "running"
     incident.write(folder, document)
+    scene.play("_lifecycle", _told(document, step, last), _log(folder, step))
+    report = _report(scene, last)
+    if report.get("outcome") in COMMITTED:
+        return "done", _committed(scene, last)
+    return "failed", str(report.get("failure") or f"no report was written, see {_log(folder, step).name}")
+
+
+def _to_bring(scene: Scene, entry: Mapping[str, Any]) -> str:
+    """Say what a person has to bring before the secret can be rotated, empty where nothing is missing."""
+    missing = [PREFIX + name for name in entry["variables"] if PREFIX + name not in scene.brought]
+    if entry["source"]["kind"] != "supplied" or not missing or scene.vaulted:
+        return ""
+    return (
+        f"bring {', '.join(missing)} in the environment (by read -rs, for the shell's history), or "
+        f"a file by keyturn_new_values, and run this again. {'; '.join(entry['source']['steps'])}"
+    )
+
+
+def _told(document: Any, step: Mapping[str, Any], rotation_id: str) -> dict[str, Any]:
+    """Return the variables of a rotation in an incident."""
     reason = f"{'drill' if document['drill'] else 'incident'} {document['id']}"
-    variables = {
+    return {
         "keyturn_secret": step["secret"],
-        "keyturn_rotation_id": last,
+        "keyturn_rotation_id": rotation_id,
         "keyturn_reason": reason,
         "keyturn_operator": document["operator"],
         # a leaked value does not wait for staging
         "keyturn_override_staging": reason,
         **FORGET,
+        **({"keyturn_override_open_orders": reason} if step["tier"] == "affected" else {}),
     }
-    if step["tier"] == "affected":
-        variables["keyturn_override_open_orders"] = reason
-    scene.play("_lifecycle", variables, _log(folder, step))
-    report = _report(scene, last)
-    if report.get("outcome") in COMMITTED:
-        return "done", _committed(scene, last)
-    return "failed", str(report.get("failure") or f"no report was written, see {_log(folder, step).name}")
 
 
 def _is_open(report: Mapping[str, Any]) -> bool:

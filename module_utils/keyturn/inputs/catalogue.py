@@ -6,9 +6,16 @@ a test holds the two together.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from ..ground.rows import KINDS
+
 Spec = dict[str, dict[str, Any]]
+# What a spec below has validated. The spec is its shape, and a type with the same names would be a second one.
+Entry = Mapping[str, Any]
+ServiceSpec = Mapping[str, Any]
+ProbeSpec = Mapping[str, Any]
 
 SOURCE: Spec = {
     "kind": {"type": "str", "required": True, "choices": ["generated", "supplied"]},
@@ -33,18 +40,11 @@ CONSUMER: Spec = {
     "optional": {"type": "bool", "default": False},
 }
 CONSUMER_REQUIRED_IF = [["format", "json", ["keys", "form"]]]
-COLUMN: Spec = {
-    "table": {"type": "str", "required": True},
-    "key": {"type": "str", "required": True},
-    "column": {"type": "str", "required": True},
-    "plaintext": {"type": "str", "required": True},
-    "paths": {"type": "list", "elements": "str"},
-}
 MIGRATION: Spec = {
-    "kind": {"type": "str", "required": True, "choices": ["none", "fernet_sqlite"]},
-    "database": {"type": "path"},
-    "columns": {"type": "list", "elements": "dict", "options": COLUMN},
+    "kind": {"type": "str", "required": True, "choices": ["none", *KINDS]},
+    **{name: dict(option) for kind in KINDS.values() for name, option in kind.options.items()},
 }
+MIGRATION_REQUIRED_IF = [["kind", name, kind.required] for name, kind in KINDS.items()]
 CHECK: Spec = {
     "command": {"type": "list", "elements": "str", "required": True},
     "seconds": {"type": "int", "default": 60},
@@ -58,7 +58,9 @@ PROBE: Spec = {
     "kind": {
         "type": "str",
         "required": True,
-        "choices": ["command", "fernet_rows", "http", "jwt", "log", "log_line", "login", "provider"],
+        "choices": sorted(
+            ["command", "http", "jwt", "log", "log_line", "login", "provider", *(kind.probe for kind in KINDS.values())]
+        ),
     },
     "path": {"type": "str"},
     "service": {"type": "str"},
@@ -100,7 +102,7 @@ ENTRY: Spec = {
         "type": "dict",
         "required": True,
         "options": MIGRATION,
-        "required_if": [["kind", "fernet_sqlite", ["database", "columns"]]],
+        "required_if": MIGRATION_REQUIRED_IF,
     },
     "services": {"type": "list", "elements": "str", "required": True},
     "probes": {
@@ -142,25 +144,29 @@ SERVICE: Spec = {
 }
 SERVICE_REQUIRED_IF = [["manager", "script", ["start", "stop"]], ["manager", "systemd", ["unit"]]]
 
-ROTATION: Spec = {
-    "rotation_id": {"type": "str", "required": True},
-    "environment": {"type": "str", "required": True},
-    "secret": {"type": "str", "required": True},
-    "entry": {"type": "dict", "required": True, "options": ENTRY},
+# what a call on a host is told of the application
+APPLICATION: Spec = {
     "app_root": {"type": "path", "required": True},
     "app_user": {"type": "str"},
     "state_dir": {"type": "path", "required": True},
     "services": {"type": "dict", "required": True},
+    "accept_shapes": {"type": "dict", "default": {}},
+    "delivery": {"type": "str", "default": "dotenv", "choices": ["dotenv", "systemd_credential"]},
+    "secrets_here": {"type": "list", "elements": "str"},
+}
+ROTATION: Spec = {
+    **APPLICATION,
+    "rotation_id": {"type": "str", "required": True},
+    "environment": {"type": "str", "required": True},
+    "secret": {"type": "str", "required": True},
+    "entry": {"type": "dict", "required": True, "options": ENTRY},
     "reason": {"type": "str", "required": True},
     "operator": {"type": "str", "required": True},
     "encrypt_plaintext_rows": {"type": "bool", "default": False},
     "allow_empty_tables": {"type": "list", "elements": "str", "default": []},
-    "accept_shapes": {"type": "dict", "default": {}},
     "overrides": {"type": "dict", "default": {}},
     "error_lines": {"type": "dict", "default": {}},
     "backup_retention_days": {"type": "int", "default": 30},
-    "delivery": {"type": "str", "default": "dotenv", "choices": ["dotenv", "systemd_credential"]},
-    "secrets_here": {"type": "list", "elements": "str"},
 }
 
 AUTH: Spec = {

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
+from importlib import import_module
 from typing import Any
 
 from ..base import http
 from ..base.errors import KeyturnError
-from ..base.json_text import PATH
+from ..ground import rows
 from ..providers import PROVIDERS
 
 
@@ -45,12 +45,7 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
         raise KeyturnError(f"{where}: the first consumer must be a file that is there and holds every value")
     _check_supplied(where, entry)
     _check_names(where, entry)
-    if entry["migration"]["kind"] == "fernet_sqlite":
-        if entry["source"]["generator"] != "fernet" or len(entry["variables"]) != 1:
-            raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator fernet and exactly one variable")
-        _check_columns(where, entry["migration"]["columns"])
-    elif any(probe["kind"] == "fernet_rows" for probe in entry["probes"]):
-        raise KeyturnError(f"{where}: probe fernet_rows needs the migration fernet_sqlite")
+    _check_rows(where, entry)
     for name in entry["services"]:
         _check_health(name, services[name])
         if secret in services[name]["reloads"]:
@@ -60,6 +55,15 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
         raise KeyturnError(
             f"{where}: the probe {asked[0]} asks by HTTP, and none of its services has a URL: give one base_url or health_url"
         )
+
+
+def _check_rows(where: str, entry: dict[str, Any]) -> None:
+    kind = entry["migration"]["kind"]
+    if kind in rows.KINDS:
+        import_module(f"{rows.__name__}.{kind}_meaning").check(where, entry)
+    for name, store in rows.KINDS.items():
+        if name != kind and any(probe["kind"] == store.probe for probe in entry["probes"]):
+            raise KeyturnError(f"{where}: probe {store.probe} needs the migration {name}")
 
 
 def _check_reload(where: str, entry: dict[str, Any], service: dict[str, Any]) -> None:
@@ -124,30 +128,3 @@ def _check_names(where: str, entry: dict[str, Any]) -> None:
     for probe in entry["probes"]:
         if probe["kind"] == "log_line" and probe["service"] not in entry["services"]:
             raise KeyturnError(f"{where}: probe log_line names {probe['service']}, which is none of its services")
-
-
-def _check_columns(where: str, columns: list[dict[str, Any]]) -> None:
-    if not columns:
-        raise KeyturnError(f"{where}: migration.columns is empty: no row would be turned")
-    for column in columns:
-        name = f"plaintext of {column['table']}.{column['column']}"
-        try:
-            matches_all = re.search(column["plaintext"], "")
-        except re.error as error:
-            raise KeyturnError(f"{where}: {name} is no regular expression: {error}") from None
-        if matches_all:
-            raise KeyturnError(f"{where}: {name} matches everything, so a damaged token would pass for a plaintext")
-        _check_paths(where, column)
-
-
-def _check_paths(where: str, column: dict[str, Any]) -> None:
-    if column["paths"] == []:
-        raise KeyturnError(
-            f"{where}: paths of {column['table']}.{column['column']} is empty: leave it out where the column is no JSON"
-        )
-    for path in column["paths"] or ():
-        if not PATH.fullmatch(path):
-            raise KeyturnError(
-                f"{where}: {path} in paths of {column['table']}.{column['column']} is no path: keys with dots between them, [2] or [*] "
-                "for places of a list, such as banks[*].login.secret"
-            )

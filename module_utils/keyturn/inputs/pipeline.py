@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..base.errors import KeyturnError
-from .request import INCIDENT_ID, REASON
+from .reason import REASON
+from .request import INCIDENT_ID
 
 # what turns a secret or ends a rotation, what looks, and what is run every day: nothing that a person answers for by name
 PLAYBOOKS = (

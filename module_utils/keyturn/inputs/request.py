@@ -8,15 +8,49 @@ import re
 import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any, TypedDict
 
 from ..base.errors import KeyturnError
 from ..base.shown import harmless
+from .reason import REASON
 
 ROTATION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9-]{15,47}")
-REASON = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:#/-]{0,119}")
 INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # who has started this run comes before who has started the first of its runs
 PIPELINE_ACTORS = ("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
+
+
+class Plan(TypedDict, total=False):
+    """A rotation as it is fixed before the first host is asked; ``steps/plan.py`` makes it."""
+
+    rotation_id: str
+    secret: str
+    environment: str
+    reason: str
+    operator: str
+    overrides: dict[str, str]
+    started: str
+    attempt: Any  # of fleet/attempts.py, which lies above
+    revision: str
+    holders: list[str]
+    until: str
+    source: str
+    unit: str
+    examines_first: bool
+    looks: bool
+    store: str
+    drains: bool
+    migrates: bool
+    batches: list[Any]  # numbers, or shares such as 50%
+    logged: list[str]
+    # of the catalogue's entry
+    title: str
+    variables: list[str]
+    value: str
+    switch: str
+    overlap: str
+    sessions: str
+    downtime_budget_seconds: float
 
 
 def rotation_id(now: datetime | None = None) -> str:
@@ -33,13 +67,6 @@ def check_rotation_id(given: str) -> str:
     """Return a given id; KeyturnError when it is none (it becomes a folder's name and a store's request token)."""
     if not ROTATION_ID.fullmatch(given):
         raise KeyturnError("keyturn_rotation_id must look like 20260131T235959Z-0123456789abcdef (32 to 64 characters)")
-    return given
-
-
-def check_reason(given: str, name: str = "keyturn_reason") -> str:
-    """Return the reason; KeyturnError when it cannot stand in one cell of the log."""
-    if not REASON.fullmatch(given):
-        raise KeyturnError(f"{name} must be 1 to 120 letters, digits, spaces or . _ : # / -")
     return given
 
 

@@ -84,10 +84,3 @@ def ask(entry: Mapping[str, Any], overrides: Mapping[str, str], values: Mapping[
         )
     guards.check(entry, overrides, credential)
     return reply
-
-
-def check_is_new(may_stay: Sequence[str], old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    """Refuse a new value that is in use already."""
-    same = [name for name in new if new[name] == old.get(name) and name not in may_stay]
-    if same:
-        raise KeyturnError(f"the new value of {', '.join(same)} is the one that is in use: bring the new one")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from ..host.journal import PHASES
+from ..host.journal import PHASES, JournalRecord, Verdict
 
-Hosts = Mapping[str, Mapping[str, Any]]
+Hosts = Mapping[str, JournalRecord]
 
 
 def needed(hosts: Hosts) -> bool:
@@ -35,14 +34,14 @@ def _who_is_on_what(hosts: Hosts) -> str:
     )
 
 
-def _said(record: Mapping[str, Any]) -> Mapping[str, Any]:
-    return dict(record.get("old_credential") or {})
+def _said(record: JournalRecord) -> Verdict:
+    return record.get("old_credential") or {}
 
 
-def _dead(record: Mapping[str, Any]) -> bool:
+def _dead(record: JournalRecord) -> bool:
     return bool(_said(record).get("verdict", "accepted") != "accepted")
 
 
-def _switched(record: Mapping[str, Any]) -> bool:
+def _switched(record: JournalRecord) -> bool:
     phase = record.get("phase")
     return phase in PHASES and PHASES.index(str(phase)) >= PHASES.index("switched")

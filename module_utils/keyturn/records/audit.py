@@ -9,6 +9,8 @@ from typing import Any
 
 from ..base import durable, moments
 from ..base.errors import KeyturnError
+from ..host.journal import Head
+from ..host.phases.answers import HostAnswer
 from ..notices import outbox
 from . import checklist, report, rotation_log, signatures
 from .checklist import Case
@@ -18,17 +20,14 @@ TIMELINE = 50
 SIGNED_WITHIN_DAYS = 7
 # a moment as the id of a rotation begins with it
 COMPACT = str.maketrans("", "", "-:")
+# what keyturn_state said, None for no answer
+Hosts = Mapping[str, HostAnswer | None]
 Policy = Mapping[str, Any]
 Secrets = Mapping[str, Mapping[str, Any]]
 
 
 def look(
-    folder: Path,
-    secrets: Secrets,
-    policy: Policy,
-    now: datetime,
-    hosts: Mapping[str, Mapping[str, Any] | None],
-    allowed: str = "",
+    folder: Path, secrets: Secrets, policy: Policy, now: datetime, hosts: Hosts, allowed: str = ""
 ) -> dict[str, Any]:
     """Return ``log``, ``unfinished``, ``unreported``, ``unsigned``, ``timeline`` (the newest first), ``review``, ``environments``.
 
@@ -71,8 +70,8 @@ def _unsigned(one: Mapping[str, Any], now: datetime) -> dict[str, Any]:
 
 
 def unreported(
-    reports: Sequence[Mapping[str, Any]],
-    hosts: Mapping[str, Mapping[str, Any] | None],
+    reports: Sequence[report.Report],
+    hosts: Hosts,
     records: Sequence[rotation_log.Record],
 ) -> dict[str, dict[str, Any]]:
     """The rotations that hosts have committed and that no report tells the end of; ``begun`` where it tells the begin.
@@ -91,12 +90,7 @@ def unreported(
     return found
 
 
-def chain(
-    folder: Path,
-    reports: Sequence[Mapping[str, Any]],
-    hosts: Mapping[str, Mapping[str, Any] | None],
-    allowed: str = "",
-) -> dict[str, Any]:
+def chain(folder: Path, reports: Sequence[report.Report], hosts: Hosts, allowed: str = "") -> dict[str, Any]:
     """Return what ``rotation_log.verify`` says, what the keys say, and as ``problem`` the first that does not hold, None where all does.
 
     A chain that is whole may bear a signature that is none.
@@ -117,16 +111,14 @@ def chain(
     return found
 
 
-def heads(folder: Path, reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def heads(folder: Path, reports: Sequence[report.Report]) -> dict[str, Head]:
     """Return what was the head of the log once, by who has kept it: each report, and the last status."""
     form = {"log?": {"head?": {"number?": int, "hash?": str}}}
     kept = (durable.read_json(folder / "status.json", form) or {}).get("log", {}).get("head", {})
     return report.heads(reports) | ({"status.json": kept} if "hash" in kept else {})
 
 
-def anchors(
-    hosts: Mapping[str, Mapping[str, Any] | None], records: Sequence[rotation_log.Record]
-) -> dict[str, dict[str, Any]]:
+def anchors(hosts: Hosts, records: Sequence[rotation_log.Record]) -> dict[str, Head]:
     """Return what was the head of the log when a rotation was begun that stands in it, by the journal of each host.
 
     Who writes the log and the reports anew does not reach the hosts. Nothing can be said of a rotation that only another log knows,
@@ -141,10 +133,10 @@ def anchors(
     }
     found = {}
     for host, said in hosts.items():
-        told = {**said["closed"], "open": said["rotation"] or {}} if said else {}
-        for past in told.values():
-            if past.get("rotation_id") in known and past.get("log_head"):
-                found[f"{host}, in the journal of {past['rotation_id']}"] = dict(past["log_head"])
+        for past in [*said["closed"].values(), said["rotation"] or {}] if said else []:
+            head = past.get("log_head")
+            if past.get("rotation_id") in known and head:
+                found[f"{host}, in the journal of {past['rotation_id']}"] = head
     return found
 
 

@@ -29,7 +29,8 @@ from ..base import http, moments, programs, shape
 from ..base.errors import KeyturnError
 from ..base.seal import digest
 from ..ground import owner
-from ..host.rotation import Rotation
+from ..ground.rows.contract import Item
+from ..host.rotation import Holding
 
 MEMBER_BYTES = 1 << 24
 # of all logs together, which are in memory at a time
@@ -48,18 +49,18 @@ Members = dict[str, bytes]
 class Scene:
     """What is asked for: the rotation of each secret that a source reads with, log files beyond the application's own, since when."""
 
-    secrets: Mapping[str, Rotation]
+    secrets: Mapping[str, Holding]
     app_root: Path
     services: Mapping[str, Mapping[str, Any]]
     logs: Sequence[str]
     since: datetime
 
-    def values_of(self, kind: str) -> tuple[Rotation, list[str]]:
+    def values_of(self, kind: str) -> tuple[Holding, list[str]]:
         """Return the secret of a provider, and its current credential, which is never shown."""
-        for rotation in self.secrets.values():
-            if (rotation.entry["provider"] or {}).get("kind") == kind:
-                held = rotation.current_values()
-                return rotation, [held[name] for name in rotation.variables]
+        for holding in self.secrets.values():
+            if (holding.entry["provider"] or {}).get("kind") == kind:
+                held = holding.current_values()
+                return holding, [held[name] for name in holding.variables]
         raise KeyturnError(f"keyturn_secrets has no credential of {kind}")
 
 
@@ -181,8 +182,8 @@ def journal(scene: Scene) -> Members:
 
 def alpaca(scene: Scene) -> Members:
     """Ask Alpaca for the account, and for all orders and activities since the moment."""
-    rotation, values = scene.values_of("alpaca")
-    url, headers = rotation.entry["provider"]["url"].rstrip("/"), providers.alpaca_headers(values)
+    holding, values = scene.values_of("alpaca")
+    url, headers = holding.entry["provider"]["url"].rstrip("/"), providers.alpaca_headers(values)
 
     def ask(path: str, **query: Any) -> Any:
         place = f"{path}?{urlencode(query)}" if query else path
@@ -226,12 +227,10 @@ def _paged(ask: Callable[[str], Any], mark: str, size: int) -> list[Any]:
 
 def plaid(scene: Scene) -> Members:
     """Ask Plaid what it knows of each item, with the application's own credential and tokens, which stay here."""
-    from ..host.phases import replace_tokens
-
-    rotation, values = scene.values_of("plaid")
-    url, headers = rotation.entry["provider"]["url"].rstrip("/"), providers.plaid_headers(*values)
+    holding, values = scene.values_of("plaid")
+    url, headers = holding.entry["provider"]["url"].rstrip("/"), providers.plaid_headers(*values)
     lines = []
-    for item in islice(_items(scene, replace_tokens), ITEMS):
+    for item in islice(_items(scene), ITEMS):
         answer = http.ask(f"{url}/item/get", providers.TIMEOUT_SECONDS, headers, {"access_token": item.token})
         said = answer.document()
         if said.get("error_code") == providers.PLAID_REFUSAL or answer.status is None:
@@ -244,10 +243,14 @@ def plaid(scene: Scene) -> Members:
     return {"plaid/items.jsonl": "".join(lines).encode()}
 
 
-def _items(scene: Scene, replace_tokens: Any) -> Iterator[Any]:
-    for rotation in scene.secrets.values():
-        if rotation.entry["migration"]["kind"] != "none":
-            yield from replace_tokens.stored_items(rotation.migration(rotation.current_values(), None))
+def _items(scene: Scene) -> Iterator[Item]:
+    from ..ground.rows import tokens
+
+    for holding in scene.secrets.values():
+        kind = holding.entry["migration"]["kind"]
+        store = holding.migration(holding.current_values(), None) if kind != "none" else None
+        if store is not None:
+            yield from tokens.of(kind, store).items()
 
 
 SOURCES: dict[str, Callable[[Scene], Members]] = {

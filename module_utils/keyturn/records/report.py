@@ -8,16 +8,17 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TypedDict, cast
 
 from ..base import durable, moments
+from ..ground import rows
 from ..host import journal
-from ..host.journal import PHASES, utc_now
+from ..host.journal import PHASES, JournalRecord, utc_now
+from ..inputs.request import Plan
 from . import attention, checklist
 from .rotation_log import COMMITTED
 
 SCHEMA = 1
-FORMS = ("two_layer", "one_layer", "json", "plaintext", "empty")
 STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
 OPEN = ("interrupted", "needs_attention")
@@ -71,14 +72,56 @@ SHAPE = {
 }
 
 
+class HostReport(JournalRecord, total=False):
+    """What a report has of a host: ``HOST_FIELDS`` of its journal, why it was left out, and why it was stopped for nothing."""
+
+    excluded: str
+    late: str
+
+
+class Cause(TypedDict):
+    """What has stopped an attempt."""
+
+    at: str
+    cause: str
+
+
+class Report(TypedDict, total=False):
+    """The report of a rotation. ``SHAPE`` says what every reader may rest on."""
+
+    schema: int
+    rotation_id: str
+    secret: str
+    title: str
+    variables: list[str]
+    environment: str
+    reason: str
+    operator: str
+    downtime_budget_seconds: float
+    revision: str
+    started: str
+    finished: str | None
+    outcome: str
+    failure: str | None
+    causes: list[Cause]
+    overrides: dict[str, str]
+    hosts: dict[str, HostReport]
+    log_head: journal.Head
+    checklist: list[checklist.Point]
+
+
+Hosts = Mapping[str, JournalRecord]
+NOTHING: Report = {}
+
+
 def build(
-    header: Mapping[str, Any],
-    hosts: Mapping[str, Mapping[str, Any]],
+    plan: Plan,
+    hosts: Hosts,
     failure: str,
     ended: bool,
     excluded: Mapping[str, str] = MappingProxyType({}),
-    before: Mapping[str, Any] = MappingProxyType({}),
-) -> dict[str, Any]:
+    before: Report = NOTHING,
+) -> Report:
     """Return the report.
 
     ``hosts`` maps each host of the inventory to its journal's record (empty: it said nothing), ``excluded`` those that
@@ -86,45 +129,65 @@ def build(
     it then and what a host said last, which says nothing now, stay as they were told.
     """
     told = before.get("hosts", {})
-    hosts = {name: record or _of_journal(told.get(name, {})) for name, record in hosts.items()}
-    taking_part = {name: record for name, record in hosts.items() if name not in excluded}
-    failure = "; ".join(part for part in (failure, attention.sentence(taking_part)) if part)
-    if ended and not failure:
-        failure = "; ".join(_lost(taking_part))
-    causes = _causes(before)
-    if failure and failure not in [one["cause"] for one in causes]:
-        causes.append({"at": utc_now(), "cause": failure})
-    return {
+    known: Hosts = {name: record or _of_journal(told.get(name, {})) for name, record in hosts.items()}
+    taking_part = {name: record for name, record in known.items() if name not in excluded}
+    failure = _failure(failure, ended, taking_part)
+    report = _of_plan(plan, before)
+    report["started"] = _started(plan, before, known)
+    report["finished"] = utc_now() if ended else None
+    report["outcome"] = outcome(taking_part, failure, bool(excluded)) if ended else "interrupted"
+    report["failure"] = failure or None
+    if causes := _causes(before, failure):
+        report["causes"] = causes
+    if overrides := plan.get("overrides"):
+        report["overrides"] = overrides
+    report["hosts"] = {name: _of_host(record, excluded.get(name)) for name, record in sorted(known.items())}
+    return report
+
+
+def _of_plan(plan: Plan, before: Report) -> Report:
+    report: Report = {
         "schema": SCHEMA,
-        **{name: header[name] for name in ("rotation_id", "secret", "title", "variables", "environment")},
-        "reason": before.get("reason", header["reason"]),
-        **{name: header[name] for name in ("operator", "downtime_budget_seconds")},
-        **({"revision": header["revision"]} if "revision" in header else {}),
-        "started": _started(header, before, hosts),
-        "finished": utc_now() if ended else None,
-        "outcome": outcome(taking_part, failure, bool(excluded)) if ended else "interrupted",
-        "failure": failure or None,
-        **({"causes": causes} if causes else {}),
-        **({"overrides": header["overrides"]} if header.get("overrides") else {}),
-        "hosts": {
-            name: _of_journal(record) | ({"excluded": excluded[name]} if name in excluded else {}) | _late(record)
-            for name, record in sorted(hosts.items())
-        },
+        "rotation_id": plan["rotation_id"],
+        "secret": plan["secret"],
+        "title": plan["title"],
+        "variables": plan["variables"],
+        "environment": plan["environment"],
+        "reason": before.get("reason", plan["reason"]),
+        "operator": plan["operator"],
+        "downtime_budget_seconds": plan["downtime_budget_seconds"],
     }
+    if "revision" in plan:
+        report["revision"] = plan["revision"]
+    return report
 
 
-def _started(header: Mapping[str, Any], before: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> str:
+def _started(plan: Plan, before: Report, hosts: Hosts) -> str:
     """Return when the rotation began on the first host; not before its id says, whatever a host does."""
-    known = [one["started"] for one in (header, before) if "started" in one]
+    known = [one["started"] for one in (plan, before) if "started" in one]
     told = [one["started"] for one in hosts.values() if "started" in one]
-    return str(max(min([moments.of_id(header["rotation_id"]), *known]), min([*known, *told])))
+    return max(min([moments.of_id(plan["rotation_id"]), *known]), min([*known, *told]))
 
 
-def _of_journal(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {field: record[field] for field in HOST_FIELDS if record.get(field) is not None}
+def _failure(failure: str, ended: bool, taking_part: Hosts) -> str:
+    """Return what has stopped this attempt, also where no call of ours has failed."""
+    failure = "; ".join(part for part in (failure, attention.sentence(taking_part)) if part)
+    return failure or ("; ".join(_lost(taking_part)) if ended else "")
 
 
-def _late(record: Mapping[str, Any]) -> dict[str, str]:
+def _of_host(record: JournalRecord, left_out: str | None) -> HostReport:
+    found = cast(HostReport, {**_of_journal(record), **_late(record)})
+    if left_out is not None:
+        found["excluded"] = left_out
+    return found
+
+
+def _of_journal(record: JournalRecord) -> JournalRecord:
+    held = dict(record)
+    return cast(JournalRecord, {field: held[field] for field in HOST_FIELDS if held.get(field) is not None})
+
+
+def _late(record: JournalRecord) -> dict[str, str]:
     """Say of a host that was stopped for nothing how long it was down, and why what sent it back was not seen before."""
     last = next((step["phase"] for step in reversed(record.get("history", [])) if step["phase"] != "closed"), "")
     if record.get("outcome") == "committed" or record.get("phase") != "closed" or last not in LATE:
@@ -132,13 +195,17 @@ def _late(record: Mapping[str, Any]) -> dict[str, str]:
     return {"late": f"down for {record.get('downtime_seconds', 0.0):.1f} s, and back on the old value: {LATE[last]}"}
 
 
-def _causes(before: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Return what has stopped earlier attempts, the first one first; a report of before they were kept has the last alone."""
-    told = [{"at": before["finished"], "cause": before["failure"]}] if before.get("failure") else []
-    return list(before.get("causes", told))
+def _causes(before: Report, failure: str) -> list[Cause]:
+    """Return what has stopped the attempts, the first one first; a report of before they were kept has the last alone."""
+    last = before.get("failure")
+    told: list[Cause] = [{"at": str(before["finished"]), "cause": last}] if last else []
+    causes = list(before.get("causes", told))
+    if failure and failure not in [one["cause"] for one in causes]:
+        causes.append({"at": utc_now(), "cause": failure})
+    return causes
 
 
-def ending(report: Mapping[str, Any], wish: str, failure: str) -> str:
+def ending(report: Report, wish: str, failure: str) -> str:
     """Return why a run fails that was to end the rotation the way ``wish``, with its own ``failure``; empty where it has."""
     over = over_budget(report)
     if report["outcome"] in WANTED[wish] and not failure and not over:
@@ -150,7 +217,7 @@ def ending(report: Mapping[str, Any], wish: str, failure: str) -> str:
     return f"{report['outcome']}: {'; '.join(told)}"
 
 
-def _lost(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _lost(hosts: Hosts) -> list[str]:
     """Return why hosts have not ended where no call of ours has failed: they were lost in a hook of the inventory's own."""
     return [
         f"{name}: nothing more was heard after the phase {record['phase']}; it, or a machine that a hook asks, gave no answer"
@@ -159,13 +226,13 @@ def _lost(hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
 
 
-def over_budget(report: Mapping[str, Any]) -> list[str]:
+def over_budget(report: Report) -> list[str]:
     """Return the hosts whose downtime is over the catalogue's budget."""
     budget = report["downtime_budget_seconds"]
     return [name for name, host in report["hosts"].items() if host.get("downtime_seconds", 0) > budget]
 
 
-def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str, exclusions: bool = False) -> str:
+def outcome(hosts: Hosts, failure: str, exclusions: bool = False) -> str:
     """Return how the rotation ended.
 
     ``committed`` (``_with_exclusions``, or ``_unproved`` where nothing could show it and a person has accepted that) or
@@ -189,25 +256,30 @@ def outcome(hosts: Mapping[str, Mapping[str, Any]], failure: str, exclusions: bo
     return "rolled_back" if ends == {"rolled_back"} else "interrupted"
 
 
-def _all_closed(hosts: Mapping[str, Mapping[str, Any]]) -> bool:
+def _all_closed(hosts: Hosts) -> bool:
     return all(record.get("phase") == "closed" for record in hosts.values() if record)
 
 
-def _touched(record: Mapping[str, Any]) -> bool:
+def _touched(record: JournalRecord) -> bool:
     begun = {step["phase"] for step in record.get("history", [])} | {record.get("phase")}
     return bool(begun & set(PHASES[PHASES.index("preparing") : PHASES.index("closed")]))
 
 
-def final(path: Path, document: Mapping[str, Any]) -> dict[str, Any] | None:
+def final(path: Path, document: Report) -> Report | None:
     """Return the report in ``path`` if its rotation has ended for good: repeating the rotation does not rewrite it.
 
     Unless ``document`` tells that a host which was left out has come back and ended as well.
     """
-    report = durable.read_json(path, SHAPE)
-    if not report or report.get("outcome") not in ENDED:
+    report = read(path)
+    if report.get("outcome") not in ENDED:
         return None
     returned = report["outcome"] == "committed_with_exclusions" != document["outcome"] in COMMITTED
     return None if returned else report
+
+
+def read(path: Path) -> Report:
+    """Return the report in a file, an empty one where there is none."""
+    return cast(Report, durable.read_json(path, SHAPE) or {})
 
 
 def unreported(folder: Path) -> list[str]:
@@ -215,18 +287,18 @@ def unreported(folder: Path) -> list[str]:
     return [str(one["rotation_id"]) for one in documents(folder) if one.get("outcome") == "interrupted"]
 
 
-def documents(folder: Path) -> list[dict[str, Any]]:
+def documents(folder: Path) -> list[Report]:
     """Return all reports of an environment, the oldest first: their ids sort by time."""
-    return list(filter(None, (durable.read_json(path, SHAPE) for path in sorted(folder.glob("[0-9]*.json")))))
+    return list(filter(None, map(read, sorted(folder.glob("[0-9]*.json")))))
 
 
-def heads(reports: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def heads(reports: Sequence[Report]) -> dict[str, journal.Head]:
     """Return what each report says was the head of the log, by the report's name."""
-    kept = {f"{report['rotation_id']}.json": report.get("log_head", {}) for report in reports}
-    return {name: head for name, head in kept.items() if "hash" in head}
+    kept = {f"{report['rotation_id']}.json": report.get("log_head") for report in reports}
+    return {name: head for name, head in kept.items() if head and "hash" in head}
 
 
-def write(folder: Path, report: Mapping[str, Any]) -> Path:
+def write(folder: Path, report: Report) -> Path:
     """Write the report durably into ``folder`` and return its path."""
     durable.make_reports_folder(folder)
     path = folder / f"{report['rotation_id']}.json"
@@ -244,7 +316,7 @@ def open_to_others(folder: Path) -> Iterator[tuple[Path, int]]:
                 yield path, stat.S_IMODE(status.st_mode)
 
 
-def events(report: Mapping[str, Any], sessions: str) -> list[str]:
+def events(report: Report, sessions: str) -> list[str]:
     """Return what people are told of the end of a rotation. ``sessions`` is the catalogue's word."""
     if report["outcome"] not in COMMITTED:
         return ["rotation_failed"]
@@ -256,9 +328,10 @@ def link(published: str, path: Path) -> str:
     return f"{published.rstrip('/')}/{path.parent.name}/{path.name}" if published else str(path)
 
 
-def facts(report: Mapping[str, Any], link: str) -> dict[str, Any]:
+def facts(report: Report, link: str) -> dict[str, object]:
     """Return what the messages about the rotation say; ``link`` is where the report can be read."""
-    names = ("title", "rotation_id", "reason", "operator", "outcome")
+    named = {"title": report["title"], "rotation_id": report["rotation_id"], "reason": report["reason"]}
+    named |= {"operator": report["operator"], "outcome": report["outcome"]}
     changes = [
         f"{variable} on {name} {old} -> {host['new'][variable]}"
         for name, host in report["hosts"].items()
@@ -270,20 +343,21 @@ def facts(report: Mapping[str, Any], link: str) -> dict[str, Any]:
         "fingerprints": changes or ["see the report"],
         "link": link,
     }
-    return {**{name: report[name] for name in names}, **more}
+    return {**named, **more}
 
 
-def stats(report: Mapping[str, Any]) -> dict[str, str]:
+def stats(report: Report) -> dict[str, str]:
     """Return what a workflow branches on: the outcome, and as ``next`` the playbook that follows, empty where a cause is mended first."""
     follows = ""
     if report["outcome"] in COMMITTED:
         follows = f"sign_off.yml -e keyturn_rotation_id={report['rotation_id']} -e keyturn_signer=NAME"
     elif report["outcome"] in OPEN:
         follows = "resume.yml"
-    return {**{name: report[name] for name in ("outcome", "rotation_id", "secret", "environment")}, "next": follows}
+    told = {name: report[name] for name in ("outcome", "rotation_id", "secret", "environment")}
+    return {**told, "next": follows}
 
 
-def text(report: Mapping[str, Any], path: Path) -> str:
+def text(report: Report, path: Path) -> str:
     """Return the report for a person."""
     lines = [
         f"{report['outcome'].upper()}: {report['title']} ({report['secret']}) in {report['environment']}",
@@ -306,13 +380,13 @@ def text(report: Mapping[str, Any], path: Path) -> str:
     return "\n".join(lines)
 
 
-def _state(host: Mapping[str, Any]) -> str:
+def _state(host: HostReport) -> str:
     if "excluded" in host:
         return f"left out ({host['excluded']})"
     return str(host.get("outcome") or host.get("phase") or "said nothing")
 
 
-def _change(host: Mapping[str, Any], variable: str, new: str | None) -> str:
+def _change(host: HostReport, variable: str, new: str | None) -> str:
     """Tell what became of a value; between the switch and the end the host may hold either."""
     if "held" in host:
         held = host["held"].get(variable, "not known")
@@ -324,14 +398,18 @@ def _change(host: Mapping[str, Any], variable: str, new: str | None) -> str:
     return f"-> {new}" if host.get("outcome") == "committed" else f"-> {new}, not ended: either may be in use"
 
 
-def _host(host: Mapping[str, Any], budget: int) -> Sequence[str]:
+def _forms() -> list[str]:
+    return [form for kind in rows.KINDS.values() for form in kind.forms]
+
+
+def _host(host: HostReport, budget: float) -> Sequence[str]:
     lines = []
     for variable, old in host.get("old", {}).items():
         new = host.get("new", {}).get(variable)
         lines.append(f"{variable}: {old} {_change(host, variable, new)}")
     if host.get("rows"):
         lines.append(
-            "rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in FORMS if form in host["rows"])
+            "rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in _forms() if form in host["rows"])
         )
     if host.get("times"):
         times = [f"{step} {host['times'][step]:.1f} s" for step in STEPS if step in host["times"]]

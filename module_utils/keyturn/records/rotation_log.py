@@ -16,12 +16,12 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from ..base import durable, files, moments, shape
 from ..base.errors import KeyturnError
 from ..base.shown import cell
-from ..host.journal import utc_now
+from ..host.journal import Head, utc_now
 from ..host.probes import holds
 from ..inputs import persons
 
@@ -61,7 +61,17 @@ RECORD = (
     {"event?": None, **ENDED},
 )
 Record = dict[str, Any]
-Attempt = Mapping[str, Any]
+
+
+class Attempt(TypedDict):
+    """A run: a name for it, its controller, its process there and when that began (None where nobody knows)."""
+
+    id: str
+    controller: str
+    pid: int
+    process: list[str | float] | None
+
+
 Seal = Callable[[bytes], str]
 
 
@@ -315,13 +325,13 @@ def _readable(content: bytes) -> list[Record]:
     return records
 
 
-def head(records: Sequence[Record]) -> dict[str, Any]:
+def head(records: Sequence[Record]) -> Head:
     """Return number and hash of the last record, for a report or somebody outside; nothing where none is chained."""
     last = records[-1] if records else {}
-    return {name: last[name] for name in ("number", "hash")} if {"number", "hash"} <= last.keys() else {}
+    return {"number": last["number"], "hash": last["hash"]} if {"number", "hash"} <= last.keys() else {}
 
 
-def verify(folder: Path, heads: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def verify(folder: Path, heads: Mapping[str, Head]) -> dict[str, Any]:
     """Follow the chain. Returns ``records``, ``sealed`` (lines older than the chain), ``head``; KeyturnError names the first break.
 
     ``heads`` are what was the head once, by who says so (a report, a person): number, or none where that is not known, and hash.
@@ -364,7 +374,7 @@ def _check_link(path: Path, number: int, entry: Record, previous: str) -> None:
         raise KeyturnError(f"{where} does not follow the record before it: that one was changed or replaced")
 
 
-def _check_heads(path: Path, hashes: Mapping[int, str], heads: Mapping[str, Mapping[str, Any]]) -> None:
+def _check_heads(path: Path, hashes: Mapping[int, str], heads: Mapping[str, Head]) -> None:
     for who, said in sorted(heads.items(), key=lambda item: item[1].get("number", 0)):
         number = said.get("number")
         held = hashes.get(number) if number is not None else said["hash"] if said["hash"] in hashes.values() else None

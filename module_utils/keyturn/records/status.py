@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypedDict
 
 from ..base import moments
+from ..host.journal import JournalRecord
+from ..host.phases.answers import HostAnswer
+from ..inputs.catalogue import Entry
 
 STATES = ("ok", "due", "overdue", "broken")
 DUE_BEFORE_DAYS = 14
 REVOCATION_DAYS = 7
 
-Hosts = Mapping[str, Mapping[str, Any] | None]
+Hosts = Mapping[str, HostAnswer | None]
+
+
+class Revocation(TypedDict):
+    """An old credential that waits for its end: since when, and on which hosts."""
+
+    since: str
+    hosts: list[str]
+
+
+class StatusLine(TypedDict):
+    """What a secret needs: its age, by host what its values differ in or is wrong, where it is open, what is to be revoked."""
+
+    title: str
+    state: str
+    unused: bool
+    last_rotated: str | None
+    age_days: int | None
+    max_age_days: int | None
+    switch: str
+    differ: dict[str, str]
+    problems: dict[str, str]
+    open_on: list[str]
+    open_revocations: dict[str, Revocation]
+    revoke: list[str]
 
 
 def status(
-    secrets: Mapping[str, Mapping[str, Any]],
+    secrets: Mapping[str, Entry],
     hosts: Hosts,
     now: datetime,
     audit: Mapping[str, Any] = MappingProxyType({}),
@@ -41,7 +68,7 @@ def status(
     return {"schema": 3, "state": worst, "at": moments.text(now), **more}
 
 
-def _secret(name: str, entry: Mapping[str, Any], hosts: Hosts, now: datetime) -> dict[str, Any]:
+def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime) -> StatusLine:
     told = {host: said for host, said in hosts.items() if said is not None}
     answered = {host: said for host, said in told.items() if said["held"][name]["used"]}
     unused = bool(told) and not answered
@@ -53,18 +80,10 @@ def _secret(name: str, entry: Mapping[str, Any], hosts: Hosts, now: datetime) ->
     age = _days(last, now) if last else None
     opened = sorted(host for host, said in answered.items() if (said["rotation"] or {}).get("secret") == name)
     revocations = _revocations(past)
-    states = [_by_age(limit, age), *("broken" for _ in opened)]
+    differ = _differ(name, answered) if entry["value"] == "shared" else {}
+    problems = _problems(name, answered, opened)
+    states = [_by_age(limit, age), *("broken" for _ in [*opened, *differ, *problems])]
     states += ["overdue" if _days(line["since"], now) >= REVOCATION_DAYS else "due" for line in revocations.values()]
-    values = {host: said["held"][name]["values"] for host, said in answered.items()}
-    held = {host: _text(mine) for host, mine in values.items() if mine}
-    differ = held if entry["value"] == "shared" and len(set(held.values())) > 1 else {}
-    problems = {host: said["held"][name]["problem"] for host, said in answered.items() if said["held"][name]["problem"]}
-    problems |= {
-        host: f"its files hold {held[host]}, and its last rotation left {_text(left)}: somebody else has changed them; rotate {name}"
-        for host, said in answered.items()
-        if host in held and host not in opened and (left := _left(said, name)) and left != values[host]
-    }
-    states += ["broken" for _ in [*differ, *problems]]
     return {
         "title": entry["title"],
         "state": _worst(states),
@@ -81,12 +100,30 @@ def _secret(name: str, entry: Mapping[str, Any], hosts: Hosts, now: datetime) ->
     }
 
 
-def _ended(said: Mapping[str, Any], secret: str) -> list[Mapping[str, Any]]:
+def _differ(name: str, answered: Mapping[str, HostAnswer]) -> dict[str, str]:
+    """Return what each host holds of a value that all should share, nothing where they do."""
+    held = {host: _text(mine) for host, said in answered.items() if (mine := said["held"][name]["values"])}
+    return held if len(set(held.values())) > 1 else {}
+
+
+def _problems(name: str, answered: Mapping[str, HostAnswer], opened: Collection[str]) -> dict[str, str]:
+    """Return by host what is wrong with the value that it holds."""
+    problems = {host: said["held"][name]["problem"] for host, said in answered.items() if said["held"][name]["problem"]}
+    for host, said in answered.items():
+        values, left = said["held"][name]["values"], _left(said, name)
+        if values and host not in opened and left and left != values:
+            problems[host] = (
+                f"its files hold {_text(values)}, and its last rotation left {_text(left)}: somebody else has changed them; rotate {name}"
+            )
+    return problems
+
+
+def _ended(said: HostAnswer, secret: str) -> list[JournalRecord]:
     return [past for past in said["closed"].values() if (past["secret"], past["outcome"]) == (secret, "committed")]
 
 
-def _revocations(past: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+def _revocations(past: Mapping[str, list[JournalRecord]]) -> dict[str, Revocation]:
+    found: dict[str, Revocation] = {}
     for host, journals in past.items():
         for journal in journals:
             if (journal.get("retire") or {}).get("state") == "open":
@@ -95,18 +132,18 @@ def _revocations(past: Mapping[str, list[Mapping[str, Any]]]) -> dict[str, dict[
     return found
 
 
-def _left(said: Mapping[str, Any], secret: str) -> dict[str, str]:
+def _left(said: HostAnswer, secret: str) -> dict[str, str]:
     """Return the fingerprints that the last rotation of a secret has left on a host; nothing where none has ended."""
     past = [journal for journal in said["closed"].values() if journal["secret"] == secret]
-    last: Mapping[str, Any] = max(past, key=_age, default={})
-    return dict(last.get("new" if last.get("outcome") == "committed" else "old") or {})
+    last: JournalRecord = max(past, key=_age) if past else {}
+    return (last.get("new") if last.get("outcome") == "committed" else last.get("old")) or {}
 
 
 def _text(values: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {mark}" for name, mark in sorted(values.items()))
 
 
-def _age(journal: Mapping[str, Any]) -> str:
+def _age(journal: JournalRecord) -> str:
     return str(journal["finished"])
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from ..base.errors import KeyturnError
 from ..fleet import agreement, answers, isolation
 from ..fleet.taking_part import holders, who_goes_on
+from ..host.phases.answers import HostAnswer
 
 # what the action reads of each host
 CALLS = ("rotation_staged", "rotation_examined")
@@ -26,9 +27,13 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         raise KeyturnError(
             f"{', '.join(lost)} cannot be reached, and no other host is left to turn: bring it back, then run it again"
         )
-    hosts = {
-        name: {"place": answers[name]["place"], "clock_offset": float(answers[name]["clock_offset"])}
-        | {side: answers[name]["rotation"].get(side) for side in ("old", "new")}
+    hosts: dict[str, agreement.StagedHost] = {
+        name: {
+            "place": answers[name]["place"],
+            "clock_offset": float(answers[name]["clock_offset"]),
+            "old": answers[name]["rotation"].get("old") or {},
+            "new": answers[name]["rotation"].get("new"),
+        }
         for name in going_on
         if "rotation" in answers[name]
     }
@@ -38,9 +43,9 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     return {"changed": False, "hosts": going_on}
 
 
-def _answer(said: Mapping[str, Any]) -> Mapping[str, Any]:
+def _answer(said: Mapping[str, HostAnswer]) -> HostAnswer:
     """Return what a host answered last: it is only examined where it stages nothing."""
     for name in CALLS:
         if said.get(name, {}).get("unreachable") or "rotation" in said.get(name, {}):
-            return dict(said[name])
+            return said[name]
     return {}

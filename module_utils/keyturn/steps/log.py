@@ -11,6 +11,7 @@ from ..base.errors import KeyturnError
 from ..fleet import answers
 from ..host.journal import utc_now
 from ..inputs import request
+from ..inputs.reason import check_reason
 from ..records import audit, report, rotation_log, signatures, status
 
 SHAPE = {"hosts": {"*": (None, {"rotation": answers.JOURNAL, "closed": {"*": answers.PAST}})}}
@@ -18,7 +19,7 @@ SHAPE = {"hosts": {"*": (None, {"rotation": answers.JOURNAL, "closed": {"*": ans
 
 def begin(folder: Path, hosts: Mapping[str, Any], told: Mapping[str, str], check_mode: bool) -> int:
     """Begin the log with what the hosts know; return how many rotations that are. KeyturnError where there is one."""
-    request.check_reason(told["reason"], "keyturn_log_from_hosts")
+    check_reason(told["reason"], "keyturn_log_from_hosts")
     kept = [path.name for path in (folder / rotation_log.LINES, *sorted(folder.glob("2*.json"))) if path.exists()]
     if kept:
         raise KeyturnError(

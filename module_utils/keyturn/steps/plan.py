@@ -14,6 +14,9 @@ from ..host import probes
 from ..host.journal import utc_now
 from ..inputs import catalogue, meaning
 from ..inputs import request as planning
+from ..inputs.catalogue import Entry
+from ..inputs.reason import check_reason
+from ..inputs.request import Plan
 from ..inputs.tree import ROOT
 from ..inputs.validation import services, store, validated
 from ..records import rotation_log
@@ -26,7 +29,8 @@ NAMELESS = ("", "inventory")
 PROVED_BY = ("keyturn_checks", "keyturn_delivery")
 READS = (*NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
 TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
-PLANNED = ("title", "variables", "value", "switch", "overlap", "sessions", "downtime_budget_seconds")
+# the variables of a host, as far as ``READS`` names them: each has a type of its own
+HostVariables = Mapping[str, Any]
 
 SHAPE = {"hosts": {"*": answers.HERE}}
 
@@ -34,54 +38,23 @@ SHAPE = {"hosts": {"*": answers.HERE}}
 def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Check the request and return the plan."""
     store(given["store"])
-    secret = given["secret"]
-    if secret not in given["secrets"]:
-        known = ", ".join(sorted(given["secrets"])) or "nothing"
-        raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
-    entry = validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
-    hosts = {name: given["hosts"][name] for name in holders(secret, given["hosts"])}
-    if given["hosts"] and not hosts:
-        raise KeyturnError(f"no host here holds {secret}: keyturn_secrets_here leaves it out on all of them")
-    if missing := [f"{name} of {host}" for host, known in hosts.items() for name in NEEDED if name not in known]:
-        raise KeyturnError(
-            f"The inventory lacks {', '.join(missing)}: nothing was rotated. Set what is missing, docs/reference/variables.md says how."
-        )
-    for host, known in hosts.items():
-        described = known["keyturn_services"]
-        if not isinstance(described, dict):
-            raise KeyturnError(
-                f"keyturn_services of {host} must be a mapping of services by name: docs/reference/variables.md says how"
-            )
-        try:
-            meant = services(described)
-            meaning.check_meaning(secret, entry, meant)
-            meaning.check_reloads(meant, given["secrets"])
-        except KeyturnError as error:
-            raise KeyturnError(f"{host}: {error}") from None
-    environments = sorted({str(known["keyturn_environment"]) for known in hosts.values()})
-    if len(environments) != 1:
-        raise KeyturnError(
-            "the hosts of this inventory must have one keyturn_environment, "
-            f"they have: {', '.join(environments) or 'none'}"
-        )
-    if given["inventory"] not in (*NAMELESS, environments[0]):
-        raise KeyturnError(
-            f"keyturn_environment is {environments[0]}, and the inventory's folder is {given['inventory']}: "
-            "one of the two is the wrong one. An inventory lies in a folder of its environment's name"
-        )
-    header = {
+    entry = _entry(given)
+    hosts = _holders(given)
+    _check_services(given, entry, hosts)
+    environment = _environment(given["inventory"], hosts)
+    plan: Plan = {
         "rotation_id": planning.check_rotation_id(given["rotation_id"] or planning.rotation_id()),
-        "secret": secret,
-        "environment": environments[0],
+        "secret": given["secret"],
+        "environment": environment,
         "holders": list(hosts),
-        "reason": planning.check_reason(given["reason"]),
+        "reason": check_reason(given["reason"]),
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
         "attempt": attempts.mine(),
         "revision": staging_gate.revision(ROOT),
         "until": given["until"],
         "overrides": planning.check_overrides(given["overrides"])
-        | _unproved(secret, entry, hosts, given["accept_unproved"]),
+        | _unproved(given["secret"], entry, hosts, given["accept_unproved"]),
         "source": entry["source"]["kind"],
         # what commits at once, or goes back at once
         "unit": "fleet" if entry["value"] == "shared" else "batch",
@@ -94,17 +67,77 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         # without data that depends on the value there is nothing to prepare
         "migrates": entry["migration"]["kind"] != "none",
         "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
-        **({"logged": _logged(Path(given["pipeline_log"]))} if given["pipeline_log"] else {}),
+        "title": entry["title"],
+        "variables": entry["variables"],
+        "value": entry["value"],
+        "switch": entry["switch"],
+        "overlap": entry["overlap"],
+        "sessions": entry["sessions"],
+        "downtime_budget_seconds": entry["downtime_budget_seconds"],
     }
+    if given["pipeline_log"]:
+        plan["logged"] = _logged(Path(given["pipeline_log"]))
+    told = dict(plan)
     return {
         "changed": False,
-        "plan": header | {name: entry[name] for name in PLANNED},
-        "run": {name: header[name] for name in TOLD},
-        "text": _text(header | {name: entry[name] for name in PLANNED}, list(hosts), check_mode),
+        "plan": plan,
+        "run": {name: told[name] for name in TOLD},
+        "text": _text(plan, list(hosts), check_mode),
     }
 
 
-def _unproved(secret: str, entry: Mapping[str, Any], hosts: Mapping[str, Any], reason: str) -> dict[str, str]:
+def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
+    secret = given["secret"]
+    if secret not in given["secrets"]:
+        known = ", ".join(sorted(given["secrets"])) or "nothing"
+        raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
+    return validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
+
+
+def _holders(given: Mapping[str, Any]) -> dict[str, HostVariables]:
+    """Return what the inventory says of the hosts that hold the secret; KeyturnError where it leaves out what is needed."""
+    hosts = {name: given["hosts"][name] for name in holders(given["secret"], given["hosts"])}
+    if given["hosts"] and not hosts:
+        raise KeyturnError(f"no host here holds {given['secret']}: keyturn_secrets_here leaves it out on all of them")
+    if missing := [f"{name} of {host}" for host, known in hosts.items() for name in NEEDED if name not in known]:
+        raise KeyturnError(
+            f"The inventory lacks {', '.join(missing)}: nothing was rotated. Set what is missing, docs/reference/variables.md says how."
+        )
+    return hosts
+
+
+def _check_services(given: Mapping[str, Any], entry: dict[str, Any], hosts: Mapping[str, HostVariables]) -> None:
+    for host, known in hosts.items():
+        described = known["keyturn_services"]
+        if not isinstance(described, dict):
+            raise KeyturnError(
+                f"keyturn_services of {host} must be a mapping of services by name: docs/reference/variables.md says how"
+            )
+        try:
+            meant = services(described)
+            meaning.check_meaning(given["secret"], entry, meant)
+            meaning.check_reloads(meant, given["secrets"])
+        except KeyturnError as error:
+            raise KeyturnError(f"{host}: {error}") from None
+
+
+def _environment(folder: str, hosts: Mapping[str, HostVariables]) -> str:
+    """Return the environment of all hosts; KeyturnError where they are of several, or the inventory's ``folder`` is another's."""
+    environments = sorted({str(known["keyturn_environment"]) for known in hosts.values()})
+    if len(environments) != 1:
+        raise KeyturnError(
+            "the hosts of this inventory must have one keyturn_environment, "
+            f"they have: {', '.join(environments) or 'none'}"
+        )
+    if folder not in (*NAMELESS, environments[0]):
+        raise KeyturnError(
+            f"keyturn_environment is {environments[0]}, and the inventory's folder is {folder}: "
+            "one of the two is the wrong one. An inventory lies in a folder of its environment's name"
+        )
+    return environments[0]
+
+
+def _unproved(secret: str, entry: Entry, hosts: Mapping[str, HostVariables], reason: str) -> dict[str, str]:
     """Return the person's ``reason`` where nothing could show that a new value works, nothing elsewhere; KeyturnError without one."""
     lacking = []
     for host, known in hosts.items():
@@ -123,7 +156,7 @@ def _unproved(secret: str, entry: Mapping[str, Any], hosts: Mapping[str, Any], r
             f"that needs the value, or keyturn_checks.{secret}; or go on by keyturn_accept_unproved: REASON, and the rotation ends as "
             "committed_unproved"
         )
-    return {"unproved": planning.check_reason(reason, "keyturn_accept_unproved")}
+    return {"unproved": check_reason(reason, "keyturn_accept_unproved")}
 
 
 def _logged(folder: Path) -> list[str]:
@@ -138,7 +171,7 @@ def _logged(folder: Path) -> list[str]:
     )
 
 
-def _text(plan: Mapping[str, Any], hosts: list[str], check_mode: bool) -> str:
+def _text(plan: Plan, hosts: list[str], check_mode: bool) -> str:
     """Say what will be done, the environment first."""
     lines = {
         "environment": plan["environment"] + (" (check mode: nothing changes)" if check_mode else ""),

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..host.journal import utc_now
 from ..inputs import request as planning
+from ..inputs.reason import check_reason
 from ..records import rotation_log
 
 SHAPE = {"hosts": {"*": {"total?": int, "proven?": int, "relink_required?": [str]}}}
@@ -30,7 +31,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "secret": given["issuer"],
         "variables": [f"access tokens of {given['issuer']}"],
         "environment": given["environment"],
-        "reason": planning.check_reason(given["reason"]),
+        "reason": check_reason(given["reason"]),
         "outcome": "failed" if given["failure"] else "relink_required" if lost else "replaced",
         "failure": failure,
         "started": now,

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import durable
 from ..fleet import answers, attempts
 from ..host.journal import utc_now
 from ..inputs import catalogue
 from ..inputs.validation import validated
 from ..records import audit, checklist, rotation_log
 from ..records import report as reporting
+from ..records.report import Report
 
 SHAPE = {"plan": answers.PLAN, "hosts": {"*": answers.JOURNAL}, "checklist": answers.POINTS}
 
@@ -22,7 +22,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     plan = given["plan"]
     folder = Path(given["folder"]) / plan["environment"]
     path = folder / f"{plan['rotation_id']}.json"
-    before = durable.read_json(path, reporting.SHAPE) or {}
+    before = reporting.read(path)
     # what opened the way to an earlier attempt stays written down
     plan["overrides"] = before.get("overrides", {}) | plan.get("overrides", {})
     document = reporting.build(plan, given["hosts"], given["failure"], given["ended"], given["excluded"], before)
@@ -47,7 +47,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     }
 
 
-def _logged(folder: Path, document: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+def _logged(folder: Path, document: Report, given: Mapping[str, Any]) -> Report:
     """Log the begin or the end of this attempt, and return what the report tells of the log."""
     plan = given["plan"]
     if not given["ended"]:
@@ -55,7 +55,7 @@ def _logged(folder: Path, document: Mapping[str, Any], given: Mapping[str, Any])
             rotation_log.append(folder, rotation_log.setup(document["environment"], utc_now()))
         return {"log_head": rotation_log.head([rotation_log.begin(folder, rotation_log.started(plan), attempts.alive)])}
     last = rotation_log.append(folder, rotation_log.record(document, plan["attempt"]))
-    found: dict[str, Any] = {"log_head": rotation_log.head([last])}
+    found: Report = {"log_head": rotation_log.head([last])}
     if document["outcome"] in rotation_log.COMMITTED:
         entry = validated(f"keyturn_secrets.{document['secret']}", catalogue.ENTRY, given["entry"])
         case = audit.case_of(folder, document, entry, rotation_log.read(folder))

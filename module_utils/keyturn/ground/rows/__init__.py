@@ -1,1 +1,63 @@
-"""Rows that a key encrypts."""
+"""The data under a key, and the table of the row stores that there are. A host asks for none of their code but of the one it has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from ...base.sides import Side
+    from .contract import RowStore
+
+Spec = Mapping[str, Any]
+
+
+class Kind(NamedTuple):
+    """A row store: its options in the catalogue's ``migration``, the forms of its rows in a report, the probe that shows them, its code.
+
+    ``places`` are the files on a host that must be on a disk and private, by the ``migration`` and the application's folder. ``open`` gets
+    these two, the secret's variables, the values by side and variable (KeyturnError where one is no key), and the keys of rows that may
+    have another shape than is declared. What no argument spec can say, ``check`` of the file NAME_meaning.py says on the controller.
+    """
+
+    options: Mapping[str, Spec]
+    required: Sequence[str]
+    forms: Sequence[str]
+    probe: str
+    places: Callable[[Spec, Path], list[Path]]
+    open: Callable[[Spec, Path, Sequence[str], Mapping[Side, Mapping[str, str]], Collection[str]], RowStore]
+
+
+def _fernet_sqlite(
+    spec: Spec,
+    root: Path,
+    variables: Sequence[str],
+    values: Mapping[Side, Mapping[str, str]],
+    accepted: Collection[str],
+) -> RowStore:
+    from .sqlite_store import SqliteStore
+
+    return SqliteStore(spec, root, variables, values, accepted)
+
+
+FERNET_COLUMN = {
+    "table": {"type": "str", "required": True},
+    "key": {"type": "str", "required": True},
+    "column": {"type": "str", "required": True},
+    "plaintext": {"type": "str", "required": True},
+    "paths": {"type": "list", "elements": "str"},
+}
+KINDS: dict[str, Kind] = {
+    "fernet_sqlite": Kind(
+        options={
+            "database": {"type": "path"},
+            "columns": {"type": "list", "elements": "dict", "options": FERNET_COLUMN},
+        },
+        required=["database", "columns"],
+        forms=("two_layer", "one_layer", "json", "plaintext", "empty"),
+        probe="fernet_rows",
+        places=lambda spec, root: [root / spec["database"]],
+        open=_fernet_sqlite,
+    ),
+}

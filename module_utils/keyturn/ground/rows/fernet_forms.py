@@ -16,6 +16,7 @@ from cryptography.fernet import Fernet, InvalidToken
 
 from ...base.errors import KeyturnError
 from ...base.sides import Side
+from .contract import OTHER_WRITER
 
 Stored = str | bytes | int | float | None
 FORMS = ("two_layer", "one_layer", "plaintext", "empty")
@@ -49,7 +50,7 @@ class Unreadable(Exception):
 class OtherKey(Unreadable):
     """A token that no known value opens."""
 
-    hint = "who writes under another value is likely another process that still has it (a worker, a script): stop it"
+    hint = OTHER_WRITER
 
 
 class Embedded(Unreadable):

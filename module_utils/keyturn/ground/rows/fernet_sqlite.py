@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet
 from ...base.errors import KeyturnError
 from ...base.sides import Side, other
 from . import fernet_forms, token_scan
+from .contract import Census, Prepared, Turned
 from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
 from .fernet_json import JsonPages
 from .fernet_pages import BROKEN, OpenedChunk, Pages
@@ -25,14 +26,6 @@ from .row_counts import Refusals, Tally
 from .side_file import SIDES, Differing, SideFile, Staged, attach, counted, encrypted, loose, put_staged
 from .sqlite_file import Chunk, Column, Database, Row, chunk, column, pages, unquote, write
 from .sqlite_schema import schema_alone, triggers_away
-
-
-class Prepared(NamedTuple):
-    """What one call has done: rows staged and read, and whether all are."""
-
-    staged: int
-    read: int
-    finished: bool
 
 
 class Goal(NamedTuple):
@@ -90,7 +83,7 @@ class FernetSqlite:
 
     # -- census ----------------------------------------------------------------------------------------------------
 
-    def open_rows(self) -> dict[str, Any]:
+    def open_rows(self) -> Census:
         """Open every row, reading only. Returns ``rows`` (by form), ``under`` (old, new), ``refused`` (up to ten named)."""
         with self.database.reading() as connection:
             return self._open_rows(connection, self.columns(connection))
@@ -100,9 +93,9 @@ class FernetSqlite:
         with self.database.reading() as connection:
             targets = self.columns(connection)
             census = self._open_rows(connection, targets)
-            return census | token_scan.undeclared(connection, targets, self._opens)._asdict()
+            return {**census, **token_scan.undeclared(connection, targets, self._opens)._asdict()}
 
-    def _open_rows(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> dict[str, Any]:
+    def _open_rows(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> Census:
         rows: Counter[str] = Counter(dict.fromkeys(self.forms, 0))
         under: Counter[str] = Counter(old=0, new=0)
         refusals = Refusals()
@@ -134,7 +127,7 @@ class FernetSqlite:
             "empty_tables": empty_tables,
         }
 
-    def refusal(self, census: Mapping[str, Any]) -> str:
+    def refusal(self, census: Census) -> str:
         """Return the sentence about rows that cannot be turned, empty where all can."""
         count, named = census["refused"], census["refusals"]
         return f"{self.database.path}: {count} rows cannot be turned, nothing was changed: {named}" if count else ""
@@ -144,7 +137,7 @@ class FernetSqlite:
     ) -> list[str]:
         """Raise KeyturnError where the census forbids a rotation; return findings that do not."""
         path = self.database.path
-        if refusal := self.refusal(census):
+        if refusal := self.refusal(census):  # type: ignore[arg-type]
             raise KeyturnError(refusal)
         if census["undeclared_opening"]:
             raise KeyturnError(
@@ -296,7 +289,7 @@ class FernetSqlite:
 
     # -- switch ----------------------------------------------------------------------------------------------------
 
-    def switch(self, to: Side, side_file: SideFile | None, tell_encrypted: bool = False) -> dict[str, Any]:
+    def switch(self, to: Side, side_file: SideFile | None, tell_encrypted: bool = False) -> Turned:
         """Put every row under the key of ``to``: one transaction, each row checked before the commit.
 
         The services are stopped. Rows that ``side_file`` does not know are turned by what opens them. Towards ``new`` an
@@ -328,8 +321,8 @@ class FernetSqlite:
                     for item in encrypted(connection, index, target) if tell_encrypted else ():
                         sealed.add(target, Row((), item, None), "was plaintext and is encrypted")
             self.database.truncate_wal(connection)
-        told = {"encrypted": str(sealed)} if sealed.count else {}
-        return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left), **told}
+        told: Turned = {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
+        return told | {"encrypted": str(sealed)} if sealed.count else told
 
     def _goals(
         self, page: Sequence[Differing], target: Column, values: Pages, to: Side, left: Refusals

@@ -5,24 +5,91 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
 from ...base import shape
 from ...base.errors import KeyturnError
-from ..journal import NEEDED, STAGED, Journal
+from ..journal import NEEDED, STAGED, Journal, JournalRecord, Marks
 from ..rotation import Rotation
 
-Result = dict[str, Any]
-BACKUP = "backup.db"
-SIDE_FILE = "prepared.db"
+
+class Held(TypedDict):
+    """What a host holds of a secret: whether it is used there, the fingerprints, and the problem of one that should be there."""
+
+    used: bool
+    values: Marks
+    problem: str
 
 
-def result(journal: Journal, changed: bool) -> Result:
+class Verified(TypedDict):
+    """What a host holds of a secret, with rows and services; ``problems`` make its state wrong."""
+
+    used: bool
+    values: Marks
+    rows: dict[str, int]
+    services: dict[str, str]
+    problems: list[str]
+    findings: list[str]
+
+
+class RowsRead(TypedDict):
+    """How far a call has come with the rows: numbers that only grow."""
+
+    done: int
+    total: int
+    seconds: float
+
+
+class HostAnswer(TypedDict, total=False):
+    """All that a call on a host may answer. ``ANSWERS`` of fleet/answers.py is its shape, by action, as the controller takes it."""
+
+    changed: bool
+    rotation: JournalRecord
+    would: str
+    progress: RowsRead
+    diff: dict[str, str]
+    # stage
+    clock_offset: float
+    place: str
+    # assess
+    verdict: str
+    touched: bool
+    # state, prune
+    closed: dict[str, JournalRecord]
+    expired: list[str]
+    held: dict[str, Held]
+    pruned: list[str]
+    # verify, storage
+    verified: dict[str, Verified]
+    problems: list[str]
+    text: str
+    findings: list[dict[str, str]]
+    values: dict[str, Marks]
+    # retire
+    revocations: list[dict[str, object]]
+    # delivery
+    delivery: str
+    names: list[str]
+    services: list[str]
+    downtime_seconds: float
+    # replace_tokens
+    total: int
+    done: int
+    proven: int
+    relink_required: list[str]
+    gone: list[str]
+    ended: bool
+    # of one that does not answer as a host does
+    unreachable: bool
+    lost: bool
+
+
+def result(journal: Journal, changed: bool) -> HostAnswer:
     """Return what the controller may know: the journal holds no value."""
     return {"changed": changed, "rotation": journal.record}
 
 
-def would(message: str, journal: Journal | None = None) -> Result:
+def would(message: str, journal: Journal | None = None) -> HostAnswer:
     """Return the answer of check mode: what would be done, or the journal of a rotation that has nothing left to do."""
     if not message and journal is not None:
         return result(journal, changed=False)

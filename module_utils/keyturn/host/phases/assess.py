@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ...base.errors import KeyturnError
 from .. import values
-from ..journal import Journal, utc_now
+from ..journal import Journal, Verdict, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .answers import result, would
+from .answers import HostAnswer, result, would
 
-ACCEPTED = {"verdict": "accepted", "detail": "nobody outside can have ended it"}
+ACCEPTED: Verdict = {"verdict": "accepted", "detail": "nobody outside can have ended it"}
 
 
-def run(rotation: Rotation) -> dict[str, Any]:
+def run(rotation: Rotation) -> HostAnswer:
     """Write down what the provider says of the old value, and return it. A value that is dead is never put back.
 
     A person who knows better overrides that with a reason, such as when the new value is dead as well.
@@ -39,11 +37,11 @@ def run(rotation: Rotation) -> dict[str, Any]:
         return told | {"verdict": said["verdict"], "touched": touched, "rotation": journal.record}
     with rotation.application.lock("assess", LOCK_WAIT_SECONDS):
         said = _ask(rotation, journal)
-        journal.update(old_credential=said | {"at": utc_now()})
+        journal.update(old_credential={**said, "at": utc_now()})
         return result(journal, changed=True) | {"verdict": said["verdict"], "touched": touched}
 
 
-def _ask(rotation: Rotation, journal: Journal) -> dict[str, str]:
+def _ask(rotation: Rotation, journal: Journal) -> Verdict:
     if not rotation.entry["provider"]:
         return ACCEPTED
     reason = rotation.overrides.get("dead_value")

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from ...base.errors import KeyturnError
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .answers import Result, forward_journal, result, timed, would
+from .answers import HostAnswer, forward_journal, result, timed, would
 
 
-def run(rotation: Rotation, step: str) -> Result:
+def run(rotation: Rotation, step: str) -> HostAnswer:
     """Take one of the two steps, or both."""
     if step == "decide":
         return decide(rotation)
@@ -18,7 +18,7 @@ def run(rotation: Rotation, step: str) -> Result:
     return finish.run(rotation) if step == "finish" else _both(rotation, finish.run)
 
 
-def decide(rotation: Rotation) -> Result:
+def decide(rotation: Rotation) -> HostAnswer:
     """Write down that this host commits. Nothing is deleted; from here rollback needs the whole unit's consent."""
     if rotation.check_mode:
         return would("decide to commit")
@@ -33,7 +33,7 @@ def decide(rotation: Rotation) -> Result:
         return result(journal, changed=True)
 
 
-def _both(rotation: Rotation, finish: Callable[[Rotation], Result]) -> Result:
+def _both(rotation: Rotation, finish: Callable[[Rotation], HostAnswer]) -> HostAnswer:
     """Take both steps, one after the other: for a host that has its unit to itself."""
     if rotation.check_mode:
         return would("decide to commit, close the journal and catalogue the backup")

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...base import durable, procfs
 from ...base.errors import KeyturnError
@@ -15,14 +15,12 @@ from ...base.procfs import Moment
 from ...ground import consumers
 from ...ground.consumers import Consumer
 from ...services.service import Service
-from ..journal import Journal
+from ..journal import Instant, JournalRecord, Stamp
 from ..rotation import Rotation
 from ..values import Staged
-from .answers import SIDE_FILE
 
 if TYPE_CHECKING:
-    from ...ground.rows.side_file import SideFile
-    from ...ground.rows.sqlite_file import Database
+    from ...ground.rows.contract import Space
 
 SPARE_BYTES = 1 << 20
 
@@ -69,9 +67,9 @@ def check_files_hold_new(rotation: Rotation, staged: Staged, decided: bool) -> N
                 )
 
 
-def replace_files(rotation: Rotation, values: Mapping[str, str], before: Mapping[str, Any] | None = None) -> None:
+def replace_files(rotation: Rotation, values: Mapping[str, str], before: JournalRecord | None = None) -> None:
     """Put ``values`` into every consumer; with the forms and modes that the journal says were there ``before``, if given."""
-    record = before or {}
+    record: JournalRecord = before or {}
     for consumer in rotation.consumers(record.get("forms")):
         consumers.replace(consumer, values, record.get("modes", {}).get(str(consumer.path)))
 
@@ -147,48 +145,34 @@ def check_reader(service: Service, consumer: Consumer) -> None:
         consumers.check_reader(consumer, reader)
 
 
-def check_space(state: Path, database: Database) -> None:
-    """The state folder takes a backup and the side file, the database's folder SQLite's journal of all pages."""
-    size, folder = database.size, database.path.parent
+def check_space(state: Path, space: Space) -> None:
+    """The state folder takes what is kept of the rows, other folders what the data needs beside it; on one disk it adds up."""
     while not state.exists():
         state = state.parent
-    needs = [(state, int(size * 2.5) + SPARE_BYTES), (folder, size + SPARE_BYTES)]
-    if state.stat().st_dev == folder.stat().st_dev:
-        needs = [(state, sum(need for _, need in needs))]
-    for place, need in needs:
-        free = shutil.disk_usage(place).free
+    needs: dict[int, tuple[Path, int]] = {}
+    for folder, size in ((state, space.kept), *space.beside.items()):
+        device = folder.stat().st_dev
+        first, before = needs.get(device, (folder, 0))
+        needs[device] = (first, before + size + SPARE_BYTES)
+    for folder, need in needs.values():
+        free = shutil.disk_usage(folder).free
         if free < need:
-            raise KeyturnError(f"{place}: {need >> 20} MiB of disk space are needed and {free >> 20} MiB are free")
+            raise KeyturnError(f"{folder}: {need >> 20} MiB of disk space are needed and {free >> 20} MiB are free")
 
 
-def side_file(journal: Journal) -> SideFile | None:
-    """Return the prepared ciphertexts if the file is the one that the journal vouches for.
-
-    Within a boot that is the file as the last call has left it, or as SQLite takes it back to that after a kill. What a loss
-    of power has done to it shows in the checksum, and that is taken once, of a file that is finished.
-    """
-    prepared = journal.record.get("prepared")
-    path = journal.path(SIDE_FILE)
-    if not prepared or not path.exists():
-        return None
-    from ...ground.rows.side_file import SideFile  # it imports SQLite, and most secrets have no rows
-
-    file = SideFile(path)
-    same_boot = prepared.get("boot_id") == procfs.now().boot_id
-    if same_boot and file.bears(prepared["mark"]):
-        return file
-    if "sha256" in prepared:
-        return file if file.checksum() == prepared["sha256"] else None
-    return file if same_boot and file.interrupted else None
+def instant() -> Instant:
+    """Return the present moment as a journal keeps it."""
+    return [*procfs.now()]
 
 
-def stamp() -> dict[str, Any]:
+def stamp() -> Stamp:
     """Return the present time, by the boot and by the wall."""
-    return {"moment": list(procfs.now()), "time": time.time()}
+    return {"moment": instant(), "time": time.time()}
 
 
-def seconds_since(then: Mapping[str, Any]) -> float:
+def seconds_since(then: Stamp) -> float:
     """Return the seconds since a stamp; by the clock of the wall when the host was booted in between."""
-    began, now = Moment(*then["moment"]), procfs.now()
-    seconds = now.seconds - began.seconds if now.boot_id == began.boot_id else time.time() - then["time"]
-    return round(float(seconds), 3)
+    boot_id, began = then["moment"]
+    now = procfs.now()
+    seconds = now.seconds - float(began) if now.boot_id == boot_id else time.time() - then["time"]
+    return round(seconds, 3)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, TypedDict
 
 from ... import providers
 from ...base import durable
@@ -20,6 +20,13 @@ class Credential(NamedTuple):
     verdict: str
     detail: str
     account: str
+    findings: list[str]
+
+
+class Brought(TypedDict):
+    """The provider's word on the new credential, as the controller has heard it."""
+
+    identity: str
     findings: list[str]
 
 
@@ -45,7 +52,7 @@ def examine(rotation: Rotation, old: Mapping[str, str]) -> Credential | None:
     return Credential(reply.verdict, reply.detail, reply.identity or known_account(rotation), findings)
 
 
-def check_account(old: Credential | None, brought: Mapping[str, Any] | None) -> tuple[str, list[str]]:
+def check_account(old: Credential | None, brought: Brought | None) -> tuple[str, list[str]]:
     """Return the account of the new credential and findings; refuse one that is of another account."""
     if old is None or not brought:
         return "", []
@@ -73,3 +80,10 @@ def remember_account(rotation: Rotation, account: str) -> None:
     known = durable.read_json(path, {"*": str}) or {}
     if account and known.get(rotation.secret) != account:
         durable.write_json(path, known | {rotation.secret: account})
+
+
+def check_is_new(may_stay: Sequence[str], old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Refuse a new value that is in use already."""
+    same = [name for name in new if new[name] == old.get(name) and name not in may_stay]
+    if same:
+        raise KeyturnError(f"the new value of {', '.join(same)} is the one that is in use: bring the new one")

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from ...base import durable, leaks, procfs
 from ...base.errors import KeyturnError
@@ -24,7 +23,8 @@ from ...services.systemd import SystemdService
 from .. import probes, values
 from ..journal import RECOVERY
 from ..probes import Question
-from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..rotation import LOCK_WAIT_SECONDS, Holding
+from .answers import HostAnswer
 from .common import check_reader, start, stop
 
 
@@ -45,15 +45,15 @@ class Layout:
 class Host:
     """One application on this host, for some secrets of the catalogue."""
 
-    def __init__(self, rotations: Sequence[Rotation]) -> None:
-        self.rotations = rotations
-        self.application = rotations[0].application
-        self.credential = rotations[0].credential
+    def __init__(self, holdings: Sequence[Holding]) -> None:
+        self.holdings = holdings
+        self.application = holdings[0].application
+        self.credential = holdings[0].credential
 
     @cached_property
     def services(self) -> list[SystemdService]:
         """The units that read one of the secrets; KeyturnError for one that is none."""
-        named = {service.name: service for rotation in self.rotations for service in rotation.service_list()}
+        named = {service.name: service for holding in self.holdings for service in holding.service_list()}
         return [self._checked(service) for service in named.values()]
 
     @staticmethod
@@ -67,16 +67,16 @@ class Host:
 
     def consumer(self, path: Path) -> Consumer:
         """Return the file in clear as a consumer."""
-        return Consumer("dotenv", path, root=self.rotations[0].app_root)
+        return Consumer("dotenv", path, root=self.holdings[0].app_root)
 
     def files(self) -> dict[Path, list[str]]:
         """The files in clear, and the names that the catalogue has for values in each."""
         found: dict[Path, list[str]] = {}
-        for rotation in self.rotations:
-            for item in rotation.entry["consumers"]:
+        for holding in self.holdings:
+            for item in holding.entry["consumers"]:
                 if item["format"] == "dotenv":
-                    names = [*rotation.variables, *rotation.entry["aliases"]]
-                    found.setdefault(rotation.app_root / item["path"], []).extend(names)
+                    names = [*holding.variables, *holding.entry["aliases"]]
+                    found.setdefault(holding.app_root / item["path"], []).extend(names)
         return found
 
     def check(self) -> None:
@@ -87,17 +87,17 @@ class Host:
                 f"rotation {opened.folder.name} is open on this host: with keyturn_delivery as it was, {RECOVERY}"
             )
         durable.check_private_folder(self.credential.path.parent)
-        for rotation in self.rotations:
-            rotation.check_durable()
+        for holding in self.holdings:
+            holding.check_durable()
         for path in self.files():
             consumers.check_replaceable(self.consumer(path))
             for service in self.services:
                 check_reader(service, self.consumer(path))
-        for service in self.services if self.rotations[0].sealed else ():
+        for service in self.services if self.holdings[0].sealed else ():
             service.check_launch(self.credential.path)
-        for rotation in self.rotations if self.rotations[0].sealed else ():
-            for consumer in rotation.consumers():
-                forms = {} if consumer.sealed else consumers.forms(consumer, rotation.variables)
+        for holding in self.holdings if self.holdings[0].sealed else ():
+            for consumer in holding.consumers():
+                forms = {} if consumer.sealed else consumers.forms(consumer, holding.variables)
                 literal = sorted(name for name, form in forms.items() if form == "literal")
                 if literal:
                     raise KeyturnError(
@@ -135,35 +135,40 @@ class Host:
 
     def wanted(self, layout: Layout, held: Mapping[str, str], sealed: bool) -> Layout:
         """Where the values are to stand; KeyturnError where one would get lost, or stay in clear."""
-        files = {}
         modes = {path: mode & 0o600 for path, mode in layout.modes.items()}
+        if sealed:
+            files = {path: self._emptied(path, layout.files[path], names, held) for path, names in self.files().items()}
+            return Layout(files, modes, self._sealed(layout.credential, held))
+        self._check_none_lost(held)
+        files = {path: _filled(layout.files[path], names, held) for path, names in self.files().items()}
+        return Layout(files, modes, None)
+
+    def _check_none_lost(self, held: Mapping[str, str]) -> None:
         unknown = sorted(set(held) - {name for names in self.files().values() for name in names})
-        if unknown and not sealed:
+        if unknown:
             raise KeyturnError(
                 f"{self.credential.path} holds {', '.join(unknown)}, which no entry of keyturn_secrets with a `.env` names: it "
                 "would be lost, add the entry again"
             )
-        for path, names in self.files().items():
-            mine = {name: held[name] for name in names if name in held}
-            content = layout.files[path]
-            if sealed:
-                files[path] = dotenv.without(content, names)
-                left = sorted(leaks.names_in(files[path].decode(errors="replace"), held))
-                if left:
-                    raise KeyturnError(
-                        f"{path} would go on to hold {', '.join(left)} in clear, in a comment or under another name: remove it there"
-                    )
-            else:
-                empty = [name for name, value in dotenv.read(content, list(mine)).items() if not value]
-                files[path] = dotenv.with_added(dotenv.without(content, empty), mine)
-        if not sealed:
-            return Layout(files, modes, None)
-        kept = layout.credential
-        if kept is None or credential_file.all_values(systemd_creds.unseal(kept, self.credential.sealed)) != held:
-            content = credential_file.written(held)
-            # systemd makes the host's key when it is first asked
-            kept = b"" if self.rotations[0].check_mode else systemd_creds.seal(content, self.credential.sealed)
-        return Layout(files, modes, kept)
+
+    @staticmethod
+    def _emptied(path: Path, content: bytes, names: Sequence[str], held: Mapping[str, str]) -> bytes:
+        """Return a file without its values; KeyturnError where one stands in it beside its place."""
+        content = dotenv.without(content, names)
+        left = sorted(leaks.names_in(content.decode(errors="replace"), held))
+        if left:
+            raise KeyturnError(
+                f"{path} would go on to hold {', '.join(left)} in clear, in a comment or under another name: remove it there"
+            )
+        return content
+
+    def _sealed(self, credential: bytes | None, held: Mapping[str, str]) -> bytes:
+        """Return the values as a credential: the one that is there where it holds them, since each sealing gives another."""
+        name = self.credential.sealed
+        if credential is not None and credential_file.all_values(systemd_creds.unseal(credential, name)) == held:
+            return credential
+        # systemd makes the host's key when it is first asked
+        return b"" if self.holdings[0].check_mode else systemd_creds.seal(credential_file.written(held), name)
 
     def is_at(self, layout: Layout) -> bool:
         """Tell whether the values stand so, old ones too, and the services run on them."""
@@ -243,34 +248,38 @@ class Host:
                     raise KeyturnError(
                         f"service {service.name} was not started with the {name} of {self.credential.path}"
                     )
-        for rotation in self.rotations:
-            mine = {name: held[name] for name in rotation.variables}
-            migration = rotation.migration(mine, None)
-            question = Question("old", mine, None, rotation.service_list(), migration, value_of=rotation.value_of)
-            failure = probes.first_failure(list(probes.ask(rotation.entry["probes"], question)))
+        for holding in self.holdings:
+            mine = {name: held[name] for name in holding.variables}
+            migration = holding.migration(mine, None)
+            question = Question("old", mine, None, holding.service_list(), migration, value_of=holding.value_of)
+            failure = probes.first_failure(list(probes.ask(holding.entry["probes"], question)))
             if failure:
                 raise KeyturnError(failure)
 
 
-def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
+def run(holdings: Sequence[Holding]) -> HostAnswer:
     """Deliver the values as the inventory says. A repetition changes nothing."""
-    first = rotations[0]
+    first = holdings[0]
     if os.geteuid() != 0:
         raise KeyturnError("units and credentials of the system belong to root: run with become")
-    host = _used(rotations)
-    rotations = host.rotations
+    host = _used(holdings)
+    holdings = host.holdings
     host.check()
     now = host.now()
     held = host.values(now)
     first.hide(held.values())
-    missing = [name for rotation in rotations for name in rotation.variables if name not in held]
+    missing = [name for holding in holdings for name in holding.variables if name not in held]
     if missing:
         raise KeyturnError(
             f"{', '.join(missing)} has no value on this host: add it to `.env`, with its current value; where it needs none, "
             "leave it out of keyturn_secrets_here"
         )
     before, after = host.origin(now, held, first.sealed), host.wanted(now, held, first.sealed)
-    told = {"delivery": first.delivery, "names": sorted(held), "services": [service.name for service in host.services]}
+    told: HostAnswer = {
+        "delivery": first.delivery,
+        "names": sorted(held),
+        "services": [service.name for service in host.services],
+    }
     if host.is_at(after):
         host.prove(held, first.sealed)
         return {"changed": False, **told}
@@ -296,13 +305,11 @@ def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
     return {"changed": True, **told, "downtime_seconds": seconds}
 
 
-def _used(rotations: Sequence[Rotation]) -> Host:
+def _used(holdings: Sequence[Holding]) -> Host:
     """The host with the secrets that are used there: of another it need not have a value, nor a service."""
-    whole = Host(rotations)
+    whole = Host(holdings)
     held = whole.values(whole.now())
-    used = [
-        one for one in rotations if one.is_used(not held.keys().isdisjoint([*one.variables, *one.entry["aliases"]]))
-    ]
+    used = [one for one in holdings if one.is_used(not held.keys().isdisjoint([*one.variables, *one.entry["aliases"]]))]
     if not used:
         raise KeyturnError(
             "no secret of the catalogue is used on this host: take it out of the inventory, or add the values"
@@ -313,6 +320,13 @@ def _used(rotations: Sequence[Rotation]) -> Host:
 def _text(error: Exception) -> str:
     """What may be told of an error: the text of a foreign one may hold a value."""
     return str(error) if isinstance(error, KeyturnError | OSError) else type(error).__name__
+
+
+def _filled(content: bytes, names: Sequence[str], held: Mapping[str, str]) -> bytes:
+    """Return a file with the values that belong into it; what is there already stays as it is."""
+    mine = {name: held[name] for name in names if name in held}
+    empty = [name for name, value in dotenv.read(content, list(mine)).items() if not value]
+    return dotenv.with_added(dotenv.without(content, empty), mine)
 
 
 def _set_in(content: bytes, names: Sequence[str]) -> set[str]:

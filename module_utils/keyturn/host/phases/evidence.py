@@ -5,40 +5,35 @@ What is found never stops a rotation that is decided. A point without evidence s
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 from collections import Counter
-from pathlib import Path
-from typing import Any
 
 from ...base.errors import KeyturnError
 from ...base.log_lines import pattern
-from ...base.procfs import Moment
 from ...services.service import Service
 from .. import readers, values
-from ..journal import Journal
+from ..journal import Drill, Evidence, Journal
 from ..rotation import Rotation
-from .answers import BACKUP
 
 SCRATCH = "restore"
 
 
-def collect(rotation: Rotation, journal: Journal) -> dict[str, Any]:
+def collect(rotation: Rotation, journal: Journal) -> Evidence:
     """Return ``logs``, the known error lines by service, ``backup``, the restore drill, where there is a backup, and ``readers``.
 
     Those are processes that have kept the old value.
     """
-    found: dict[str, Any] = {"logs": {item.name: error_lines(rotation, item) for item in rotation.service_list()}}
+    found: Evidence = {"logs": {item.name: error_lines(rotation, item) for item in rotation.service_list()}}
     found["readers"] = _readers(rotation, journal)
-    if "backup" in journal.record:
+    if journal.has("backup"):
         found["backup"] = restore_drill(rotation, journal)
     return found
 
 
 def _readers(rotation: Rotation, journal: Journal) -> list[str]:
     try:
-        held, changed = rotation.staged_values(journal).old, Moment(*journal.record["changed"])
+        held, changed = rotation.staged_values(journal).old, journal.changed
         return [str(one) for one in readers.others(rotation, held, changed)]
     except (KeyturnError, OSError) as error:
         return [f"who else has the old value is not known: {error}"]
@@ -61,33 +56,19 @@ def error_lines(rotation: Rotation, service: Service) -> dict[str, int] | None:
     return dict(sorted(counts.items())) if read else None
 
 
-def restore_drill(rotation: Rotation, journal: Journal) -> dict[str, Any]:
+def restore_drill(rotation: Rotation, journal: Journal) -> Drill:
     """Restore the backup in a scratch place and open each of its rows with the value that is kept for it."""
     scratch = journal.path(SCRATCH)
     shutil.rmtree(scratch, ignore_errors=True)
     try:
-        return _restored(rotation, journal, scratch)
+        store = rotation.migration(values.previous(journal), None)
+        if store is None:
+            raise KeyturnError("nothing depends on the value any more")
+        scratch.mkdir(mode=0o700)
+        return {"ok": True, "rows": store.restore(journal.folder, journal.backup, scratch)}
     except KeyturnError as error:
         return {"ok": False, "failure": str(error)}
     except OSError as error:
         return {"ok": False, "failure": f"{error.filename or scratch}: {error.strerror}"}
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _restored(rotation: Rotation, journal: Journal, scratch: Path) -> dict[str, Any]:
-    database = scratch / rotation.entry["migration"]["database"]
-    scratch.mkdir(mode=0o700)
-    database.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(journal.path(BACKUP), database)
-    with database.open("rb") as file:
-        if hashlib.file_digest(file, "sha256").hexdigest() != journal.record["backup"]["sha256"]:
-            raise KeyturnError("the backup is not the file that was made: its checksum is another")
-    migration = rotation.migration(values.previous(journal), None, scratch)
-    if migration is None:
-        raise KeyturnError("nothing depends on the value any more")
-    # that the bytes are those of the backup does not show that its rows open: prepare has read the database itself, later on
-    census = migration.open_rows()
-    if census["refused"]:
-        raise KeyturnError(f"{census['refused']} rows of the backup do not open: {census['refusals']}")
-    return {"ok": True, "rows": sum(census["rows"].values())}

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from ...base import durable
 from ...base.errors import KeyturnError
 from .. import values
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..values import Staged
 from . import evidence, retention
-from .answers import SIDE_FILE, Result, forward_journal, result, timed, would
+from .answers import HostAnswer, forward_journal, result, timed, would
 from .common import check_files_hold_new
 
 
-def run(rotation: Rotation) -> Result:
-    """Close the journal: one more census, the evidence for the checklist, then the new value's staging copy and the side file go."""
+def run(rotation: Rotation) -> HostAnswer:
+    """Close the journal: one more census, the evidence for the checklist, then the new value's staging copy and the prepared rows go."""
     if rotation.check_mode:
         return would("close the journal and catalogue the backup")
     with rotation.application.lock("finish", LOCK_WAIT_SECONDS):
@@ -24,14 +23,14 @@ def run(rotation: Rotation) -> Result:
             return result(journal, changed=False)
         if journal.decision != "commit":
             raise KeyturnError(f"rotation {rotation.rotation_id} is not decided on this host (phase {journal.phase})")
-        if not journal.record.get("counted"):
+        if not journal.has("counted"):
             with timed(journal, "finish"):
                 staged = rotation.staged_values(journal)
                 check_files_hold_new(rotation, staged, decided=True)
                 _check_nothing_needs_old(rotation, staged)
                 found = evidence.collect(rotation, journal)
             sealed = journal.record.get("turned", {}).get("encrypted")
-            findings = [*journal.record["findings"], *([f"rows of before: {sealed}"] if sealed else [])]
+            findings = [*journal.findings, *([f"rows of before: {sealed}"] if sealed else [])]
             journal.update(counted=True, evidence=found, findings=findings)
         values.discard_pending(journal)
         close(rotation, journal, "committed")
@@ -40,28 +39,26 @@ def run(rotation: Rotation) -> Result:
 
 def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     """End the rotation on this host: catalogue its backup, prune what has expired."""
-    if rotation.entry["migration"]["kind"] != "none":
-        from ...ground.rows.side_file import SideFile  # it imports SQLite
-
-        SideFile(journal.path(SIDE_FILE)).remove()
-    fields: dict[str, Any] = {"outcome": outcome, "finished": utc_now()}
+    for path in journal.kept("prepared"):
+        durable.remove(path)
+    finished = utc_now()
+    fields = retention.kept(journal, outcome, rotation.backup_retention_days)
     if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
-        fields["retire"] = {"state": "open", "since": fields["finished"]}
-    fields |= retention.kept(journal, outcome, rotation.backup_retention_days)
-    journal.enter("closed", **fields)
+        fields["retire"] = {"state": "open", "since": finished}
+    journal.enter("closed", **fields | {"outcome": outcome, "finished": finished})
     retention.prune(rotation.application)
 
 
 def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
-    migration = rotation.migration(staged.old, staged.new)
-    if migration is None:
+    store = rotation.migration(staged.old, staged.new)
+    if store is None:
         return
-    from ...ground.rows.fernet_forms import OtherKey
+    from ...ground.rows.contract import OTHER_WRITER
 
-    census = migration.open_rows()
+    census = store.census()
     if census["under"]["old"] or census["refused"]:
         raise KeyturnError(
-            f"{migration.database.path}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
+            f"{store.name}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
             f"{': ' if census['refusals'] else ''}{census['refusals']}; the old value is kept and the rotation stays open: "
-            f"{OtherKey.hint}, then run resume.yml"
+            f"{OTHER_WRITER}, then run resume.yml"
         )

@@ -1,4 +1,4 @@
-"""Prepare: the expensive work while the service runs. A backup, and the new ciphertexts beside the database.
+"""Prepare: the expensive work while the service runs. A backup, and the new rows beside those of today.
 
 Long work is done in calls of a few seconds: each goes on where the one before has come to, which is what the controller
 prints in between, and what a kill leaves of it.
@@ -6,22 +6,17 @@ prints in between, and what a kill leaves of it.
 
 from __future__ import annotations
 
-import hashlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
-from ...base import procfs
 from ...base.errors import KeyturnError
-from ...ground.rows.side_file import SideFile
-from ...ground.rows.sqlite_file import RestartedTooOften
-from ..journal import Journal
+from ..journal import Journal, JournalRecord, Kept, Prepared
 from ..rotation import Rotation
-from .answers import BACKUP, SIDE_FILE
-from .common import check_space, side_file
+from .answers import RowsRead
+from .common import check_space
 
 if TYPE_CHECKING:
-    from ...ground.rows.fernet_sqlite import FernetSqlite
-
+    from ...ground.rows.contract import RowStore
 
 # of one call: how often a person sees progress, and the most work that a kill can undo
 SECONDS = 5.0
@@ -43,52 +38,51 @@ def run(rotation: Rotation, journal: Journal) -> bool:
     if journal.reached("prepared"):
         return False
     staged = rotation.staged_values(journal)
-    migration = rotation.migration(staged.old, staged.new)
-    if migration is None:
+    store = rotation.migration(staged.old, staged.new)
+    if store is None:
         return False
     if not journal.reached("preparing"):
         journal.enter("preparing")
-    if not {"backup", "backup_deferred"} & journal.record.keys():
-        journal.update(**_backup_online(journal, migration))
-    _go_on(rotation, journal, migration, deadline)
+    if not (journal.has("backup") or journal.has("backup_deferred")):
+        journal.update(**_backup_online(journal, store))
+    _go_on(rotation, journal, store, deadline)
     return True
 
 
-def _backup_online(journal: Journal, migration: FernetSqlite) -> dict[str, Any]:
+def _backup_online(journal: Journal, store: RowStore) -> JournalRecord:
+    from ...ground.rows.contract import Deferred
+
     try:
-        return {"backup": backup(journal, migration, online=True)}
-    except RestartedTooOften:
-        return {"backup_deferred": "the application's writes restarted it too often: it is made under the stop"}
+        return {"backup": backup(journal, store, online=True)}
+    except Deferred as deferred:
+        return {"backup_deferred": str(deferred)}
 
 
-def _go_on(rotation: Rotation, journal: Journal, migration: FernetSqlite, deadline: float) -> None:
-    """Go on with the side file if it is the one that the journal vouches for; any other is thrown away."""
-    side = side_file(journal)
-    before = journal.record["prepared"] if side else {"rows": 0, "read": 0, "seconds": 0.0}
-    if side is None:
-        side = SideFile(journal.path(SIDE_FILE))
-        side.remove()
-    _check_growth(journal, side)
+def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: float) -> None:
+    """Go on with what was prepared if it is what the journal vouches for; anything else is thrown away."""
+    known = journal.prepared
+    recalled = store.recall(journal.folder, known)
+    _check_growth(journal)
+    before: Prepared = known if recalled and known else {"rows": 0, "read": 0, "seconds": 0.0}
     began = time.monotonic()
-    part = migration.prepare(side, rotation.encrypt_plaintext_rows, deadline - began)
-    prepared = {
+    part = store.prepare(rotation.encrypt_plaintext_rows, deadline - began)
+    prepared: Prepared = {
         "rows": before["rows"] + part.staged,
         "read": before["read"] + part.read,
         "seconds": round(before["seconds"] + time.monotonic() - began, 3),
-        "boot_id": procfs.now().boot_id,
-        "mark": side.mark(),
     }
+    prepared |= cast(Prepared, store.marks(part.finished))  # each store has its own
     if part.finished:
-        journal.enter("prepared", prepared=prepared | {"sha256": side.checksum()})
+        journal.enter("prepared", prepared=prepared)
     else:
         journal.update(prepared=prepared)
 
 
-def _check_growth(journal: Journal, side: SideFile) -> None:
+def _check_growth(journal: Journal) -> None:
     """Refuse an application that writes rows for as long as they are prepared: there would be no end, or none but a full disk."""
-    read, rows = journal.record.get("prepared", {}).get("read", 0), sum(journal.record["rows"].values())
-    size = side.path.stat().st_size if side.path.exists() else 0
-    most = SIDE_TIMES * journal.record.get("backup", {}).get("bytes", size) + MORE_BYTES
+    read, rows = (journal.prepared or {"read": 0})["read"], sum(journal.rows.values())
+    size = sum(path.stat().st_size for path in journal.folder.glob("prepared.*"))
+    most = SIDE_TIMES * (journal.backup.get("bytes", size) if journal.has("backup") else size) + MORE_BYTES
     if read > ROWS_TIMES * rows + MORE_ROWS or size > most:
         raise KeyturnError(
             f"{read} rows have been prepared ({size >> 20} MiB), and there were {rows}: something writes them as fast as they are read; "
@@ -96,19 +90,15 @@ def _check_growth(journal: Journal, side: SideFile) -> None:
         )
 
 
-def progress(journal: Journal) -> dict[str, Any]:
+def progress(journal: Journal) -> RowsRead:
     """Tell how many rows have been read, of how many, and in how many seconds."""
-    read, seconds = journal.record["prepared"]["read"], journal.record["prepared"]["seconds"]
-    return {"done": read, "total": max(read, sum(journal.record["rows"].values())), "seconds": seconds}
+    prepared: Prepared = journal.prepared or {"read": 0, "seconds": 0.0}
+    read = prepared["read"]
+    return {"done": read, "total": max(read, sum(journal.rows.values())), "seconds": prepared["seconds"]}
 
 
-def backup(journal: Journal, migration: FernetSqlite, online: bool) -> dict[str, Any]:
+def backup(journal: Journal, store: RowStore, online: bool) -> Kept:
     """Make the backup and return its entry: what it is, and the fingerprint of the key that opens it."""
-    path = journal.path(BACKUP)
-    check_space(journal.folder, migration.database)  # stage has seen what it was then
-    migration.database.backup(path, online)
-    if online:
-        migration.rehearse(path)
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"path": str(path), "bytes": path.stat().st_size, "sha256": digest, "opens_with": journal.record["old"]}
+    check_space(journal.folder, store.space())  # stage has seen what it was then
+    made = store.backup(journal.folder, online)
+    return {"path": made["path"], "bytes": made["bytes"], "sha256": made["sha256"], "opens_with": journal.old}

@@ -5,11 +5,10 @@ from __future__ import annotations
 import time
 
 from ...base.errors import KeyturnError
-from ...base.procfs import Moment
 from ...base.sides import Side
 from ...services.service import POLL_LONGEST
 from .. import probes
-from ..journal import Journal
+from ..journal import Journal, JournalRecord
 from ..probes import Proof, Question
 from ..rotation import Rotation
 from ..values import Staged
@@ -28,15 +27,16 @@ def run(rotation: Rotation, journal: Journal) -> bool:
     staged = rotation.staged_values(journal)
     check_files_hold_new(rotation, staged, decided=False)
     proofs = collect(rotation, journal, staged)
-    migration = rotation.migration(staged.old, staged.new)
+    store = rotation.migration(staged.old, staged.new)
     failure = probes.first_failure(proofs)
     if failure:
         journal.update(proofs=proofs)
         raise KeyturnError(failure)
-    unproved = {} if probes.have_shown(proofs) else {"unproved": _accepted_unproved(rotation, journal, proofs)}
-    residue = migration.residue() if migration else {}
-    findings = journal.record["findings"] + _residue_findings(residue)
-    journal.enter("proved", proofs=proofs, findings=findings, **unproved)
+    proved: JournalRecord = {"proofs": proofs}
+    if not probes.have_shown(proofs):
+        proved["unproved"] = _accepted_unproved(rotation, journal, proofs)
+    proved["findings"] = journal.findings + (store.residue() if store else [])
+    journal.enter("proved", **proved)
     return True
 
 
@@ -87,15 +87,7 @@ def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof
         rotation.scripts,
     )
     return [
-        *probes.process(services, Moment(*journal.record["changed"]), rotation.reloaded),
+        *probes.process(services, journal.changed, rotation.reloaded),
         *probes.environment(services, rotation.with_aliases(live)),
         *probes.ask(rotation.entry["probes"], question),
-    ]
-
-
-def _residue_findings(residue: dict[str, int]) -> list[str]:
-    return [
-        f"{name} still holds {count} ciphertexts under the old value in free parts of its pages: "
-        "run VACUUM in a maintenance window, once the rotation has ended (it may renumber rows that have no INTEGER PRIMARY KEY)"
-        for name, count in residue.items()
     ]

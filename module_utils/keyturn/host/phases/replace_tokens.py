@@ -9,39 +9,25 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from cryptography.fernet import InvalidToken
+from typing import NamedTuple
 
 from ... import providers
 from ...base import http
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprint
 from ...ground import consumers
-from ...ground.rows import fernet_forms
+from ...ground.rows import tokens
+from ...ground.rows.contract import Item, Tokens
+from ...inputs.catalogue import Entry
 from ..journal import REPLACEMENT
-from ..rotation import LOCK_WAIT_SECONDS, Rotation
+from ..rotation import LOCK_WAIT_SECONDS, Holding
 from ..token_log import TokenLog
-
-if TYPE_CHECKING:
-    from ...ground.rows.fernet_sqlite import FernetSqlite
-    from ...ground.rows.sqlite_file import Column, Row
+from .answers import HostAnswer
 
 ATTEMPTS = 5
 LONGEST_PAUSE = 60
 DEAD_TOKENS = ("INVALID_ACCESS_TOKEN", "ITEM_NOT_FOUND")
 AGAIN = "run replace_plaid_tokens.yml again, it goes on where it stopped"
-
-
-class Item(NamedTuple):
-    """A row with a token: its name, its column, what stands there, and the token."""
-
-    name: str
-    column: Column
-    row: Row
-    form: str
-    token: str
 
 
 class _Client(NamedTuple):
@@ -65,38 +51,39 @@ class _Client(NamedTuple):
         return ("rejected" if code in DEAD_TOKENS else "unknown"), detail
 
 
-def run(rotation: Rotation, issuer: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+def run(holding: Holding, issuer: Entry, seconds: float) -> HostAnswer:
     """Work for about ``seconds``; the result tells how far it is, and whether it has ``ended``.
 
-    ``rotation`` names the secret that encrypts the tokens, ``issuer`` is the catalogue entry of who gave them out.
+    ``holding`` names the secret that encrypts the tokens, ``issuer`` is the catalogue entry of who gave them out.
     """
-    opened = rotation.application.open_journal()
+    opened = holding.application.open_journal()
     if opened is not None:
         raise KeyturnError(
-            f"rotation {opened.folder.name} of {opened.record['secret']} is open on this host: end it with resume.yml or "
+            f"rotation {opened.folder.name} of {opened.secret} is open on this host: end it with resume.yml or "
             "rollback.yml, then replace the tokens"
         )
-    current = rotation.current_values()
-    migration = rotation.migration(current, None)
-    if migration is None:
-        raise KeyturnError(f"{rotation.secret} encrypts no tokens: name the secret of the database")
-    if not (rotation.application.folder / REPLACEMENT).exists():
-        rotation.check_durable()
-    if rotation.check_mode:
-        items = _by_name(migration)
+    current = holding.current_values()
+    store = holding.migration(current, None)
+    if store is None:
+        raise KeyturnError(f"{holding.secret} encrypts no tokens: name the secret of the database")
+    kept = tokens.of(holding.entry["migration"]["kind"], store)
+    if not (holding.application.folder / REPLACEMENT).exists():
+        holding.check_durable()
+    if holding.check_mode:
+        items = _by_name(kept)
         return {"changed": True, "total": len(items), "done": 0, "relink_required": [], "gone": [], "ended": True}
-    with rotation.application.lock("replace tokens", LOCK_WAIT_SECONDS):
-        log = TokenLog(rotation.application.folder)
-        client = _client(rotation, issuer, begin=not log.items)
+    with holding.application.lock("replace tokens", LOCK_WAIT_SECONDS):
+        log = TokenLog(holding.application.folder)
+        client = _client(holding, issuer, begin=not log.items)
         if log.items:
-            _take_back_a_cut_off_write(migration)
-        return _work(_Replacement(migration, log, client), time.monotonic() + seconds)
+            kept.repair()
+        return _work(_Replacement(kept, log, client), time.monotonic() + seconds)
 
 
-def _client(rotation: Rotation, issuer: Mapping[str, Any], begin: bool) -> _Client:
+def _client(holding: Holding, issuer: Entry, begin: bool) -> _Client:
     names = issuer["variables"]
-    held = consumers.read(rotation.consumers()[0], names)
-    rotation.hide(held.values())
+    held = consumers.read(holding.consumers()[0], names)
+    holding.hide(held.values())
     values = [held[name] for name in names]
     if begin:
         reply = providers.ask(issuer["provider"], values)
@@ -107,15 +94,9 @@ def _client(rotation: Rotation, issuer: Mapping[str, Any], begin: bool) -> _Clie
     return _Client(issuer["provider"]["url"].rstrip("/"), providers.plaid_headers(*values))
 
 
-def _take_back_a_cut_off_write(migration: FernetSqlite) -> None:
-    """Let SQLite end the transaction of a call that was killed: a connection that only reads cannot."""
-    with migration.database.writing() as connection:
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-
-
-def _work(replacement: _Replacement, deadline: float) -> dict[str, Any]:
+def _work(replacement: _Replacement, deadline: float) -> HostAnswer:
     log = replacement.log
-    items = _by_name(replacement.migration)
+    items = _by_name(replacement.tokens)
     for name in sorted(set(log.items) - set(items)):
         if log.state(name) in ("in_flight", "received", "stored"):
             log.write(name, "gone")
@@ -126,13 +107,13 @@ def _work(replacement: _Replacement, deadline: float) -> dict[str, Any]:
             if time.monotonic() > deadline:
                 return _result(log, len(items), ended=False)
             step(item)
-        items = _by_name(replacement.migration)
+        items = _by_name(replacement.tokens)
     found = _result(log, len(items), ended=True)
     log.end(found)
     return found
 
 
-def _result(log: TokenLog, total: int, ended: bool) -> dict[str, Any]:
+def _result(log: TokenLog, total: int, ended: bool) -> HostAnswer:
     counts = {name: len(log.listed(name)) for name in ("stored", "proven")}
     return {
         "changed": True,
@@ -145,36 +126,13 @@ def _result(log: TokenLog, total: int, ended: bool) -> dict[str, Any]:
     }
 
 
-def stored_items(migration: FernetSqlite) -> list[Item]:
-    """Return the rows that hold a token; KeyturnError for one that does not open."""
-    from ...ground.rows.fernet_json import JsonPages
-    from ...ground.rows.sqlite_file import pages
-
-    found = []
-    with migration.database.reading() as connection:
-        for column, values in zip(migration.columns(connection), migration.values, strict=True):
-            if isinstance(values, JsonPages):
-                raise KeyturnError(
-                    f"{migration.database.path}: {column.name} is JSON, and a token in it cannot be replaced"
-                )
-            for page in pages(connection, column):
-                for row, opened in zip(page, values.open([row.stored for row in page]), strict=True):
-                    if isinstance(opened, fernet_forms.OtherShape) and migration.accepts(row):
-                        continue  # no token of the provider
-                    if isinstance(opened, fernet_forms.Unreadable):
-                        raise KeyturnError(f"{migration.database.path}: {column.name} of {row.item!r} {opened}")
-                    if opened.plaintext:
-                        found.append(Item(str(row.item), column, row, opened.form, opened.plaintext.decode()))
-    return found
-
-
-def _by_name(migration: FernetSqlite) -> dict[str, Item]:
+def _by_name(kept: Tokens) -> dict[str, Item]:
     """Return the rows that hold a token by the names that the log and the provider know them by; KeyturnError for one name of two."""
     found: dict[str, Item] = {}
-    for item in stored_items(migration):
+    for item in kept.items():
         if item.name in found:
             raise KeyturnError(
-                f"{migration.database.path}: two tokens of {item.column.name} are known as {item.name!r}, so the token of one could be "
+                f"{kept.name}: two tokens of {item.column} are known as {item.name!r}, so the token of one could be "
                 "taken for the other's: `key` of the migration must name a single row"
             )
         found[item.name] = item
@@ -184,7 +142,7 @@ def _by_name(migration: FernetSqlite) -> dict[str, Item]:
 class _Replacement(NamedTuple):
     """The three places that a token passes through: provider, log, database."""
 
-    migration: FernetSqlite
+    tokens: Tokens
     log: TokenLog
     client: _Client
 
@@ -202,7 +160,7 @@ class _Replacement(NamedTuple):
             new = answer.document().get("new_access_token")
             if http.good(answer.status) and isinstance(new, str) and _like(new, item.token):
                 # first of all: until this is durable, nothing but the answer holds the token
-                sealed = self.migration.ciphers["old"].encrypt(new.encode()).decode()
+                sealed = self.tokens.seal(new)
                 self.log.write(item.name, "received", old=fingerprint(item.token), new=fingerprint(new), sealed=sealed)
                 self._store(item)
                 return
@@ -223,23 +181,15 @@ class _Replacement(NamedTuple):
 
     def _store(self, item: Item) -> None:
         """Write the token that was received into its row, in the form that the row has."""
-        from ...ground.rows.sqlite_file import write
-
         step = self.log.items[item.name]
-        try:
-            new = self.migration.ciphers["old"].decrypt(step["sealed"].encode())
-        except InvalidToken:
+        new = self.tokens.unseal(step["sealed"])
+        if new is None:
             raise KeyturnError(
                 f"{self.log.path}: the new token of {item.name!r} does not open under the database key: restore the file"
-            ) from None
+            )
         # a third token is one that the application got meanwhile: it stays
-        if fingerprint(item.token) == step["old"]:
-            goal = fernet_forms.seal(self.migration.ciphers["old"], item.form, new, isinstance(item.row.stored, str))
-            database = self.migration.database
-            with database.writing() as connection, database.transaction(connection):
-                written = write(connection, item.column, [(item.row, goal)])
-            if not written:
-                raise KeyturnError(f"the row of {item.name!r} was written by the application meanwhile: {AGAIN}")
+        if fingerprint(item.token) == step["old"] and not self.tokens.put(item, new):
+            raise KeyturnError(f"the row of {item.name!r} was written by the application meanwhile: {AGAIN}")
         self.log.write(item.name, "stored", new=step["new"])
 
     def prove(self, item: Item) -> None:

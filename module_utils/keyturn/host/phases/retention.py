@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterator
-from typing import Any
 
 from ...base import durable, moments
 from ...base.errors import KeyturnError
-from ..journal import Application, Journal, utc_now
-from .answers import BACKUP
+from ..journal import Application, Journal, JournalRecord, utc_now
 
 MOST_DAYS = 36500
 # an old value that its files do not hold any more may stand nowhere else
 LEAST_DAYS_UNSEEN = 30
-# of a journal: one of the two says how long the old value is kept
-KEPT = {"backup", "previous"}
 
 
 def check(days: int) -> None:
@@ -33,12 +29,12 @@ def ends(days: int) -> str:
     return moments.text(end)
 
 
-def kept(journal: Journal, outcome: str, days: int) -> dict[str, Any]:
+def kept(journal: Journal, outcome: str, days: int) -> JournalRecord:
     """Return what the journal of a rotation that ends says of what it keeps: the backup, or the old value alone."""
     if outcome == "needs_attention":
         days = max(days, LEAST_DAYS_UNSEEN)
-    if "backup" in journal.record:
-        return {"backup": journal.record["backup"] | {"expires": ends(days)}}
+    if journal.has("backup"):
+        return {"backup": {**journal.backup, "expires": ends(days)}}
     if outcome != "rolled_back":
         return {"previous": {"expires": ends(days)}}
     destroy(journal)  # the old value is the current one again, and what is left of a backup is half of one
@@ -55,11 +51,12 @@ def destroy(journal: Journal) -> None:
     """Remove the old value of a rotation, and with it the backup, also half of one, that only it opens. Safe to repeat."""
     from .. import values  # a look asks only what has expired, and imports no consumer for it
 
-    for name in (BACKUP, f"{BACKUP}-journal"):
-        durable.remove(journal.path(name))
+    for path in journal.kept("backup"):
+        durable.remove(path)
     values.destroy_previous(journal)
-    for name in KEPT & journal.record.keys():
-        journal.update(**{name: journal.record[name] | {"pruned": utc_now()}})
+    for entry in journal.keeping():
+        entry["pruned"] = utc_now()
+        journal.update()
 
 
 def expired(application: Application) -> Iterator[Journal]:
@@ -69,12 +66,11 @@ def expired(application: Application) -> Iterator[Journal]:
     """
     now = utc_now()
     for journal in application.journals():
-        asked = journal.record.get("retire", {}).get("state") == "open"
+        asked = journal.retire.get("state") == "open"
         if journal.closed and not asked and any(when <= now for when in ends_of(journal)):
             yield journal
 
 
 def ends_of(journal: Journal) -> list[str]:
     """Return when the retention of what the rotation keeps ends (UTC); nothing where it keeps nothing any more."""
-    held = [journal.record[name] for name in KEPT & journal.record.keys()]
-    return [entry["expires"] for entry in held if "pruned" not in entry and "expires" in entry]
+    return [entry["expires"] for entry in journal.keeping() if "pruned" not in entry and "expires" in entry]

@@ -10,18 +10,17 @@ from ...base import procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
 from ...ground import consumers
-from ...ground.rows.side_file import SideFile
 from .. import probes, values
-from ..journal import Journal
+from ..journal import Journal, JournalRecord
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .answers import Result, open_journal, result, would
+from .answers import HostAnswer, open_journal, result, would
 from .common import (
     check_files,
     close_gate,
+    instant,
     open_gate,
     replace_files,
     seconds_since,
-    side_file,
     stamp,
     start,
     start_companions,
@@ -31,10 +30,10 @@ from .finish import close
 from .prove import collect
 
 if TYPE_CHECKING:
-    from ...ground.rows.fernet_sqlite import FernetSqlite
+    from ...ground.rows.contract import RowStore
 
 
-def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
+def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
     """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
 
     ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
@@ -75,7 +74,7 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> Result:
 
 def _outcome(rotation: Rotation, journal: Journal) -> str:
     """Look at what the files hold in the end, and return how the rotation has ended. What somebody else has put there stays."""
-    old = journal.record["old"]
+    old = journal.old
     try:
         held = fingerprints(rotation.current_values())
         surprise = ", ".join(f"{name} is {held[name]} and not {was}" for name, was in old.items() if held[name] != was)
@@ -88,7 +87,10 @@ def _outcome(rotation: Rotation, journal: Journal) -> str:
             f"{surprise}, which this rotation has not put there: if that is right, rotate again; if not, put the right one back "
             f"first{f' ({kept} holds the one from before)' if kept.exists() else ''}"
         )
-    journal.update(held=held, **({"attention": "; ".join(found)} if found else {}))
+    ended: JournalRecord = {"held": held}
+    if found:
+        ended["attention"] = "; ".join(found)
+    journal.update(**ended)
     return "needs_attention" if found else "rolled_back"
 
 
@@ -106,24 +108,24 @@ def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
 def _turn_back(rotation: Rotation, journal: Journal) -> None:
     staged = rotation.staged_values(journal)
     check_files(rotation, staged)
-    migration = rotation.migration(staged.old, staged.new)
+    store = rotation.migration(staged.old, staged.new)
     services = rotation.service_list()
     if all(service.healthy() for service in services):
         # the switch had brought them up: its downtime counts, and a second one begins
         before, stopped = journal.record.get("downtime_seconds", 0.0), stamp()
     else:
-        before, stopped = 0.0, journal.record["stopped"]
+        before, stopped = 0.0, journal.stopped
     close_gate(rotation)
     stop(services, rotation.reloaded)
-    if migration is not None:
-        left = _turn_rows(migration, side_file(journal))
+    if store is not None:
+        store.recall(journal.folder, journal.prepared)
+        left = _turn_rows(store)
         _note(journal, left and f"left as they are: {left}")
     replace_files(rotation, staged.old, journal.record)
-    changed = procfs.now()
-    journal.update(changed=list(changed))
+    journal.update(changed=instant())
     open_gate(rotation)
     with _tolerating(rotation, journal):
-        _note(journal, start(services, changed, rotation.reloaded))
+        _note(journal, start(services, journal.changed, rotation.reloaded))
         journal.update(downtime_seconds=round(before + seconds_since(stopped), 3) if rotation.stops else 0.0)
         proofs = collect(rotation, journal, staged)
         journal.update(proofs=proofs)
@@ -145,7 +147,7 @@ def _tolerating(rotation: Rotation, journal: Journal) -> Iterator[None]:
         yield
     except KeyturnError as error:
         if rotation.overrides.get("dead_value"):
-            journal.update(findings=[*journal.record["findings"], f"left on a value that is dead: {error}"])
+            journal.update(findings=[*journal.findings, f"left on a value that is dead: {error}"])
         elif journal.reached("switching"):
             raise
         else:
@@ -154,26 +156,26 @@ def _tolerating(rotation: Rotation, journal: Journal) -> Iterator[None]:
 
 def _note(journal: Journal, finding: str) -> None:
     if finding:
-        journal.update(findings=[*journal.record["findings"], finding])
+        journal.update(findings=[*journal.findings, finding])
 
 
-def _turn_rows(migration: FernetSqlite, side: SideFile | None) -> str:
+def _turn_rows(store: RowStore) -> str:
     """Put the rows under the old value and return which were left as they are.
 
     Whatever made the switch fail, such as a process that holds the database, may be there still. Where no row has to be
     turned, it does not keep the service down.
     """
     try:
-        return str(migration.switch("old", side)["left"])
+        return str(store.switch("old")["left"])
     except KeyturnError:
-        if _needs_turning(migration):
+        if _needs_turning(store):
             raise
         return ""
 
 
-def _needs_turning(migration: FernetSqlite) -> bool:
+def _needs_turning(store: RowStore) -> bool:
     try:
-        census = migration.open_rows()
+        census = store.census()
     except KeyturnError:  # also where an interrupted transaction has to be taken back first
         return True
     return bool(census["under"]["new"] or census["refused"])

@@ -3,47 +3,55 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from ...base import attributes, leaks, procfs
+from ...base import leaks, procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
 from ...base.generate import GENERATORS
 from ...ground import consumers
-from ...providers.supplied import check_is_new
 from ...services.service import Service, strangers
 from .. import copies, probes, readers, values
-from ..journal import Journal
+from ..journal import Head, Journal, JournalRecord
 from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import credential, retention
-from .answers import Result, result
+from .answers import HostAnswer, result
 from .common import check_reader, check_space, close_gate, fit_gate
-from .credential import Credential
+from .credential import Brought, Credential
+
+if TYPE_CHECKING:
+    from ...ground.rows.contract import RowStore
 
 
-@dataclass(frozen=True)
-class Examined:
-    """What the host is like before the rotation."""
+@dataclass
+class Examination:
+    """What the host is like before the rotation, as one check after the other finds it out.
 
+    ``problems`` stop the rotation, unless the current value is dead anyway: then a person is told of them, as of ``findings``.
+    """
+
+    rotation: Rotation
     old: dict[str, str]
-    rows: dict[str, int]
-    already_turned: int
-    findings: list[str]
-    credential: Credential | None
+    store: RowStore | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+    services: list[Service] = field(default_factory=list)
+    credential: Credential | None = None
+    findings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 def run(
     rotation: Rotation,
     new_values: Mapping[str, str] | None = None,
-    provider: Mapping[str, Any] | None = None,
+    provider: Brought | None = None,
     only_examine: bool = False,
     sent_at: float = 0.0,
     logged: Sequence[str] | None = None,
-    log_head: Mapping[str, Any] | None = None,
-) -> Result:
+    log_head: Head | None = None,
+) -> HostAnswer:
     """Examine the host, open the journal and stage the new value. A repetition with the same id changes nothing.
 
     ``new_values`` is the value that all hosts share, None where each host generates its own; ``provider`` is what its
@@ -55,20 +63,19 @@ def run(
     offset = round(time.time() - sent_at, 1)
     if logged is not None and not rotation.overrides.get("log"):
         _check_logged(rotation, logged)
-    anchor = {"log_head": dict(log_head)} if log_head else {}
-    found = _stage(rotation, new_values, provider, only_examine, anchor)
-    if not rotation.check_mode and not anchor.items() <= found["rotation"].items():
-        _anchor(rotation, anchor)
-    return found | {"clock_offset": offset, "place": _place(rotation)}
+    found = _stage(rotation, new_values, provider, only_examine, log_head)
+    if log_head and not rotation.check_mode and found["rotation"].get("log_head") != log_head:
+        _anchor(rotation, log_head)
+    return {**found, "clock_offset": offset, "place": _place(rotation)}
 
 
 def _stage(
     rotation: Rotation,
     new_values: Mapping[str, str] | None,
-    provider: Mapping[str, Any] | None,
+    provider: Brought | None,
     only_examine: bool,
-    anchor: dict[str, Any],
-) -> Result:
+    log_head: Head | None,
+) -> HostAnswer:
     began = time.monotonic()
     rotation.hide((new_values or {}).values())
     journal = _resumable(rotation)
@@ -76,51 +83,70 @@ def _stage(
         return result(journal, changed=False)
     if new_values is None and journal is not None and journal.phase == "staged":
         new_values = values.staged_before(journal)  # the file has been changed since: only the old value is another
-    supplied = rotation.entry["source"]["kind"] == "supplied"
-    if supplied and new_values is None and not (rotation.check_mode or only_examine):
-        raise KeyturnError(
-            f"no new value of {', '.join(rotation.variables)} came with this call: run the playbook again"
-        )
-    examined = examine(rotation)
+    if new_values is None and not (rotation.check_mode or only_examine):
+        _check_generated(rotation)
+    host = examine(rotation)
     if new_values is not None:
-        check_is_new(rotation.entry["source"]["may_stay"], examined.old, new_values)
-    account, more = credential.check_account(examined.credential, provider)
-    examined.findings.extend(more)
+        credential.check_is_new(rotation.entry["source"]["may_stay"], host.old, new_values)
+    account, findings = credential.check_account(host.credential, provider)
+    host.findings.extend(findings)
+    fields = _fields(host)
     if rotation.check_mode:
-        fields = _fields(rotation, examined)
-        return {"changed": True, "rotation": fields | {"phase": "not begun"}, "would": _told(fields)}
+        return {"changed": True, "rotation": {**fields, "phase": "not begun"}, "would": _told(fields)}
     with rotation.application.lock("stage", LOCK_WAIT_SECONDS):
-        if examined.credential is not None:
-            credential.remember_account(rotation, examined.credential.account)
+        if host.credential is not None:
+            credential.remember_account(rotation, host.credential.account)
         if only_examine:
-            return {"changed": False, "rotation": _fields(rotation, examined) | {"phase": "not begun"}}
+            return {"changed": False, "rotation": {**fields, "phase": "not begun"}}
         retention.prune(rotation.application)
-        fields = _fields(rotation, examined) | {"forms": rotation.forms(), "modes": rotation.modes()}
-        begun = fields | anchor | {"account": account}
-        journal = _resumable(rotation) or rotation.application.begin(rotation.rotation_id, **begun)
+        fields |= {"forms": rotation.forms(), "modes": rotation.modes(), "account": account}
+        if log_head:
+            fields["log_head"] = log_head
+        journal = _resumable(rotation) or rotation.application.begin(rotation.rotation_id, **fields)
         if not _staged(rotation, journal, new_values):
-            for consumer in rotation.consumers():
-                consumers.rehearse(consumer)
-            fit_gate(rotation)
-            old = rotation.current_values()
-            new = dict(new_values or values.staged_before(journal) or _generate(rotation))
-            rotation.hide(new.values())
-            values.stage(journal, values.Staged(old, new), rotation.sealed)
-            times = {"stage": round(time.monotonic() - began, 3)}
-            seen = {name: fields[name] for name in ("rows", "findings", "forms", "modes")}
-            journal.enter("staged", old=fingerprints(old), new=fingerprints(new), times=times, **seen)
-            if rotation.entry["switch"] == "together":
-                # a host that dies from here on stays stopped until it has the value of the others
-                close_gate(rotation)
+            _make_durable(rotation, journal, fields, new_values, began)
         return result(journal, changed=True)
 
 
-def _anchor(rotation: Rotation, anchor: dict[str, Any]) -> None:
+def _make_durable(
+    rotation: Rotation, journal: Journal, seen: JournalRecord, new_values: Mapping[str, str] | None, began: float
+) -> None:
+    """Keep both values on disk, when all that can be tried without a stop has been tried."""
+    for consumer in rotation.consumers():
+        consumers.rehearse(consumer)
+    fit_gate(rotation)
+    old = rotation.current_values()
+    new = dict(new_values or values.staged_before(journal) or _generate(rotation))
+    rotation.hide(new.values())
+    values.stage(journal, values.Staged(old, new), rotation.sealed)
+    journal.enter(
+        "staged",
+        old=fingerprints(old),
+        new=fingerprints(new),
+        times={"stage": round(time.monotonic() - began, 3)},
+        rows=seen["rows"],
+        findings=seen["findings"],
+        forms=seen["forms"],
+        modes=seen["modes"],
+    )
+    if rotation.entry["switch"] == "together":
+        # a host that dies from here on stays stopped until it has the value of the others
+        close_gate(rotation)
+
+
+def _check_generated(rotation: Rotation) -> None:
+    if rotation.entry["source"]["kind"] == "supplied":
+        raise KeyturnError(
+            f"no new value of {', '.join(rotation.variables)} came with this call: run the playbook again"
+        )
+
+
+def _anchor(rotation: Rotation, log_head: Head) -> None:
     """Keep the head of the log of an attempt that goes on with a rotation: another controller's log has another."""
     with rotation.application.lock("stage", LOCK_WAIT_SECONDS):
         journal = rotation.application.get(rotation.rotation_id)
         if journal is not None:
-            journal.update(**anchor)
+            journal.update(log_head=log_head)
 
 
 def _check_logged(rotation: Rotation, logged: Sequence[str]) -> None:
@@ -128,7 +154,7 @@ def _check_logged(rotation: Rotation, logged: Sequence[str]) -> None:
     ended = [
         one
         for one in rotation.application.journals()
-        if one.closed and one.record["environment"] == rotation.environment
+        if one.closed and one.record.get("environment") == rotation.environment
     ]
     if ended and ended[-1].folder.name not in logged:
         raise KeyturnError(
@@ -145,8 +171,8 @@ def _staged(rotation: Rotation, journal: Journal, new_values: Mapping[str, str] 
     """
     if journal.phase != "staged":
         return journal.reached("staged")
-    same = new_values is None or journal.record["new"] == fingerprints(new_values)
-    return bool(same and journal.record["old"] == fingerprints(rotation.current_values()))
+    same = new_values is None or journal.new == fingerprints(new_values)
+    return same and journal.old == fingerprints(rotation.current_values())
 
 
 def _place(rotation: Rotation) -> str:
@@ -155,92 +181,125 @@ def _place(rotation: Rotation) -> str:
     return f"{procfs.now().boot_id}:{status.st_dev}:{status.st_ino}"
 
 
-def examine(rotation: Rotation) -> Examined:
+# -- what would stop the rotation later --------------------------------------------------------------------------------
+
+
+def examine(rotation: Rotation) -> Examination:
     """Raise KeyturnError for everything that would stop the rotation later; changes nothing."""
     retention.check(rotation.backup_retention_days)
     rotation.check_durable()
     for consumer in rotation.consumers():
         consumers.check_replaceable(consumer)
-    old = rotation.current_values()
-    for consumer in rotation.consumers():
-        consumers.check_writable(consumer, old)
-    findings = [
-        f"{name} is still the template's placeholder" for name, value in old.items() if consumers.is_placeholder(value)
+    host = Examination(rotation, rotation.current_values())
+    for check in CHECKS:
+        check(host)
+    dead = host.credential is not None and host.credential.verdict == "rejected"
+    if host.problems and not dead:
+        raise KeyturnError(host.problems[0])
+    host.findings += [*(host.credential.findings if host.credential else ()), *host.problems]
+    return host
+
+
+def _check_files(host: Examination) -> None:
+    for consumer in host.rotation.consumers():
+        consumers.check_writable(consumer, host.old)
+    host.findings += [
+        f"{name} is still the template's placeholder"
+        for name, value in host.old.items()
+        if consumers.is_placeholder(value)
     ]
-    findings += _file_findings(rotation, old)
+    host.findings += _file_findings(host.rotation, host.old)
+
+
+def _check_rows(host: Examination) -> None:
     try:
-        migration = rotation.migration(old, None)
+        host.store = host.rotation.migration(host.old, None)
     except KeyturnError as error:
-        raise KeyturnError("; ".join([str(error), *findings])) from None
-    rows: dict[str, int] = {}
-    already = 0
-    if migration is not None:
-        with migration.database.acting():
-            attributes.check_changeable(migration.database.path)
-        migration.database.check_file()
-        census = migration.census()
-        findings += migration.check_census(census, rotation.allow_empty_tables, rotation.encrypt_plaintext_rows)
-        migration.check_schema()
-        rows, already = census["rows"], census["under"]["new"]
-        check_space(rotation.state_dir, migration.database)
-        if unseen := procfs.unseen():
-            findings.append(
-                f"{unseen} processes of other users could not be looked at: whether one has {migration.database.path} open is "
-                "not known; run as root"
-            )
-    others = readers.others(rotation, old)
-    writers = [one for one in others if one.certain and not one.declared] if migration is not None else []
+        raise KeyturnError("; ".join([str(error), *host.findings])) from None
+    if host.store is not None:
+        host.rows, findings = host.store.examine(host.rotation.allow_empty_tables, host.rotation.encrypt_plaintext_rows)
+        host.findings += findings
+        check_space(host.rotation.state_dir, host.store.space())
+
+
+def _check_readers(host: Examination) -> None:
+    """Refuse who would write rows under the old value, and name who else has it."""
+    others = readers.others(host.rotation, host.old)
+    writers = [one for one in others if one.certain and not one.declared] if host.store is not None else []
     if writers:
         raise KeyturnError(
             f"{writers[0]}: rows that it writes would not open: add it to keyturn_services and to the services of "
-            f"{rotation.secret}, or stop it"
+            f"{host.rotation.secret}, or stop it"
         )
-    findings += map(str, others)
-    services = rotation.service_list()
-    given_out = credential.examine(rotation, old)
-    dead = given_out is not None and given_out.verdict == "rejected"
-    problems = []
-    for service in services:
+    host.findings += map(str, others)
+
+
+def _check_credential(host: Examination) -> None:
+    host.services = host.rotation.service_list()
+    host.credential = credential.examine(host.rotation, host.old)
+
+
+def _check_services(host: Examination) -> None:
+    rotation = host.rotation
+    for service in host.services:
         service.check()
         if rotation.sealed and not service.is_launched_with(rotation.credential.path):
             raise KeyturnError(
                 f"service {service.name} is not launched with {rotation.credential.path}, or its command has changed since: run "
                 "migrate_delivery.yml"
             )
-        if not service.healthy():
-            problems.append(
-                f"service {service.name} is not healthy at {service.health}: {service.missing}, then rotate"
-            )
-        elif foreign := strangers(services).get(service.name):
-            named = ", ".join(f"{pid} ({procfs.command_name(pid)})" for pid in foreign)
-            problems.append(
-                f"service {service.name}: process {named} listens on port {service.port} as well, and is not of it: stop it"
-            )
-        elif stranger := service.foreign():
-            problems.append(stranger)
-        if service.name in rotation.reloaded and any(probes.environment([service], rotation.with_aliases(old))):
+        host.problems += filter(None, [_unfit(service, host.services)])
+        if service.name in rotation.reloaded and any(probes.environment([service], rotation.with_aliases(host.old))):
             raise KeyturnError(
                 f"service {service.name} has {' or '.join(rotation.variables)} in its environment, which no reload changes: take "
                 f"{rotation.secret} out of its reloads"
             )
         for consumer in rotation.consumers():
             check_reader(service, consumer)
-    problems += _given_otherwise(rotation, services, old)
-    if not problems:
-        # the census has opened the rows: their probe would only do that again
-        question = Question(
-            "old", old, None, services, migration=None, value_of=rotation.value_of, scripts=rotation.scripts
+
+
+def _unfit(service: Service, services: Sequence[Service]) -> str:
+    """Say why nothing would be proved by a service, empty where it runs as it should."""
+    if not service.healthy():
+        return f"service {service.name} is not healthy at {service.health}: {service.missing}, then rotate"
+    if foreign := strangers(services).get(service.name):
+        named = ", ".join(f"{pid} ({procfs.command_name(pid)})" for pid in foreign)
+        return (
+            f"service {service.name}: process {named} listens on port {service.port} as well, and is not of it: stop it"
         )
-        failed = [line for line in probes.ask(rotation.entry["probes"], question) if not probes.holds(line)]
-        if failed:
-            # what gives no usable answer may have another reason than the value
-            known = failed[0]["verdict"] == "rejected"
-            what = "the current value does not work" if known else "that the current value works cannot be shown"
-            problems.append(f"{what}, nothing was changed: {probes.first_failure(failed)}")
-    if problems and not dead:
-        raise KeyturnError(problems[0])
-    findings += given_out.findings if given_out else []
-    return Examined(old, rows, already, findings + problems, given_out)
+    return service.foreign()
+
+
+def _check_given_otherwise(host: Examination) -> None:
+    host.problems += _given_otherwise(host.rotation, host.services, host.old)
+
+
+def _check_value(host: Examination) -> None:
+    """Ask every probe about the current value; the census has opened the rows, so their probe would only do that again."""
+    if host.problems:
+        return
+    rotation = host.rotation
+    question = Question(
+        "old", host.old, None, host.services, migration=None, value_of=rotation.value_of, scripts=rotation.scripts
+    )
+    failed = [line for line in probes.ask(rotation.entry["probes"], question) if not probes.holds(line)]
+    if failed:
+        # what gives no usable answer may have another reason than the value
+        known = failed[0]["verdict"] == "rejected"
+        what = "the current value does not work" if known else "that the current value works cannot be shown"
+        host.problems.append(f"{what}, nothing was changed: {probes.first_failure(failed)}")
+
+
+# in this order: the first that refuses is what a person is told
+CHECKS: tuple[Callable[[Examination], None], ...] = (
+    _check_files,
+    _check_rows,
+    _check_readers,
+    _check_credential,
+    _check_services,
+    _check_given_otherwise,
+    _check_value,
+)
 
 
 def _given_otherwise(rotation: Rotation, services: Sequence[Service], old: Mapping[str, str]) -> Iterator[str]:
@@ -272,21 +331,25 @@ def _resumable(rotation: Rotation) -> Journal | None:
     return journal
 
 
-def _fields(rotation: Rotation, examined: Examined) -> dict[str, Any]:
-    return {
+def _fields(host: Examination) -> JournalRecord:
+    rotation = host.rotation
+    fields: JournalRecord = {
         "secret": rotation.secret,
         "environment": rotation.environment,
         "reason": rotation.reason,
         "operator": rotation.operator,
         "app_root": str(rotation.app_root),
-        "old": fingerprints(examined.old),
-        "rows": examined.rows,
-        "findings": examined.findings + _overridden(rotation),
-        **({"credential": examined.credential._asdict()} if examined.credential else {}),
+        "old": fingerprints(host.old),
+        "rows": host.rows,
+        "findings": host.findings + _overridden(rotation),
     }
+    if host.credential:
+        verdict, detail, account, findings = host.credential
+        fields["credential"] = {"verdict": verdict, "detail": detail, "account": account, "findings": findings}
+    return fields
 
 
-def _told(fields: Mapping[str, Any]) -> str:
+def _told(fields: JournalRecord) -> str:
     old = ", ".join(f"{name} is {held}" for name, held in sorted(fields["old"].items()))
     rows = ", ".join(f"{form} {number}" for form, number in sorted(fields["rows"].items()))
     return "\n".join([f"stage a new value: {old}", f"rows: {rows or 'no data depends on it'}", *fields["findings"]])

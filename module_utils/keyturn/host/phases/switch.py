@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
-from ...base import procfs
 from ...base.errors import KeyturnError
-from ...base.procfs import Moment
 from .. import probes
 from ..journal import Journal
 from ..rotation import Rotation
@@ -15,16 +13,19 @@ from .common import (
     check_files,
     close_gate,
     fit_gate,
+    instant,
     open_gate,
     replace_files,
     seconds_since,
-    side_file,
     stamp,
     start,
     start_companions,
     stop,
 )
 from .prepare import backup
+
+if TYPE_CHECKING:
+    from ...ground.rows.contract import Turned
 
 
 def would(rotation: Rotation, begun: Journal | None) -> str:
@@ -52,8 +53,8 @@ def run(rotation: Rotation, journal: Journal) -> bool:
         check_files(rotation, staged, journal.reached("switching"))
         _turn(rotation, journal, staged)
     open_gate(rotation)
-    down = start(services, Moment(*journal.record["changed"]), rotation.reloaded)
-    down_for = seconds_since(journal.record["stopped"]) if rotation.stops else 0.0
+    down = start(services, journal.changed, rotation.reloaded)
+    down_for = seconds_since(journal.stopped) if rotation.stops else 0.0
     journal.update(downtime_seconds=down_for)
     _check(down)
     return True
@@ -65,25 +66,26 @@ def _check(down: str) -> None:
 
 
 def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
-    migration = rotation.migration(staged.old, staged.new)
-    side = side_file(journal)
+    store = rotation.migration(staged.old, staged.new)
+    if store is not None:
+        store.recall(journal.folder, journal.prepared)  # a checksum takes its time: before anything stops
     fit_gate(rotation)
     if not journal.reached("switching"):
         journal.enter("switching", stopped=stamp())
     close_gate(rotation)
     stop(rotation.service_list(), rotation.reloaded)
-    turned: dict[str, Any] = {}
-    if migration is not None:
-        migration.database.check_unused()
-        if "backup" not in journal.record:
-            journal.update(backup=backup(journal, migration, online=False))
-        turned = migration.switch("new", side, rotation.encrypt_plaintext_rows)
+    turned: Turned = {}
+    if store is not None:
+        store.check_unused()
+        if not journal.has("backup"):
+            journal.update(backup=backup(journal, store, online=False))
+        turned = store.switch("new", rotation.encrypt_plaintext_rows)
     replace_files(rotation, staged.new)
-    journal.enter("switched", changed=list(procfs.now()), turned=turned)
+    journal.enter("switched", changed=instant(), turned=turned)
 
 
 def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:
     if rotation.reloaded:
         return False  # no process shows it, and a second reload does no harm
-    proofs = probes.process(rotation.service_list(), Moment(*journal.record["changed"]))
+    proofs = probes.process(rotation.service_list(), journal.changed)
     return probes.first_failure(proofs) is None and all(service.healthy() for service in rotation.service_list())

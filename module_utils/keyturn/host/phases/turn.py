@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import prepare, prove, switch
-from .answers import Result, forward_journal, result, timed, would
+from .answers import HostAnswer, forward_journal, result, timed, would
 
 STEPS = {"prepare": prepare, "switch": switch, "prove": prove}
 # the phase of the journal after which a call ends, and the steps that lead there
 UNTIL = {"prepared": ("prepare",), "switched": ("prepare", "switch"), "proved": ("prepare", "switch", "prove")}
 
 
-def run(rotation: Rotation, until: str) -> Result:
+def run(rotation: Rotation, until: str) -> HostAnswer:
     """Take the host to the phase ``until``. What is done already is not done again, so every repetition converges."""
     steps = UNTIL[until]
     if rotation.check_mode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...base import procfs
 from ...base.errors import KeyturnError
@@ -13,64 +13,69 @@ from ...base.procfs import Moment
 from ...ground import consumers
 from ...ground.consumers import Consumer
 from ..journal import RECOVERY
-from ..rotation import Rotation
+from ..rotation import Holding
 from . import retention
+from .answers import HostAnswer, Verified
 
 if TYPE_CHECKING:
-    from ...ground.rows.fernet_sqlite import FernetSqlite
+    from ...ground.rows.contract import RowStore
 
 
-def run(rotations: Sequence[Rotation]) -> dict[str, Any]:
+def run(holdings: Sequence[Holding]) -> HostAnswer:
     """Return what the host holds of each secret; ``problems`` is what makes its state wrong."""
-    found = {rotation.secret: look_at(rotation) for rotation in rotations}
+    found = {holding.secret: look_at(holding) for holding in holdings}
     problems = list(dict.fromkeys(problem for said in found.values() for problem in said["problems"]))
-    if rotations[0].secrets_here is None and not any(said["used"] for said in found.values()):
+    if holdings[0].secrets_here is None and not any(said["used"] for said in found.values()):
         problems.append("no secret of the catalogue is held here: where that is right, set keyturn_secrets_here: []")
     return {"changed": False, "verified": found, "problems": problems, "text": _text(found)}
 
 
-def look_at(rotation: Rotation) -> dict[str, Any]:
+def look_at(holding: Holding) -> Verified:
     """Return fingerprints, rows and services of one secret."""
     problems: list[str] = []
     findings: list[str] = []
-    found: dict[str, Any] = {"used": True, "values": {}, "rows": {}, "services": {}}
-    found |= {"problems": problems, "findings": findings}
-    opened = rotation.application.open_journal()
+    found: Verified = {
+        "used": True,
+        "values": {},
+        "rows": {},
+        "services": {},
+        "problems": problems,
+        "findings": findings,
+    }
+    opened = holding.application.open_journal()
     if opened is not None:
-        findings.append(
-            f"rotation {opened.folder.name} of {opened.record['secret']} is open (phase {opened.phase}): {RECOVERY}"
-        )
+        findings.append(f"rotation {opened.folder.name} of {opened.secret} is open (phase {opened.phase}): {RECOVERY}")
     findings += [
         f"the old value of rotation {journal.folder.name} and what it opens have expired ({min(retention.ends_of(journal))}): "
         "prune.yml removes them"
-        for journal in retention.expired(rotation.application)
+        for journal in retention.expired(holding.application)
     ]
     try:
-        problems += [f"{what}: {remedy}" for what, remedy in rotation.lost_in_a_boot()]
-        current = rotation.values_here()
+        problems += [f"{what}: {remedy}" for what, remedy in holding.lost_in_a_boot()]
+        current = holding.values_here()
         if current is None:
             return found | {"used": False}
         found["values"] = fingerprints(current)
         if opened is None:
-            findings += [f"{path} is left of a call that was killed: prune.yml removes it" for path in _left(rotation)]
-        migration = rotation.migration(current, None)
-        if migration is not None:
-            census = migration.open_rows()
+            findings += [f"{path} is left of a call that was killed: prune.yml removes it" for path in _left(holding)]
+        store = holding.migration(current, None)
+        if store is not None:
+            census = store.census()
             found["rows"] = census["rows"]
-            problems += filter(None, [migration.refusal(census)])
-            findings += _turnable(migration)
+            problems += filter(None, [store.refusal(census)])
+            findings += _turnable(store)
     except KeyturnError as error:
         problems.append(str(error))
-    changed = _last_change(rotation)
+    changed = _last_change(holding)
     try:
-        services = rotation.service_list()
+        services = holding.service_list()
     except KeyturnError as error:
         findings.append(str(error))
         services = []
     for service in services:
         found["services"][service.name] = service.page()
         pids = service.processes()
-        old = procfs.older(pids, changed) if changed and service.name not in rotation.reloaded else []
+        old = procfs.older(pids, changed) if changed and service.name not in holding.reloaded else []
         if not pids or not service.healthy():
             problems.append(f"service {service.name} is not healthy at {service.health}: {service.missing}")
         elif old:
@@ -79,20 +84,20 @@ def look_at(rotation: Rotation) -> dict[str, Any]:
     return found
 
 
-def _left(rotation: Rotation) -> list[Path]:
-    return [path for consumer in rotation.consumers() for path in consumers.left(consumer)]
+def _left(holding: Holding) -> list[Path]:
+    return [path for consumer in holding.consumers() for path in consumers.left(consumer)]
 
 
-def _turnable(migration: FernetSqlite) -> list[str]:
+def _turnable(store: RowStore) -> list[str]:
     """Say what would refuse a rotation of rows that all open."""
     try:
-        migration.check_schema()
+        store.check_switch()
     except KeyturnError as error:
         return [str(error)]
     return []
 
 
-def _text(verified: Mapping[str, Mapping[str, Any]]) -> str:
+def _text(verified: Mapping[str, Verified]) -> str:
     lines: list[str] = []
     for secret, said in verified.items():
         lines += [] if said["used"] else [f"{secret} is not used here"]
@@ -105,21 +110,19 @@ def _text(verified: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join([*lines, *(f"finding: {finding}" for finding in findings)])
 
 
-def _last_change(rotation: Rotation) -> Moment | None:
+def _last_change(holding: Holding) -> Moment | None:
     """Return when a file last changed that may concern this secret, None when no change is known to.
 
     Secrets share a file. The last rotation of another secret has restarted the services that it concerns, and the others may
     run on; what was written after every rotation is somebody's edit, and concerns all.
     """
-    edited = procfs.moment_of(max((_changed_at(consumer) for consumer in rotation.consumers()), default=0.0))
+    edited = procfs.moment_of(max((_changed_at(consumer) for consumer in holding.consumers()), default=0.0))
     changes = [
-        (journal.record["secret"], Moment(*journal.record["changed"]))
-        for journal in rotation.application.journals()
-        if "changed" in journal.record
+        (journal.secret, journal.changed) for journal in holding.application.journals() if journal.has("changed")
     ]
     if not any(change.boot_id == edited.boot_id and change.seconds >= edited.seconds for _, change in changes):
         return edited
-    return next((change for secret, change in reversed(changes) if secret == rotation.secret), None)
+    return next((change for secret, change in reversed(changes) if secret == holding.secret), None)
 
 
 def _changed_at(consumer: Consumer) -> float:

@@ -1,0 +1,159 @@
+"""What a row store is: data of the application that depends on a value, as the phases of a rotation see it.
+
+docs/contributing/row-store.md says what each has to promise. KeyturnError begins with the name of the data and says the remedy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypedDict
+
+from ...base.sides import Side
+
+OTHER_WRITER = (
+    "who writes under another value is likely another process that still has it (a worker, a script): stop it"
+)
+
+
+class Census(TypedDict):
+    """How many rows there are by form, how many open under which value, and which are refused (up to ten named)."""
+
+    rows: dict[str, int]
+    under: dict[Side, int]
+    refused: int
+    refusals: str
+    empty_tables: list[str]
+
+
+class Examined(NamedTuple):
+    """Rows by form, and what a person should know."""
+
+    rows: dict[str, int]
+    findings: list[str]
+
+
+class Space(NamedTuple):
+    """Bytes that a rotation needs: for what it keeps of the rows, and by folder beside the data."""
+
+    kept: int
+    beside: Mapping[Path, int]
+
+
+class Prepared(NamedTuple):
+    """What one call has done: rows staged and read, and whether all are."""
+
+    staged: int
+    read: int
+    finished: bool
+
+
+class Backup(TypedDict):
+    """The copy that was made."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+
+class Turned(TypedDict, total=False):
+    """What a switch has done: rows turned, those of them that prepare had not staged, and by name the rows left or encrypted."""
+
+    turned: int
+    on_the_fly: int
+    left: str
+    encrypted: str
+
+
+class Deferred(Exception):
+    """A backup that cannot be made beside the running service; the text is the reason."""
+
+
+class RowStore(Protocol):
+    """The data of one secret. What it keeps for a rotation lies in the folder of that, as ``backup.*`` and ``prepared.*``."""
+
+    @property
+    def name(self) -> str:
+        """The data's name, which messages begin with."""
+
+    @property
+    def label(self) -> str:
+        """The same in short, for a proof."""
+
+    def examine(self, allow_empty: Sequence[str], encrypt_plaintext: bool) -> Examined:
+        """Refuse what would stop the rotation later. Changes nothing."""
+
+    def space(self) -> Space:
+        """Return what backup, prepare and switch need."""
+
+    def check_switch(self) -> None:
+        """Refuse data that takes no write of the switch, as far as that shows without one."""
+
+    def census(self) -> Census:
+        """Open every row, reading only."""
+
+    def refusal(self, census: Census) -> str:
+        """Return the sentence about rows that cannot be turned, empty where all can."""
+
+    def backup(self, folder: Path, online: bool) -> Backup:
+        """Make a consistent copy in ``folder``, durable and 0600; ``online`` also try the switch on it, or raise Deferred."""
+
+    def recall(self, folder: Path, prepared: Mapping[str, Any] | None) -> bool:
+        """Tell whether ``folder`` holds what the journal's ``prepared`` vouches for: prepare goes on with it, switch uses it.
+
+        It comes before both; what is not vouched for is never used.
+        """
+
+    def prepare(self, encrypt_plaintext: bool, seconds: float) -> Prepared:
+        """Compute new rows beside the running service for about ``seconds``, from where the last call has come to."""
+
+    def marks(self, finished: bool) -> dict[str, Any]:
+        """Return what the journal keeps, so that ``recall`` knows again what the last call has left."""
+
+    def check_unused(self) -> None:
+        """Refuse while another process has the data open; the message names it."""
+
+    def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
+        """Put all rows under the value of ``to`` or none: turned by what opens them, checked, durable.
+
+        Towards ``new`` a row that cannot be turned is refused, towards ``old`` it is left.
+        """
+
+    def residue(self) -> list[str]:
+        """Return findings about old ciphertexts that are left in free parts of the data."""
+
+    def restore(self, folder: Path, backup: Mapping[str, Any], scratch: Path) -> int:
+        """Restore the journal's ``backup`` from ``folder`` below ``scratch``; return its number of rows, all of which open."""
+
+
+class Item(NamedTuple):
+    """A row with a token: the name it is known by, the column and the form it stands in, the token, the store's own way back to it."""
+
+    name: str
+    column: str
+    form: str
+    token: str
+    row: Any
+
+
+class Tokens(Protocol):
+    """The tokens in the rows of one store that somebody else gave out, under the value in use: what replacing them needs."""
+
+    @property
+    def name(self) -> str:
+        """The data's name, which messages begin with."""
+
+    def items(self) -> list[Item]:
+        """Return the rows that hold a token; KeyturnError for one that does not open."""
+
+    def seal(self, token: str) -> str:
+        """Return a token encrypted under the value in use, as a text for a log."""
+
+    def unseal(self, sealed: str) -> str | None:
+        """Return what ``seal`` was given, None where the text does not open."""
+
+    def repair(self) -> None:
+        """Take back a write that was cut off by a kill."""
+
+    def put(self, item: Item, token: str) -> bool:
+        """Write a token into its row, durably and in the form that it has; False where somebody else has written there."""

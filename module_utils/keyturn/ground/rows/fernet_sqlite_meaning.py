@@ -1,0 +1,40 @@
+"""What no argument spec can say of the migration ``fernet_sqlite``: only the controller asks this, and no host gets it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from ...base.errors import KeyturnError
+from ...base.json_text import PATH
+
+
+def check(where: str, entry: Mapping[str, Any]) -> None:
+    """Raise KeyturnError for what is wrong in a secret's ``entry`` of the catalogue."""
+    if entry["source"]["generator"] != "fernet" or len(entry["variables"]) != 1:
+        raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator fernet and exactly one variable")
+    if not entry["migration"]["columns"]:
+        raise KeyturnError(f"{where}: migration.columns is empty: no row would be turned")
+    for column in entry["migration"]["columns"]:
+        name = f"plaintext of {column['table']}.{column['column']}"
+        try:
+            matches_all = re.search(column["plaintext"], "")
+        except re.error as error:
+            raise KeyturnError(f"{where}: {name} is no regular expression: {error}") from None
+        if matches_all:
+            raise KeyturnError(f"{where}: {name} matches everything, so a damaged token would pass for a plaintext")
+        _check_paths(where, column)
+
+
+def _check_paths(where: str, column: Mapping[str, Any]) -> None:
+    if column["paths"] == []:
+        raise KeyturnError(
+            f"{where}: paths of {column['table']}.{column['column']} is empty: leave it out where the column is no JSON"
+        )
+    for path in column["paths"] or ():
+        if not PATH.fullmatch(path):
+            raise KeyturnError(
+                f"{where}: {path} in paths of {column['table']}.{column['column']} is no path: keys with dots between them, [2] or [*] "
+                "for places of a list, such as banks[*].login.secret"
+            )

@@ -1,0 +1,28 @@
+"""The row stores in which tokens can be replaced that somebody else gave out: only what asks for one has their code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ...base.errors import KeyturnError
+from .contract import RowStore, Tokens
+
+
+def _fernet_sqlite(store: Any) -> Tokens:
+    from .fernet_tokens import FernetTokens
+
+    return FernetTokens(store.columns)
+
+
+# by the kind of the row store
+TOKENS: dict[str, Callable[[Any], Tokens]] = {"fernet_sqlite": _fernet_sqlite}
+
+
+def of(kind: str, store: RowStore) -> Tokens:
+    """Return the tokens of a store; KeyturnError where none of its kind can be replaced."""
+    if kind not in TOKENS:
+        raise KeyturnError(
+            f"{store.name}: keyturn replaces no tokens in a {kind}: take the old ones back at their provider"
+        )
+    return TOKENS[kind](store)
