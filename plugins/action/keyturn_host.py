@@ -61,7 +61,9 @@ class ActionModule(ActionBase):
                 return {"failed": True, "lost": True, "msg": "the host gives no answer any more"}
             except answers.Unfit as why:
                 return {"failed": True, "msg": str(why)}
-            for line in filter(None, [*result.get("would", "").splitlines(), left]):
+            # what a module of its own would do, its task says
+            would = result.get("would", "").splitlines() if phase in PHASES else []
+            for line in filter(None, [*would, left]):
                 self._say(line)
             if not left:
                 if steps and result.get("changed") and "would" not in result:

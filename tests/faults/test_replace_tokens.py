@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from keyturn.fleet import answers
 from support import forked, selection
 from support.evidence import lost
 from support.fakes import FakePlaid
@@ -45,16 +46,15 @@ class Desk:
         self.lab.database.write_bytes(self.database)
         shutil.rmtree(self.lab.state, ignore_errors=True)
 
-    def module(self, *strace: str) -> Any:
+    def module(self, *strace: str, **given: Any) -> Any:
         """Run the module."""
-        called = self.lab.module_and_arguments(
-            "replace_tokens", **self.lab.about_one(self.lab.rotation()), issuer=self.issuer
-        )
+        given |= self.lab.about_one(self.lab.rotation()) | {"issuer": self.issuer}
+        called = self.lab.module_and_arguments("replace_tokens", **given)
         return forked.run(*called, ("-o", str(self.lab.folder / "strace.log"), *strace) if strace else ())
 
-    def answer(self) -> dict[str, Any]:
+    def answer(self, **given: Any) -> dict[str, Any]:
         """Run the module to its end."""
-        done = self.module()
+        done = self.module(**given)
         assert done.returncode == 0, done.stdout + done.stderr
         found = dict(json.loads(done.stdout))
         assert not [token for token in (*self.linked.values(), *self.fake.tokens.values()) if token in done.stdout]
@@ -117,6 +117,15 @@ def test_all_tokens_are_replaced_in_the_form_of_their_rows_and_proved(desk: Desk
     )
     summary = next(desk.lab.state.rglob("replacement.json"))
     assert json.loads(summary.read_text())["relink_required"] == []
+
+
+def test_each_call_brings_the_work_on_however_short_it_is(desk: Desk) -> None:
+    """The controller makes no other after one that did not."""
+    work, lines = answers.Work("replace_tokens", "here"), []
+    while line := work.left(desk.answer(seconds=0)):
+        lines.append(line)
+    assert len(lines) == 2 * 4 - 1 and lines[4] == "4 of 4 tokens replaced, 1 proved"
+    works(desk)
 
 
 @pytest.mark.parametrize("share", range(SHARES))

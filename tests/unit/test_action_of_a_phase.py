@@ -29,8 +29,8 @@ class Action(PLUGIN.ActionModule):  # type: ignore[misc, name-defined]
         self.answers = answers
 
     def _execute_module(self, name: str, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        if self.told["phase"] == "replace_tokens":
-            assert (name, args) == ("keyturn_replace_tokens", {"rotation": "the"})
+        if self.told["phase"] not in PLUGIN.PHASES:
+            assert (name, args) == (f"keyturn_{self.told['phase']}", {"rotation": "the"})
         else:
             assert (name, args) == ("keyturn_phase", self.told)
         answer = self.answers.pop(0)
@@ -90,6 +90,11 @@ def test_a_call_that_changes_nothing_has_no_end_to_tell(
 def test_it_prints_what_check_mode_would_do(capsys: pytest.CaptureFixture[str]) -> None:
     assert run({"would": "stop backend\nturn 3 rows"}, check_mode=True)["would"] == "stop backend\nturn 3 rows"
     assert capsys.readouterr().out == "app1: stop backend\napp1: turn 3 rows\n"
+
+
+def test_what_the_task_of_a_module_says_is_not_said_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run({"changed": True, "would": "move them"}, phase="delivery", check_mode=True)["would"] == "move them"
+    assert capsys.readouterr().out == ""
 
 
 def test_a_host_that_does_not_answer_has_failed() -> None:

@@ -55,7 +55,7 @@ def shown(capsys: pytest.CaptureFixture[str]) -> Shown:
     ("given", "lines"),
     [
         (result(msg="one line"), ["app1: one line"]),
-        (result(msg="two\nlines\x1b[2J"), ["app1:", "  two", "  lines?[2J"]),
+        (result(msg="two\nlines\x1b[2J"), ["app1:", "  two", "  lines\\x1b[2J"]),
         (result(msg=["a", "list", {"x": SECRET}]), ["app1:", "  a", "  list"]),
         (result(msg={"x": SECRET}), []),
         (result(var=SECRET), []),

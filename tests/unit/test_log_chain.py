@@ -177,7 +177,7 @@ rotation_log.append(Path(sys.argv[1]), json.loads(sys.argv[2]))
 """
 
 
-@pytest.mark.parametrize("call", ["write", "fsync", "rename", "flock"])
+@pytest.mark.parametrize("call", ["write", "fsync", "renameat", "flock"])
 def test_a_kill_at_each_write_leaves_a_log_that_the_next_writer_continues(tmp_path: Path, call: str) -> None:
     rotation_log.append(tmp_path, entry(0))
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), json.dumps(entry(1))]

@@ -36,7 +36,7 @@ def test_a_name_that_a_process_has_chosen_does_nothing_to_a_terminal() -> None:
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         running.stdout.readline()
-        assert procfs.command_name(running.pid) == ascii("a\x1b[2J\n::x")
+        assert procfs.command_name(running.pid) == "a\\x1b[2J\\n::x"
         running.communicate(b"\n")
 
 

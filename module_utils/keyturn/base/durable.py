@@ -111,9 +111,10 @@ def _left(folder: int, path: Path) -> list[str]:
             makers.add(os.stat(path.name, dir_fd=folder, follow_symlinks=False).st_uid)
     found = []
     for name in names:
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISREG(status.st_mode) and status.st_uid in makers:
-            found.append(name)
+        with contextlib.suppress(FileNotFoundError):  # whoever else is there may have been faster
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+            if stat.S_ISREG(status.st_mode) and status.st_uid in makers:
+                found.append(name)
     return sorted(found)
 
 

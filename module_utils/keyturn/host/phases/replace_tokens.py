@@ -100,13 +100,15 @@ def _work(replacement: _Replacement, deadline: float) -> HostAnswer:
     for name in sorted(set(log.items) - set(items)):
         if log.state(name) in ("in_flight", "received", "stored"):
             log.write(name, "gone")
+    worked = False  # each call brings the work on, or the controller would make no other
     for step, done in ((replacement.replace, ("stored", "proven")), (replacement.prove, ("proven",))):
         for name, item in items.items():
             if log.state(name) in (*done, "relink_required"):
                 continue
-            if time.monotonic() > deadline:
+            if worked and time.monotonic() > deadline:
                 return _result(log, len(items), ended=False)
             step(item)
+            worked = True
         items = _by_name(replacement.tokens)
     found = _result(log, len(items), ended=True)
     log.end(found)
