@@ -324,3 +324,12 @@ def test_a_host_exports_metrics_of_itself_alone() -> None:
         "keyturn-node",
         "keyturn-controller",
     }
+
+
+def test_a_log_that_begins_anew_takes_no_rotation_over_that_cannot_have_been(tmp_path: Path) -> None:
+    told = {"rotation": {}, "closed": {"../x": RECORD}}
+    given = parameters(tmp_path)["log"] | {"head": "", "allowed_signers": "", "hosts": {"a": told}}
+    given["begin"] = {"reason": "lost", "environment": "local", "operator": "x"}
+    with pytest.raises(KeyturnError, match="a tells of a rotation with an id that none has"):
+        take("log", given)
+    assert rotation_log.read(tmp_path / "local") == []
