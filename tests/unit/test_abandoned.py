@@ -40,6 +40,7 @@ def state(folder: Path) -> tuple[str, list[str]]:
 
 def recovered(folder: Path, wish: str, check_mode: bool = False, **hosts: Any) -> dict[str, Any]:
     given = {"wish": wish, "hosts": hosts or {"a": NOTHING, "b": NOTHING}, "secrets": {}, "reports": str(folder)}
+    given |= {"rotation_id": ""}
     return recover.run(given, check_mode)
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import jinja2
 import pytest
+import yaml
 from keyturn.base import moments, shape
 from keyturn.base.errors import KeyturnError
 from keyturn.entry.module import attempt
@@ -292,3 +294,42 @@ def test_what_is_written_is_a_moment() -> None:
                 assert not list(shape.misfits("", moments.SHAPE, f"{year}-{month:02}-{day:02}T23:59:59Z"))
     assert not list(shape.misfits("", moments.SHAPE, "2024-02-29T00:00:00Z"))
     assert not list(shape.misfits("", journal.RETIRE, {"state": "open", "since": AT}))
+
+
+# -- the metrics --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_host_exports_metrics_of_itself_alone() -> None:
+    """With ``honor_labels`` it could say of any environment that its status is fresh, and that nothing is broken."""
+    told = {"monitoring_address": "192.0.2.1", "keyturn_environment": "test"}
+    ports = {"monitoring_mtail_port": 3903, "monitoring_node_port": 9100}
+    given = {
+        "groups": {"trader_ai": ["app1"]},
+        "hostvars": {"app1": told},
+        "monitoring_node_targets": ["192.0.2.9:9100"],
+    }
+    given |= {"monitoring_address": "", "monitoring_environment": "test", "lookup": lambda _, name: ports[name]}
+    template = (ROOT / "roles/monitoring/templates/scrape.yml.j2").read_text()
+    found = yaml.safe_load(
+        jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined).from_string(template).render(given)
+    )
+    honoured = {
+        job["job_name"]: [one["targets"] for one in job["static_configs"]]
+        for job in found["scrape_configs"]
+        if "honor_labels" in job
+    }
+    assert honoured == {"keyturn-controller": [["192.0.2.9:9100"]]}
+    assert {job["job_name"] for job in found["scrape_configs"]} == {
+        "keyturn-mtail",
+        "keyturn-node",
+        "keyturn-controller",
+    }
+
+
+def test_a_log_that_begins_anew_takes_no_rotation_over_that_cannot_have_been(tmp_path: Path) -> None:
+    told = {"rotation": {}, "closed": {"../x": RECORD}}
+    given = parameters(tmp_path)["log"] | {"head": "", "allowed_signers": "", "hosts": {"a": told}}
+    given["begin"] = {"reason": "lost", "environment": "local", "operator": "x"}
+    with pytest.raises(KeyturnError, match="a tells of a rotation with an id that none has"):
+        take("log", given)
+    assert rotation_log.read(tmp_path / "local") == []

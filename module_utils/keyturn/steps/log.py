@@ -32,6 +32,11 @@ def begin(folder: Path, hosts: Mapping[str, Any], told: Mapping[str, str], check
             f"{', '.join(silent)} gave no answer, and what it knows would be missing for good: nothing was begun"
         )
     known = sorted({rotation_id for said in hosts.values() for rotation_id in said["closed"]})
+    odd = sorted(name for name, said in hosts.items() if not all(map(request.ROTATION_ID.fullmatch, said["closed"])))
+    if odd:
+        raise KeyturnError(
+            f"{', '.join(odd)} tells of a rotation with an id that none has: look at the host before the log rests on it; nothing was begun"
+        )
     entries = [rotation_log.setup(told["environment"], utc_now()) | {"taken_over": told["reason"]}]
     for rotation_id in known:
         ends = {name: said["closed"][rotation_id] for name, said in hosts.items() if rotation_id in said["closed"]}
