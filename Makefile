@@ -89,6 +89,7 @@ image: VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 image: release ## build the container image keyturn:VERSION of that release with podman (BASE=, IMAGE_OPTIONS=)
 	@podman build --tag keyturn:$(VERSION) --build-arg VERSION=$(VERSION) $(if $(BASE),--build-arg BASE=$(BASE)) $(IMAGE_OPTIONS) \
 	  --file release/Containerfile .local/release
+	@podman run --rm keyturn:$(VERSION) ansible-playbook keyturn.core.rotate_db_key -i inventory/staging --syntax-check
 
 test: $(VENV)/.test ## run the linters and every kind of test, with the hosts that the tests make
 	@$(MAKE) --no-print-directory --jobs 2 lint suite

@@ -27,17 +27,21 @@ class Installed(NamedTuple):
     folder: Path
     lab: Lab
 
-    def run(self, program: str, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def within(self) -> Path:
+        """The folder of the installed collection."""
+        return self.folder / "collections/ansible_collections/keyturn/core"
+
+    def run(self, program: str | Path, *arguments: str | Path, **more: str) -> subprocess.CompletedProcess[str]:
         """Run a program of Ansible's in the empty folder, with nothing of the checkout in its environment."""
-        within = self.folder / "collections/ansible_collections/keyturn/core"
         environment = {
-            "PATH": os.environ["PATH"],
+            "PATH": f"{PROGRAMS}:{os.environ['PATH']}",
             "HOME": str(self.folder),
             "LANG": "C.UTF-8",
             "ANSIBLE_COLLECTIONS_PATH": str(self.folder / "collections"),
-            "ANSIBLE_CONFIG": str(within / "ansible.cfg"),
+            "ANSIBLE_CONFIG": str(self.within / "ansible.cfg"),
         }
-        command = [PROGRAMS / program, *arguments]
+        command = [program, *arguments]
         return subprocess.run(command, cwd=self.folder, env=environment | more, text=True, capture_output=True)
 
     def play(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -63,15 +67,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
 
 def names(installed: Installed, folder: str) -> list[str]:
     """Return the full names of what an installed folder has, but its parts (``_lifecycle.yml``)."""
-    found = (installed.folder / "collections/ansible_collections/keyturn/core" / folder).glob("[a-z]*.*")
+    found = (installed.within / folder).glob("[a-z]*.*")
     return [f"keyturn.core.{path.stem}" for path in sorted(found) if path.suffix in (".py", ".yml")]
 
 
 def test_a_run_that_is_refused_changes_nothing(installed: Installed) -> None:
+    """As a pipeline starts it, with what the collection has for that."""
     lab = installed.lab
     lab.write_inventory(keyturn_reports_dir="")
     before = everything(lab)
-    done = installed.play("keyturn.core.rotate_db_key")
+    done = installed.run(installed.within / "ci/rotate", "test", "rotate_db_key", KEYTURN_INVENTORIES=str(lab.folder))
     lab.write_inventory()
     assert done.returncode == 2
     assert "keyturn_reports_dir is not set: reports and log would lie in the installed collection" in done.stderr
