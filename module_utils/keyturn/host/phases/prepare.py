@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, cast
 
-from ..journal import Journal, JournalRecord, Kept, Prepared
+from ..journal import Journal, JournalRecord, Kept, PreparedRows
 from ..rotation import Rotation
 
 if TYPE_CHECKING:
@@ -56,15 +56,15 @@ def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: floa
     """Go on with what was prepared if it is what the journal vouches for; anything else is thrown away."""
     known = journal.prepared
     recalled = store.recall(journal.folder, known)
-    before: Prepared = known if recalled and known else {"rows": 0, "read": 0, "seconds": 0.0}
+    before: PreparedRows = known if recalled and known else {"rows": 0, "read": 0, "seconds": 0.0}
     began = time.monotonic()
     part = store.prepare(rotation.encrypt_plaintext_rows, deadline - began)
-    prepared: Prepared = {
+    prepared: PreparedRows = {
         "rows": before["rows"] + part.staged,
         "read": before["read"] + part.read,
         "seconds": round(before["seconds"] + time.monotonic() - began, 3),
     }
-    prepared |= cast(Prepared, store.marks(part.finished))  # each store has its own
+    prepared |= cast(PreparedRows, store.marks(part.finished))  # each store has its own
     if part.finished:
         journal.enter("prepared", prepared=prepared)
     else:
