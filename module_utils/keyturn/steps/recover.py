@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..fleet import abandoned, answers, recovery
+from ..inputs.validation import Answer, Parameters
 from ..records import report
 
 SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """End what only the controller knows, then choose."""
     folder = Path(given["reports"])
     found_by = "resume.yml" if given["wish"] == "forward" else "rollback.yml"
