@@ -22,7 +22,7 @@ DEPENDENCIES = "pyproject.toml"
 VARIABLES = ("keyturn_production", "keyturn_staging", "keyturn_staging_max_age_days")
 
 
-class Turned(TypedDict, total=False):
+class StagingReport(TypedDict, total=False):
     """What is read of a report on staging."""
 
     outcome: str
@@ -79,7 +79,7 @@ def check_shut(plan: Plan, staging: str, typed: Iterable[str]) -> None:
         )
 
 
-def check(reports: Iterable[Turned], staging: str, plan: Plan, max_age_days: int) -> str:
+def check(reports: Iterable[StagingReport], staging: str, plan: Plan, max_age_days: int) -> str:
     """Return the rotation on staging that lets this one pass; KeyturnError says what is missing.
 
     ``reports`` are those of the environment ``staging``, ``plan`` is that of the rotation that asks.
@@ -105,7 +105,7 @@ def check(reports: Iterable[Turned], staging: str, plan: Plan, max_age_days: int
     return str(last["rotation_id"])
 
 
-def read_reports(folder: Path) -> list[Turned]:
+def read_reports(folder: Path) -> list[StagingReport]:
     """Return the reports of an environment; KeyturnError where its folder is not there."""
     if not folder.is_dir():
         raise KeyturnError(
@@ -113,10 +113,12 @@ def read_reports(folder: Path) -> list[Turned]:
             "keyturn_reports_dir, or bring them there before this run"
         )
     form = {"outcome": str, "secret": str, "rotation_id": str, "revision?": str, "finished": (None, moments.SHAPE)}
-    return [cast(Turned, found) for path in folder.glob("[0-9]*.json") if (found := durable.read_json(path, form))]
+    return [
+        cast(StagingReport, found) for path in folder.glob("[0-9]*.json") if (found := durable.read_json(path, form))
+    ]
 
 
-def _finished(report: Turned) -> datetime:
+def _finished(report: StagingReport) -> datetime:
     return datetime.fromisoformat(str(report["finished"])).astimezone(UTC)
 
 

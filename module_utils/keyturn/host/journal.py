@@ -101,7 +101,7 @@ class Stamp(TypedDict):
     time: float
 
 
-class Prepared(TypedDict, total=False):
+class PreparedRows(TypedDict, total=False):
     """How far the rows are prepared, and the marks by which their store knows again what it has prepared."""
 
     rows: int
@@ -198,7 +198,7 @@ class JournalRecord(TypedDict, total=False):
     turned_back: bool
     forms: dict[str, dict[str, str]]
     modes: dict[str, int]
-    prepared: Prepared
+    prepared: PreparedRows
     backup: Kept
     backup_deferred: str
     previous: Kept
@@ -272,7 +272,7 @@ class Journal:
         return self.record["stopped"]
 
     @property
-    def prepared(self) -> Prepared | None:
+    def prepared(self) -> PreparedRows | None:
         """How far the rows are prepared, None before the first call has ended."""
         return self.record.get("prepared")
 

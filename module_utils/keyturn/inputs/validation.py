@@ -12,6 +12,10 @@ from ..base import shape
 from ..base.errors import KeyturnError
 from . import catalogue
 
+# What an action of the controller is given, and what it answers: its documentation in library/ is the shape of both.
+Parameters = Mapping[str, Any]
+Answer = dict[str, Any]
+
 
 def validated(where: str, spec: Mapping[str, Any], given: Any, required_if: Any = None) -> dict[str, Any]:
     """Return ``given`` with defaults; KeyturnError names ``where`` and the legal values."""

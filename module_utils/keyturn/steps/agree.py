@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..base.errors import KeyturnError
 from ..fleet import agreement, answers, isolation
 from ..fleet.taking_part import holders, who_goes_on
 from ..host.phases.answers import HostAnswer
+from ..inputs.validation import Answer, Parameters
 
 # what the action reads of each host
 CALLS = ("rotation_staged", "rotation_examined")
@@ -17,7 +17,7 @@ READS = (*CALLS, "keyturn_secrets_here")
 SHAPE = {"hosts": {"*": {**answers.HERE, **dict.fromkeys((f"{name}?" for name in CALLS), answers.STAGED)}}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Compare the hosts that have answered."""
     answers = {name: _answer(said) for name, said in given["hosts"].items()}
     held_by = holders(given["secret"], given["hosts"])

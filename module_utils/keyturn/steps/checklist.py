@@ -11,13 +11,14 @@ from ..base.errors import KeyturnError
 from ..fleet import answers
 from ..host.journal import utc_now
 from ..inputs import persons
+from ..inputs.validation import Answer, Parameters
 from ..records import audit, checklist, rotation_log, signatures
 from .status import entries
 
 SHAPE = {"checklist": answers.POINTS, "secrets": {"*": dict}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Sign a rotation's checklist, or close it, with a record in the log."""
     folder, wanted = Path(given["folder"]), given["checklist"]
     case = audit.case(folder, given["rotation_id"], entries(given["secrets"]))
@@ -49,7 +50,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     }
 
 
-def _check_keys(given: Mapping[str, Any]) -> None:
+def _check_keys(given: Parameters) -> None:
     if given["allowed_signers"]:
         signatures.check_file(Path(given["allowed_signers"]))
     elif given["signing_key"]:
@@ -63,16 +64,14 @@ def _check_keys(given: Mapping[str, Any]) -> None:
         )
 
 
-def _counting(records: checklist.Records, given: Mapping[str, Any]) -> checklist.Records:
+def _counting(records: checklist.Records, given: Parameters) -> checklist.Records:
     """Return the records without the sign-offs of the rotation that do not count: those without the key of another person."""
     mine = [one for one in records if (one.get("event"), one.get("rotation_id")) == ("signed", given["rotation_id"])]
     forged = [one for one in mine if signatures.fault(one, records, Path(given["allowed_signers"]))]
     return [one for one in records if one not in forged]
 
 
-def _seal(
-    case: checklist.Case, given: Mapping[str, Any], entry: Mapping[str, Any], at: str
-) -> rotation_log.Seal | None:
+def _seal(case: checklist.Case, given: Parameters, entry: Mapping[str, Any], at: str) -> rotation_log.Seal | None:
     if entry["event"] != "signed" or not given["signing_key"]:
         return None
     key, allowed = Path(given["signing_key"]), Path(given["allowed_signers"])
@@ -80,7 +79,7 @@ def _seal(
     return signatures.seal(key, allowed, entry["signer"], rotators, at)
 
 
-def _sign(case: checklist.Case, given: Mapping[str, Any]) -> dict[str, Any]:
+def _sign(case: checklist.Case, given: Parameters) -> dict[str, Any]:
     login = {} if given["signing_key"] else persons.login(os.environ)
     return checklist.sign(case, given["signer"], given["points"], given["checklist"], login)
 

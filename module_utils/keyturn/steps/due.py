@@ -10,16 +10,17 @@ from ..base import moments
 from ..base.errors import KeyturnError
 from ..fleet import answers, schedule
 from ..host.journal import RECOVERY
+from ..inputs.validation import Answer, Parameters
 from ..records import status
 from .status import entries
 
 
-def shape(given: Mapping[str, Any]) -> Any:
+def shape(given: Parameters) -> Any:
     """Return what this rests on."""
     return {"hosts": answers.state(given["secrets"])}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Return the calendar, and what is to be turned now, in its order; nothing while the window is closed."""
     now = datetime.now(UTC)
     schedule.check_window(given["window"])

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..fleet import abandoned, answers, staging_gate
 from ..fleet.taking_part import holders, who_goes_on
+from ..inputs.validation import Answer, Parameters
 
 # what the action reads of each host
 READS = ("rotation_looked", "keyturn_secrets_here")
 SHAPE = {"plan": answers.PLAN, "hosts": {"*": {**answers.HERE, "rotation_looked?": answers.LOOKED}}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Return the hosts that take part, and the rotation on staging that lets this one pass where there has to be one."""
     plan, staging = given["plan"], given["staging"]
     looked = {name: said.get("rotation_looked", {}) for name, said in given["hosts"].items()}

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..base import durable
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprint
 from ..base.generate import GENERATORS
+from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Write the file; a relative path starts where the run was started."""
     named = Path(given["dest"])
     dest = named.parent.resolve() / named.name

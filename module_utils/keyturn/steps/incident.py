@@ -14,10 +14,10 @@ from ..base import durable, moments, seal
 from ..base.errors import KeyturnError
 from ..incident import plan, runs
 from ..inputs import persons, request
-from ..inputs.validation import validated
+from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
 
-Result = dict[str, Any]
+Result = Answer
 LOOK_BACK = timedelta(days=7)
 KINDS = {"migration": {"kind": str}, "retire": {"kind": str}}
 SHAPE = {
@@ -28,12 +28,12 @@ SHAPE = {
 }
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> Result:
+def run(given: Parameters, check_mode: bool) -> Result:
     """Do what ``action`` says."""
     return ACTIONS[given["action"]](given, datetime.now(UTC), check_mode)
 
 
-def _open(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
+def _open(given: Parameters, now: datetime, dry: bool) -> Result:
     header, steps = _decided(given, now)
     missing = "; ".join(_missing(given))
     if missing and not dry:
@@ -55,7 +55,7 @@ def _open(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
     }
 
 
-def _missing(given: Mapping[str, Any]) -> Iterator[str]:
+def _missing(given: Parameters) -> Iterator[str]:
     """Say what keeps a run from beginning, and not a person from seeing the plan."""
     checks: list[Callable[[], None]] = [lambda: runs.check_asks_nobody(given["options"])]
     checks += [] if given["without_evidence"] else [lambda: seal.check(given["recipient"])]
@@ -78,7 +78,7 @@ def _document(
     return document
 
 
-def _decided(given: Mapping[str, Any], now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _decided(given: Parameters, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     identity = plan.check_id(given["id"])
     table = {name: validated(f"keyturn_incident_table.{name}", plan.ROW, row) for name, row in given["table"].items()}
     plan.check_table(table, given["order"], given["secrets"])
@@ -106,7 +106,7 @@ def _decided(given: Mapping[str, Any], now: datetime) -> tuple[dict[str, Any], l
     return header, plan.steps(row, given["affected"], given["order"], given["secrets"], given["rotation_open"], unused)
 
 
-def _report(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
+def _report(given: Parameters, now: datetime, dry: bool) -> Result:
     reports = Path(given["folder"])
     folder = incident.folder_of(reports, given["id"])
     with runs.alone(folder):
@@ -142,7 +142,7 @@ def _evidence(folder: Path, document: Mapping[str, Any], hosts: list[str]) -> li
     ]
 
 
-def _tick(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
+def _tick(given: Parameters, now: datetime, dry: bool) -> Result:
     folder = incident.folder_of(Path(given["folder"]), plan.check_id(given["id"]))
     incident.read(folder)
     with contextlib.nullcontext() if dry else runs.alone(folder):
@@ -154,7 +154,7 @@ def _tick(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
     return {"changed": True, "text": incident.table([document], now)}
 
 
-def _status(given: Mapping[str, Any], now: datetime, dry: bool) -> Result:
+def _status(given: Parameters, now: datetime, dry: bool) -> Result:
     reports = Path(given["folder"])
     documents = [incident.read(incident.folder_of(reports, given["id"]))] if given["id"] else incident.read_all(reports)
     late = [f"{one.incident}: {one.point} was due {moments.text(one.due)}" for one in incident.late(documents, now)]

@@ -14,9 +14,10 @@ from typing import Any
 from .. import incident
 from ..base.errors import KeyturnError
 from ..incident import runs
+from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Do the step."""
     if check_mode:
         return {"changed": False}

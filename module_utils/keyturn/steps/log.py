@@ -12,6 +12,7 @@ from ..fleet import answers
 from ..host.journal import utc_now
 from ..inputs import request
 from ..inputs.reason import check_reason
+from ..inputs.validation import Answer, Parameters
 from ..records import audit, report, rotation_log, signatures, status
 
 SHAPE = {"hosts": {"*": (None, {"rotation": answers.JOURNAL, "closed": {"*": answers.PAST}})}}
@@ -47,7 +48,7 @@ def begin(folder: Path, hosts: Mapping[str, Any], told: Mapping[str, str], check
     return len(known)
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Follow the chain, ask for each head that a report, or a person, has kept, and for what the hosts have committed."""
     folder = Path(given["folder"])
     reports = report.documents(folder)

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..base import moments
-from ..inputs.validation import validated
+from ..inputs.validation import Answer, Parameters, validated
 from ..notices import messages, notify, outbox
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Write the message, then send what is open."""
     channels = {
         name: validated(f"keyturn_notification_channels.{name}", notify.CHANNEL, spec, notify.CHANNEL_REQUIRED_IF)

@@ -18,7 +18,7 @@ from ..inputs.catalogue import Entry
 from ..inputs.reason import check_reason
 from ..inputs.request import Plan
 from ..inputs.tree import ROOT
-from ..inputs.validation import services, store, validated
+from ..inputs.validation import Answer, Parameters, services, store, validated
 from ..records import rotation_log
 
 # what the action reads of each host
@@ -35,7 +35,7 @@ HostVariables = Mapping[str, Any]
 SHAPE = {"hosts": {"*": answers.HERE}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Check the request and return the plan."""
     store(given["store"])
     entry = _entry(given)
@@ -86,7 +86,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     }
 
 
-def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(given: Parameters) -> Answer:
     secret = given["secret"]
     if secret not in given["secrets"]:
         known = ", ".join(sorted(given["secrets"])) or "nothing"
@@ -94,7 +94,7 @@ def _entry(given: Mapping[str, Any]) -> dict[str, Any]:
     return validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
 
 
-def _holders(given: Mapping[str, Any]) -> dict[str, HostVariables]:
+def _holders(given: Parameters) -> dict[str, HostVariables]:
     """Return what the inventory says of the hosts that hold the secret; KeyturnError where it leaves out what is needed."""
     hosts = {name: given["hosts"][name] for name in holders(given["secret"], given["hosts"])}
     if given["hosts"] and not hosts:
@@ -106,7 +106,7 @@ def _holders(given: Mapping[str, Any]) -> dict[str, HostVariables]:
     return hosts
 
 
-def _check_services(given: Mapping[str, Any], entry: dict[str, Any], hosts: Mapping[str, HostVariables]) -> None:
+def _check_services(given: Parameters, entry: dict[str, Any], hosts: Mapping[str, HostVariables]) -> None:
     for host, known in hosts.items():
         described = known["keyturn_services"]
         if not isinstance(described, dict):

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..base import durable
+from ..inputs.validation import Answer, Parameters
 from ..records import policy, rotation_log
 
 
-def shape(given: Mapping[str, Any]) -> Any:
+def shape(given: Parameters) -> Any:
     """Return what this rests on: an entry for each secret that the policy names."""
     entry = {"variables": [str], "max_age_days?": (None, int)}
     named = {secret: entry for part in ("schedule", "triggers") for secret in given["policy"][part]}
     return {"secrets": {**named, "*": entry}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Render the page, with the dates of an environment where its folder of reports is given."""
     folder = Path(given["folder"]) if given["folder"] else None
     records = rotation_log.read(folder) if folder else []

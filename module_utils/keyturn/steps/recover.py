@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, recovery
+from ..inputs.validation import Answer, Parameters
 from ..records import report, rotation_log
 
 SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """End what only the controller knows, then choose."""
     folder = Path(given["reports"])
     if unread := sorted(name for name, said in given["hosts"].items() if "closed" not in said):

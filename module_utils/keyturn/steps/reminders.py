@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from .. import incident
 from ..base import durable, moments
 from ..incident import reminders
+from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Reckon what is overdue and what is nearly due."""
     folder, now = Path(given["folder"]), datetime.now(UTC)
     status = durable.read_json(folder / "status.json", reminders.STATUS) or {}

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..host.journal import utc_now
 from ..inputs import request as planning
 from ..inputs.reason import check_reason
+from ..inputs.validation import Answer, Parameters
 from ..records import rotation_log
 
 SHAPE = {"hosts": {"*": {"total?": int, "proven?": int, "relink_required?": [str]}}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Append the record of a replacement of access tokens, whatever it has come to."""
     said = [found for found in given["hosts"].values() if found]
     total, proven = (sum(found.get(name, 0) for found in said) for name in ("total", "proven"))

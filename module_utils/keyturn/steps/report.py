@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..fleet import answers, attempts
 from ..host.journal import utc_now
 from ..inputs import catalogue
-from ..inputs.validation import validated
+from ..inputs.validation import Answer, Parameters, validated
 from ..records import audit, checklist, rotation_log
 from ..records import report as reporting
 from ..records.report import Report
@@ -17,7 +15,7 @@ from ..records.report import Report
 SHAPE = {"plan": answers.PLAN, "hosts": {"*": answers.JOURNAL}, "checklist": answers.POINTS}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Write the log, then the report, which keeps the log's head. A report that tells an end stands, and is not logged again."""
     plan = given["plan"]
     folder = Path(given["folder"]) / plan["environment"]
@@ -47,7 +45,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     }
 
 
-def _logged(folder: Path, document: Report, given: Mapping[str, Any]) -> Report:
+def _logged(folder: Path, document: Report, given: Parameters) -> Report:
     """Log the begin or the end of this attempt, and return what the report tells of the log."""
     plan = given["plan"]
     if not given["ended"]:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..host.journal import utc_now
+from ..inputs.validation import Answer, Parameters
 from ..records import rotation_log
 
 
-def shape(given: Mapping[str, Any]) -> Any:
+def shape(given: Parameters) -> Any:
     """Return what this rests on: a revocation tells all of it, another line its state."""
     texts = dict.fromkeys(("rotation_id", "evidence"), str)
     revoked = {"state": "revoked", "secret": tuple(given["secrets"]), **texts}
@@ -19,7 +20,7 @@ def shape(given: Mapping[str, Any]) -> Any:
     return {"hosts": {"*": [(revoked, still_open)]}, "secrets": {"*": {"variables": [str]}}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Append a record for each revocation of a rotation that the log knows, where no host says that it is still open.
 
     Who has rotated, and why, the log knows: a host could tell anything. ``unknown`` are the others by their host: somebody else's, or

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
 
 from ..base.errors import KeyturnError
 from ..fleet import schedule
+from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Mapping[str, Any], rotate: Callable[[str], int]) -> dict[str, Any]:
+def run(given: Parameters, rotate: Callable[[str], int]) -> Answer:
     """Rotate one secret after another by ``rotate``, which returns an exit code; KeyturnError at the first that fails.
 
     None begins when the maintenance window has closed.

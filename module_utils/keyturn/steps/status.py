@@ -11,19 +11,19 @@ from .. import incident
 from ..base import durable
 from ..fleet import abandoned, answers, schedule
 from ..inputs import catalogue
-from ..inputs.validation import validated
+from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
 from ..records import audit, status_page
 from ..records import status as reckoning
 
 
-def shape(given: Mapping[str, Any]) -> Any:
+def shape(given: Parameters) -> Any:
     """Return what this rests on."""
     policy = {"checklist": answers.POINTS, "review": {"next": str}}
     return {"hosts": answers.state(given["secrets"]), "policy": policy}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Reckon and write the status, for a program and for a person."""
     secrets = entries(given["secrets"])
     folder = Path(given["folder"])

@@ -11,7 +11,7 @@ from ..base.errors import KeyturnError
 from ..base.findings import SEVERITIES, Finding
 from ..fleet import answers, isolation
 from ..ground import checkout, repository
-from ..inputs.validation import store
+from ..inputs.validation import Answer, Parameters, store
 from ..records import report
 from ..stores import rights
 
@@ -19,7 +19,7 @@ from ..stores import rights
 SAYS = True
 
 
-def shape(given: Mapping[str, Any]) -> Any:
+def shape(given: Parameters) -> Any:
     """Return what this rests on: a finding, and the fingerprints of each secret."""
     finding = {"severity": SEVERITIES, **dict.fromkeys(("rule", "what", "remedy"), str)}
     values = {f"{name}?": {"*": str} for name in given["secrets"]} | answers.NOTHING
@@ -27,7 +27,7 @@ def shape(given: Mapping[str, Any]) -> Any:
     return {"hosts": {"*": {"findings": [finding], "values": values}}, "secrets": {"*": entry}, "store": {"kind": str}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool, say: checkout.Say = lambda line: None) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool, say: checkout.Say = lambda line: None) -> Answer:
     """Add what only the controller can see to what the hosts have found; write it down, and say what is too bad."""
     elsewhere = isolation.held_elsewhere(Path(given["reports"]), given["environment"])
     found = {
@@ -75,7 +75,7 @@ def _of_records(folder: Path) -> Iterator[Finding]:
         yield Finding("warning", "permissions", what, remedy)
 
 
-def _of_environment(given: Mapping[str, Any], say: checkout.Say) -> Iterator[Finding]:
+def _of_environment(given: Parameters, say: checkout.Say) -> Iterator[Finding]:
     yield from _of_records(Path(given["reports"]) / given["environment"])
     if given["store"]["kind"] != "dotenv":
         yield from _rights(given)
@@ -102,7 +102,7 @@ def _of_environment(given: Mapping[str, Any], say: checkout.Say) -> Iterator[Fin
             yield Finding("warning", "never in git", str(error), "mend that, and run this again")
 
 
-def _rights(given: Mapping[str, Any]) -> Iterator[Finding]:
+def _rights(given: Parameters) -> Iterator[Finding]:
     """The login of an environment reads that environment alone, and not one whose name begins alike."""
     spec = store(given["store"])
     mine = given["environment"]

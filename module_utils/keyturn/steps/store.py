@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..fleet import answers
 from ..fleet.versions import STEPS, Step
-from ..inputs.validation import store
+from ..inputs.validation import Answer, Parameters, store
 from ..stores import open_store, path_of
 
 # what the action takes from memory
@@ -16,7 +13,7 @@ PLACE = ("store", "step", "environment", "secret", "host")
 SHAPE = {"hosts": {"*": answers.LOOKED}, "old": {"*": str}, "new": {"*": str}, "new_values": (None, {"*": str})}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Take the step."""
     spec = store(given["store"])
     path = path_of(spec, given["environment"], given["secret"], given["host"])

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..inputs import catalogue
-from ..inputs.validation import validated
+from ..inputs.validation import Answer, Parameters, validated
 from ..providers import supplied as supplying
 
 # what the action takes from memory
@@ -14,7 +11,7 @@ TAKES = "stored"
 SHAPE = {"brought": {"values": dict, "exposed": [str], "problem": str}, "stored": {"*": str}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Check the value."""
     brought = given["brought"]
     if not any(brought.values()):

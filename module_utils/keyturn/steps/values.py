@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ..base.generate import GENERATORS
 from ..fleet import answers
 from ..fleet.recovery import needs_value
+from ..inputs.validation import Answer, Parameters
 
 SHAPE = {"hosts": {"*": answers.LOOKED}}
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Return the values."""
     if not needs_value(given["rotation_id"], given["hosts"]):
         return {"changed": False, "needed": False}

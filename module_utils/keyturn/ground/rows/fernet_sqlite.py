@@ -23,7 +23,7 @@ from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_an
 from .fernet_json import JsonPages
 from .fernet_pages import BROKEN, OpenedChunk, Pages
 from .row_counts import Refusals, Tally
-from .side_file import SIDES, Differing, SideFile, Staged, attach, counted, encrypted, loose, put_staged
+from .side_file import SIDES, Differing, SideFile, StagedRow, attach, counted, encrypted, loose, put_staged
 from .sqlite_file import Chunk, Column, Database, Row, chunk, column, pages, unquote, write
 from .sqlite_schema import schema_alone, triggers_away
 
@@ -51,19 +51,19 @@ class FernetSqlite:
         spec: Mapping[str, Any],
         app_root: Path,
         variable: str,
-        values: Mapping[Side, str],
+        keys: Mapping[Side, str],
         accepted: Collection[str] = (),
     ) -> None:
-        """``spec`` is the catalogue's migration; ``values`` the keys that are known (KeyturnError if one is none).
+        """``spec`` is the catalogue's migration; ``keys`` those that are known (KeyturnError if one is none).
 
         ``accepted`` are the keys of rows that may have another shape than is declared.
         """
         self.accepted = accepted
         self.spec = spec
         self.database = Database(app_root / spec["database"], app_root)
-        self.ciphers: dict[Side, Fernet] = {side: fernet_forms.fernet(variable, key) for side, key in values.items()}
-        self.keys = values
-        self.values = [self._pages(declared) for declared in spec["columns"]]
+        self.ciphers: dict[Side, Fernet] = {side: fernet_forms.fernet(variable, key) for side, key in keys.items()}
+        self.keys = keys
+        self.turners = [self._pages(declared) for declared in spec["columns"]]
         self.forms = (*FORMS, JSON) if any(declared.get("paths") for declared in spec["columns"]) else FORMS
 
     def _pages(self, declared: Mapping[str, Any]) -> Pages:
@@ -100,7 +100,7 @@ class FernetSqlite:
         under: Counter[str] = Counter(old=0, new=0)
         refusals = Refusals()
         empty_tables: list[str] = []
-        for target, values in zip(targets, self.values, strict=True):
+        for target, values in zip(targets, self.turners, strict=True):
             before = rows.total() + refusals.count
             version = _version(connection)
             for page in _read(connection, target, values, with_rowids=False):
@@ -204,7 +204,7 @@ class FernetSqlite:
 
     def _try(self, copy: sqlite3.Connection) -> None:
         copy.execute("BEGIN")
-        for target, values in zip(self.columns(copy), self.values, strict=True):
+        for target, values in zip(self.columns(copy), self.turners, strict=True):
             with triggers_away(copy, target):
                 page = next(pages(copy, target), [])
                 _write(copy, target, list(self._turned(page, target, values, "new", Refusals())))
@@ -233,7 +233,7 @@ class FernetSqlite:
         finished = True
         with self.database.reading() as connection:
             targets = self.columns(connection)
-            for target, values in zip(targets, self.values, strict=True):
+            for target, values in zip(targets, self.turners, strict=True):
                 # the side file would hold the plaintext, and a rollback would not find the row again
                 what = "part of the primary key" if target.moves else "JSON" if isinstance(values, JsonPages) else ""
                 if encrypt_plaintext and what:
@@ -242,7 +242,7 @@ class FernetSqlite:
                     )
             (encoding,) = connection.execute("PRAGMA encoding").fetchone()
             with side_file.build(targets, encoding) as side:
-                for index, (target, values) in enumerate(zip(targets, self.values, strict=True)):
+                for index, (target, values) in enumerate(zip(targets, self.turners, strict=True)):
                     place = side_file.place(side, index)
                     for page in _read(connection, target, values, place, with_rowids=True):
                         if read and time.monotonic() > deadline:
@@ -268,15 +268,15 @@ class FernetSqlite:
     @staticmethod
     def _stage(
         page: Sequence[tuple[Row, Opened]], values: Pages, encrypt_plaintext: bool
-    ) -> Iterator[tuple[Row, Staged]]:
+    ) -> Iterator[tuple[Row, StagedRow]]:
         """Yield what is staged for a page."""
         turning = [(row, opened) for row, opened in page if opened.side == "old"]
         turned = values.turn([(row.stored, opened) for row, opened in turning], "new")
         for (row, _), new in zip(turning, turned, strict=True):
-            yield row, Staged(row.stored, new)
+            yield row, StagedRow(row.stored, new)
         for row, opened in page:
             if encrypt_plaintext and opened.form == "plaintext":
-                yield row, Staged(None, values.encrypt(row.stored, opened, "new"))
+                yield row, StagedRow(None, values.encrypt(row.stored, opened, "new"))
 
     @staticmethod
     def _stage_chunk(side: sqlite3.Connection, index: int, page: Alike, values: Pages, after: Sequence[Any]) -> None:
@@ -305,7 +305,7 @@ class FernetSqlite:
             targets = self.columns(connection)
             attach(connection, side_file, targets)
             with self.database.transaction(connection):
-                for index, (target, values) in enumerate(zip(targets, self.values, strict=True)):
+                for index, (target, values) in enumerate(zip(targets, self.turners, strict=True)):
                     before = Tally(key)
                     rows, _ = self._held(connection, index, target, values, before)
                     with triggers_away(connection, target):

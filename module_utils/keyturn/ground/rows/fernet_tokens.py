@@ -33,7 +33,7 @@ class FernetTokens:
         """Return the rows that hold a token; what a person has accepted in another shape is none of the provider's."""
         found = []
         with self.columns.database.reading() as connection:
-            for column, values in zip(self.columns.columns(connection), self.columns.values, strict=True):
+            for column, values in zip(self.columns.columns(connection), self.columns.turners, strict=True):
                 if isinstance(values, JsonPages):
                     raise KeyturnError(f"{self.name}: {column.name} is JSON, and a token in it cannot be replaced")
                 for page in pages(connection, column):

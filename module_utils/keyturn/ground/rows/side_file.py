@@ -19,7 +19,7 @@ SIDES: tuple[Side, ...] = ("old", "new")
 NAME = "the file of prepared ciphertexts in keyturn_state_dir"
 
 
-class Staged(NamedTuple):
+class StagedRow(NamedTuple):
     """Both forms of one stored value. ``old`` is None for a plaintext: it is not written down a second time."""
 
     old: Any
@@ -69,7 +69,7 @@ class SideFile:
     @staticmethod
     @owner.own()
     def add(
-        connection: sqlite3.Connection, index: int, rows: Iterable[tuple[Row, Staged]], place: Sequence[Any]
+        connection: sqlite3.Connection, index: int, rows: Iterable[tuple[Row, StagedRow]], place: Sequence[Any]
     ) -> int:
         """Write one page and the place that it leads to; return its number of rows."""
         values = [(*row.locator, staged.old, staged.new) for row, staged in rows]

@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from ...base.errors import KeyturnError
-from ..journal import Journal, JournalRecord, Kept, Prepared
+from ..journal import Journal, JournalRecord, Kept, PreparedRows
 from ..rotation import Rotation
 from .answers import RowsRead
 from .common import check_space
@@ -63,15 +63,15 @@ def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: floa
     known = journal.prepared
     recalled = store.recall(journal.folder, known)
     _check_growth(journal)
-    before: Prepared = known if recalled and known else {"rows": 0, "read": 0, "seconds": 0.0}
+    before: PreparedRows = known if recalled and known else {"rows": 0, "read": 0, "seconds": 0.0}
     began = time.monotonic()
     part = store.prepare(rotation.encrypt_plaintext_rows, deadline - began)
-    prepared: Prepared = {
+    prepared: PreparedRows = {
         "rows": before["rows"] + part.staged,
         "read": before["read"] + part.read,
         "seconds": round(before["seconds"] + time.monotonic() - began, 3),
     }
-    prepared |= cast(Prepared, store.marks(part.finished))  # each store has its own
+    prepared |= cast(PreparedRows, store.marks(part.finished))  # each store has its own
     if part.finished:
         journal.enter("prepared", prepared=prepared)
     else:
@@ -92,7 +92,7 @@ def _check_growth(journal: Journal) -> None:
 
 def progress(journal: Journal) -> RowsRead:
     """Tell how many rows have been read, of how many, and in how many seconds."""
-    prepared: Prepared = journal.prepared or {"read": 0, "seconds": 0.0}
+    prepared: PreparedRows = journal.prepared or {"read": 0, "seconds": 0.0}
     read = prepared["read"]
     return {"done": read, "total": max(read, sum(journal.rows.values())), "seconds": prepared["seconds"]}
 
