@@ -10,7 +10,7 @@ from typing import Any
 from ..base import durable, moments
 from ..base.errors import KeyturnError
 from ..notices import outbox
-from . import checklist, report, rotation_log
+from . import checklist, lives, report, rotation_log
 from .checklist import Case
 
 TIMELINE = 50
@@ -25,9 +25,10 @@ Secrets = Mapping[str, Mapping[str, Any]]
 def look(
     folder: Path, secrets: Secrets, policy: Policy, now: datetime, hosts: Mapping[str, Mapping[str, Any] | None]
 ) -> dict[str, Any]:
-    """Return ``log``, ``unfinished``, ``unreported``, ``unsigned``, ``timeline`` (the newest first), ``review``, ``environments``.
+    """Return ``log``, ``unfinished``, ``unreported``, ``unsigned``, ``timeline``, ``events``, ``review``, ``environments``.
 
-    ``hosts`` has what ``keyturn_state`` said, None for no answer.
+    The timeline has the newest first, the events are in no order (``lives.in_order``). ``hosts`` has what ``keyturn_state`` said, None
+    for no answer.
     """
     records, reports = rotation_log.read(folder), report.documents(folder)
     open_ones = set(checklist.unsigned(records))
@@ -47,6 +48,7 @@ def look(
         "unreported": unreported(reports, hosts, records),
         "unsigned": [_unsigned(one, now) for one in timeline if one["rotation_id"] in open_ones],
         "timeline": timeline[: -TIMELINE - 1 : -1],
+        "events": lives.of_reports(reports, records),
         "review": policy["review"] | {"late": moments.text(now)[:10] > policy["review"]["next"]},
         "environments": _others(folder),
     }
@@ -165,9 +167,7 @@ def _past(
             for name in ("rotation_id", "secret", "title", "outcome", "started", "finished", "reason")
         },
         "operator": document["operator"],
-        "downtime_seconds": max(
-            (host.get("downtime_seconds", 0.0) for host in document["hosts"].values()), default=0.0
-        ),
+        "downtime_seconds": lives.longest(document),
         "downtime_budget_seconds": document["downtime_budget_seconds"],
         "hosts": sorted(document["hosts"]),
         "checklist": points,

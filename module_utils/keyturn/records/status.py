@@ -38,7 +38,7 @@ def status(
         [*(line["state"] for line in found.values()), *("broken" for _ in broken), *("overdue" for _ in overdue)]
     )
     more = {"unreachable": silent, "expired": expired, "secrets": found, **audit}
-    return {"schema": 3, "state": worst, "at": moments.text(now), **more}
+    return {"schema": 4, "state": worst, "at": moments.text(now), **more}
 
 
 def _secret(name: str, entry: Mapping[str, Any], hosts: Hosts, now: datetime) -> dict[str, Any]:
