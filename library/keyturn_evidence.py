@@ -75,6 +75,7 @@ missing:
 
 import base64
 import dataclasses
+import time
 
 from ansible.module_utils.keyturn.base import moments
 from ansible.module_utils.keyturn.entry.module import rotation_of, run
@@ -100,7 +101,7 @@ def collect(module):
         moments.parse(given["since"]),
     )
     members, missing = evidence.collect(scene, given["sources"])
-    packed = base64.b64encode(evidence.archive(members)).decode()
+    packed = base64.b64encode(evidence.archive(members, int(time.time()))).decode()
     return {"changed": True, "archive": packed, "members": evidence.listing(members), "missing": missing}
 
 
