@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
+from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
@@ -25,7 +26,7 @@ from ansible.module_utils.keyturn.inputs.documented import arguments  # noqa: E4
 from ansible.module_utils.keyturn.inputs.validation import taken  # noqa: E402
 
 # whose ``text`` is printed here: a task for it would cost a process
-PRINTED = ("notify", "plan", "report")
+PRINTED = ("agree", "notify", "plan", "report")
 
 
 class ActionModule(ActionBase):
@@ -52,7 +53,7 @@ class ActionModule(ActionBase):
             return result
 
         result, failure = attempt(call)
-        if name in PRINTED and result.get("text"):
+        if name in PRINTED and result.get("text") and not (name == "report" and _callback_sums_up()):
             Display().display("\n".join(shown.lines(result["text"])))
         return {"failed": True, "msg": failure} if failure else result
 
@@ -72,6 +73,11 @@ class ActionModule(ActionBase):
                 host: {name: variables[name] for name in action.READS if name in variables} for host, variables in hosts
             }
         return found
+
+
+def _callback_sums_up() -> bool:
+    """Tell whether the callback ``keyturn`` prints the summary: it knows which errors it has told."""
+    return constants.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] == "keyturn" and not Display().verbosity
 
 
 def plain(data: Any) -> Any:

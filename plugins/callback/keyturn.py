@@ -54,9 +54,11 @@ EXAMPLES = r"""
 OURS = "keyturn_"
 CONTROLLER = "localhost"
 # the base of the actions on a host, of which only the phases print something
-ON_A_HOST = "keyturn_host.py"
+ON_A_HOST = "keyturn_host"
 # the calls that print how far they are
 TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollback"))
+# whose summary is printed here, with the line of it that an error may have told
+REPORT, CAUSE = "keyturn_report", "cause"
 INDENT = "\n       "
 HIDDEN = "what it says is hidden (no_log)"
 
@@ -141,9 +143,11 @@ class CallbackModule(Default):
     def v2_runner_on_ok(self, result: Any) -> None:
         """Print a message, or the name of a task that has changed something and whose action prints nothing itself."""
         self._handle_warnings(result.result)
+        action = result.task.action.rpartition(".")[2]
+        if action == REPORT and result.result.get("text"):
+            self._print(result, [self._told_already(line) for line in shown.lines(result.result["text"])])
         if self.host_label(result) == CONTROLLER:  # what its action has printed
             self._told += [str(result.result.get(name, "")) for name in ("text", "ending")]
-        action = result.task.action.rpartition(".")[2]
         if action == "debug":
             if not _looped(result):
                 self._say(result)
@@ -240,6 +244,11 @@ class CallbackModule(Default):
         told = "\n".join(self._told)
         return bool(told) and all(part in told for part in (text.partition(": ")[2] or text).split("; "))
 
+    def _told_already(self, line: str) -> str:
+        """Return a line of the summary, without a cause that was told as an error."""
+        name, _, cause = line.partition(" ")
+        return f"{name:<11}told above" if name == CAUSE and self._is_told(CONTROLLER, cause.strip()) else line
+
     def _unfold(self) -> None:
         if self._folded:
             self._command(self._log.unfold())
@@ -257,9 +266,9 @@ def _message(result: Any) -> str:
 
 def _prints(action: str) -> bool:
     """Tell whether an action is one of ours that prints what it does."""
-    path = action_loader.find_plugin(action) if action.startswith(OURS) else None
-    if path is None or Path(path).resolve().name != ON_A_HOST:
-        return path is not None
+    found = action_loader.get(action, class_only=True) if action.startswith(OURS) else None
+    if found is None or not issubclass(found, action_loader.get(ON_A_HOST, class_only=True)):
+        return found is not None
     # a run in which no module has changed anything does without
     from ansible.module_utils.keyturn.entry.phases import PHASES
 
