@@ -48,7 +48,8 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 def _forecast(given: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any]]) -> str:
     reports = report.documents(Path(given["reports"]) / given["environment"])
     downtimes = {host: forecast.expected(reports, given["secret"], host) for host in hosts}
-    return forecast.text(hosts, given["new"], downtimes, shutil.get_terminal_size().columns)
+    table = forecast.text(hosts, given["new"], downtimes, shutil.get_terminal_size().columns)
+    return f"\n{table}\n\n" if table else ""
 
 
 def _answer(said: Mapping[str, Any]) -> Mapping[str, Any]:
