@@ -283,6 +283,21 @@ def test_the_status_keeps_the_head_of_what_was_signed_since(folder: Path) -> Non
     )
 
 
+def test_what_is_signed_and_not_closed_is_not_called_unsigned(folder: Path) -> None:
+    def line() -> str:
+        found = audit.look(folder, SECRETS, POLICY, NOW, {})
+        (said,) = [
+            one for one in status.table(status.status({}, {}, NOW, found)).splitlines() if HEADER["rotation_id"] in one
+        ]
+        return said
+
+    assert line().startswith(f"unsigned    {HEADER['rotation_id']} of db_key: ")
+    signed = checklist.sign(audit.case(folder, HEADER["rotation_id"], SECRETS), "bob", {}, WANTED, SECOND)
+    rotation_log.append(folder, signed | {"at": "2026-01-02T00:00:00Z"})
+    assert line().startswith(f"signed      {HEADER['rotation_id']} of db_key: ")
+    assert "; is signed by bob, and is to be closed (close_rotation.yml) until" in line()
+
+
 def test_a_rotation_that_is_not_there_is_named(folder: Path) -> None:
     assert audit.case(folder, HEADER["rotation_id"], SECRETS).report["secret"] == "db_key"
     with pytest.raises(KeyturnError, match=f"no report of the rotation nothing .*{HEADER['rotation_id']}"):

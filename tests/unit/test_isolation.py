@@ -61,7 +61,9 @@ def test_the_environment_s_own_and_new_values_pass(folder: Path) -> None:
 def test_a_check_of_the_storage_says_that_there_is_nothing_to_compare_with(folder: Path, tmp_path: Path) -> None:
     def notes(reports: Path) -> list[str]:
         given = {"hosts": {}, "environment": "staging", "secrets": {}, "reports": str(reports), "production": False}
-        found = steps.take("storage_report", given | {"store": {"kind": "dotenv"}}, check_mode=True)["findings"]["controller"]
+        found = steps.take("storage_report", given | {"store": {"kind": "dotenv"}}, check_mode=True)["findings"][
+            "controller"
+        ]
         return [one["remedy"] for one in found if one["rule"] == "one environment each"]
 
     assert notes(folder) == []

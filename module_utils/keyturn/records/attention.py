@@ -7,6 +7,7 @@ its status has found, the worst first.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from ..base import moments
@@ -105,8 +106,9 @@ def _of_records(found: Mapping[str, Any]) -> Told:
         yield "overdue" if one["late"] else "due", text
     for line in status.expired_lines(found):
         yield "overdue", line
-    for state, late in (("overdue", True), ("due", False)):
-        yield from ((state, text) for text in _unsigned([one for one in found["unsigned"] if one["late"] is late]))
+    for late, signed in product((True, False), repeat=2):
+        waiting = [one for one in found["unsigned"] if (one["late"], bool(one["signer"])) == (late, signed)]
+        yield from (("overdue" if late else "due", text) for text in _unsigned(waiting))
     for one in found["unfinished"]:
         begun = f"the attempt of {one['by']} on {one['controller']} to rotate {one['secret']} since {one['since']} has no end"
         yield "due", f"{begun}: wait for it, or run resume.yml"
@@ -115,14 +117,15 @@ def _of_records(found: Mapping[str, Any]) -> Told:
 
 
 def _unsigned(rotations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
-    """Say which rotations wait for a signature: all of those that are late, or are not, in one sentence."""
+    """Say of rotations that wait for the same, and are late or are not, in one sentence what they wait for."""
     named = ", ".join(f"{one['rotation_id']} of {one['secret']}" for one in rotations)
     if len(rotations) == 1:
         yield f"the rotation {named} {status.signing(rotations[0])}"
     elif rotations:
         first = min(one["until"] for one in rotations)[:10]
         which = f"since {first}" if rotations[0]["late"] else f"the first until {first}"
-        yield f"{len(rotations)} rotations are to be signed (sign_off.yml) and closed (close_rotation.yml), {which}: {named}"
+        what = "are signed and to be closed" if rotations[0]["signer"] else "are to be signed (sign_off.yml) and closed"
+        yield f"{len(rotations)} rotations {what} (close_rotation.yml), {which}: {named}"
 
 
 def _of_dates(found: Mapping[str, Any]) -> Told:

@@ -60,6 +60,7 @@ def _unsigned(one: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "rotation_id": one["rotation_id"],
         "secret": one["secret"],
         "open": [point["id"] for point in checklist.still_open(one["checklist"])],
+        "signer": one["signer"],
         "until": moments.text(until),
         "late": now > until,
     }

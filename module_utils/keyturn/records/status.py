@@ -175,8 +175,8 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
     ]
     lines += [f"unreported  {unreported_line(name, one)}" for name, one in found["unreported"].items()]
     lines += [
-        f"unsigned    {one['rotation_id']} of {one['secret']}: {', '.join(one['open']) or 'every point has evidence'}; "
-        f"{signing(one)}"
+        f"{'signed' if one['signer'] else 'unsigned':<12}{one['rotation_id']} of {one['secret']}: "
+        f"{', '.join(one['open']) or 'every point has evidence'}; {signing(one)}"
         for one in found["unsigned"]
     ]
     lines += [f"incident    {incident_line(one)}" for one in found.get("incidents", [])]
@@ -185,8 +185,11 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
 
 
 def signing(one: Mapping[str, Any]) -> str:
-    """Return until when a checklist is to be signed and closed."""
-    return f"{'was' if one['late'] else 'is'} to be signed (sign_off.yml) and closed (close_rotation.yml) until {one['until'][:10]}"
+    """Return until when a checklist is to be signed and closed, or only closed."""
+    signed = one["signer"]
+    what = "closed (close_rotation.yml)" if signed else "signed (sign_off.yml) and closed (close_rotation.yml)"
+    when = f"{'was' if one['late'] else 'is'} to be {what} until {one['until'][:10]}"
+    return f"is signed by {signed}, and {when}" if signed else when
 
 
 def unreported_line(rotation_id: str, one: Mapping[str, Any]) -> str:
