@@ -113,6 +113,8 @@ def test_each_box_has_a_label_and_hides_what_there_is(page: str) -> None:
         assert f'<label for="show-{name}">' in page
         assert f":root:has(#show-{name}:not(:checked)) main .{name} {{ display: none; }}" in page
         assert re.search(rf'class="[^"]*\b{name}\b', page), name
+    colours = {name for found in re.findall(r'class="state ([^"]+)"', page) for name in found.split()}
+    assert colours & set(boxes) == set(), "a box hides what has a colour"
 
 
 def test_text_of_people_is_text(page: str) -> None:

@@ -51,6 +51,11 @@ def span(events: Sequence[Event], now: datetime) -> Span:
     return Span(max(now - AT_MOST, min(first, now - AT_LEAST)), now + AHEAD, now)
 
 
+def klass(kind: str) -> str:
+    """Return the class of a kind of events, which is no colour's: a due date may be overdue."""
+    return f"kind-{kind}"
+
+
 def colour(event: Event) -> str:
     """Return the class of an event's colour."""
     if event["state"] in GOOD:
@@ -106,7 +111,7 @@ def _mark(event: Event, time: Span) -> str:
     more = drawn(event, place, time) if drawn else ""
     y = {"failure": FAILED, "revocation": REVOKED, "incident": INCIDENT}.get(kind, LINE)
     sign = _at(place, y, SHAPES[kind])
-    return f'<g class="{kind} {colour(event)}"><title>{escape(words(event))}</title>{more}{sign}</g>'
+    return f'<g class="{klass(kind)} {colour(event)}"><title>{escape(words(event))}</title>{more}{sign}</g>'
 
 
 def _lasting(event: Event, place: float, time: Span) -> str:

@@ -101,7 +101,7 @@ def _filters(secrets: Mapping[str, str]) -> str:
     """Return the rules by which a box that is not ticked hides what bears its class; on paper all of it is shown."""
     rules = [
         f":root:has(#show-{name}:not(:checked)) main .{name} {{ display: none; }}"
-        for name in [*NAMES, *secrets.values()]
+        for name in [*map(life_line.klass, NAMES), *secrets.values()]
     ]
     return "\n".join(["@media screen {", *rules, "}", ""])
 
@@ -117,7 +117,7 @@ def _boxes(legend: str, names: Mapping[str, str]) -> str:
 
 def _lives(found: Found, secrets: Mapping[str, str]) -> list[str]:
     time = life_line.span(found["events"], moments.parse(found["at"]))
-    kinds = {kind: f"{life_line.symbol(kind)}{escape(text)}" for kind, text in NAMES.items()}
+    kinds = {life_line.klass(kind): f"{life_line.symbol(kind)}{escape(text)}" for kind, text in NAMES.items()}
     return [
         "<h2>The life of each secret</h2>",
         _boxes("Show what", kinds),
@@ -163,7 +163,7 @@ def _events(events: Sequence[Found], secrets: Mapping[str, str]) -> list[str]:
         for one in past
     ]
     head = ("When", "Secret", "What", "State", "Down for", "By, why, which, and what stopped it")
-    classes = (f"{one['kind']} {secrets[one['secret']]}" for one in past)
+    classes = (f"{life_line.klass(one['kind'])} {secrets[one['secret']]}" for one in past)
     return ["<h2>Events</h2>", _table("The newest first", head, rows, classes)]
 
 
