@@ -23,7 +23,7 @@ PYTEST := $(WITH_MODULES) pytest -n 3 --dist worksteal
 UNLIMITED := --timeout=7200 --session-timeout=86400
 SUITE := tests/fleet tests/faults tests/monitoring tests/integration tests/unit
 
-.PHONY: help setup runner lock demo tour rotate verify alerts stop policy docs picture release image test suite exhaustive monitoring fleet molecule chaos rehearse versions bench quick real lint unit integration faults clean
+.PHONY: help setup runner lock demo tour rotate verify alerts stop policy docs site picture release image test suite exhaustive monitoring fleet molecule chaos rehearse versions bench quick real lint unit integration faults clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -76,6 +76,14 @@ policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the pa
 docs: $(VENV)/.test ## write the tables of docs/reference/services.md from the tests' own rows, and the README's figures
 	@PYTHONPATH=tests:module_utils:demo python -m support.shapes
 	@PYTHONPATH=tests:module_utils:demo python -m bench.readme
+
+SITE := .local/site-source
+site: $(VENV)/.run ## build the pages as a site in .local/site, where a dead link is an error
+	@bin/setup-venv $(VENV) $(PYTHON) demo site
+	@rm -rf $(SITE) && mkdir -p $(SITE)
+	@cp -R docs CONTRIBUTING.md CHANGELOG.md SECURITY.md LICENSE $(SITE) && cp README.md $(SITE)/index.md
+	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs $(SITE) .local/site
+	@echo "$(CURDIR)/.local/site/index.html"
 
 picture: demo ## make docs/run.svg, the picture of the README, from a rotation of the stand-in application
 	@set -o pipefail; bin/keyturn rotate_db_key | python demo/picture.py docs/run.svg

@@ -44,10 +44,14 @@ options:
     type: list
     elements: str
     default: []
+  new:
+    description: The fingerprints of a new value that somebody has brought, for what a check says.
+    type: dict
+    default: {}
 author: The Keyturn maintainers
 attributes:
   check_mode:
-    description: Changes nothing anyway.
+    description: Changes nothing anyway, and says what would become of each host.
     support: full
   diff_mode:
     description: There is nothing to show.
@@ -69,6 +73,10 @@ hosts:
   returned: success
   type: list
   elements: str
+text:
+  description: In check mode what each host holds and would hold, its rows, and how long it would be down; the action prints it.
+  returned: in check mode
+  type: str
 """
 
 # The work is done in the controller's own process: plugins/action/keyturn_agree.py

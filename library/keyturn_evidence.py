@@ -74,6 +74,7 @@ missing:
 """
 
 import base64
+import time
 from pathlib import Path
 
 from ansible.module_utils.keyturn.base import moments
@@ -96,7 +97,7 @@ def collect(module):
         moments.parse(given["since"]),
     )
     members, missing = evidence.collect(scene, given["sources"])
-    packed = base64.b64encode(evidence.archive(members)).decode()
+    packed = base64.b64encode(evidence.archive(members, int(time.time()))).decode()
     return {"changed": True, "archive": packed, "members": evidence.listing(members), "missing": missing}
 
 

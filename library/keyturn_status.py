@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: keyturn_status
 short_description: Say what the secrets of an environment need
 description:
-  - Runs on the controller, on what M(keyturn_state) said. Writes C(status.json) and C(status.html)
+  - Runs on the controller, on what M(keyturn_state) said. Writes C(status.json), C(status.csv) and C(status.html)
     into the environment's folder of reports.
 options:
   secrets:

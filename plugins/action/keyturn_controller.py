@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
+from ansible import constants
 from ansible.module_utils.common.json import Direction, get_module_encoder
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -29,7 +30,7 @@ from ansible.module_utils.keyturn.inputs.validation import taken  # noqa: E402
 get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
 
 # whose ``text`` is printed here: a task for it would cost a process
-PRINTED = ("notify", "plan", "report")
+PRINTED = ("agree", "notify", "plan", "report")
 
 
 class ActionModule(ActionBase):
@@ -56,7 +57,7 @@ class ActionModule(ActionBase):
             return result
 
         result, failure = attempt(call)
-        if name in PRINTED and result.get("text"):
+        if name in PRINTED and result.get("text") and not (name == "report" and _callback_sums_up()):
             Display().display("\n".join(shown.lines(result["text"])))
         return {"failed": True, "msg": failure} if failure else result
 
@@ -76,6 +77,11 @@ class ActionModule(ActionBase):
                 host: {name: variables[name] for name in action.READS if name in variables} for host, variables in hosts
             }
         return found
+
+
+def _callback_sums_up() -> bool:
+    """Tell whether the callback ``keyturn`` prints the summary: it knows which errors it has told."""
+    return constants.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] == "keyturn" and not Display().verbosity
 
 
 def plain(data: Any) -> Any:

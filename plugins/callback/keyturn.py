@@ -55,6 +55,8 @@ OURS = "keyturn_"
 CONTROLLER = "localhost"
 # the calls that print how far they are
 TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollback"))
+# whose summary is printed here, with the line of it that an error may have told
+REPORT, CAUSE = "keyturn_report", "cause"
 INDENT = "\n       "
 HIDDEN = "what it says is hidden (no_log)"
 
@@ -140,9 +142,11 @@ class CallbackModule(Default):
     def v2_runner_on_ok(self, result: Any) -> None:
         """Print a message, or the name of a task that has changed something and whose action prints nothing itself."""
         self._handle_warnings(result.result)
+        action = result.task.action.rpartition(".")[2]
+        if action == REPORT and result.result.get("text"):
+            self._print(result, [self._told_already(line) for line in shown.lines(result.result["text"])])
         if self.host_label(result) == CONTROLLER:  # what its action has printed
             self._told += [str(result.result.get(name, "")) for name in ("text", "ending")]
-        action = result.task.action.rpartition(".")[2]
         if action == "debug":
             if not _looped(result):
                 self._say(result)
@@ -238,6 +242,11 @@ class CallbackModule(Default):
             return f"{host}: {text}" in self._told
         told = "\n".join(self._told)
         return bool(told) and all(part in told for part in (text.partition(": ")[2] or text).split("; "))
+
+    def _told_already(self, line: str) -> str:
+        """Return a line of the summary, without a cause that was told as an error."""
+        name, _, cause = line.partition(" ")
+        return f"{name:<11}told above" if name == CAUSE and self._is_told(CONTROLLER, cause.strip()) else line
 
     def _unfold(self) -> None:
         if self._folded:

@@ -10,13 +10,19 @@ from typing import Any
 from bench import goals
 
 WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 330, 62, 46, 14, 118
-COLOURS = {"policy": "#b4452f", "naive": "#b4452f", "keyturn": "#1f6f54", "crypto": "#8a8f98", "write": "#5b6b95"}
-COLOURS |= {"ping": "#8a8f98", "restart": "#8a8f98", "switch": "#1f6f54"}
+# by the role that a way plays: one colour for each scheme stands in STYLE
+COLOURS = dict.fromkeys(("policy", "naive"), "var(--other)") | dict.fromkeys(("keyturn", "switch"), "var(--keyturn)")
+COLOURS |= dict.fromkeys(("crypto", "ping", "restart"), "var(--floor)") | {"write": "var(--write)"}
 Points = list[tuple[float, float, float, float]]
-STYLE = """body{font:15px/1.5 system-ui,"DejaVu Sans",sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;color:#1c2126}
-figure{margin:0}h1{font-size:1.5em}h2{font-size:1.1em;margin:1.6em 0 .4em}.plots{display:flex;flex-wrap:wrap;gap:1em}
-table{border-collapse:collapse}td,th{padding:.2em .8em;border-bottom:1px solid #dde1e6;text-align:left}
-td:nth-child(n+2){text-align:right;font-variant-numeric:tabular-nums}.note{color:#5a6270}"""
+STYLE = """:root{color-scheme:light dark;--page:#fff;--text:#1c2126;--quiet:#5a6270;--line:#dde1e6;--other:#b4452f;--keyturn:#1f6f54;
+--floor:#8a8f98;--write:#5b6b95}@media(prefers-color-scheme:dark){:root{--page:#0d1117;--text:#e6edf3;--quiet:#9da7b3;--line:#3d444d;
+--other:#ff8a73;--keyturn:#4ac29a;--floor:#9da7b3;--write:#9db2ea}}*{box-sizing:border-box}
+body{font:15px/1.5 system-ui,"DejaVu Sans",sans-serif;max-width:1200px;margin:2em auto;padding:0 1em;background:var(--page);
+color:var(--text)}figure{margin:0;max-width:100%}svg{max-width:100%;height:auto;fill:var(--quiet)}
+h1{font-size:1.5em}h2{font-size:1.1em;margin:1.6em 0 .4em}
+.plots{display:flex;flex-wrap:wrap;gap:1em}.scroll{overflow-x:auto}table{border-collapse:collapse}
+td,th{padding:.2em .8em .2em 0;border-bottom:1px solid var(--line);text-align:left}
+td:first-child{min-width:11em}td:nth-child(n+2){text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}.note{color:var(--quiet)}"""
 
 
 def ratios(found: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -72,10 +78,12 @@ def html(found: Mapping[str, Any]) -> str:
         f"<tr><td>{markup.escape(name)}</td><td>{seconds:.2f}</td></tr>" for name, seconds in found["one_host"]["tasks"]
     )
     return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Keyturn: what a rotation costs</title><style>{STYLE}</style>'
+        '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>Keyturn: what a rotation costs</title><style>{STYLE}</style>"
         f"<h1>What a rotation costs</h1><p class=note>{markup.escape(line)}</p><p>Medians of alternating runs; the thin lines are "
         "the smallest and the largest run. Both axes are logarithmic. The machine may have been shared: trust ratios, not seconds.</p>"
-        f"<h2>Wanted and reached</h2>{goals.html(found)}<div class=plots>{figures}</div><h2>Ratios</h2><table>{body}</table>"
+        f"<h2>Wanted and reached</h2><div class=scroll>{goals.html(found)}</div><div class=plots>{figures}</div><h2>Ratios</h2>"
+        f"<div class=scroll><table>{body}</table></div>"
         f"<h2>A rotation of one host, task by task, seconds</h2><table>{tasks}</table></html>\n"
     )
 
@@ -111,7 +119,7 @@ def lines(series: Mapping[str, Points], unit: str) -> str:
     parts = []
     for value in _ticks(*y_range):
         parts.append(
-            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="#e3e6ea"/>'
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(value):.1f}" y2="{y(value):.1f}" stroke="var(--line)"/>'
         )
         parts.append(f'<text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value:g}</text>')
     for value in sorted({point[0] for point in points}):
@@ -164,5 +172,5 @@ def _ticks(low: float, high: float) -> list[float]:
 def _svg(parts: Sequence[str]) -> str:
     return (
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-size="13" '
-        f'font-family="system-ui, DejaVu Sans, sans-serif" fill="#3a424c">{"".join(parts)}</svg>'
+        f'font-family="system-ui, DejaVu Sans, sans-serif">{"".join(parts)}</svg>'
     )

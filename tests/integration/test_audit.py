@@ -8,11 +8,13 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import tarfile
 from typing import Any
 
 import pytest
 from keyturn.records import rotation_log
-from support import reports
+from support import canary, reports
+from support.canary import Scanner
 from support.evidence import everything
 from support.lab import Lab
 
@@ -96,6 +98,12 @@ def test_what_is_due_is_turned_signed_and_closed(lab: Lab) -> None:
 
     text = said(lab, "verify_log", 0, "-e", f"keyturn_log_head={head}")
     assert "chain whole" in text and "signatures 1 by key, and all hold" in text
+    text = said(lab, "evidence_pack", 0, "-e", "keyturn_from=2020-01-01", "-e", "keyturn_to=2099-12-31")
+    assert re.search(r"period 2020-01-01 to 2099-12-31: \d+ records, 2 reports, 1 signatures sha256 [0-9a-f]{64}", text)
+    (packed,) = (lab.reports / "test/audits").iterdir()
+    with tarfile.open(packed) as tar:
+        content = b"".join(tar.extractfile(member).read() for member in tar)  # type: ignore[union-attr]
+    assert b"VERIFY.md" in content and Scanner(canary.secrets(lab)).find(content) == set(), "a value is in it"
     log = lab.reports / "test" / rotation_log.LINES
     log.write_text(log.read_text().replace('"signer": "second"', '"signer": "third"'))
     assert "record 6 was changed after it was written" in said(lab, "verify_log", 2)

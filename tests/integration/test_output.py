@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from cryptography.fernet import Fernet
+from keyturn.base.fingerprint import fingerprint
 from support.canary import Scanner, secrets
 from support.lab import KEY, ROOT, Lab
 from support.runner import heard
@@ -65,6 +66,12 @@ def test_check_mode_prints_what_would_be_done(host: Lab) -> None:
     assert not ANSIBLES.search(done.stdout), done.stdout
     assert "environment test (check mode: nothing changes)" in done.stdout
     assert "here: decide to commit" in done.stdout
+    table = re.search(
+        r"^host +holds +would hold +rows +down, expected\nhere +(kt:\w+) +a new value +12 +not known yet$",
+        done.stdout,
+        re.M,
+    )
+    assert table and table[1] == fingerprint(host.key()), done.stdout
     marks = re.findall(r"section_(start|end):\d+:\w+(?:\[.*\])?[\r\n]\x1b\[0K", done.stdout)
     assert marks and marks == ["start", "end"] * (len(marks) // 2)
 
@@ -79,7 +86,8 @@ def test_a_refusal_is_told_once_with_what_is_the_matter_first(host: Lab) -> None
     assert not re.search(r"fatal: |TASK \[|Traceback|Origin", done.stdout + done.stderr)
     _, summary, after = done.stdout.partition("REFUSED: ")
     assert summary and "PLAY RECAP" in after
-    assert done.stdout.count("is not a Fernet key") == 2, "by the error, and as the cause in the summary"
+    assert done.stdout.count("is not a Fernet key") == 1, "the summary repeats it"
+    assert "\ncause      told above\n" in after
 
 
 def test_a_failure_after_the_stop_is_an_annotation_and_the_hosts_work_is_folded(lab: Lab) -> None:

@@ -99,11 +99,24 @@ def test_what_the_summary_has_said_is_not_said_again(callback: Any, shown: Shown
         result("keyturn_report", host="localhost", text="ROLLED_BACK\ncause x", ending="rolled_back: x; y was late")
     )
     callback.v2_runner_on_failed(result("assert", host="localhost", msg="rolled_back: x; y was late"))
-    assert shown() == []
+    assert shown() == ["ROLLED_BACK", "cause x"]
     # a host cannot say it in the controller's place
     callback.v2_runner_on_ok(result("keyturn_verify", text="broken: z"))
     callback.v2_runner_on_failed(result("assert", host="localhost", task="End", msg="broken: z"))
     assert shown() == ["ERROR: broken: z", '       in "End"']
+
+
+def test_the_summary_does_not_repeat_an_error_and_tells_what_nobody_has_told(callback: Any, shown: Shown) -> None:
+    callback.v2_runner_on_failed(result("keyturn_stage", task="Stage", msg="the key is bad: mend it"))
+    shown()
+    summed = "REFUSED: a title\ncause      {}\nreport     r.json"
+    callback.v2_runner_on_ok(
+        result("keyturn_report", host="localhost", text=summed.format("app1: the key is bad: mend it"))
+    )
+    assert shown() == ["REFUSED: a title", "cause      told above", "report     r.json"]
+    other = "app1: the key is bad: mend it; app2: the old value is dead"
+    callback.v2_runner_on_ok(result("keyturn_report", host="localhost", text=summed.format(other)))
+    assert shown()[1] == f"cause      {other}"
 
 
 def test_items_tell_their_own_errors(callback: Any, shown: Shown) -> None:

@@ -12,7 +12,7 @@ import pytest
 from keyturn.base import moments
 from keyturn.base.errors import KeyturnError
 from keyturn.notices import messages, outbox
-from keyturn.records import audit, checklist, report, rotation_log, status, status_page
+from keyturn.records import attention, audit, checklist, report, rotation_log, status, status_page
 from keyturn.records.checklist import Case
 from unit.test_catalogue import shipped
 from unit.test_policy import POLICY
@@ -283,6 +283,21 @@ def test_the_status_keeps_the_head_of_what_was_signed_since(folder: Path) -> Non
     )
 
 
+def test_what_is_signed_and_not_closed_is_not_called_unsigned(folder: Path) -> None:
+    def line() -> str:
+        found = audit.look(folder, SECRETS, POLICY, NOW, {})
+        (said,) = [
+            one for one in status.table(status.status({}, {}, NOW, found)).splitlines() if HEADER["rotation_id"] in one
+        ]
+        return said
+
+    assert line().startswith(f"unsigned    {HEADER['rotation_id']} of db_key: ")
+    signed = checklist.sign(audit.case(folder, HEADER["rotation_id"], SECRETS), "bob", {}, WANTED, SECOND)
+    rotation_log.append(folder, signed | {"at": "2026-01-02T00:00:00Z"})
+    assert line().startswith(f"signed      {HEADER['rotation_id']} of db_key: ")
+    assert "; is signed by bob, and is to be closed (close_rotation.yml) until" in line()
+
+
 def test_a_rotation_that_is_not_there_is_named(folder: Path) -> None:
     assert audit.case(folder, HEADER["rotation_id"], SECRETS).report["secret"] == "db_key"
     with pytest.raises(KeyturnError, match=f"no report of the rotation nothing .*{HEADER['rotation_id']}"):
@@ -292,7 +307,7 @@ def test_a_rotation_that_is_not_there_is_named(folder: Path) -> None:
 class Outline(HTMLParser):
     """Tags, headings and references of a page; the end must close what the begin opened."""
 
-    VOID = ("meta", "br")
+    VOID = ("meta", "br", "input")
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -314,7 +329,7 @@ def page(folder: Path) -> str:
     found = status.status({}, {"a": None}, NOW, audit.look(folder, SECRETS, POLICY, NOW, {})) | {"calendar": []}
     found |= {"expired": {"a": ["r1"]}, "unsent": ["overdue-x: mail after 3 attempts: no answer"]}
     found |= {"incidents": [{"id": "INC-1", "open": 4, "late": 2, "due": "2026-01-02T00:00:00Z"}]}
-    return status_page.render(found, "staging")
+    return status_page.render(found | {"attention": attention.now(found, {"a": None})}, "staging")
 
 
 def test_the_page_is_whole_needs_nothing_from_outside_and_escapes(folder: Path) -> None:

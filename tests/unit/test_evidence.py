@@ -70,7 +70,8 @@ def test_a_page_that_is_full_is_followed_by_the_next() -> None:
 
 def test_the_archive_holds_the_sums_of_its_members() -> None:
     members = {"a/b.log": b"one", "c": b""}
-    packed = evidence.archive(members)
+    packed = evidence.archive(members, 1)
+    assert packed == evidence.archive(members, 1) and packed[4:8] == b"\x01\0\0\0", "the time of the archive is another"
     with tarfile.open(fileobj=io.BytesIO(packed)) as tar:
         found = {entry.name: tar.extractfile(entry).read() for entry in tar}  # type: ignore[union-attr]
     listed = {one["name"]: one["sha256"] for one in evidence.listing(members)}

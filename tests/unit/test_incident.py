@@ -163,6 +163,11 @@ def test_a_plan_is_shown_where_a_setting_is_missing_and_nothing_begins(tmp_path:
         take("incident", arguments)
     assert not list(tmp_path.rglob("*"))
     assert take("incident", arguments | {"without_evidence": "none here"}, check_mode=True)["missing"] == ""
+    seen = take("incident", arguments | {"id": "../x"}, check_mode=True)
+    assert "incident    without an id in test" in seen["text"]
+    assert seen["missing"].startswith("keyturn_incident_id must be 1 to 64 letters")
+    with pytest.raises(KeyturnError, match="keyturn_incident_id must be"):
+        take("incident", arguments | {"id": "../x", "without_evidence": "none here"})
 
 
 def test_an_open_rotation_is_ended_first() -> None:

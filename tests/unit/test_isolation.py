@@ -10,6 +10,7 @@ import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet import isolation
 from keyturn.steps import agree
+from support import steps
 
 STAGING = {"old": {"PLAID_SECRET": "kt:1"}, "new": {"PLAID_SECRET": "kt:2", "PLAID_CLIENT_ID": "kt:9"}}
 
@@ -55,6 +56,20 @@ def test_the_environment_s_own_and_new_values_pass(folder: Path) -> None:
     assert asked(folder, PLAID_SECRET="kt:7")
     assert asked(folder, PLAID_SECRET="kt:6", PLAID_CLIENT_ID="kt:9")
     assert asked(folder)
+
+
+def test_a_check_of_the_storage_says_that_there_is_nothing_to_compare_with(folder: Path, tmp_path: Path) -> None:
+    def notes(reports: Path) -> list[str]:
+        given = {"hosts": {}, "environment": "staging", "secrets": {}, "reports": str(reports), "production": False}
+        found = steps.take("storage_report", given | {"store": {"kind": "dotenv"}}, check_mode=True)["findings"][
+            "controller"
+        ]
+        return [one["remedy"] for one in found if one["rule"] == "one environment each"]
+
+    assert notes(folder) == []
+    apart = tmp_path / "apart"
+    (apart / "staging").mkdir(parents=True, mode=0o700)
+    assert notes(apart) == ["give all environments one keyturn_reports_dir: docs/production.md"]
 
 
 def test_no_other_environment_is_known(tmp_path: Path) -> None:

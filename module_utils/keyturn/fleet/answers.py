@@ -32,7 +32,11 @@ LOOKED = {"rotation?": JOURNAL, "closed?": {"*": PAST}, "unreachable?": bool}
 # a host that failed, or was only asked, tells no rotation
 STAGED = (
     {"unreachable": True},
-    {"rotation": {"old?": (None, journal.MARKS), "new?": (None, journal.MARKS)}, "place": str, "clock_offset": float},
+    {
+        "rotation": {**dict.fromkeys(("old?", "new?"), (None, journal.MARKS)), "phase?": str, "rows?": {"*": int}},
+        "place": str,
+        "clock_offset": float,
+    },
     {"rotation?": None, "unreachable?": bool},
 )
 HERE = {"keyturn_secrets_here?": [str]}

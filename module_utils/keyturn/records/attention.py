@@ -1,12 +1,21 @@
-"""What a person must look at: a rotation that cannot go back, since the old value is dead, or files that hold a value of nobody's."""
+"""What a person must look at.
+
+In a rotation: one that cannot go back, since the old value is dead, or files that hold a value of nobody's. In an environment: all that
+its status has found, the worst first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
 
+from ..base import moments
 from ..host.journal import PHASES, JournalRecord, Verdict
+from . import status
 
 Hosts = Mapping[str, JournalRecord]
+Told = Iterator[tuple[str, str]]
 
 
 def needed(hosts: Hosts) -> bool:
@@ -45,3 +54,89 @@ def _dead(record: JournalRecord) -> bool:
 def _switched(record: JournalRecord) -> bool:
     phase = record.get("phase")
     return phase in PHASES and PHASES.index(str(phase)) >= PHASES.index("switched")
+
+
+def now(found: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, str]]:
+    """Return what needs somebody, by ``state`` and ``text``, the worst first; ``hosts`` has what ``keyturn_state`` said."""
+    told = [*_broken(found, hosts), *_of_secrets(found), *_of_records(found), *_of_dates(found)]
+    return [
+        {"state": state, "text": text} for state, text in sorted(told, key=lambda one: -status.STATES.index(one[0]))
+    ]
+
+
+def _broken(found: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | None]) -> Told:
+    opened = {name: said["rotation"] for name, said in hosts.items() if said and said["rotation"]}
+    if stuck := sentence(opened):
+        yield "broken", stuck
+    for name, line in found["secrets"].items():
+        if line["open_on"]:
+            on = ", ".join(line["open_on"])
+            yield (
+                "broken",
+                f"a rotation of {name} is open on {on}: resume.yml ends it on the new value, rollback.yml on the old one",
+            )
+    for host in found["unreachable"]:
+        yield "broken", f"no answer from {host}: see that it runs and that SSH reaches it, then run status.yml again"
+    if found["log"]["problem"]:
+        yield "broken", f"{found['log']['problem']}; verify_log.yml says more"
+    for name, one in found["unreported"].items():
+        yield "broken", status.unreported_line(name, one)
+
+
+def _of_secrets(found: Mapping[str, Any]) -> Told:
+    at = moments.parse(found["at"])
+    for name, line in found["secrets"].items():
+        for host, problem in line["problems"].items():
+            yield "broken", f"{name} on {host}: {problem}"
+        if line["differ"]:
+            held = "; ".join(f"{host} holds {what}" for host, what in line["differ"].items())
+            yield (
+                "broken",
+                f"hosts disagree on {name}: {held}; rotate it with -e keyturn_adopt=HOST, the one that is right",
+            )
+        for one in line["open_revocations"].values():
+            late = (at - moments.parse(one["since"])).days >= status.REVOCATION_DAYS
+            steps = "; ".join([*line["revoke"], "then run confirm_revoked.yml"])
+            yield "overdue" if late else "due", f"the old {name} is not proved dead since {one['since'][:10]}: {steps}"
+
+
+def _of_records(found: Mapping[str, Any]) -> Told:
+    for one in found["incidents"]:
+        text = f"incident {status.incident_line(one)}: tick_incident.yml ticks them"
+        yield "overdue" if one["late"] else "due", text
+    for line in status.expired_lines(found):
+        yield "overdue", line
+    for late, signed in product((True, False), repeat=2):
+        waiting = [one for one in found["unsigned"] if (one["late"], bool(one["signer"])) == (late, signed)]
+        yield from (("overdue" if late else "due", text) for text in _unsigned(waiting))
+    for one in found["unfinished"]:
+        begun = f"the attempt of {one['by']} on {one['controller']} to rotate {one['secret']} since {one['since']} has no end"
+        yield "due", f"{begun}: wait for it, or run resume.yml"
+    for line in found["unsent"]:
+        yield "due", f"not delivered: {line}; notify.yml sends it again"
+
+
+def _unsigned(rotations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Say of rotations that wait for the same, and are late or are not, in one sentence what they wait for."""
+    named = ", ".join(f"{one['rotation_id']} of {one['secret']}" for one in rotations)
+    if len(rotations) == 1:
+        yield f"the rotation {named} {status.signing(rotations[0])}"
+    elif rotations:
+        first = min(one["until"] for one in rotations)[:10]
+        which = f"since {first}" if rotations[0]["late"] else f"the first until {first}"
+        what = "are signed and to be closed" if rotations[0]["signer"] else "are to be signed (sign_off.yml) and closed"
+        yield f"{len(rotations)} rotations {what} (close_rotation.yml), {which}: {named}"
+
+
+def _of_dates(found: Mapping[str, Any]) -> Told:
+    for one in found["calendar"]:
+        if one["turn"]:
+            late = one["due"] < found["at"]
+            known = found["secrets"].get(one["secret"], {}).get("last_rotated")
+            when = f"is due {'since' if late else 'on'} {one['due'][:10]}" if known else "was never rotated by Keyturn"
+            yield "overdue" if late else "due", f"{one['secret']} {when}: run rotate_due.yml"
+    if found["review"]["late"]:
+        yield (
+            "overdue",
+            f"the policy's review was due on {found['review']['next']}: review it, then set its next date in policy.yml",
+        )

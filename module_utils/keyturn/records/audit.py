@@ -12,7 +12,7 @@ from ..base.errors import KeyturnError
 from ..host.journal import Head
 from ..host.phases.answers import HostAnswer
 from ..notices import outbox
-from . import checklist, report, rotation_log, signatures
+from . import checklist, lives, report, rotation_log, signatures
 from .checklist import Case
 
 TIMELINE = 50
@@ -29,9 +29,10 @@ Secrets = Mapping[str, Mapping[str, Any]]
 def look(
     folder: Path, secrets: Secrets, policy: Policy, now: datetime, hosts: Hosts, allowed: str = ""
 ) -> dict[str, Any]:
-    """Return ``log``, ``unfinished``, ``unreported``, ``unsigned``, ``timeline`` (the newest first), ``review``, ``environments``.
+    """Return ``log``, ``unfinished``, ``unreported``, ``unsigned``, ``timeline``, ``events``, ``review``, ``environments``.
 
-    ``hosts`` has what ``keyturn_state`` said, None for no answer, ``allowed`` is the file of allowed signers, if there is one.
+    The timeline has the newest first, the events are in no order (``lives.in_order``). ``hosts`` has what ``keyturn_state`` said, None
+    for no answer, ``allowed`` is the file of allowed signers, if there is one.
     """
     records, reports = rotation_log.read(folder), report.documents(folder)
     open_ones = set(checklist.unsigned(records))
@@ -53,6 +54,7 @@ def look(
             _unsigned(one, now) | {"by_key": bool(allowed)} for one in timeline if one["rotation_id"] in open_ones
         ],
         "timeline": timeline[: -TIMELINE - 1 : -1],
+        "events": lives.of_reports(reports, records),
         "review": policy["review"] | {"late": moments.text(now)[:10] > policy["review"]["next"]},
         "environments": _others(folder),
     }
@@ -64,6 +66,7 @@ def _unsigned(one: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "rotation_id": one["rotation_id"],
         "secret": one["secret"],
         "open": [point["id"] for point in checklist.still_open(one["checklist"])],
+        "signer": one["signer"],
         "until": moments.text(until),
         "late": now > until,
     }
@@ -179,9 +182,7 @@ def _past(
             for name in ("rotation_id", "secret", "title", "outcome", "started", "finished", "reason")
         },
         "operator": document["operator"],
-        "downtime_seconds": max(
-            (host.get("downtime_seconds", 0.0) for host in document["hosts"].values()), default=0.0
-        ),
+        "downtime_seconds": lives.longest(document),
         "downtime_budget_seconds": document["downtime_budget_seconds"],
         "hosts": sorted(document["hosts"]),
         "checklist": points,

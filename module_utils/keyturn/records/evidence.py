@@ -14,7 +14,6 @@ import os
 import stat
 import subprocess
 import tarfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,19 +79,22 @@ def collect(scene: Scene, sources: Sequence[str]) -> tuple[Members, dict[str, st
     return members, missing
 
 
-def archive(members: Members) -> bytes:
-    """Return a compressed tar of the members, with the list of their SHA-256."""
+def archive(members: Members, at: int) -> bytes:
+    """Return a compressed tar of the members, with the list of their SHA-256; ``at`` is the time of all of them.
+
+    The same members and the same time give the same bytes.
+    """
     listed = members | {
         SUMS: "".join(f"{digest(content)}  {name}\n" for name, content in sorted(members.items())).encode()
     }
     whole = io.BytesIO()
     with (
-        gzip.GzipFile(fileobj=whole, mode="wb", compresslevel=6) as packed,
+        gzip.GzipFile(fileobj=whole, mode="wb", compresslevel=6, mtime=at) as packed,
         tarfile.open(fileobj=packed, mode="w") as tar,
     ):
         for name, content in sorted(listed.items()):
             entry = tarfile.TarInfo(name)
-            entry.size, entry.mode, entry.mtime = len(content), 0o600, int(time.time())
+            entry.size, entry.mode, entry.mtime = len(content), 0o600, at
             tar.addfile(entry, io.BytesIO(content))
     return whole.getvalue()
 

@@ -65,7 +65,7 @@ def status(
         [*(line["state"] for line in found.values()), *("broken" for _ in broken), *("overdue" for _ in overdue)]
     )
     more = {"unreachable": silent, "expired": expired, "secrets": found, **audit}
-    return {"schema": 3, "state": worst, "at": moments.text(now), **more}
+    return {"schema": 4, "state": worst, "at": moments.text(now), **more}
 
 
 def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime) -> StatusLine:
@@ -212,8 +212,8 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
     ]
     lines += [f"unreported  {unreported_line(name, one)}" for name, one in found["unreported"].items()]
     lines += [
-        f"unsigned    {one['rotation_id']} of {one['secret']}: {', '.join(one['open']) or 'every point has evidence'}; "
-        f"{signing(one)}"
+        f"{'signed' if one['signer'] else 'unsigned':<12}{one['rotation_id']} of {one['secret']}: "
+        f"{', '.join(one['open']) or 'every point has evidence'}; {signing(one)}"
         for one in found["unsigned"]
     ]
     lines += [f"incident    {incident_line(one)}" for one in found.get("incidents", [])]
@@ -222,9 +222,11 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
 
 
 def signing(one: Mapping[str, Any]) -> str:
-    """Return until when a checklist is to be signed and closed."""
-    by_key = " -e keyturn_signing_key=KEY" if one["by_key"] else ""
-    return f"{'was' if one['late'] else 'is'} to be signed (sign_off.yml{by_key}) and closed (close_rotation.yml) until {one['until'][:10]}"
+    """Return until when a checklist is to be signed and closed, or only closed."""
+    signed, by_key = one["signer"], " -e keyturn_signing_key=KEY" if one["by_key"] else ""
+    what = "closed (close_rotation.yml)" if signed else f"signed (sign_off.yml{by_key}) and closed (close_rotation.yml)"
+    when = f"{'was' if one['late'] else 'is'} to be {what} until {one['until'][:10]}"
+    return f"is signed by {signed}, and {when}" if signed else when
 
 
 def unreported_line(rotation_id: str, one: Mapping[str, Any]) -> str:

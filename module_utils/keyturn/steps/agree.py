@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 from ..base.errors import KeyturnError
-from ..fleet import agreement, answers, isolation
+from ..fleet import agreement, answers, forecast, isolation
 from ..fleet.taking_part import holders, who_goes_on
+from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.validation import Answer, Parameters
+from ..records import report
 
 # what the action reads of each host
 CALLS = ("rotation_staged", "rotation_examined")
@@ -18,7 +21,7 @@ SHAPE = {"hosts": {"*": {**answers.HERE, **dict.fromkeys((f"{name}?" for name in
 
 
 def run(given: Parameters, check_mode: bool) -> Answer:
-    """Compare the hosts that have answered."""
+    """Compare the hosts that have answered; in check mode say as a table what would become of each."""
     answers = {name: _answer(said) for name, said in given["hosts"].items()}
     held_by = holders(given["secret"], given["hosts"])
     lost = [name for name in held_by if answers[name].get("unreachable")]
@@ -40,7 +43,19 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     if hosts:
         agreement.check(given["value"], hosts, given["adopted"])
     isolation.check(isolation.held_elsewhere(Path(given["reports"]), given["environment"]), hosts, given["may_stay"])
-    return {"changed": False, "hosts": going_on}
+    told = (
+        {"text": _forecast(given, {name: answers[name].get("rotation") or {} for name in going_on})}
+        if check_mode
+        else {}
+    )
+    return {"changed": False, "hosts": going_on, **told}
+
+
+def _forecast(given: Parameters, hosts: Mapping[str, JournalRecord]) -> str:
+    reports = report.documents(Path(given["reports"]) / given["environment"])
+    downtimes = {host: forecast.expected(reports, given["secret"], host) for host in hosts}
+    table = forecast.text(hosts, given["new"], downtimes, shutil.get_terminal_size().columns)
+    return f"\n{table}\n\n" if table else ""
 
 
 def _answer(said: Mapping[str, HostAnswer]) -> HostAnswer:

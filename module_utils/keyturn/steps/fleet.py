@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..fleet import abandoned, answers, staging_gate
 from ..fleet.taking_part import holders, who_goes_on
+from ..host.phases.answers import HostAnswer
 from ..inputs.validation import Answer, Parameters
 
 # what the action reads of each host
@@ -37,5 +38,5 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     return {"changed": False, "hosts": hosts, "passed": passed}
 
 
-def _open_on(looked: Mapping[str, Any]) -> str:
+def _open_on(looked: HostAnswer) -> str:
     return str((looked.get("rotation") or {}).get("rotation_id", ""))

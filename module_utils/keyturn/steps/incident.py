@@ -57,7 +57,8 @@ def _open(given: Parameters, now: datetime, dry: bool) -> Result:
 
 def _missing(given: Parameters) -> Iterator[str]:
     """Say what keeps a run from beginning, and not a person from seeing the plan."""
-    checks: list[Callable[[], None]] = [lambda: runs.check_asks_nobody(given["options"])]
+    checks: list[Callable[[], object]] = [lambda: plan.check_id(given["id"])]
+    checks.append(lambda: runs.check_asks_nobody(given["options"]))
     checks += [] if given["without_evidence"] else [lambda: seal.check(given["recipient"])]
     for check in checks:
         try:
@@ -79,7 +80,8 @@ def _document(
 
 
 def _decided(given: Parameters, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    identity = plan.check_id(given["id"])
+    # what a check shows of an incident that has no id yet
+    identity = given["id"] if request.INCIDENT_ID.fullmatch(given["id"]) else "without an id"
     table = {name: validated(f"keyturn_incident_table.{name}", plan.ROW, row) for name, row in given["table"].items()}
     plan.check_table(table, given["order"], given["secrets"])
     if given["leaked"] not in table:

@@ -13,8 +13,10 @@ from ..fleet import abandoned, answers, schedule
 from ..inputs import catalogue
 from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
-from ..records import audit, status_page
+from ..records import attention, audit, lives, status_csv, status_page
 from ..records import status as reckoning
+
+WRITTEN = {"page": "html", "table": "csv", "data": "json"}
 
 
 def shape(given: Parameters) -> Any:
@@ -25,24 +27,36 @@ def shape(given: Parameters) -> Any:
 
 def run(given: Parameters, check_mode: bool) -> Answer:
     """Reckon and write the status, for a program and for a person."""
-    secrets = entries(given["secrets"])
     folder = Path(given["folder"])
-    now = datetime.now(UTC)
     schedule.check_window(given["window"])
     answered = {name: said for name, said in given["hosts"].items() if said}
     ended = abandoned.close(folder, answered, "status.yml", check_mode)
-    records = audit.look(folder, secrets, given["policy"], now, given["hosts"], given["allowed_signers"])
-    found = reckoning.status(secrets, given["hosts"], now, records)
+    found = reckoned(given, folder, datetime.now(UTC))
+    told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
+    told += [] if check_mode else _write(folder, found)
+    return {"changed": bool(ended), "status": found, "text": "\n".join([reckoning.table(found), *told])}
+
+
+def reckoned(given: Parameters, folder: Path, now: datetime) -> dict[str, Any]:
+    """Return the status as it is at a moment, from the hosts' answers and all that the environment's folder holds."""
+    secrets, hosts = entries(given["secrets"]), given["hosts"]
+    records = audit.look(folder, secrets, given["policy"], now, hosts, given["allowed_signers"])
+    found = reckoning.status(secrets, hosts, now, records)
     found["calendar"] = schedule.calendar(found["secrets"], given["grace_days"], given["window"], now)
     found["unsent"] = outbox.open_lines(folder)
     found["incidents"] = incident.summaries(folder, now)
-    if not check_mode:
-        durable.make_reports_folder(folder)
-        durable.write_json(folder / "status.json", found)
-        durable.write_file(folder / "status.html", status_page.render(found, folder.name).encode())
-    told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
-    told += [] if check_mode else [f"page        {folder / 'status.html'}"]
-    return {"changed": bool(ended), "status": found, "text": "\n".join([reckoning.table(found), *told])}
+    coming = lives.of_calendar(found["calendar"], found["at"])
+    found["events"] = lives.in_order([*found["events"], *lives.of_incidents(incident.read_all(folder)), *coming])
+    return found | {"attention": attention.now(found, hosts)}
+
+
+def _write(folder: Path, found: dict[str, Any]) -> list[str]:
+    """Write the status in its three forms, and return the lines that say where."""
+    durable.make_reports_folder(folder)
+    durable.write_json(folder / "status.json", found)
+    durable.write_file(folder / "status.html", status_page.render(found, folder.name).encode())
+    durable.write_file(folder / "status.csv", status_csv.render(found).encode())
+    return ["", *(f"{what:<12}{folder / f'status.{end}'}" for what, end in WRITTEN.items())]
 
 
 def entries(secrets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -350,9 +350,9 @@ def _fields(host: Examination) -> JournalRecord:
 
 
 def _told(fields: JournalRecord) -> str:
-    old = ", ".join(f"{name} is {held}" for name, held in sorted(fields["old"].items()))
+    """Say what the controller's table of all hosts (``fleet/forecast.py``) does not."""
     rows = ", ".join(f"{form} {number}" for form, number in sorted(fields["rows"].items()))
-    return "\n".join([f"stage a new value: {old}", f"rows: {rows or 'no data depends on it'}", *fields["findings"]])
+    return "\n".join([*([f"rows: {rows}"] if rows else []), *fields["findings"]])
 
 
 def _overridden(rotation: Rotation) -> list[str]:

@@ -35,7 +35,8 @@ def would(rotation: Rotation, begun: Journal | None) -> str:
     names = ", ".join(name for name in rotation.entry["services"] if name not in rotation.reloaded) or "nothing"
     files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
     again = f", reload {', '.join(rotation.reloaded)}" if rotation.reloaded else ""
-    return f"stop {names}, turn the rows, replace {', '.join(rotation.variables)} in {files}, start {names}{again}"
+    rows = ", turn the rows" if rotation.entry["migration"]["kind"] != "none" else ""
+    return f"stop {names}{rows}, replace {', '.join(rotation.variables)} in {files}, start {names}{again}"
 
 
 def run(rotation: Rotation, journal: Journal) -> bool:
