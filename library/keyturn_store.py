@@ -84,7 +84,7 @@ EXAMPLES = r"""
     store: "{{ keyturn_store }}"
     step: promote
     environment: production
-    secret: jwt
+    secret: signing_key
     rotation_id: "{{ rotation_plan.rotation_id }}"
     old: "{{ rotation_decided.rotation.old }}"
     new: "{{ rotation_decided.rotation.new }}"

@@ -41,7 +41,7 @@ attributes:
 EXAMPLES = r"""
 - name: Generate the value
   keyturn_values:
-    variables: [JWT_SECRET_KEY]
+    variables: [SIGNING_KEY]
     generator: token_urlsafe
     rotation_id: "{{ rotation_plan.rotation_id }}"
     hosts: "{{ rotation_looked_hosts }}"

@@ -224,7 +224,7 @@ def test_a_service_that_is_down_ends_in_a_report_that_says_refused(lab: Lab) -> 
 
 
 def catalogue() -> dict[str, Any]:
-    found = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"]
+    found = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["secrets"]
     found["db_key"]["max_age_days"] = 90
     return copy.deepcopy(found)
 
@@ -246,6 +246,7 @@ def host(lab: Lab, **more: Any) -> dict[str, Any]:
 def assert_plan_fails(lab: Lab, *texts: str, **change: Any) -> None:
     request = {
         "secrets": catalogue(),
+        "application": str(ROOT / "applications/trader_ai"),
         "secret": "db_key",
         "hosts": {"here": host(lab)},
         "reason": "a test",

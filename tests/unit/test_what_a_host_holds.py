@@ -162,7 +162,9 @@ def planned(secret: str, **more: Any) -> dict[str, Any]:
         "keyturn_services": {"backend": {"manager": "systemd", "unit": "b", "health_url": "http://127.0.0.1/health"}},
     }
     hosts = {name: known | said | more for name, said in HOSTS.items()}
-    return take("plan", {"secrets": shipped(), "secret": secret, "hosts": hosts, "reason": "test"})
+    return take(
+        "plan", {"application": "/nowhere", "secrets": shipped(), "secret": secret, "hosts": hosts, "reason": "test"}
+    )
 
 
 def test_who_does_not_hold_the_secret_takes_no_part() -> None:

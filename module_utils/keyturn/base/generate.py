@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def token_urlsafe() -> str:
-    """Return 32 random bytes as 43 characters of URL-safe text (the policy's JWT secret)."""
+    """Return 32 random bytes as 43 characters of URL-safe text."""
     return secrets.token_urlsafe(32)
 
 

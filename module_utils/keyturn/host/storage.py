@@ -44,7 +44,9 @@ def look(rotations: Sequence[Rotation], production: bool) -> dict[str, Any]:
     found += _placeholders(held)
     found += _spread(rotations, {name: value for values in held.values() for name, value in values.items()})
     found += _copies([(rotation, held[rotation.secret]) for rotation in rotations if rotation.secret in held])
-    found += repository.look(first.app_root, [name for rotation in rotations for name in rotation.variables])
+    names = [name for rotation in rotations for name in rotation.variables]
+    databases = [path for rotation in rotations if (path := rotation.entry["migration"]["database"])]
+    found += repository.look(first.app_root, names, databases)
     return {
         "changed": False,
         "findings": [finding._asdict() for finding in dict.fromkeys(found)],

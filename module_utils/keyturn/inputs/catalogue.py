@@ -135,12 +135,16 @@ SERVICE: Spec = {
     "reloads": {"type": "list", "elements": "str", "default": []},
     "proof_path": {"type": "str"},
     "proof_auth": {"type": "str", "default": "none", "choices": ["jwt", "none"]},
-    "proof_secret": {"type": "str", "default": "JWT_SECRET_KEY"},
+    "proof_secret": {"type": "str"},
     "health_timeout_seconds": {"type": "int", "default": 30},
     "stop_timeout_seconds": {"type": "int", "default": 30},
     "proof_timeout_seconds": {"type": "int", "default": 60},
 }
-SERVICE_REQUIRED_IF = [["manager", "script", ["start", "stop"]], ["manager", "systemd", ["unit"]]]
+SERVICE_REQUIRED_IF = [
+    ["manager", "script", ["start", "stop"]],
+    ["manager", "systemd", ["unit"]],
+    ["proof_auth", "jwt", ["proof_secret"]],
+]
 
 ROTATION: Spec = {
     "rotation_id": {"type": "str", "required": True},

@@ -80,6 +80,8 @@ def _document(
 
 def _decided(given: Mapping[str, Any], now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     identity = plan.check_id(given["id"])
+    if not given["table"]:
+        raise KeyturnError("incident.yml: no table: say what is done when something has leaked; nothing was changed")
     table = {name: validated(f"keyturn_incident_table.{name}", plan.ROW, row) for name, row in given["table"].items()}
     plan.check_table(table, given["order"], given["secrets"])
     if given["leaked"] not in table:

@@ -33,6 +33,10 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Check the request and return the plan."""
     store(given["store"])
     secret = given["secret"]
+    if not secret:
+        raise KeyturnError(
+            f"name the secret by -e keyturn_secret=NAME: the catalogue has {', '.join(sorted(given['secrets'])) or 'nothing'}"
+        )
     if secret not in given["secrets"]:
         known = ", ".join(sorted(given["secrets"])) or "nothing"
         raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
@@ -76,7 +80,7 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
         "attempt": attempts.mine(),
-        "revision": staging_gate.revision(ROOT),
+        "revision": staging_gate.revision(ROOT, Path(given["application"])),
         "until": given["until"],
         "overrides": planning.check_overrides(given["overrides"])
         | _unproved(secret, entry, hosts, given["accept_unproved"]),
