@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 from keyturn.inputs import mistakes
 from keyturn.inputs.application import Application, secrets
+from support import editor_schemas
 from support.lab import ROOT
 from support.steps import take
 from unit.test_catalogue import shipped
@@ -130,3 +133,20 @@ def test_what_is_not_there_is_no_mistake_and_is_told(tmp_path: Path) -> None:
     told = take("validate", {"folder": str(mine), "secrets": secrets({}, {}) | shipped()})
     assert told["mistakes"] == []
     assert "incident.yml is not there: respond_to_incident.yml has no table to decide by" in told["text"]
+
+
+def test_the_schemas_for_editors_are_made_from_what_is_checked() -> None:
+    written = {path.name: json.loads(path.read_text()) for path in editor_schemas.FOLDER.glob("*.json")}
+    assert written == json.loads(json.dumps(editor_schemas.schemas())), "run make docs"
+
+
+def test_an_editor_takes_what_we_ship_and_shows_a_mistake() -> None:
+    for file, schema in editor_schemas.schemas().items():
+        document = SHIPPED.file(file.replace(".schema.json", ".yml"))
+        jsonschema.validate(document, schema)
+    schema = editor_schemas.schemas()["catalogue.schema.json"]
+    for place, value in (("switch", "sideways"), ("colour", "red"), ("downtime_budget_seconds", "soon"), ("title", None)):
+        changed = copy.deepcopy(SHIPPED.file("catalogue.yml"))
+        changed["secrets"]["jwt"][place] = value
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(changed, schema)
