@@ -118,7 +118,11 @@ def test_an_unknown_secret_is_refused(lab: Lab) -> None:
 CHANGES: list[tuple[str, Any, str]] = [
     ("source.generator", "uuid", "must be one of: fernet, password, token_urlsafe, got: uuid found in source"),
     ("value", "both", "value of value must be one of: per_host, shared, got: both"),
-    ("consumers", [{"format": "toml", "path": "x"}], "must be one of: dotenv, json, got: toml found in consumers"),
+    (
+        "consumers",
+        [{"format": "toml", "path": "x"}],
+        "must be one of: dotenv, file, ini, json, yaml, got: toml found in consumers",
+    ),
     ("consumers", [], "consumers is empty: a rotation needs at least one"),
     (
         "probes",

@@ -1,4 +1,4 @@
-"""JSON schemas of an application's files, for editors: made from what Keyturn itself checks. ``python -m support.editor_schemas`` writes them."""
+"""JSON schemas of an application's files, for editors, made from what a run checks; ``python -m support.editor_schemas`` writes them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ def of_shape(shape: Any) -> dict[str, Any]:
     if isinstance(shape, list):
         return {"type": "array", "items": of_shape(shape[0])}
     if isinstance(shape, tuple):
-        return {"enum": list(shape)} if all(isinstance(one, str) for one in shape) else {"anyOf": [*map(of_shape, shape)]}
+        return (
+            {"enum": list(shape)} if all(isinstance(one, str) for one in shape) else {"anyOf": [*map(of_shape, shape)]}
+        )
     if isinstance(shape, re.Pattern):
         return {"type": "string", "pattern": f"^{shape.pattern}$"}
     return {"type": SIMPLE[shape]}

@@ -30,6 +30,7 @@ TASKS = Path(__file__).parents[2] / "roles" / "rotation" / "tasks"
 REGISTRIES: dict[str, set[str]] = {
     "source.generator": set(generate.GENERATORS),
     "consumers.format": set(consumers.FORMATS),
+    "consumers.inside": set(consumers.INSIDE) - {""},
     "migration.kind": {"none", *rotation.MIGRATIONS},
     "probes.kind": set(probes.PROBES),
     "manager": set(managers.MANAGERS),
@@ -109,7 +110,7 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
     [
         ("title", ..., "missing required arguments: title"),
         ("source.generator", "dice", "must be one of: fernet, password, token_urlsafe, got: dice"),
-        ("consumers.0.format", "ini", "must be one of: dotenv, json, got: ini"),
+        ("consumers.0.format", "toml", "must be one of: dotenv, file, ini, json, yaml, got: toml"),
         ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, got: mongo"),
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),

@@ -145,7 +145,12 @@ def test_an_editor_takes_what_we_ship_and_shows_a_mistake() -> None:
         document = SHIPPED.file(file.replace(".schema.json", ".yml"))
         jsonschema.validate(document, schema)
     schema = editor_schemas.schemas()["catalogue.schema.json"]
-    for place, value in (("switch", "sideways"), ("colour", "red"), ("downtime_budget_seconds", "soon"), ("title", None)):
+    for place, value in (
+        ("switch", "sideways"),
+        ("colour", "red"),
+        ("downtime_budget_seconds", "soon"),
+        ("title", None),
+    ):
         changed = copy.deepcopy(SHIPPED.file("catalogue.yml"))
         changed["secrets"]["jwt"][place] = value
         with pytest.raises(jsonschema.ValidationError):

@@ -90,8 +90,12 @@ class Rotation:
             wanted = (forms or {}).get(str(path)) or dict.fromkeys(item["keys"] or {}, item["form"])
             aliases = self.entry["aliases"] if item["keys"] is None else {}
             references = {name: self._references(item["reference"], name) for name in item["keys"] or {}}
-            keys = item["keys"] or {}
-            found.append(Consumer(item["format"], path, aliases, keys, wanted, references, root=self.app_root))
+            # a file of one value has no keys, and no other name has a value in it
+            keys = item["keys"] or ({self.variables[0]: "its value"} if item["format"] == "file" else {})
+            inside = {"section": item["section"] or "", "inside": item["inside"] or ""}
+            found.append(
+                Consumer(item["format"], path, aliases, keys, wanted, references, root=self.app_root, **inside)
+            )
         return found
 
     def _references(self, pattern: str, name: str) -> list[str]:

@@ -25,14 +25,20 @@ PROVIDER: Spec = {
 }
 PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]]]
 CONSUMER: Spec = {
-    "format": {"type": "str", "required": True, "choices": ["dotenv", "json"]},
+    "format": {"type": "str", "required": True, "choices": ["dotenv", "file", "ini", "json", "yaml"]},
     "path": {"type": "path", "required": True},
     "keys": {"type": "dict"},
     "form": {"type": "str", "choices": ["environment", "kept", "literal", "reference"]},
     "reference": {"type": "str", "default": "env:NAME"},
+    "section": {"type": "str"},
+    "inside": {"type": "str", "choices": ["url"]},
     "optional": {"type": "bool", "default": False},
 }
-CONSUMER_REQUIRED_IF = [["format", "json", ["keys", "form"]]]
+CONSUMER_REQUIRED_IF = [
+    ["format", "ini", ["keys", "section"]],
+    ["format", "json", ["keys", "form"]],
+    ["format", "yaml", ["keys"]],
+]
 COLUMN: Spec = {
     "table": {"type": "str", "required": True},
     "key": {"type": "str", "required": True},

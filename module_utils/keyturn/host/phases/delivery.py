@@ -75,6 +75,11 @@ class Host:
         for rotation in self.rotations:
             for item in rotation.entry["consumers"]:
                 if item["format"] == "dotenv":
+                    if item["keys"] is not None or item["inside"]:
+                        raise KeyturnError(
+                            f"{item['path']} has the value of {rotation.secret} under another name or inside a URL, and a credential holds "
+                            "values by their own names alone: leave keyturn_delivery at dotenv"
+                        )
                     names = [*rotation.variables, *rotation.entry["aliases"]]
                     found.setdefault(rotation.app_root / item["path"], []).extend(names)
         return found
