@@ -48,7 +48,7 @@ options:
   generator:
     description: Kind of value to generate, for C(stage).
     type: str
-    choices: [fernet, password, token_urlsafe]
+    choices: [fernet, hex, password, token_urlsafe]
   new_values:
     description: The new value of each variable, for C(stage) of one that was brought. The action takes it from memory.
     type: dict

@@ -17,7 +17,7 @@ options:
   generator:
     description: Kind of value. Omitted for a value that is brought, this only says whether one is needed.
     type: str
-    choices: [fernet, password, token_urlsafe]
+    choices: [fernet, hex, password, token_urlsafe]
   rotation_id:
     description: Id of the rotation.
     type: str

@@ -116,7 +116,7 @@ def test_an_unknown_secret_is_refused(lab: Lab) -> None:
 
 
 CHANGES: list[tuple[str, Any, str]] = [
-    ("source.generator", "uuid", "must be one of: fernet, password, token_urlsafe, got: uuid found in source"),
+    ("source.generator", "uuid", "must be one of: fernet, hex, password, token_urlsafe, got: uuid found in source"),
     ("value", "both", "value of value must be one of: per_host, shared, got: both"),
     (
         "consumers",

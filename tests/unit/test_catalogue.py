@@ -13,6 +13,7 @@ from keyturn import providers, stores
 from keyturn.base import generate, http
 from keyturn.base.errors import KeyturnError
 from keyturn.ground import consumers
+from keyturn.ground.rows import fernet_keys
 from keyturn.host import probes, rotation
 from keyturn.inputs import catalogue
 from keyturn.inputs.application import Application, secrets
@@ -31,6 +32,7 @@ REGISTRIES: dict[str, set[str]] = {
     "source.generator": set(generate.GENERATORS),
     "consumers.format": set(consumers.FORMATS),
     "consumers.inside": set(consumers.INSIDE) - {""},
+    "migration.key.rule": set(fernet_keys.RULES),
     "migration.kind": {"none", *rotation.MIGRATIONS},
     "probes.kind": set(probes.PROBES),
     "manager": set(managers.MANAGERS),
@@ -109,7 +111,7 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
     ("path", "value", "message"),
     [
         ("title", ..., "missing required arguments: title"),
-        ("source.generator", "dice", "must be one of: fernet, password, token_urlsafe, got: dice"),
+        ("source.generator", "dice", "must be one of: fernet, hex, password, token_urlsafe, got: dice"),
         ("consumers.0.format", "toml", "must be one of: dotenv, file, ini, json, yaml, got: toml"),
         ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, got: mongo"),
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),

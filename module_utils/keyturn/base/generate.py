@@ -23,8 +23,14 @@ def password() -> str:
     return secrets.token_urlsafe(48)
 
 
+def hexadecimal() -> str:
+    """Return 32 random bytes as 64 hexadecimal digits, as ``openssl rand -hex 32`` does."""
+    return secrets.token_hex(32)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "fernet": fernet,
+    "hex": hexadecimal,
     "password": password,
     "token_urlsafe": token_urlsafe,
 }

@@ -13,6 +13,8 @@ from typing import NamedTuple
 from .findings import shown
 
 PROC = Path("/proc")
+# no kernel gives a program more than its stack has room for
+LONGEST_ENVIRONMENT = 8 << 20
 LISTEN = "0A"
 KERNEL_THREAD = 0x00200000
 
@@ -132,7 +134,9 @@ def runs_script(pid: int, script: str) -> bool:
 def environment(pid: int) -> dict[str, str]:
     """Return the environment that the process was started with; it may hold secrets. Empty where it is not ours to see."""
     try:
-        content = (PROC / str(pid) / "environ").read_bytes()
+        # of a process that is just replaced, the file may seem to have no end
+        with (PROC / str(pid) / "environ").open("rb") as file:
+            content = file.read(LONGEST_ENVIRONMENT)
     except OSError:
         return {}
     pairs = (line.decode(errors="replace").partition("=") for line in content.split(b"\0") if line)

@@ -259,10 +259,13 @@ class Rotation:
 def _fernet_sqlite(
     rotation: Rotation, old: Mapping[str, str], new: Mapping[str, str] | None, root: Path
 ) -> FernetSqlite:
+    from ..ground.rows.fernet_keys import fernet_key
     from ..ground.rows.fernet_sqlite import FernetSqlite
 
-    name = rotation.variables[0]
-    keys = {"old": old[name]} if new is None else {"old": old[name], "new": new[name]}
+    name, rule = rotation.variables[0], rotation.entry["migration"].get("key")
+    values = {"old": old[name]} if new is None else {"old": old[name], "new": new[name]}
+    keys = {side: fernet_key(rule, name, value) for side, value in values.items()}
+    rotation.hide(keys.values())
     accepted = rotation.accept_shapes
     if accepted:
         from ..inputs.request import check_reason

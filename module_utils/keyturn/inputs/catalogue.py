@@ -12,7 +12,7 @@ Spec = dict[str, dict[str, Any]]
 
 SOURCE: Spec = {
     "kind": {"type": "str", "required": True, "choices": ["generated", "supplied"]},
-    "generator": {"type": "str", "choices": ["fernet", "password", "token_urlsafe"]},
+    "generator": {"type": "str", "choices": ["fernet", "hex", "password", "token_urlsafe"]},
     "steps": {"type": "list", "elements": "str"},
     "shapes": {"type": "dict", "default": {}},
     "may_stay": {"type": "list", "elements": "str", "default": []},
@@ -46,10 +46,17 @@ COLUMN: Spec = {
     "plaintext": {"type": "str", "required": True},
     "paths": {"type": "list", "elements": "str"},
 }
+# how the value becomes the key of the rows, where it is not the key itself
+KEY: Spec = {
+    "rule": {"type": "str", "required": True, "choices": ["hex", "pbkdf2_sha256", "sha256"]},
+    "salt": {"type": "str"},
+    "iterations": {"type": "int"},
+}
 MIGRATION: Spec = {
     "kind": {"type": "str", "required": True, "choices": ["none", "fernet_sqlite"]},
     "database": {"type": "path"},
     "columns": {"type": "list", "elements": "dict", "options": COLUMN},
+    "key": {"type": "dict", "options": KEY, "required_if": [["rule", "pbkdf2_sha256", ["salt", "iterations"]]]},
 }
 CHECK: Spec = {
     "command": {"type": "list", "elements": "str", "required": True},

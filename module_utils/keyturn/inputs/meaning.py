@@ -9,6 +9,7 @@ from typing import Any
 
 from ..base import http
 from ..base.errors import KeyturnError
+from ..base.generate import GENERATORS
 from ..base.json_text import PATH
 from ..providers import PROVIDERS
 
@@ -45,8 +46,7 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
     _check_supplied(where, entry)
     _check_names(where, entry)
     if entry["migration"]["kind"] == "fernet_sqlite":
-        if entry["source"]["generator"] != "fernet" or len(entry["variables"]) != 1:
-            raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator fernet and exactly one variable")
+        _check_key(where, entry)
         _check_columns(where, entry["migration"]["columns"])
     elif any(probe["kind"] == "fernet_rows" for probe in entry["probes"]):
         raise KeyturnError(f"{where}: probe fernet_rows needs the migration fernet_sqlite")
@@ -85,6 +85,15 @@ def _check_health(name: str, service: dict[str, Any]) -> None:
         raise KeyturnError(f"keyturn_services.{name}: proof_path is asked by HTTP: give base_url")
     if line is not None and service["manager"] == "script" and not (service["pid_file"] and service["log_file"]):
         raise KeyturnError(f"keyturn_services.{name}: health_line needs pid_file and log_file with the manager script")
+
+
+def _check_key(where: str, entry: dict[str, Any]) -> None:
+    """The value that is generated must be what the rule makes a key of; a text of any kind is what the other rules take."""
+    rule = (entry["migration"]["key"] or {}).get("rule")
+    needed = {None: ("fernet",), "hex": ("hex",)}.get(rule, tuple(GENERATORS))
+    if entry["source"]["generator"] not in needed or len(entry["variables"]) != 1:
+        wanted = needed[0] if len(needed) == 1 else f"one of {', '.join(needed)}"
+        raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator {wanted} and exactly one variable")
 
 
 def _check_consumers(where: str, entry: dict[str, Any]) -> None:

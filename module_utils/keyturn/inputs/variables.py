@@ -112,7 +112,7 @@ VARIABLES: Mapping[str, Kind] = {
         (URL, "alertmanager_url reports_url"),
         (BATCHES, "batches"),
         (_choice("dotenv", "systemd_credential"), "delivery"),
-        (_choice("fernet", "password", "token_urlsafe"), "kind"),
+        (_choice("fernet", "hex", "password", "token_urlsafe"), "kind"),
         (_choice("error", "note", "warning"), "storage_fail_at"),
         (_choice("committed", "ready"), "until"),
     )
