@@ -73,8 +73,9 @@ stop: ## stop the stand-in application
 policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the page of the local environment
 	@ansible-playbook playbooks/policy.yml
 
-docs: $(VENV)/.test ## write the tables of docs/reference/services.md from the tests' own rows, and the README's figures
+docs: $(VENV)/.test ## write the tables of docs/reference/services.md from the tests' own rows, the README's figures, and the schemas for editors
 	@PYTHONPATH=tests:module_utils:demo python -m support.shapes
+	@PYTHONPATH=tests:module_utils:demo python -m support.editor_schemas
 	@PYTHONPATH=tests:module_utils:demo python -m bench.readme
 
 SITE := .local/site-source

@@ -84,7 +84,8 @@ class Tour:
             "keyturn_state_dir": str(self.root / "state"),
             "keyturn_reports_dir": str(self.reports.parent),
             "keyturn_services": {
-                "backend": backend | {"proof_path": "/api/bank/accounts", "proof_auth": "jwt"},
+                "backend": backend
+                | {"proof_path": "/api/bank/accounts", "proof_auth": "jwt", "proof_secret": "JWT_SECRET_KEY"},
                 "engine": engine,
             },
             "keyturn_plaid_url": self.plaid.url,

@@ -20,7 +20,7 @@ options:
     required: true
     choices: [per_host, shared]
   hosts:
-    description: What each host of the group C(trader_ai) has answered to M(keyturn_stage), by its name. The action reads it.
+    description: What each host of the application has answered to M(keyturn_stage), by its name. The action reads it.
     type: dict
     default: {}
   excluded:
@@ -61,7 +61,7 @@ attributes:
 EXAMPLES = r"""
 - name: Compare what the hosts have staged
   keyturn_agree:
-    secret: jwt
+    secret: signing_key
     value: shared
     environment: production
     reports: reports

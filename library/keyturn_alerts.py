@@ -36,6 +36,14 @@ options:
         description: C(minute), C(hour) or C(day); empty for a count, which is taken over an hour.
         type: str
         default: ''
+  application:
+    description: Name of the application, of which its counters are named.
+    type: str
+    required: true
+  counts:
+    description: What is counted of it, C(monitoring.yml) of its folder.
+    type: dict
+    required: true
   log_lines:
     description: C(keyturn_log_lines), the lines that log services count.
     type: dict
@@ -45,13 +53,13 @@ options:
     type: str
     required: true
   expected_clients:
-    description: How many requests with an old token a JWT rotation may cause.
+    description: How many requests with an old token a rotation may cause that ends all sessions.
     type: int
     default: 100
   log_group:
     description: CloudWatch's log group of the application.
     type: str
-    default: trader-ai
+    required: true
   topic:
     description: SNS topic of CloudWatch's alarms.
     type: str
@@ -74,7 +82,10 @@ EXAMPLES = r"""
 - name: Make alerts
   keyturn_alerts:
     thresholds: "{{ keyturn_policy.thresholds }}"
+    application: shop
+    counts: "{{ keyturn_counts }}"
     log_lines: "{{ keyturn_log_lines }}"
+    log_group: shop
     runbooks: https://example.com/docs/monitoring.md
 """
 
@@ -114,12 +125,13 @@ def make(module):
     """Make all three."""
     given = module.params
     thresholds, lines, runbooks = given["thresholds"], given["log_lines"], given["runbooks"]
+    counted = alerts.Counted(given["application"], given["counts"])
     return {
         "changed": False,
-        "prometheus": alerts.prometheus(thresholds, runbooks, given["expected_clients"]),
-        "cloudwatch": alerts.cloudwatch(thresholds, lines, given["log_group"], given["topic"], runbooks),
-        "datadog": alerts.datadog(thresholds, lines, given["notify"], runbooks),
-        "datadog_pipeline": alerts.datadog_pipeline(),
+        "prometheus": alerts.prometheus(thresholds, counted, runbooks, given["expected_clients"]),
+        "cloudwatch": alerts.cloudwatch(thresholds, counted, lines, given["log_group"], given["topic"], runbooks),
+        "datadog": alerts.datadog(thresholds, counted, lines, given["notify"], runbooks),
+        "datadog_pipeline": alerts.datadog_pipeline(counted),
     }
 
 
@@ -127,10 +139,12 @@ if __name__ == "__main__":
     run(
         {
             "thresholds": {"type": "list", "elements": "dict", "required": True, "options": THRESHOLD},
+            "application": {"type": "str", "required": True},
+            "counts": {"type": "dict", "required": True},
             "log_lines": {"type": "dict", "required": True},
             "runbooks": {"type": "str", "required": True},
             "expected_clients": {"type": "int", "default": 100},
-            "log_group": {"type": "str", "default": "trader-ai"},
+            "log_group": {"type": "str", "required": True},
             "topic": {"type": "str", "default": ""},
             "notify": {"type": "str", "default": ""},
         },

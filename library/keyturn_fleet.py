@@ -18,7 +18,7 @@ options:
     type: dict
     required: true
   hosts:
-    description: What each host of the group C(trader_ai) has answered, by its name. The action reads it.
+    description: What each host of the application has answered, by its name. The action reads it.
     type: dict
     default: {}
   excluded:

@@ -13,7 +13,7 @@ options:
     description: Kind of value.
     type: str
     required: true
-    choices: [fernet, password, token_urlsafe]
+    choices: [fernet, hex, password, token_urlsafe]
   dest:
     description: >-
       File to write. It must not exist, so that no value is lost. A relative path starts where the run was started.

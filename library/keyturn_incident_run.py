@@ -54,7 +54,7 @@ EXAMPLES = r"""
   keyturn_incident_run:
     folder: reports/staging
     id: INC-2026-007
-    step: rotate jwt
+    step: rotate signing_key
     playbooks: "{{ playbook_dir }}"
     secrets: "{{ keyturn_secrets }}"
 """

@@ -18,13 +18,17 @@ options:
     description: Name of the entry to rotate.
     type: str
     required: true
+  application:
+    description: The folder of the application's data, which is part of what staging has tried.
+    type: path
+    required: true
   store:
     description: The inventory's C(keyturn_store). docs/stores.md says all keys.
     type: dict
     default: {kind: dotenv}
   hosts:
     description:
-      - What the inventory says of each host of the group C(trader_ai), by its name. The action reads it from the inventory.
+      - What the inventory says of each host of the application, by its name. The action reads it from the inventory.
       - It has C(keyturn_environment), which must be one, C(keyturn_services) and the hooks of a balancer.
     type: dict
     default: {}
@@ -84,7 +88,8 @@ EXAMPLES = r"""
 - name: Plan the rotation
   keyturn_plan:
     secrets: "{{ keyturn_secrets }}"
-    secret: db_key
+    secret: signing_key
+    application: /srv/keyturn/applications/shop
     inventory: staging
     reason: scheduled
 """

@@ -72,7 +72,7 @@ EXAMPLES = r"""
     plan: "{{ rotation_plan }}"
     hosts: "{{ rotation_hosts }}"
     ended: true
-    entry: "{{ keyturn_secrets.db_key }}"
+    entry: "{{ keyturn_secrets.signing_key }}"
     checklist: "{{ keyturn_policy.checklist }}"
 """
 

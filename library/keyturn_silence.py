@@ -7,12 +7,16 @@ DOCUMENTATION = r"""
 module: keyturn_silence
 short_description: Silence at Alertmanager what a rotation causes, or lift that
 description:
-  - After a JWT rotation every client fails once. Silences the alert on failed authentication of this environment, for as long
+  - After a rotation that ends all sessions every client fails once. Silences the alert on that of this environment, for as long
     as clients may still come with a token of the old secret. Other causes, and more failures than expected, still alert.
   - Never fails for want of an answer. Nobody outside may stop a rotation; RV(warning) says it.
 options:
   url:
     description: Where Alertmanager is.
+    type: str
+    required: true
+  alert:
+    description: The alert on what the rotation causes, as C(monitoring.yml) of the application has it.
     type: str
     required: true
   environment:
@@ -46,6 +50,7 @@ EXAMPLES = r"""
 - name: Silence what the rotation causes
   keyturn_silence:
     url: http://192.0.2.10:9093
+    alert: SignInRefused
     environment: staging
     rotation_id: 20261123T211624Z-05e8717bcd926858
     budget_seconds: 300
@@ -76,7 +81,7 @@ def call(module):
             changed = silence.lift(url, given["rotation_id"])
         else:
             now, budget = datetime.now(UTC), given["budget_seconds"]
-            changed = silence.begin(url, given["environment"], given["rotation_id"], now, budget)
+            changed = silence.begin(url, given["alert"], given["environment"], given["rotation_id"], now, budget)
     except KeyturnError as error:
         module.warn(str(error))
         return {"changed": False, "warning": str(error)}
@@ -87,6 +92,7 @@ if __name__ == "__main__":
     run(
         {
             "url": {"type": "str", "required": True},
+            "alert": {"type": "str", "required": True},
             "environment": {"type": "str", "required": True},
             "rotation_id": {"type": "str", "required": True},
             "budget_seconds": {"type": "int", "default": 0},

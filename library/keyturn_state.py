@@ -37,7 +37,7 @@ attributes:
 EXAMPLES = r"""
 - name: Look for an open rotation
   keyturn_state:
-    app_root: /opt/trader-ai
+    app_root: /opt/shop
     state_dir: /var/lib/keyturn
 """
 

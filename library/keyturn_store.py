@@ -48,7 +48,7 @@ options:
   generator:
     description: Kind of value to generate, for C(stage).
     type: str
-    choices: [fernet, password, token_urlsafe]
+    choices: [fernet, hex, password, token_urlsafe]
   new_values:
     description: The new value of each variable, for C(stage) of one that was brought. The action takes it from memory.
     type: dict
@@ -84,7 +84,7 @@ EXAMPLES = r"""
     store: "{{ keyturn_store }}"
     step: promote
     environment: production
-    secret: jwt
+    secret: signing_key
     rotation_id: "{{ rotation_plan.rotation_id }}"
     old: "{{ rotation_decided.rotation.old }}"
     new: "{{ rotation_decided.rotation.new }}"

@@ -55,7 +55,7 @@ attributes:
 EXAMPLES = r"""
 - name: Check the value
   keyturn_supply:
-    entry: "{{ keyturn_secrets.hf_token }}"
+    entry: "{{ keyturn_secrets.model_token }}"
     rotation_id: "{{ rotation_plan.rotation_id }}"
     file: ''
     prompt: Hugging Face

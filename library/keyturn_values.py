@@ -17,7 +17,7 @@ options:
   generator:
     description: Kind of value. Omitted for a value that is brought, this only says whether one is needed.
     type: str
-    choices: [fernet, password, token_urlsafe]
+    choices: [fernet, hex, password, token_urlsafe]
   rotation_id:
     description: Id of the rotation.
     type: str
@@ -41,7 +41,7 @@ attributes:
 EXAMPLES = r"""
 - name: Generate the value
   keyturn_values:
-    variables: [JWT_SECRET_KEY]
+    variables: [SIGNING_KEY]
     generator: token_urlsafe
     rotation_id: "{{ rotation_plan.rotation_id }}"
     hosts: "{{ rotation_looked_hosts }}"

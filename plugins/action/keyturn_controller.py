@@ -20,7 +20,7 @@ if MODULE_UTILS not in ansible.module_utils.__path__:
 
 from ansible.module_utils.keyturn.base import shown  # noqa: E402
 from ansible.module_utils.keyturn.base.fingerprint import fingerprints  # noqa: E402
-from ansible.module_utils.keyturn.entry import memory  # noqa: E402
+from ansible.module_utils.keyturn.entry import inventory, memory  # noqa: E402
 from ansible.module_utils.keyturn.entry.module import attempt  # noqa: E402
 from ansible.module_utils.keyturn.inputs.documented import arguments  # noqa: E402
 from ansible.module_utils.keyturn.inputs.tree import PAGES  # noqa: E402
@@ -72,7 +72,8 @@ class ActionModule(ActionBase):
             if values := memory.kept(str(args.get("rotation_id", "")), str(args.get("host", ""))):
                 found[action.TAKES] = values
         if hasattr(action, "READS"):
-            hosts = ((host, known["hostvars"][host]) for host in known["groups"]["trader_ai"])
+            group = known["groups"][inventory.chosen().group]
+            hosts = ((host, known["hostvars"][host]) for host in group)
             found["hosts"] = {
                 host: {name: variables[name] for name in action.READS if name in variables} for host, variables in hosts
             }

@@ -22,7 +22,7 @@ options:
 """
 
 EXAMPLES = r"""
-health_line: "{{ keyturn_log_lines.alpaca_connected | keyturn_pattern }}"
+health_line: "{{ keyturn_log_lines.started | keyturn_pattern }}"
 """
 
 RETURN = r"""

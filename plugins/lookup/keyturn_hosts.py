@@ -8,6 +8,7 @@ from ansible.plugins.loader import action_loader
 from ansible.plugins.lookup import LookupBase
 
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
 from ansible.module_utils.keyturn.fleet.taking_part import hosts_of  # noqa: E402
 
 DOCUMENTATION = r"""
@@ -21,6 +22,7 @@ options:
   _terms:
     description:
       - Name of the play. C(controller) and C(value) are the controller's own parts, C(look) asks every host that has not been asked.
+      - C(application) is the group of the application's hosts, also outside the lifecycle.
     type: str
     required: true
 """
@@ -53,7 +55,10 @@ class LookupModule(LookupBase):
             return ["localhost"]
         if "hostvars" not in variables:  # nothing runs: the syntax is checked
             return NOBODY
-        controller, group = variables["hostvars"]["localhost"], variables["groups"].get("trader_ai", [])
+        name = inventory.chosen().group
+        if play == "application":
+            return [name]
+        controller, group = variables["hostvars"]["localhost"], variables["groups"].get(name, [])
         if "rotation_planned" not in controller:
             return NOBODY
         plan = controller["rotation_planned"]["plan"]

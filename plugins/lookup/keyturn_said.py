@@ -25,7 +25,7 @@ options:
 """
 
 EXAMPLES = r"""
-rotation_causes: "{{ lookup('keyturn_said', 'causes', ['localhost'] + groups.trader_ai) }}"
+rotation_causes: "{{ lookup('keyturn_said', 'causes', ['localhost'] + rotation_group) }}"
 """
 
 RETURN = r"""

@@ -16,7 +16,9 @@ from ansible.vars.hostvars import HostVars
 from ansible.vars.manager import VariableManager
 
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.inputs import settings, tree  # noqa: E402
+from ansible.module_utils.keyturn.base.errors import KeyturnError  # noqa: E402
+from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
+from ansible.module_utils.keyturn.inputs import application, settings, tree  # noqa: E402
 from ansible.module_utils.keyturn.inputs import variables as public  # noqa: E402
 
 DOCUMENTATION = r"""
@@ -30,8 +32,11 @@ description:
 author: The Keyturn maintainers
 options:
   _terms:
-    description: The hosts of the play.
-    type: str
+    description: >-
+      The hosts of the play. C(application) stands for the group of the application's hosts, C(one) for the first of
+      them, or this machine where there is none.
+    type: list
+    elements: str
     required: true
   may_limit:
     description: Whether C(--limit) is allowed, for a playbook that only reads.
@@ -39,6 +44,10 @@ options:
     default: false
   may_be_part:
     description: Whether each of those options is allowed, for a playbook that touches no secret.
+    type: bool
+    default: false
+  may_choose:
+    description: Whether the command line may name the application, for a playbook that only looks at its folder.
     type: bool
     default: false
 """
@@ -73,25 +82,37 @@ class LookupModule(LookupBase):
         found = []
         if partial:
             found.append(f"this playbook must run whole, and {', '.join(partial)} would leave out hosts or guards")
-        found += [*settings.problems(constants.config), *public.inner(load_extra_vars(self._loader))]
-        found += _problems(self._loader, variables or {})
+        found += settings.problems(constants.config)
+        typed, may_choose = load_extra_vars(self._loader), self.get_option("may_choose")
+        found += (refused := list(public.inner(typed, may_choose)))
+        group, hosts = application.DEFAULT, []
+        # what was typed chooses nothing, and of a check of syntax nothing runs
+        if not refused and not context.CLIARGS.get("syntax"):
+            known = (variables or {}).get("hostvars") or _inventory(self._loader)
+            try:
+                chosen = inventory.choose(known, typed.get(public.APPLICATION))
+                group, hosts = chosen.group, variables["groups"].get(chosen.group, [])
+                # a playbook that looks at the folder tells what is wrong there, and at more leisure
+                wrong = [] if may_choose else list(chosen.application.problems())
+                found += wrong or ([] if may_choose else _problems(known, variables, chosen))
+            except KeyturnError as error:
+                found.append(str(error))
         if found:
             Display().error(f"{'; '.join(found)}; nothing was changed: mend that, and run it again")
             raise SystemExit(FAILED)
-        return terms
+        stand_for = {"application": group, "one": next(iter(hosts), "localhost")}
+        return [stand_for.get(term, term) for term in terms]
 
 
-def _problems(loader: Any, known: Mapping[str, Any]) -> Iterator[str]:
+def _problems(variables: Any, known: Mapping[str, Any], chosen: inventory.Chosen) -> Iterator[str]:
     """Say what is wrong with the variables of each host, once where hosts have it in common."""
-    if context.CLIARGS.get("syntax"):  # nothing runs
-        return
     said: dict[str, list[str]] = {}
-    groups, variables = known["groups"], known.get("hostvars") or _inventory(loader)
-    hosts = list(dict.fromkeys(host for name in ("trader_ai", "monitoring") for host in groups.get(name, [])))
+    groups, more = known["groups"], chosen.application.variables()
+    hosts = list(dict.fromkeys(host for name in (chosen.group, "monitoring") for host in groups.get(name, [])))
     for host in hosts:
         given = _given_of(variables, host)
-        lacking = public.lacking(given) if tree.IN_A_COLLECTION and host in groups.get("trader_ai", []) else ()
-        for problem in [*public.problems(given), *lacking]:
+        lacking = public.lacking(given) if tree.IN_A_COLLECTION and host in groups.get(chosen.group, []) else ()
+        for problem in [*public.problems(given, more), *lacking]:
             said.setdefault(problem, []).append(host)
     for problem, where in said.items():
         yield problem if len(where) == len(hosts) else f"{', '.join(where)}: {problem}"
@@ -104,7 +125,7 @@ def _inventory(loader: Any) -> HostVars:
 
 
 def _given_of(hosts: Any, host: str) -> dict[str, Any]:
-    """Return Keyturn's variables of a host. What is a mapping already is not resolved: the catalogue is large, and hosts are many."""
+    """Return Keyturn's variables of a host. What is a mapping already is not resolved, nor are the parts of the application."""
     stated, resolved = hosts.raw_get(host), hosts[host]
 
     def value_of(name: str) -> Any:
@@ -113,7 +134,11 @@ def _given_of(hosts: Any, host: str) -> dict[str, Any]:
         except AnsibleError:
             return public.Unresolved()
 
-    names = list(filter(public.looked_at, stated))
+    names = [
+        name
+        for name in stated
+        if public.looked_at(name) and not (name in public.PARTS and isinstance(stated[name], str))
+    ]
     return {name: stated[name] if isinstance(stated[name], Mapping) else value_of(name) for name in names}
 
 

@@ -26,9 +26,9 @@ def test_one_machine_under_two_names(fleet: Fleet, tmp_path: Path) -> None:
 
 def test_a_downtime_over_the_budget_is_no_success(fleet: Fleet, tmp_path: Path) -> None:
     """The rotation stands, since to go back would be one more downtime; the report and the exit code say it."""
-    catalogue = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())
-    catalogue["keyturn_secrets"]["jwt"]["downtime_budget_seconds"] = 1
-    (tmp_path / "catalogue.yml").write_text(yaml.safe_dump(catalogue))
+    catalogue = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())
+    catalogue["secrets"]["jwt"]["downtime_budget_seconds"] = 1
+    (tmp_path / "catalogue.yml").write_text(yaml.safe_dump({"keyturn_secrets": catalogue["secrets"]}))
     fleet.run(
         "app2",
         "mkdir -p /etc/systemd/system/trader-ai-backend.service.d; "

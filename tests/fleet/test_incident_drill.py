@@ -14,7 +14,7 @@ from support.desk import Desk, tokens_held
 from support.fleet import HOSTS, JWT, KEY, ROOT, Fleet, moved, record
 
 pytestmark = pytest.mark.new_application(rows=24, plaid=True)
-ROWS = yaml.safe_load((ROOT / "playbooks/group_vars/all/incident.yml").read_text())["keyturn_incident_table"]
+ROWS = yaml.safe_load((ROOT / "applications/trader_ai/incident.yml").read_text())["table"]
 # which credentials have leaked is what only a person knows
 NAMED = {"credentials": ["plaid", "alpaca"]}
 # precautions wait for credentials that nobody has brought, but for the leak with which everything is turned at once

@@ -14,8 +14,9 @@ from support.lab import ROOT
 from support.stores import secretsmanager
 
 GROUP, TOPIC = "trader-ai", "arn:aws:sns:eu-west-1:123456789012:alerts"
-LINES = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_log_lines"]
-THRESHOLDS = yaml.safe_load((ROOT / "playbooks/group_vars/all/policy.yml").read_text())["keyturn_policy"]["thresholds"]
+LINES = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["log_lines"]
+THRESHOLDS = yaml.safe_load((ROOT / "applications/trader_ai/policy.yml").read_text())["thresholds"]
+COUNTED = alerts.Counted("trader_ai", yaml.safe_load((ROOT / "applications/trader_ai/monitoring.yml").read_text()))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +29,9 @@ def client() -> Iterator[Callable[[str], Any]]:
 @pytest.mark.parametrize("topic", [TOPIC, ""], ids=["topic", "no_topic"])
 def test_filters_and_alarms_are_taken(client: Callable[[str], Any], topic: str) -> None:
     """The server knows no CloudFormation of these types, so each resource is made by the call that CloudFormation makes."""
-    template = alerts.cloudwatch(THRESHOLDS, LINES, GROUP, topic, "https://keyturn.example.com/docs/monitoring.md")
+    template = alerts.cloudwatch(
+        THRESHOLDS, COUNTED, LINES, GROUP, topic, "https://keyturn.example.com/docs/monitoring.md"
+    )
     client("cloudformation").validate_template(TemplateBody=json.dumps(template))
     logs, watch = client("logs"), client("cloudwatch")
     made = {kind: [] for kind in ("AWS::Logs::MetricFilter", "AWS::CloudWatch::Alarm")}

@@ -203,4 +203,4 @@ def test_every_kind_of_value_can_be_generated(tmp_path: Path, kind: str) -> None
     missing = tmp_path / "missing" / "value"
     assert "is not a folder" in Lab.action("generate", kind=kind, dest=str(missing))["msg"]
     answer = Lab.action("generate", kind="uuid", dest=str(missing))
-    assert "value of kind must be one of: fernet, password, token_urlsafe, got: uuid" in answer["msg"]
+    assert "value of kind must be one of: fernet, hex, password, token_urlsafe, got: uuid" in answer["msg"]

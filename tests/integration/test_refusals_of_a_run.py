@@ -116,9 +116,13 @@ def test_an_unknown_secret_is_refused(lab: Lab) -> None:
 
 
 CHANGES: list[tuple[str, Any, str]] = [
-    ("source.generator", "uuid", "must be one of: fernet, password, token_urlsafe, got: uuid found in source"),
+    ("source.generator", "uuid", "must be one of: fernet, hex, password, token_urlsafe, got: uuid found in source"),
     ("value", "both", "value of value must be one of: per_host, shared, got: both"),
-    ("consumers", [{"format": "toml", "path": "x"}], "must be one of: dotenv, json, got: toml found in consumers"),
+    (
+        "consumers",
+        [{"format": "toml", "path": "x"}],
+        "must be one of: dotenv, file, ini, json, yaml, got: toml found in consumers",
+    ),
     ("consumers", [], "consumers is empty: a rotation needs at least one"),
     (
         "probes",
@@ -224,7 +228,7 @@ def test_a_service_that_is_down_ends_in_a_report_that_says_refused(lab: Lab) -> 
 
 
 def catalogue() -> dict[str, Any]:
-    found = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"]
+    found = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["secrets"]
     found["db_key"]["max_age_days"] = 90
     return copy.deepcopy(found)
 
@@ -246,6 +250,7 @@ def host(lab: Lab, **more: Any) -> dict[str, Any]:
 def assert_plan_fails(lab: Lab, *texts: str, **change: Any) -> None:
     request = {
         "secrets": catalogue(),
+        "application": str(ROOT / "applications/trader_ai"),
         "secret": "db_key",
         "hosts": {"here": host(lab)},
         "reason": "a test",

@@ -70,8 +70,10 @@ def test_failed_logins_alert_and_are_over(watched: tuple[Watched, Webhook]) -> N
 def test_a_silence_hears_what_a_rotation_cannot_cause(watched: tuple[Watched, Webhook]) -> None:
     here, webhook = watched
     alertmanager = here.watch.url("alertmanager")
-    assert silence.begin(alertmanager, "test", ID, datetime.now(UTC), 300)
-    assert not silence.begin(alertmanager, "test", ID, datetime.now(UTC), 300), "a second call finds the first one's"
+    assert silence.begin(alertmanager, "FailedAuth", "test", ID, datetime.now(UTC), 300)
+    assert not silence.begin(alertmanager, "FailedAuth", "test", ID, datetime.now(UTC), 300), (
+        "a second call finds the first one's"
+    )
     before = len(webhook.heard("KeyturnFailedAuth", "critical", "firing"))
     for _ in range(20):
         here.lab.get("/api/positions", login=False)

@@ -11,7 +11,8 @@ import yaml
 from keyturn.monitoring import alerts
 from support.lab import ROOT
 
-THRESHOLDS = yaml.safe_load((ROOT / "playbooks/group_vars/all/policy.yml").read_text())["keyturn_policy"]["thresholds"]
+THRESHOLDS = yaml.safe_load((ROOT / "applications/trader_ai/policy.yml").read_text())["thresholds"]
+COUNTED = alerts.Counted("trader_ai", yaml.safe_load((ROOT / "applications/trader_ai/monitoring.yml").read_text()))
 CLIENTS = 100
 LABELS = '{environment="test", instance="a", job="keyturn-mtail"}'
 # not a multiple of the scrape interval: what increase() estimates at the window's ends is part of the count
@@ -21,7 +22,9 @@ AFTER_AN_HOUR, INTERVAL = "3605s", "15s"
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rules") / "keyturn.rules.yml"
-    path.write_text(yaml.safe_dump(alerts.prometheus(THRESHOLDS, "https://example.com/monitoring.md", CLIENTS)))
+    path.write_text(
+        yaml.safe_dump(alerts.prometheus(THRESHOLDS, COUNTED, "https://example.com/monitoring.md", CLIENTS))
+    )
     return path
 
 
@@ -67,7 +70,7 @@ def test_the_rules_are_rules(rules: Path) -> None:
 
 @pytest.mark.parametrize("threshold", THRESHOLDS, ids=lambda one: str(one["metric"]))
 def test_each_threshold_below_at_and_above(rules: Path, threshold: dict[str, Any]) -> None:
-    metric = alerts.METRICS[threshold["metric"]]
+    metric = COUNTED.metrics()[threshold["metric"]]
     warning, critical = threshold["warning"], threshold["critical"]
     cases = []
     for count in sorted({warning - 1, warning, warning + 1, critical - 1, critical, critical + 1}):
@@ -82,7 +85,7 @@ def test_each_threshold_below_at_and_above(rules: Path, threshold: dict[str, Any
 
 
 def test_events_of_all_causes_and_hosts_are_one_number(rules: Path) -> None:
-    counters = alerts.METRICS["failed_auth"].counters
+    counters = COUNTED.metrics()["failed_auth"].counters
     here = events(dict.fromkeys(counters, 1), counters)
     there = {name.replace('"a"', '"b"'): values for name, values in here.items()}
     check(
@@ -99,9 +102,11 @@ def test_a_restart_of_the_counter_loses_nothing(rules: Path) -> None:
 
 def test_through_a_rotations_silence(rules: Path) -> None:
     """The silence covers FailedAuth alone: what a rotation cannot cause is told under other names."""
-    counters = alerts.METRICS["failed_auth"].counters
-    expected = Case("clients with old tokens", events({alerts.SIGNATURE: CLIENTS}, counters))
-    beyond = Case("more than there are clients", events({alerts.SIGNATURE: CLIENTS + 10}, counters))
+    counters = COUNTED.metrics()["failed_auth"].counters
+    expected = Case("clients with old tokens", events({COUNTED.metrics()["failed_auth"].expected: CLIENTS}, counters))
+    beyond = Case(
+        "more than there are clients", events({COUNTED.metrics()["failed_auth"].expected: CLIENTS + 10}, counters)
+    )
     other = Case("another cause", events({"trader_ai_auth_malformed_total": 10}, counters))
     check(
         rules,

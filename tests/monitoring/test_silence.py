@@ -47,7 +47,7 @@ def test_a_silence_covers_one_alert_of_one_environment_until_the_last_old_token_
     alertmanager: str,
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
-    assert silence.begin(alertmanager, "test", ID, now, 300)
+    assert silence.begin(alertmanager, "FailedAuth", "test", ID, now, 300)
     (one,) = active(alertmanager)
     assert {each["name"]: each["value"] for each in one["matchers"]} == {
         "alertname": "KeyturnFailedAuth",
@@ -56,7 +56,9 @@ def test_a_silence_covers_one_alert_of_one_environment_until_the_last_old_token_
     assert not any(each["isRegex"] for each in one["matchers"])
     ends = datetime.strptime(one["endsAt"], "%Y-%m-%dT%H:%M:%S.%f%z")
     assert ends == now + timedelta(seconds=300, hours=2)
-    assert not silence.begin(alertmanager, "test", ID, now, 300), "a second call finds what the first one asked for"
+    assert not silence.begin(alertmanager, "FailedAuth", "test", ID, now, 300), (
+        "a second call finds what the first one asked for"
+    )
     assert len(active(alertmanager)) == 1
     assert not silence.lift(alertmanager, OTHER), "another rotation's is left alone"
     assert silence.lift(alertmanager, ID)
@@ -64,7 +66,9 @@ def test_a_silence_covers_one_alert_of_one_environment_until_the_last_old_token_
     assert not silence.lift(alertmanager, ID)
 
 
-@pytest.mark.parametrize("call", [silence.lift, lambda url, one: silence.begin(url, "test", one, datetime.now(UTC), 0)])
+@pytest.mark.parametrize(
+    "call", [silence.lift, lambda url, one: silence.begin(url, "FailedAuth", "test", one, datetime.now(UTC), 0)]
+)
 def test_no_answer_is_told_with_the_remedy(call: Any) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     with pytest.raises(KeyturnError, match=r"gives no answer: .* keyturn_alertmanager_url"):

@@ -239,7 +239,7 @@ def test_a_line_that_a_stranger_asks_for_is_none(real: Callable[..., Bench], for
 
 
 def test_a_proof_path_behind_the_middleware_is_asked_with_a_token(real: Callable[..., Bench]) -> None:
-    desk = real(proof=(("proof_path", "/api/bank/accounts"), ("proof_auth", "jwt")))
+    desk = real(proof=(("proof_path", "/api/bank/accounts"), ("proof_auth", "jwt"), ("proof_secret", "JWT_SECRET_KEY")))
     assert desk.lab.get("/api/bank/accounts", login=False) == 500, "the middleware lets everybody in"
     assert rotate(desk, "jwt")["token"] == "accepted"
     # by a token of the secret that has just been turned

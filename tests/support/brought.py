@@ -73,8 +73,8 @@ class Bench:
 
     def entry(self, secret: str) -> dict[str, Any]:
         """Return the catalogue entry for a module that is run by itself."""
-        text = (ROOT / "playbooks/group_vars/all/catalogue.yml").read_text()
-        found = dict(yaml.safe_load(text)["keyturn_secrets"][secret])
+        text = (ROOT / "applications/trader_ai/catalogue.yml").read_text()
+        found = dict(yaml.safe_load(text)["secrets"][secret])
         return found | {"provider": found["provider"] | {"url": self.fakes[secret].url}}
 
     def revoke(self, secret: str, credential: tuple[str, ...]) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import itertools
 import json
 import os
-import re
 import socket
 import sqlite3
 import subprocess
@@ -27,6 +26,7 @@ from keyturn.base import procfs
 from keyturn.base.log_lines import pattern
 from keyturn.entry.module import attempt
 from keyturn.entry.phases import PHASES
+from keyturn.inputs.application import Application, secrets
 from keyturn.inputs.catalogue import APPLICATION
 from seed import seed
 from trader_ai.token_store import TokenStore
@@ -39,7 +39,7 @@ ROOT = Path(__file__).parents[2]
 
 def known_lines() -> dict[str, Any]:
     """Return ``keyturn_log_lines``."""
-    return dict(yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_log_lines"])
+    return dict(yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["log_lines"])
 
 
 KEY = "DATABASE_ENCRYPTION_KEY"
@@ -81,7 +81,7 @@ def interpreter(path: Path, customized_by: Path) -> str:
 @cache
 def catalogue() -> dict[str, Any]:
     """Return ``keyturn_secrets``."""
-    return dict(yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"])
+    return dict(yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["secrets"])
 
 
 @cache
@@ -90,18 +90,15 @@ def unhurried() -> tuple[str, str]:
 
     A budget of a minute judges how busy the machine is, and the day of the review what time it has.
     """
-    text = (ROOT / "playbooks/group_vars/all/catalogue.yml").read_text()
-    patient = re.sub(r"(?<=downtime_budget_seconds: )\d+", "1800", text)
-    assert patient.count("downtime_budget_seconds: 1800") == len(catalogue())
-    policy, reviews = re.subn(
-        r'(?<=^    next: )"[0-9-]+"$',
-        '"9999-01-01"',
-        (ROOT / "playbooks/group_vars/all/policy.yml").read_text(),
-        flags=re.M,
-    )
-    assert reviews == 1
+    shipped = Application(ROOT / "applications/trader_ai")
+    policy = shipped.part("policy.yml")
+    entries = secrets(catalogue(), policy["schedule"])
+    patient = {
+        "keyturn_secrets": {name: entry | {"downtime_budget_seconds": 1800} for name, entry in entries.items()},
+        "keyturn_policy": policy | {"review": policy["review"] | {"next": "9999-01-01"}},
+    }
     path = Path(tempfile.gettempdir()) / f"keyturn-catalogue-{os.getpid()}.yml"
-    path.write_text(patient + policy)
+    path.write_text(yaml.safe_dump(patient, sort_keys=False))
     atexit.register(path.unlink, missing_ok=True)
     return "-e", f"@{path}"
 
@@ -174,7 +171,10 @@ class Lab:
         """``keyturn_services`` of this host."""
         url = f"http://127.0.0.1:{self.port}/health"
         backend = {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": url}
-        services = {"backend": backend | {"proof_path": "/api/bank/accounts", "proof_auth": "jwt"}}
+        services = {
+            "backend": backend
+            | {"proof_path": "/api/bank/accounts", "proof_auth": "jwt", "proof_secret": "JWT_SECRET_KEY"}
+        }
         return services | ({"engine": ENGINE} if self.alpaca_url else {})
 
     @property

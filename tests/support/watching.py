@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import jinja2
 import yaml
 from keyturn.base.log_lines import pattern
+from keyturn.inputs.application import Application
 from watch import PORTS, Watch
 
 from support.lab import ROOT, Lab, free_port
@@ -116,6 +117,21 @@ class Watched:
         return list(get(where)["data"]["result"])
 
 
+SHIPPED = Application(ROOT / "applications/trader_ai")
+
+
+def counts_program(application: Application = SHIPPED) -> str:
+    """Return the program of mtail that the role writes for an application."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters["keyturn_pattern"] = pattern
+    template = environment.from_string((ROOT / "roles/monitoring/templates/counts.mtail.j2").read_text())
+    return template.render(
+        monitoring_application=application.name,
+        keyturn_counts=application.part("monitoring.yml"),
+        keyturn_log_lines=application.part("catalogue.yml", "log_lines"),
+    )
+
+
 class Mtail:
     """mtail alone, on the program of the role."""
 
@@ -123,12 +139,7 @@ class Mtail:
         self.port = free_port()
         self.log = folder / "mtail.log"
         program = folder / "trader_ai.mtail"
-        environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-        environment.filters["keyturn_pattern"] = pattern
-        template = environment.from_string((ROOT / "roles/monitoring/templates/trader_ai.mtail.j2").read_text())
-        program.write_text(
-            template.render(yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text()))
-        )
+        program.write_text(counts_program())
         command = [
             *("mtail", "--progs", str(program), "--logtostderr"),
             *("--address", "127.0.0.1", "--port", str(self.port), *(f"--logs={log}" for log in logs)),

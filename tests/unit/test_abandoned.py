@@ -137,6 +137,7 @@ def test_the_plan_lets_the_hosts_be_asked_only_where_there_is_reason(tmp_path: P
     services = {"backend": {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": "http://x/"}}
     known = {"keyturn_environment": ENVIRONMENT, "keyturn_app_root": "/srv", "keyturn_services": services}
     given = {
+        "application": "/nowhere",
         "secrets": {"db_key": catalogue()["db_key"] | {"max_age_days": 90}},
         "secret": "db_key",
         "reason": "x",

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
+DATA = Path(__file__).parents[2] / "applications/trader_ai"
 PROGRAM = Path(__file__).parents[2] / "roles/monitoring/files/keyturn_addresses.py"
 SPEC = importlib.util.spec_from_file_location("keyturn_addresses", PROGRAM)
 assert SPEC and SPEC.loader
@@ -29,6 +31,7 @@ class Host:
     def set(self, **settings: Any) -> None:
         document = {
             "environment": "test",
+            "request": yaml.safe_load((DATA / "monitoring.yml").read_text())["access"]["line"],
             "log": str(self.log),
             "unit": "",
             "state": str(self.folder / "state.json"),

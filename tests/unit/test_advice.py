@@ -139,7 +139,7 @@ def test_a_file_in_git_is_copied_before_it_is_taken_out(tmp_path: Path) -> None:
     for command in (["init", "-q"], ["add", "-f", ".env"]):
         (tmp_path / ".env").write_text("X=1\n")
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
-    (remedy,) = [one.remedy for one in repository.look(tmp_path, []) if "is committed" in one.what]
+    (remedy,) = [one.remedy for one in repository.look(tmp_path, [], []) if "is committed" in one.what]
     assert remedy.startswith("keep a copy outside of each checkout")
 
 

@@ -14,17 +14,19 @@ import pytest
 import yaml
 from keyturn.base.errors import KeyturnError
 from keyturn.monitoring import alerts, metrics
+from support.watching import counts_program
 
 ROOT = Path(__file__).parents[2]
 DATADOG = json.loads((Path(__file__).parents[1] / "support/schemas/datadog.json").read_text())
-LINES = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_log_lines"]
-THRESHOLDS = yaml.safe_load((ROOT / "playbooks/group_vars/all/policy.yml").read_text())["keyturn_policy"]["thresholds"]
+LINES = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["log_lines"]
+THRESHOLDS = yaml.safe_load((ROOT / "applications/trader_ai/policy.yml").read_text())["thresholds"]
+WATCHED = alerts.Counted("trader_ai", yaml.safe_load((ROOT / "applications/trader_ai/monitoring.yml").read_text()))
 RUNBOOKS = "https://example.com/monitoring.md"
 LOGGED = [one for one in THRESHOLDS if one["metric"] != "new_ips"]
 
 
 def rules() -> list[dict[str, Any]]:
-    groups = alerts.prometheus(THRESHOLDS, RUNBOOKS, 100)["groups"]
+    groups = alerts.prometheus(THRESHOLDS, WATCHED, RUNBOOKS, 100)["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
@@ -44,12 +46,8 @@ def test_every_alert_says_what_it_is_and_where_help_is() -> None:
 
 def test_every_counter_of_a_rule_is_exported() -> None:
     """A name that nobody exports never alerts, and nobody notices."""
-    folders = [ROOT / "roles/monitoring/files", ROOT / "roles/monitoring/templates"]
-    sources = [
-        *(source for folder in folders for source in folder.iterdir()),
-        ROOT / "module_utils/keyturn/monitoring/metrics.py",
-    ]
-    exported = " ".join(source.read_text() for source in sources if source.is_file())
+    sources = [*(ROOT / "roles/monitoring/files").iterdir(), ROOT / "module_utils/keyturn/monitoring/metrics.py"]
+    exported = " ".join(source.read_text() for source in sources if source.is_file()) + counts_program()
     exported += " ".join(f"keyturn_{kind}_address_requests_total" for kind in ("known", "new", "denied"))
     exported += " keyturn_unexpected_country_requests_total"
     recorded = {rule["record"] for rule in rules() if "record" in rule}
@@ -65,7 +63,7 @@ def test_every_counter_of_a_rule_is_exported() -> None:
 def test_a_metric_that_nothing_counts_is_refused_by_its_name() -> None:
     more = [*THRESHOLDS, {"metric": "moon_phase", "title": "Moon", "warning": 1, "critical": 2, "per": "hour"}]
     with pytest.raises(KeyturnError, match="nothing counts moon_phase; known are alpaca_errors"):
-        alerts.prometheus(more, RUNBOOKS, 100)
+        alerts.prometheus(more, WATCHED, RUNBOOKS, 100)
 
 
 @pytest.mark.parametrize(
@@ -80,12 +78,12 @@ def test_a_threshold_that_makes_no_sense_is_refused(change: dict[str, Any], said
     changed = copy.deepcopy(THRESHOLDS)
     changed[0] |= change
     with pytest.raises(KeyturnError, match=said):
-        alerts.prometheus(changed, RUNBOOKS, 100)
+        alerts.prometheus(changed, WATCHED, RUNBOOKS, 100)
 
 
 def test_cloudwatch_alarms_have_the_policys_numbers() -> None:
     topic = "arn:aws:sns:us-east-1:123456789012:alerts"
-    resources = alerts.cloudwatch(THRESHOLDS, LINES, "trader-ai", topic, RUNBOOKS)["Resources"]
+    resources = alerts.cloudwatch(THRESHOLDS, WATCHED, LINES, "trader-ai", topic, RUNBOOKS)["Resources"]
     alarms = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::CloudWatch::Alarm"]
     numbers = {
         alarm["AlarmName"]: (alarm["Threshold"], alarm["Period"], alarm["ComparisonOperator"]) for alarm in alarms
@@ -129,7 +127,7 @@ def forged(line: str) -> list[str]:
 
 
 def test_cloudwatch_filters_are_written_in_its_own_language_and_take_both_forms_of_the_lines() -> None:
-    resources = alerts.cloudwatch(THRESHOLDS, LINES, "trader-ai", "", RUNBOOKS)["Resources"]
+    resources = alerts.cloudwatch(THRESHOLDS, WATCHED, LINES, "trader-ai", "", RUNBOOKS)["Resources"]
     filters = {
         one["Properties"]["FilterName"].removeprefix("keyturn-"): one["Properties"]["FilterPattern"]
         for name, one in resources.items()
@@ -170,8 +168,8 @@ def searched(query: str, attributes: dict[str, str]) -> bool:
 
 def test_datadog_counts_what_a_logger_says_and_nothing_in_a_path() -> None:
     """By attributes, which its pipeline reads from the whole line; a phrase would be found in a stranger's path."""
-    pipeline = alerts.datadog_pipeline()
-    monitors = alerts.datadog(THRESHOLDS, LINES, "@ops", RUNBOOKS)
+    pipeline = alerts.datadog_pipeline(WATCHED)
+    monitors = alerts.datadog(THRESHOLDS, WATCHED, LINES, "@ops", RUNBOOKS)
     queries = {one["tags"][1].removeprefix("metric:"): one["query"] for one in monitors}
     assert set(queries) == set(COUNTED)
     for metric, query in queries.items():
@@ -183,7 +181,7 @@ def test_datadog_counts_what_a_logger_says_and_nothing_in_a_path() -> None:
 
 
 def test_datadog_monitors_have_the_policys_numbers() -> None:
-    found = {one["name"]: one for one in alerts.datadog(THRESHOLDS, LINES, "@ops", RUNBOOKS)}
+    found = {one["name"]: one for one in alerts.datadog(THRESHOLDS, WATCHED, LINES, "@ops", RUNBOOKS)}
     assert set(found) == {f"Keyturn: {one['title']}" for one in LOGGED}
     for one in LOGGED:
         monitor = found[f"Keyturn: {one['title']}"]

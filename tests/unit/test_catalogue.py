@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from keyturn import providers, stores
 from keyturn.base import generate, http
 from keyturn.base.errors import KeyturnError
 from keyturn.ground import consumers, rows
+from keyturn.ground.rows import fernet_keys
 from keyturn.host import probes
 from keyturn.inputs import catalogue
+from keyturn.inputs.application import Application, secrets
 from keyturn.inputs.meaning import check_meaning, check_reloads
 from keyturn.inputs.validation import services, store, validated
 from keyturn.providers import guards
@@ -23,13 +24,15 @@ from keyturn.services import managers
 from keyturn.stores import openbao
 
 URL_SAFE = string.ascii_letters + string.digits + "-_="
-GROUP_VARS = Path(__file__).parents[2] / "playbooks" / "group_vars" / "all"
+APPLICATION = Application(Path(__file__).parents[2] / "applications/trader_ai")
 TASKS = Path(__file__).parents[2] / "roles" / "rotation" / "tasks"
 
 # Where a choice dispatches to code: the registry. Where it does not yet: the only value that the phases know.
 REGISTRIES: dict[str, set[str]] = {
     "source.generator": set(generate.GENERATORS),
     "consumers.format": set(consumers.FORMATS),
+    "consumers.inside": set(consumers.INSIDE) - {""},
+    "migration.key.rule": set(fernet_keys.RULES),
     "migration.kind": {"none", *rows.KINDS},
     "probes.kind": set(probes.PROBES),
     "manager": set(managers.MANAGERS),
@@ -62,19 +65,16 @@ def test_every_legal_value_has_its_code_and_the_reverse() -> None:
 
 
 def shipped() -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for path in GROUP_VARS.glob("*.yml"):
-        found |= yaml.safe_load(path.read_text())
-    for name, turned in found["keyturn_policy"]["schedule"].items():
-        found["keyturn_secrets"][name]["max_age_days"] = turned["max_age_days"]
-    alpaca = found["keyturn_secrets"]["alpaca"]
+    promised = APPLICATION.part("policy.yml", "schedule")
+    found = secrets(copy.deepcopy(APPLICATION.part("catalogue.yml", "secrets")), promised)
+    alpaca = found["alpaca"]
     # what Ansible makes of the templates that the inventory fills
     alpaca["provider"]["account"] = "paper"
     alpaca["consumers"][1]["form"] = "environment"
-    for entry in found["keyturn_secrets"].values():
+    for entry in found.values():
         if "provider" in entry:
             entry["provider"]["url"] = "https://provider.invalid"
-    return dict(found["keyturn_secrets"])
+    return found
 
 
 SERVICES = {
@@ -111,8 +111,8 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
     ("path", "value", "message"),
     [
         ("title", ..., "missing required arguments: title"),
-        ("source.generator", "dice", "must be one of: fernet, password, token_urlsafe, got: dice"),
-        ("consumers.0.format", "ini", "must be one of: dotenv, json, got: ini"),
+        ("source.generator", "dice", "must be one of: fernet, hex, password, token_urlsafe, got: dice"),
+        ("consumers.0.format", "toml", "must be one of: dotenv, file, ini, json, yaml, got: toml"),
         ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, got: mongo"),
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),

@@ -83,9 +83,9 @@ def test_what_git_would_not_take_is_left_out_and_each_line_is_told(folder: Path)
 def test_a_placeholder_that_a_host_holds_is_no_finding(folder: Path) -> None:
     mark = fingerprint("your_jwt_secret_here")
     assert list(checkout.holding(folder, {mark}, silent)) == []
-    assert not [one for one in repository.look(folder, ["JWT_SECRET_KEY"]) if ".env.railway.example" in one.what]
+    assert not [one for one in repository.look(folder, ["JWT_SECRET_KEY"], []) if ".env.railway.example" in one.what]
     (folder / ".env.railway.example").write_text(f"JWT_SECRET_KEY={VALUE}\n")
-    assert [one.rule for one in repository.look(folder, ["JWT_SECRET_KEY"]) if ".env.railway" in one.what] == [
+    assert [one.rule for one in repository.look(folder, ["JWT_SECRET_KEY"], []) if ".env.railway" in one.what] == [
         "templates"
     ]
 

@@ -137,7 +137,7 @@ def test_errors_of_the_format_name_the_file(file: Path) -> None:
 
 def test_an_unknown_format_is_refused(file: Path) -> None:
     message = refusal(lambda: consumers.read(Consumer("toml", file), ["NAME"]))
-    assert message == f"{file}: the format toml is unknown: use one of dotenv, json"
+    assert message == f"{file}: the format toml is unknown: use one of dotenv, file, ini, json, yaml"
 
 
 def test_findings_name_the_file(file: Path) -> None:

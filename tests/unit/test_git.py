@@ -55,7 +55,7 @@ def app() -> Iterator[Path]:
 
 
 LOOKS: dict[str, Callable[[Path], object]] = {
-    "host": lambda folder: list(repository.look(folder, ["JWT_SECRET_KEY"])),
+    "host": lambda folder: list(repository.look(folder, ["JWT_SECRET_KEY"], [])),
     "controller": lambda folder: list(checkout.holding(folder, {fingerprint(VALUE)}, lambda line: None)),
 }
 
@@ -103,4 +103,4 @@ def test_git_is_its_owner_and_knows_no_other_checkout(app: Path) -> None:
 def test_a_template_that_is_a_pipe_or_a_device_is_passed_over(app: Path) -> None:
     os.mkfifo(app / ".env.example")
     (app / ".env.sample").symlink_to("/dev/zero")
-    assert list(repository.look(app, ["JWT_SECRET_KEY"])) == []
+    assert list(repository.look(app, ["JWT_SECRET_KEY"], [])) == []

@@ -18,12 +18,12 @@ from keyturn.inputs.validation import validated
 from support.lab import ROOT
 from support.steps import take
 
-DATA = ROOT / "playbooks/group_vars/all"
+DATA = ROOT / "applications/trader_ai"
 TABLE = yaml.safe_load((DATA / "incident.yml").read_text())
-POLICY = yaml.safe_load((DATA / "policy.yml").read_text())["keyturn_policy"]["incident"]
-SECRETS = yaml.safe_load((DATA / "catalogue.yml").read_text())["keyturn_secrets"]
-ROWS, ORDER = TABLE["keyturn_incident_table"], TABLE["keyturn_incident_order"]
-TICKS = TABLE["keyturn_incident_ticks"]
+POLICY = yaml.safe_load((DATA / "policy.yml").read_text())["incident"]
+SECRETS = yaml.safe_load((DATA / "catalogue.yml").read_text())["secrets"]
+ROWS, ORDER = TABLE["table"], TABLE["order"]
+TICKS = TABLE["ticks"]
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 ALL = ["alpaca", "jwt", "plaid", "db_key", "hf_token"]
 ROTATION = "20260131T120000Z-0123456789abcdef"
@@ -87,7 +87,7 @@ def test_the_table_is_whole_and_names_what_is_there() -> None:
         validated(name, plan.ROW, row)
     plan.check_table(ROWS, ORDER, SECRETS)
     points = {action["id"] for one in POLICY.values() for action in one["actions"]}
-    assert set(TICKS) | set(TABLE["keyturn_incident_material"]) <= points
+    assert set(TICKS) | set(TABLE["material"]) <= points
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_plan_is_shown_where_a_setting_is_missing_and_nothing_begins(tmp_path:
         "order": ORDER,
         "secrets": SECRETS,
         "checklists": POLICY,
-        "material": TABLE["keyturn_incident_material"],
+        "material": TABLE["material"],
     }
     seen = take("incident", arguments, check_mode=True)
     assert "rotate db_key (affected" in seen["text"]
@@ -179,9 +179,9 @@ def test_what_nobody_can_mean_is_refused() -> None:
         planned("credentials")
     with pytest.raises(KeyturnError, match="keyturn_incident_affected names moon"):
         planned("key", "moon")
-    with pytest.raises(KeyturnError, match="keyturn_incident_order leaves out hf_token"):
+    with pytest.raises(KeyturnError, match=r"^incident\.yml: no order for secret hf_token: say"):
         plan.check_table(ROWS, {name: "" for name in ORDER if name != "hf_token"}, SECRETS)
-    with pytest.raises(KeyturnError, match=r"keyturn_incident_table\.key names alpaca, hf_token, jwt"):
+    with pytest.raises(KeyturnError, match=r"incident\.yml: table\.key names alpaca, hf_token, jwt"):
         plan.check_table({"key": ROWS["key"]}, ORDER, {"db_key": SECRETS["db_key"]})
     for bad in ("", "../x", "a" * 65, "a b"):
         with pytest.raises(KeyturnError, match="keyturn_incident_id"):
@@ -195,7 +195,7 @@ def header(leaked: str = "key", **more: Any) -> dict[str, Any]:
     row = ROWS[leaked]
     given = {"id": "INC-7", "environment": "staging", "drill": False, "leaked": leaked, "title": row["title"]}
     given |= {"by_hand": row["by_hand"], "since": "2026-01-24T12:00:00Z", "operator": "ann", "affected": ["db_key"]}
-    return given | {"without_evidence": "", "material": TABLE["keyturn_incident_material"]} | more
+    return given | {"without_evidence": "", "material": TABLE["material"]} | more
 
 
 def made(leaked: str = "key", *named: str) -> incident.Document:

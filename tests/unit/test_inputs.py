@@ -9,6 +9,7 @@ import pytest
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from keyturn.inputs.application import Application
 from keyturn.inputs.variables import BATCHES, MINE, VARIABLES, Unresolved, inner, problems
 from support.lab import ROOT
 
@@ -16,6 +17,7 @@ USED = [path for folder in ("playbooks", "roles") for path in (ROOT / folder).rg
 OURS = {path.stem for folder in ("library", "plugins") for path in (ROOT / folder).rglob("keyturn_*.py")} | {
     path.stem for path in (ROOT / "roles").rglob("files/keyturn_*.py")
 }
+SHIPPED = Application(ROOT / "applications/trader_ai")
 METRICS = {"keyturn_addresses_time_seconds"}
 
 
@@ -31,14 +33,17 @@ def test_every_variable_that_a_playbook_reads_has_a_kind_and_no_other() -> None:
 
 def test_every_variable_of_the_reference_has_a_kind() -> None:
     table = (ROOT / "docs/reference/variables.md").read_text().partition("\n```")[0]
-    assert named(table) - VARIABLES.keys() - OURS == set()
+    assert named(table) - VARIABLES.keys() - OURS - SHIPPED.variables().keys() == set()
 
 
 @pytest.mark.parametrize("inventory", ["local", "production", "staging"])
 def test_the_inventories_that_we_ship_have_nothing_wrong(inventory: str) -> None:
     said = yaml.safe_load((ROOT / f"inventory/{inventory}/group_vars/trader_ai.yml").read_text())
     templates = {name for name, value in said.items() if isinstance(value, str) and "{{" in value}
-    assert list(problems({name: value for name, value in said.items() if name not in templates})) == []
+    assert (
+        list(problems({name: value for name, value in said.items() if name not in templates}, SHIPPED.variables()))
+        == []
+    )
 
 
 UNKNOWN = [
@@ -166,3 +171,25 @@ def test_batches_that_pass_are_batches_that_ansible_takes(batches: list[Any]) ->
 def test_metrics_are_written_into_a_file_of_metrics(given: Any, fits: bool) -> None:
     said = list(problems({"keyturn_textfile": given}))
     assert said == [] if fits else "and must be a path that begins with / and ends in .prom, without `..`" in said[0]
+
+
+def test_an_application_s_own_variables_are_what_it_tells() -> None:
+    more = SHIPPED.variables()
+    assert list(problems({"keyturn_alpaca_account": "paper", "keyturn_plaid_url": "https://x"}, more)) == []
+    assert [
+        said.split(",")[0] for said in problems({"keyturn_alpaca_account": "both", "keyturn_plaid_url": "x"}, more)
+    ] == [
+        "keyturn_alpaca_account is other text",
+        "keyturn_plaid_url is other text",
+    ]
+    assert list(problems({"keyturn_alpaca_account": "paper"})) == [
+        "keyturn_alpaca_account is no variable of Keyturn; docs/reference/variables.md lists them"
+    ]
+
+
+@pytest.mark.parametrize("name", ["keyturn_application", "keyturn_hosts"])
+def test_what_decides_what_a_run_does_is_not_said_on_the_command_line(name: str) -> None:
+    (said,) = inner([name])
+    assert said == f"{name} is said in the inventory, which people review, and not on the command line"
+    assert list(inner(["keyturn_application"], may_choose=True)) == []
+    assert list(inner(["keyturn_hosts"], may_choose=True)) != []

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from keyturn.base.log_lines import pattern
+from keyturn.inputs.application import Application
 from keyturn.services.systemd import SystemdService
 from support.lab import ROOT, catalogue
 
@@ -19,8 +20,9 @@ PROGRAM = importlib.util.spec_from_file_location("addresses", ROOT / "roles/moni
 assert PROGRAM and PROGRAM.loader
 addresses = importlib.util.module_from_spec(PROGRAM)
 PROGRAM.loader.exec_module(addresses)
-SHIPPED = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())
-LINES = SHIPPED["keyturn_log_lines"]
+SHIPPED = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())
+LINES = SHIPPED["log_lines"]
+REQUEST = re.compile(Application(ROOT / "applications/trader_ai").part("monitoring.yml", "access")["line"])
 FORMS = {"plain": logging.BASIC_FORMAT, "timed": "%(asctime)s - %(name)s - %(levelname)s - %(message)s"}
 # by line: what the application says (src.brokers.alpaca_adapter and others), and what else it or a stranger says
 SAID = {
@@ -136,5 +138,5 @@ def test_a_line_of_the_journal_ends_at_a_line_feed_and_may_hold_any_byte(
 def test_no_address_is_counted_that_stands_in_a_path(journal: Callable[[bytes], None], tmp_path: Path) -> None:
     journal((SAID_BY_JOURNAL + FORGED.replace(".66", ".1")).encode())
     found = addresses.journal_lines("trader-ai.service", tmp_path / "cursor")
-    asked = [match["address"] for line in found if (match := addresses.REQUEST.match(line))]
+    asked = [match["address"] for line in found if (match := REQUEST.match(line))]
     assert asked == ["192.0.2.1"]

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import random
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 from keyturn.base import durable, shape
 from keyturn.fleet import answers
 from keyturn.host.phases import commit, prune, retire, rollback, stage, state, turn, verify
+from keyturn.inputs.application import Application
 from keyturn.records import report, rotation_log
 from support import hostile, selection, steps
 from support.faults import ROTATION_ID, Host
@@ -162,8 +164,8 @@ def entries() -> dict[str, Any]:
 @cache
 def data(name: str) -> Any:
     """Return a variable of the project's own data."""
-    file = next(path for path in (ROOT / "playbooks/group_vars/all").glob("*.yml") if f"\n{name}:" in path.read_text())
-    return yaml.safe_load(file.read_text())[name]
+    told = yaml.safe_load((ROOT / "playbooks/group_vars/all/application.yml").read_text())[name]
+    return Application(ROOT / "applications/trader_ai").part(*re.findall("'([^']+)'", told)[1:])
 
 
 def parameters(folder: Path) -> dict[str, dict[str, Any]]:
@@ -195,7 +197,10 @@ def parameters(folder: Path) -> dict[str, dict[str, Any]]:
             "facts": dict.fromkeys(("title", "rotation_id", "reason", "operator", "outcome", "fingerprints", "link"), "x"),
         },
         "pack": {"folder": str(own), "begin": "2026-01-01", "end": "2099-12-31"},
-        "plan": {"secrets": secrets, "secret": "db_key", "hosts": {"a": HOST}, "reason": "scheduled", "overrides": {"log": "x"}},
+        "plan": {
+            "secrets": secrets, "secret": "db_key", "hosts": {"a": HOST}, "reason": "scheduled", "overrides": {"log": "x"},
+            "application": str(ROOT / "applications/trader_ai"),
+        },
         "policy": {"policy": data("keyturn_policy"), "secrets": secrets, "dest": str(folder / "policy.md"), "folder": str(own)},
         "recover": {"wish": "forward", "hosts": {"a": HOST["rotation_looked"]}, "secrets": secrets, "reports": str(own)},
         "reminders": {"folder": str(own)},
@@ -210,6 +215,7 @@ def parameters(folder: Path) -> dict[str, dict[str, Any]]:
             "secrets": secrets, "reports": str(folder), "production": False, "store": {"kind": "dotenv"},
         },
         "supply": {"entry": secrets["hf_token"] | asked, "brought": token},
+        "validate": {"folder": str(ROOT / "applications/trader_ai"), "secrets": secrets},
         "values": {"variables": [KEY], "generator": "fernet", "rotation_id": ROTATION_ID, "hosts": {"a": HOST["rotation_looked"]}},
     }  # fmt: skip
     return known

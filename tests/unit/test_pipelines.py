@@ -342,3 +342,19 @@ def test_the_reports_of_both_pipelines_outlive_their_jobs() -> None:
     kept = yaml.safe_load(GITLAB.read_text().replace("!reference", ""))[".rotate"]["variables"]["KEYTURN_REPORTS_DIR"]
     assert job["env"]["KEYTURN_REPORTS_DIR"] == f"${{{{ vars.KEYTURN_REPORTS_DIR || '{kept}' }}}}"
     assert Path(kept).is_absolute()
+
+
+def test_a_secret_of_the_catalogue_is_named_beside_the_playbook_that_takes_any() -> None:
+    assert pipeline.variables("staging", "rotate", {"KEYTURN_SECRET": "cookie"})["keyturn_secret"] == "cookie"
+    assert "keyturn_secret" not in pipeline.variables("staging", "verify", {})
+    for playbook, said in (("rotate", {}), ("rotate_db_key", {"KEYTURN_SECRET": "jwt"})):
+        with pytest.raises(KeyturnError, match=r"^KEYTURN_SECRET names the secret for the playbook rotate"):
+            pipeline.variables("staging", playbook, said)
+    with pytest.raises(KeyturnError, match=r"^KEYTURN_SECRET must be the name of a secret"):
+        pipeline.variables("staging", "rotate", {"KEYTURN_SECRET": "{{ x }}"})
+
+
+@pytest.mark.parametrize("name", ["KEYTURN_APPLICATION", "KEYTURN_HOSTS"])
+def test_who_starts_a_pipeline_does_not_choose_the_application(name: str) -> None:
+    assert name.lower() not in pipeline.variables("staging", "verify", {name: "/tmp/evil"})
+    assert "evil" not in pipeline.option(pipeline.variables("staging", "verify", {name: "/tmp/evil"}))

@@ -6,14 +6,14 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from keyturn.base.generate import GENERATORS
+from keyturn.inputs.application import Application, secrets
 from keyturn.records import policy as page
 
 ROOT = Path(__file__).parents[2]
-GROUP_VARS = ROOT / "playbooks/group_vars/all"
-POLICY = yaml.safe_load((GROUP_VARS / "policy.yml").read_text())["keyturn_policy"]
-SECRETS = yaml.safe_load((GROUP_VARS / "catalogue.yml").read_text())["keyturn_secrets"]
+APPLICATION = Application(ROOT / "applications/trader_ai")
+POLICY = APPLICATION.part("policy.yml")
+SECRETS = secrets(APPLICATION.part("catalogue.yml", "secrets"), POLICY["schedule"])
 SHIPPED = (ROOT / "docs/policy.md").read_text()
 
 

@@ -47,7 +47,13 @@ def url() -> Iterator[str]:
 
 
 def service(url: str = "http://127.0.0.1:1", **more: Any) -> ScriptService:
-    given = {"manager": "script", "start": "./a", "stop": "./b", "health_url": f"{url}/200", **more}
+    given = {
+        "manager": "script",
+        "start": "./a",
+        "stop": "./b",
+        "health_url": f"{url}/200",
+        "proof_secret": "JWT_SECRET_KEY",
+    } | more
     return ScriptService("backend", validated("backend", catalogue.SERVICE, given), Path("/"), None, Path("/"))
 
 

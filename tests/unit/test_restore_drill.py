@@ -15,7 +15,7 @@ from keyturn.host.rotation import Rotation
 from support.faults import Host
 from support.lab import ROOT
 
-LINES = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_error_lines"]
+LINES = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["error_lines"]
 
 
 @pytest.fixture

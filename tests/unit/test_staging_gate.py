@@ -135,7 +135,9 @@ def test_the_revision_covers_templates_settings_and_what_is_installed(
     checkout(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path / "packages"))
     (tmp_path / "pyproject.toml").write_text(PROJECT.format(name="our_tool"))
+    (tmp_path / "applications/shop").mkdir(parents=True)
     changes: list[Callable[[], Any]] = [
+        lambda: (tmp_path / "applications/shop/catalogue.yml").write_text("secrets: {}"),
         lambda: (tmp_path / "roles/a/unit.service.j2").write_text("one"),
         lambda: (tmp_path / "roles/a/unit.service.j2").write_text("two"),
         lambda: (tmp_path / "ansible.cfg").write_text("[defaults]\nforks = 20\n"),
@@ -144,13 +146,13 @@ def test_the_revision_covers_templates_settings_and_what_is_installed(
         lambda: install(tmp_path / "packages", "its_parser", "1.1"),
         lambda: install(tmp_path / "packages", "our_tool", "1.1", "its_parser (>=1)"),
     ]
-    seen = [staging_gate.revision(tmp_path)]
+    seen = [staging_gate.revision(tmp_path, tmp_path / "applications/shop")]
     for change in changes:
         change()
-        seen.append(staging_gate.revision(tmp_path))
+        seen.append(staging_gate.revision(tmp_path, tmp_path / "applications/shop"))
     assert len(set(seen)) == len(changes) + 1
     install(tmp_path / "packages", "a_stranger", "1.0")
-    assert staging_gate.revision(tmp_path) == seen[-1]
+    assert staging_gate.revision(tmp_path, tmp_path / "applications/shop") == seen[-1]
 
 
 def test_the_revision_is_that_of_the_code(tmp_path: Path) -> None:
@@ -158,12 +160,12 @@ def test_the_revision_is_that_of_the_code(tmp_path: Path) -> None:
     (tmp_path / "inventory").mkdir()
     task = tmp_path / "roles/a/main.yml"
     task.write_text("one")
-    first = staging_gate.revision(tmp_path)
+    first = staging_gate.revision(tmp_path, tmp_path / "applications/shop")
     (tmp_path / "inventory/hosts.yml").write_text("other hosts")
     (tmp_path / "roles/a/main.pyc").write_text("compiled")
-    assert staging_gate.revision(tmp_path) == first
+    assert staging_gate.revision(tmp_path, tmp_path / "applications/shop") == first
     task.write_text("two")
-    second = staging_gate.revision(tmp_path)
+    second = staging_gate.revision(tmp_path, tmp_path / "applications/shop")
     assert second != first
     task.rename(tmp_path / "roles/a/other.yml")
-    assert staging_gate.revision(tmp_path) not in (first, second)
+    assert staging_gate.revision(tmp_path, tmp_path / "applications/shop") not in (first, second)

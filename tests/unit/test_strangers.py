@@ -87,7 +87,13 @@ def stranger(
 
 
 def service(url: str, root: Path = Path("/"), user: str | None = None, **more: Any) -> ScriptService:
-    given = {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": f"{url}/health", **more}
+    given = {
+        "manager": "script",
+        "start": "./start.sh",
+        "stop": "./stop.sh",
+        "health_url": f"{url}/health",
+        "proof_secret": "JWT_SECRET_KEY",
+    } | more
     return ScriptService("backend", validated("backend", catalogue.SERVICE, given), root, user, root)
 
 

@@ -72,6 +72,6 @@ def test_a_host_that_gives_no_answer_is_left_out_only_where_each_has_its_own_val
 
 def test_a_host_that_is_not_there_cannot_be_left_out() -> None:
     with pytest.raises(
-        KeyturnError, match=r"^keyturn_exclude names app9, and the group trader_ai has app1, app2, app3$"
+        KeyturnError, match=r"^keyturn_exclude names app9, and the application's hosts are app1, app2, app3$"
     ):
         who_goes_on("per_host", HOSTS, {"app9": "gone"}, [])

@@ -38,7 +38,13 @@ def planned(asked: list[dict[str, Any]], accepted: str = "", secret: str = "jwt"
     entry = catalogue()[secret] | {"max_age_days": 90, "probes": asked}
     if "provider" in entry:
         entry["provider"] = entry["provider"] | {"url": "http://127.0.0.1:1"}
-    given = {"secrets": {secret: entry}, "secret": secret, "reason": "x", "accept_unproved": accepted}
+    given = {
+        "application": "/nowhere",
+        "secrets": {secret: entry},
+        "secret": secret,
+        "reason": "x",
+        "accept_unproved": accepted,
+    }
     return dict(take("plan", given | {"hosts": {"app1": known}})["plan"])
 
 

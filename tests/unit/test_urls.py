@@ -74,7 +74,7 @@ def test_a_variable_is_refused_and_not_said(name: str, url: str) -> None:
 
 
 def meaning(url: str = "https://plaid", **service: str) -> None:
-    said = yaml.safe_load((ROOT / "playbooks/group_vars/all/catalogue.yml").read_text())["keyturn_secrets"]["plaid"]
+    said = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["secrets"]["plaid"]
     entry = validation.validated("plaid", catalogue.ENTRY, said | {"provider": said["provider"] | {"url": url}})
     backend = {"manager": "systemd", "unit": "backend.service", "health_url": "http://127.0.0.1:8000"} | service
     check_meaning("plaid", entry, validation.services({"backend": backend}))

@@ -162,7 +162,14 @@ def planned(secret: str, inventory: str = "", **more: Any) -> dict[str, Any]:
         "keyturn_services": {"backend": {"manager": "systemd", "unit": "b", "health_url": "http://127.0.0.1/health"}},
     }
     hosts = {name: known | said | more for name, said in HOSTS.items()}
-    request = {"secrets": shipped(), "secret": secret, "hosts": hosts, "reason": "test", "inventory": inventory}
+    request = {
+        "application": "/nowhere",
+        "secrets": shipped(),
+        "secret": secret,
+        "hosts": hosts,
+        "reason": "test",
+        "inventory": inventory,
+    }
     return take("plan", request)
 
 

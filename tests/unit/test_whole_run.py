@@ -41,7 +41,7 @@ def guard(
     watching = [host for host in hosts if host.startswith("watch")]
     groups = {"trader_ai": [host for host in hosts if host not in watching], "monitoring": watching}
     known = {"groups": groups, "hostvars": HostVars(hosts)}
-    found = lookup_loader.get("keyturn_whole_run").run(["trader_ai"], variables=known, **({may: True} if may else {}))
+    found = lookup_loader.get("keyturn_whole_run").run(["application"], variables=known, **({may: True} if may else {}))
     return list(found)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def token_urlsafe() -> str:
-    """Return 32 random bytes as 43 characters of URL-safe text (the policy's JWT secret)."""
+    """Return 32 random bytes as 43 characters of URL-safe text."""
     return secrets.token_urlsafe(32)
 
 
@@ -23,8 +23,14 @@ def password() -> str:
     return secrets.token_urlsafe(48)
 
 
+def hexadecimal() -> str:
+    """Return 32 random bytes as 64 hexadecimal digits, as ``openssl rand -hex 32`` does."""
+    return secrets.token_hex(32)
+
+
 GENERATORS: dict[str, Callable[[], str]] = {
     "fernet": fernet,
+    "hex": hexadecimal,
     "password": password,
     "token_urlsafe": token_urlsafe,
 }

@@ -32,19 +32,21 @@ class StagingReport(TypedDict, total=False):
     finished: str | None
 
 
-def revision(root: Path) -> str:
+def revision(root: Path, application: Path) -> str:
     """Return 16 hexadecimal digits that stand for all that decides what a rotation does, but the inventories.
 
-    That is every file of the code, the catalogue and Ansible's settings under ``root``, and the version of what is installed of
-    its dependencies and of theirs.
+    That is every file of the code and Ansible's settings under ``root``, the folder of the application, wherever it lies, and the
+    version of what is installed of its dependencies and of theirs.
     """
     declared = tomllib.loads((root / DEPENDENCIES).read_text())
     wanted = [*declared["project"]["dependencies"], *declared["dependency-groups"]["stores"]]
     digest = hashlib.sha256(repr(sorted(_installed(wanted, set()))).encode())
     inside = (path for folder in CODE for path in (root / folder).rglob("*"))
-    for path in [*sorted(path for path in inside if path.is_file() and path.suffix != ".pyc"), root / SETTINGS]:
+    mine = [*sorted(path for path in inside if path.is_file() and path.suffix != ".pyc"), root / SETTINGS]
+    data = sorted(application.glob("*.yml"))
+    for path, base in [*((path, root) for path in mine), *((path, application.parent) for path in data)]:
         content = path.read_bytes()
-        digest.update(f"{path.relative_to(root)}\0{len(content)}\0".encode() + content)
+        digest.update(f"{path.relative_to(base)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
 
 

@@ -24,7 +24,7 @@ def who_goes_on(value: str, group: Sequence[str], excluded: Collection[str], unr
     """
     if strangers := [host for host in excluded if host not in group]:
         raise KeyturnError(
-            f"keyturn_exclude names {', '.join(strangers)}, and the group trader_ai has {', '.join(group)}"
+            f"keyturn_exclude names {', '.join(strangers)}, and the application's hosts are {', '.join(group)}"
         )
     included = [host for host in group if host not in excluded]
     lost = [host for host in included if host in unreachable]

@@ -13,22 +13,15 @@ from ..base.findings import Finding
 from . import consumers, git, owner
 from .consumers import dotenv
 
-# never in a repository: what the application writes, and names that people give to copies
-SECRET_FILES = (
-    ".env",
-    ".env.production",
-    ".env.bak",
-    "data/bank_accounts.db",
-    "data/bank_accounts.db-wal",
-    "backup.db",
-)
+# never in a repository, beside the application's databases: its environment, and names that people give to copies
+SECRET_FILES = (".env", ".env.production", ".env.bak", "backup.db")
 MOST_TEMPLATES = 100
 TEMPLATES = (".example", ".template", ".sample")
 PATTERNS = (".env", ".env.*", "*.db", "*.db-wal", "*.db-journal")
 
 
-def look(folder: Path, variables: Sequence[str]) -> Iterator[Finding]:
-    """Check the template of ``folder``, and git where it is in a checkout."""
+def look(folder: Path, variables: Sequence[str], databases: Sequence[str]) -> Iterator[Finding]:
+    """Check the template of ``folder``, and git where it is in a checkout. ``databases`` are the application's, by their paths in it."""
     try:
         yield from _template(folder, variables)
     except KeyturnError as error:
@@ -36,7 +29,7 @@ def look(folder: Path, variables: Sequence[str]) -> Iterator[Finding]:
     if git.top(folder) is None:
         return
     try:
-        yield from _git_findings(folder)
+        yield from _git_findings(folder, databases)
     except OSError:
         what = f"{folder} is a git checkout, and there is no git to look at it with"
         yield Finding("warning", "never in git", what, "install git, and run this again")
@@ -44,10 +37,14 @@ def look(folder: Path, variables: Sequence[str]) -> Iterator[Finding]:
         yield Finding("warning", "never in git", str(error), "mend that, and run this again")
 
 
-def _git_findings(folder: Path) -> Iterator[Finding]:
+def _git_findings(folder: Path, databases: Sequence[str]) -> Iterator[Finding]:
     if _git(folder, "rev-parse", "--git-dir") is None:
         raise KeyturnError(f"git does not read the checkout that {folder} is in, as the user whose it is")
-    open_names = [name for name in SECRET_FILES if _git(folder, "check-ignore", "--quiet", "--no-index", name) is None]
+    written = [
+        f"{path}{end}" for path in dict.fromkeys(databases) if not Path(path).is_absolute() for end in ("", "-wal")
+    ]
+    names = [*SECRET_FILES, *written]
+    open_names = [name for name in names if _git(folder, "check-ignore", "--quiet", "--no-index", name) is None]
     if open_names:
         what = f"git in {folder} does not ignore {', '.join(open_names)}"
         yield Finding("error", "never in git", what, "add .env*, !.env.example, *.db and *.db-* to .gitignore")

@@ -84,8 +84,12 @@ class Holding:
             wanted = (forms or {}).get(str(path)) or dict.fromkeys(item["keys"] or {}, item["form"])
             aliases = self.entry["aliases"] if item["keys"] is None else {}
             references = {name: self._references(item["reference"], name) for name in item["keys"] or {}}
-            keys = item["keys"] or {}
-            found.append(Consumer(item["format"], path, aliases, keys, wanted, references, root=self.app_root))
+            # a file of one value has no keys, and no other name has a value in it
+            keys = item["keys"] or ({self.variables[0]: "its value"} if item["format"] == "file" else {})
+            inside = {"section": item["section"] or "", "inside": item["inside"] or ""}
+            found.append(
+                Consumer(item["format"], path, aliases, keys, wanted, references, root=self.app_root, **inside)
+            )
         return found
 
     def _references(self, pattern: str, name: str) -> list[str]:
@@ -255,7 +259,9 @@ class Holding:
             for item, why in self.accept_shapes.items():
                 check_reason(str(why), f"keyturn_accept_shapes of {item}")
         values: dict[Side, Mapping[str, str]] = {"old": old} if new is None else {"old": old, "new": new}
-        return kind.open(self.entry["migration"], self.app_root, self.variables, values, self.accept_shapes)
+        store = kind.open(self.entry["migration"], self.app_root, self.variables, values, self.accept_shapes)
+        self.hide(store.secrets)
+        return store
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)

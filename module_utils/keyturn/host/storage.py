@@ -44,7 +44,11 @@ def look(holdings: Sequence[Holding], production: bool) -> HostAnswer:
     found += _placeholders(held)
     found += _spread(holdings, {name: value for values in held.values() for name, value in values.items()})
     found += _copies([(holding, held[holding.secret]) for holding in holdings if holding.secret in held])
-    found += repository.look(first.app_root, [name for holding in holdings for name in holding.variables])
+    names = [name for holding in holdings for name in holding.variables]
+    places = [place for holding in holdings for place in holding.row_places()]
+    root = first.app_root
+    databases = [str(place.relative_to(root)) for place in places if place.is_relative_to(root)]
+    found += repository.look(first.app_root, names, databases)
     return {
         "changed": False,
         "findings": [finding._asdict() for finding in dict.fromkeys(found)],

@@ -36,13 +36,17 @@ def check_table(
     """Refuse a table that names secrets which are not there, or an order that leaves one out."""
     missing = sorted(set(secrets) - set(order))
     if missing:
-        raise KeyturnError(f"keyturn_incident_order leaves out {', '.join(missing)}: say what others can do with each")
+        raise KeyturnError(f"incident.yml: no order for {_called(missing)}: say what others can do with each")
     for leaked, row in table.items():
         unknown = sorted({*row["affected"], *row["precaution"]} - set(secrets))
         if unknown:
             raise KeyturnError(
-                f"keyturn_incident_table.{leaked} names {', '.join(unknown)}, which keyturn_secrets does not have"
+                f"incident.yml: table.{leaked} names {', '.join(unknown)}, which catalogue.yml does not have"
             )
+
+
+def _called(names: Sequence[str]) -> str:
+    return f"secret{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
 def affected(
@@ -52,13 +56,14 @@ def affected(
     unknown = sorted(set(named) - set(secrets))
     if unknown:
         raise KeyturnError(
-            f"keyturn_incident_affected names {', '.join(unknown)}, and keyturn_secrets has {', '.join(sorted(secrets))}"
+            f"keyturn_incident_affected names {', '.join(unknown)}, and catalogue.yml has {', '.join(sorted(secrets))}"
         )
     found = {*row["affected"], *named}
     if not found:
+        examples = ", ".join(f'"{name}"' for name in list(order)[:2])
         raise KeyturnError(
             f"when {row['title']} only a person knows which: name them, "
-            '-e \'{"keyturn_incident_affected": ["alpaca", "plaid"]}\''
+            f"-e '{{\"keyturn_incident_affected\": [{examples}]}}'"
         )
     return [name for name in order if name in found]
 

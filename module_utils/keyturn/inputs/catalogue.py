@@ -19,7 +19,7 @@ ProbeSpec = Mapping[str, Any]
 
 SOURCE: Spec = {
     "kind": {"type": "str", "required": True, "choices": ["generated", "supplied"]},
-    "generator": {"type": "str", "choices": ["fernet", "password", "token_urlsafe"]},
+    "generator": {"type": "str", "choices": ["fernet", "hex", "password", "token_urlsafe"]},
     "steps": {"type": "list", "elements": "str"},
     "shapes": {"type": "dict", "default": {}},
     "may_stay": {"type": "list", "elements": "str", "default": []},
@@ -32,14 +32,20 @@ PROVIDER: Spec = {
 }
 PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]]]
 CONSUMER: Spec = {
-    "format": {"type": "str", "required": True, "choices": ["dotenv", "json"]},
+    "format": {"type": "str", "required": True, "choices": ["dotenv", "file", "ini", "json", "yaml"]},
     "path": {"type": "path", "required": True},
     "keys": {"type": "dict"},
     "form": {"type": "str", "choices": ["environment", "kept", "literal", "reference"]},
     "reference": {"type": "str", "default": "env:NAME"},
+    "section": {"type": "str"},
+    "inside": {"type": "str", "choices": ["url"]},
     "optional": {"type": "bool", "default": False},
 }
-CONSUMER_REQUIRED_IF = [["format", "json", ["keys", "form"]]]
+CONSUMER_REQUIRED_IF = [
+    ["format", "ini", ["keys", "section"]],
+    ["format", "json", ["keys", "form"]],
+    ["format", "yaml", ["keys"]],
+]
 MIGRATION: Spec = {
     "kind": {"type": "str", "required": True, "choices": ["none", *KINDS]},
     **{name: dict(option) for kind in KINDS.values() for name, option in kind.options.items()},
@@ -137,12 +143,16 @@ SERVICE: Spec = {
     "reloads": {"type": "list", "elements": "str", "default": []},
     "proof_path": {"type": "str"},
     "proof_auth": {"type": "str", "default": "none", "choices": ["jwt", "none"]},
-    "proof_secret": {"type": "str", "default": "JWT_SECRET_KEY"},
+    "proof_secret": {"type": "str"},
     "health_timeout_seconds": {"type": "int", "default": 30},
     "stop_timeout_seconds": {"type": "int", "default": 30},
     "proof_timeout_seconds": {"type": "int", "default": 60},
 }
-SERVICE_REQUIRED_IF = [["manager", "script", ["start", "stop"]], ["manager", "systemd", ["unit"]]]
+SERVICE_REQUIRED_IF = [
+    ["manager", "script", ["start", "stop"]],
+    ["manager", "systemd", ["unit"]],
+    ["proof_auth", "jwt", ["proof_secret"]],
+]
 
 # what a call on a host is told of the application
 APPLICATION: Spec = {

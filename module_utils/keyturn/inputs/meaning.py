@@ -41,8 +41,7 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
         raise KeyturnError(
             f"{where}: a shared value is switched rolling only where old and new are valid at once (overlap: both)"
         )
-    if entry["consumers"][0]["keys"] is not None or entry["consumers"][0]["optional"]:
-        raise KeyturnError(f"{where}: the first consumer must be a file that is there and holds every value")
+    _check_consumers(where, entry)
     _check_supplied(where, entry)
     _check_names(where, entry)
     _check_rows(where, entry)
@@ -90,6 +89,22 @@ def _check_health(name: str, service: dict[str, Any]) -> None:
         raise KeyturnError(f"keyturn_services.{name}: proof_path is asked by HTTP: give base_url")
     if line is not None and service["manager"] == "script" and not (service["pid_file"] and service["log_file"]):
         raise KeyturnError(f"keyturn_services.{name}: health_line needs pid_file and log_file with the manager script")
+
+
+def _check_consumers(where: str, entry: dict[str, Any]) -> None:
+    """The first file is what the current values are read from, and an option that a format does not take is none."""
+    first, names = entry["consumers"][0], set(entry["variables"])
+    if first["optional"] or first["format"] == "json" or (first["keys"] is not None and set(first["keys"]) != names):
+        raise KeyturnError(f"{where}: the first consumer must be a file that is there and holds every value")
+    for consumer in entry["consumers"]:
+        if consumer["format"] == "file" and (len(names) > 1 or consumer["keys"] is not None):
+            raise KeyturnError(
+                f"{where}: {consumer['path']} holds one value alone: the format file is for a secret of one variable"
+            )
+        if consumer["section"] is not None and consumer["format"] != "ini":
+            raise KeyturnError(f"{where}: {consumer['path']} has no section: only the format ini has")
+        if consumer["inside"] and consumer["format"] == "dotenv" and consumer["keys"] is None and entry["aliases"]:
+            raise KeyturnError(f"{where}: {consumer['path']} has the value inside a URL: say by keys in which variable")
 
 
 def _check_supplied(where: str, entry: dict[str, Any]) -> None:

@@ -10,15 +10,18 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ..base.errors import KeyturnError
 from .reason import REASON
 from .request import INCIDENT_ID
 
+FOLDER_OF_PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 # what turns a secret or ends a rotation, what looks, and what is run every day: nothing that a person answers for by name
 PLAYBOOKS = (
-    *(f"rotate_{name}" for name in ("alpaca_credentials", "db_key", "hf_token", "jwt_secret", "plaid_credentials")),
+    # each but the daily one turns the secret of its name, and `rotate` any that the catalogue has
+    *sorted({path.stem for path in FOLDER_OF_PLAYBOOKS.glob("rotate*.yml")} - {"rotate_due"}),
     *("resume", "rollback", "confirm_revoked", "migrate_delivery"),
     *("verify", "verify_log", "check_storage"),
     *("rotate_due", "prune", "status", "notify"),
@@ -28,6 +31,7 @@ FOLDER = re.compile(r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._@+-]+)+/?")
 # by the variable of the environment: the pattern, and its words
 SAID = {
     "KEYTURN_REASON": (REASON, "1 to 120 letters, digits, spaces or . _ : # / -"),
+    "KEYTURN_SECRET": (NAME, "the name of a secret of the catalogue: letters, digits, _ and -"),
     "KEYTURN_INCIDENT": (INCIDENT_ID, "1 to 64 letters, digits or . _ -"),
     "KEYTURN_OVERRIDE_LOG": (REASON, "1 to 120 letters, digits, spaces or . _ : # / -"),
     "KEYTURN_REPORTS_DIR": (FOLDER, "a path that begins with /, of letters, digits and . _ @ + -, without `..`"),
@@ -49,7 +53,11 @@ def variables(environment: str, playbook: str, said: Mapping[str, str]) -> dict[
         pattern, words = SAID[name]
         if text and not pattern.fullmatch(text):
             raise KeyturnError(f"{name} must be {words}: nothing was run")
-    incident = given["KEYTURN_INCIDENT"]
+    incident, secret = given["KEYTURN_INCIDENT"], given["KEYTURN_SECRET"]
+    if (playbook == "rotate") != bool(secret):
+        raise KeyturnError(
+            "KEYTURN_SECRET names the secret for the playbook rotate, and no other takes it: nothing was run"
+        )
     found = {
         "keyturn_reason": given["KEYTURN_REASON"] or (f"incident {incident}" if incident else "scheduled"),
         "keyturn_override_staging": incident,
@@ -58,7 +66,7 @@ def variables(environment: str, playbook: str, said: Mapping[str, str]) -> dict[
         "keyturn_pipeline": bool(said.get("CI")),
     }
     folder = given["KEYTURN_REPORTS_DIR"]
-    return found | ({"keyturn_reports_dir": folder} if folder else {})
+    return found | ({"keyturn_reports_dir": folder} if folder else {}) | ({"keyturn_secret": secret} if secret else {})
 
 
 def option(given: Mapping[str, Any]) -> str:

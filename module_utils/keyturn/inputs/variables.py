@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from ..base import http
@@ -16,8 +17,17 @@ from ..providers.supplied import PREFIX
 MINE = "keyturn_"
 # what phases leave for each other: the command line would win over it
 INNER = ("rotation_", "incident_", "notification_")
-# whom the log believes is said where people review it
-INVENTORY_S = ("keyturn_allowed_signers",)
+APPLICATION, GROUP = "keyturn_application", "keyturn_hosts"
+# whom the log believes, and what decides what a run does, is said where people review it
+INVENTORY_S = ("keyturn_allowed_signers", APPLICATION, GROUP)
+# of these an application is made: a text is the template that reads its part
+PARTS = tuple(
+    MINE + name
+    for name in (
+        *("counts", "error_lines", "log_lines", "policy", "secrets"),
+        *(f"incident_{part}" for part in ("material", "order", "replacement", "table", "ticks")),
+    )
+)
 # two names as near as these are one name and a slip of the hand
 NEAR = 0.8
 
@@ -85,28 +95,24 @@ VARIABLES: Mapping[str, Kind] = {
     for kind, names in (
         (
             TEXT,
-            "accept_unproved adopt app_user checkout dest drain_hook environment from incident_age_recipient incident_id incident_leaked "
+            "accept_unproved adopt app_user application checkout dest drain_hook environment from hosts "
+            "incident_age_recipient incident_id incident_leaked "
             "incident_note incident_point incident_since incident_without_evidence log_broken log_from_hosts log_head name new_values "
             "notification_hook operator override_dead_value override_log override_open_orders override_staging reason replacement_summary "
             "reports_dir return_hook rotation_id secret signer staging store_abandoned to",
         ),
         (NUMBER, "backup_retention_days grace_days staging_max_age_days"),
         (SWITCH, "checkout_history encrypt_plaintext_rows fail_when_left incident_drill pipeline production"),
-        (
-            MAPPING,
-            "checks error_lines haproxy incident_material incident_order incident_table incident_ticks log_lines "
-            "maintenance_window notification_channels policy secrets services store",
-        ),
+        (MAPPING, "checks haproxy maintenance_window notification_channels services store"),
+        (MAPPING, " ".join(name.removeprefix(MINE) for name in PARTS)),
         (REASONS, "accept_shapes exclude points"),
         (NAMES, "allow_empty_tables incident_affected incident_logs secrets_here"),
         (PLACE, "allowed_signers app_root signing_key state_dir"),
         (TEXTFILE, "textfile"),
-        (URL, "alertmanager_url alpaca_url huggingface_url plaid_url reports_url"),
+        (URL, "alertmanager_url reports_url"),
         (BATCHES, "batches"),
-        (_choice("live", "paper"), "alpaca_account"),
-        (_choice("environment", "kept", "literal", "reference"), "alpaca_config_form"),
         (_choice("dotenv", "systemd_credential"), "delivery"),
-        (_choice("fernet", "password", "token_urlsafe"), "kind"),
+        (_choice("fernet", "hex", "password", "token_urlsafe"), "kind"),
         (_choice("error", "note", "warning"), "storage_fail_at"),
         (_choice("committed", "ready"), "until"),
     )
@@ -118,18 +124,30 @@ VARIABLES: Mapping[str, Kind] = {
 }
 
 
+def kind_of(told: Any) -> Kind:
+    """Return what a variable of an application may be, as its ``variables.yml`` tells: a list of choices, or a name of ``TOLD``."""
+    return _choice(*told) if isinstance(told, list) else TOLD.get(str(told), TEXT)
+
+
+TOLD: Mapping[str, Kind] = {"text": TEXT, "number": NUMBER, "switch": SWITCH, "url": URL}
+
+
 def looked_at(name: str) -> bool:
     """Tell whether a variable is for ``problems`` to judge."""
     return name.startswith(MINE) or name in VARIABLES
 
 
-def problems(given: Mapping[str, Any]) -> Iterator[str]:
-    """Say what is wrong with the variables of a host, as the inventory and the command line have them; no value is said."""
+def problems(given: Mapping[str, Any], more: Mapping[str, Kind] = MappingProxyType({})) -> Iterator[str]:
+    """Say what is wrong with the variables of a host, as the inventory and the command line have them; no value is said.
+
+    ``more`` are those of the application.
+    """
+    kinds = {**VARIABLES, **more}
     for name in sorted(filter(looked_at, given)):
-        if name not in VARIABLES:
-            yield _unknown(name)
-        elif not VARIABLES[name].fits(given[name]):
-            yield f"{name} is {_called(given[name])}, and must be {VARIABLES[name].says}"
+        if name not in kinds:
+            yield _unknown(name, kinds)
+        elif not kinds[name].fits(given[name]):
+            yield f"{name} is {_called(given[name])}, and must be {kinds[name].says}"
 
 
 def lacking(given: Mapping[str, Any]) -> Iterator[str]:
@@ -141,17 +159,20 @@ def lacking(given: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def inner(typed: Iterable[str]) -> Iterator[str]:
-    """Say which names of the command line (``typed``) are those that phases use among themselves, or the inventory's alone."""
+def inner(typed: Iterable[str], may_choose: bool = False) -> Iterator[str]:
+    """Say which names of the command line (``typed``) are those that phases use among themselves, or the inventory's alone.
+
+    A run that only looks at an application's folder ``may_choose`` it there.
+    """
     for name in sorted(typed):
         if name.startswith(INNER):
             yield f"{name} is what a phase tells the next, and is not said on the command line"
-        if name in INVENTORY_S:
+        if name in INVENTORY_S and not (may_choose and name == APPLICATION):
             yield f"{name} is said in the inventory, which people review, and not on the command line"
 
 
-def _unknown(name: str) -> str:
-    nearest = get_close_matches(name, VARIABLES, n=1, cutoff=NEAR)
+def _unknown(name: str, kinds: Iterable[str]) -> str:
+    nearest = get_close_matches(name, list(kinds), n=1, cutoff=NEAR)
     if not nearest and name.startswith(PREFIX.lower()):
         return (
             f"{name.upper().removeprefix(PREFIX)}: a value stands in the command line or in an Ansible variable, where other users "

@@ -11,7 +11,6 @@ from ..base.log_lines import TIME, Line, starts
 
 SECONDS = {"": 3600, "minute": 60, "hour": 3600, "day": 86400}
 WINDOW = {"": "1h", "minute": "1m", "hour": "1h", "day": "1d"}
-NAMESPACE = "TraderAI"
 # what Datadog may take for a level and for a logger
 PARTS = {"level": "[A-Z]+", "logger": "[A-Za-z0-9_.]+"}
 
@@ -28,50 +27,64 @@ class Metric:
     runbook: str
     # CloudWatch and Datadog see the lines, not the counters: names of ``keyturn_log_lines``
     lines: tuple[str, ...] = ()
+    # the counter of what a rotation causes that ends all sessions
+    expected: str = ""
 
 
-SIGNATURE = "trader_ai_auth_signature_total"
-METRICS = {
-    "failed_auth": Metric(
-        "FailedAuth",
-        (
-            SIGNATURE,
-            *(
-                f"trader_ai_auth_{cause}_total"
-                for cause in (
-                    "missing_header",
-                    "header_format",
-                    "expired",
-                    "malformed",
-                    "algorithm",
-                    "subject",
-                    "other",
-                )
-            ),
-            "trader_ai_login_failures_total",
-        ),
-        "failed-authentication",
-        ("auth",),
-    ),
-    "alpaca_errors": Metric(
-        "AlpacaErrors",
-        ("trader_ai_alpaca_errors_total",),
-        "alpaca-errors",
-        ("alpaca_connection", "alpaca_call"),
-    ),
-    "plaid_errors": Metric(
-        "PlaidErrors",
-        ("trader_ai_plaid_errors_total",),
-        "plaid-errors",
-        ("plaid",),
-    ),
-    # an address is new only to one that remembers: no log service can count it by its lines
-    "new_ips": Metric("NewAddresses", ("keyturn_new_address_requests_total",), "new-addresses"),
-}
+# an address is new only to one that remembers: no log service can count it by its lines
+OURS = {"new_ips": Metric("NewAddresses", ("keyturn_new_address_requests_total",), "new-addresses")}
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What is counted of an application: its name, of which counters are named, and ``monitoring.yml`` of its folder."""
+
+    name: str
+    data: Mapping[str, Any]
+
+    def counter(self, name: str) -> str:
+        """Return the name by which a counter is exported."""
+        return f"{self.name}_{name}_total"
+
+    @property
+    def namespace(self) -> str:
+        """What CloudWatch calls the metrics."""
+        return str(self.data.get("namespace") or self.name.title().replace("_", ""))
+
+    @property
+    def service(self) -> str:
+        """What a log service calls the application."""
+        return self.name.replace("_", "-")
+
+    def metrics(self) -> dict[str, Metric]:
+        """Return what counts, by the metrics that the policy may have thresholds for."""
+        found = {
+            name: Metric(
+                told["alert"],
+                tuple(map(self.counter, told["counters"])),
+                told["runbook"],
+                tuple(told.get("lines", ())),
+                self.counter(told["expected"]) if "expected" in told else "",
+            )
+            for name, told in self.data.get("metrics", {}).items()
+        }
+        return found | OURS
+
+    def metric(self, threshold: Threshold) -> Metric:
+        """Return what counts for a threshold; KeyturnError where nothing does, or where its numbers make no sense."""
+        name, known = threshold["metric"], self.metrics()
+        if name not in known:
+            raise KeyturnError(
+                f"policy.yml: thresholds: nothing counts {name}; known are {', '.join(sorted(known))} "
+                "(a new one is an entry in metrics of monitoring.yml)"
+            )
+        if not 0 < int(threshold["warning"]) < int(threshold["critical"]):
+            raise KeyturnError(f"policy.yml: thresholds: warning of {name} must lie between 0 and critical")
+        return known[name]
 
 
 def prometheus(
-    thresholds: Sequence[Threshold], runbooks: str, expected_clients: int, stale_hours: int = 26
+    thresholds: Sequence[Threshold], counted: Counted, runbooks: str, expected_clients: int, stale_hours: int = 26
 ) -> Document:
     """Return the rules file. ``runbooks`` is the address of the runbook page; its headings are the anchors.
 
@@ -79,42 +92,30 @@ def prometheus(
     """
     recorded, alerts = [], []
     for threshold in thresholds:
-        metric, window = _metric(threshold), _window(threshold)
+        metric, window = counted.metric(threshold), _window(threshold)
         record = f"keyturn:{threshold['metric']}:{window}"
         recorded.append({"record": record, "expr": _count(metric.counters, window)})
         alerts += _pair(metric.alert, threshold, record, runbooks + "#" + metric.runbook)
-        if threshold["metric"] == "failed_auth":
-            more, extra = _through_the_silence(threshold, window, runbooks, expected_clients)
+        if metric.expected:
+            more, extra = _through_the_silence(metric, threshold, window, runbooks, expected_clients)
             recorded += more
             alerts += extra
     return {
         "groups": [
             {"name": "keyturn-counts", "rules": recorded},
             {"name": "keyturn-policy", "rules": alerts},
-            {"name": "keyturn-spikes", "rules": _spikes(runbooks)},
+            {"name": "keyturn-spikes", "rules": _spikes(counted, runbooks)},
             {"name": "keyturn-addresses", "rules": _addresses(runbooks)},
             {"name": "keyturn-rotations", "rules": _rotations(runbooks, stale_hours)},
-            {"name": "keyturn-metrics", "rules": _gone(runbooks)},
+            {"name": "keyturn-metrics", "rules": _gone(counted, runbooks)},
         ]
     }
-
-
-def _metric(threshold: Threshold) -> Metric:
-    name = threshold["metric"]
-    if name not in METRICS:
-        raise KeyturnError(
-            f"keyturn_policy.thresholds: nothing counts {name}; known are {', '.join(sorted(METRICS))} "
-            "(a new one is an entry in module_utils/keyturn/monitoring/alerts.py)"
-        )
-    if not 0 < int(threshold["warning"]) < int(threshold["critical"]):
-        raise KeyturnError(f"keyturn_policy.thresholds: warning of {name} must lie between 0 and critical")
-    return METRICS[name]
 
 
 def _window(threshold: Threshold) -> str:
     per = threshold.get("per") or ""
     if per not in WINDOW:
-        raise KeyturnError(f"keyturn_policy.thresholds: per of {threshold['metric']} is {per}, not minute, hour or day")
+        raise KeyturnError(f"policy.yml: thresholds: per of {threshold['metric']} is {per}, not minute, hour or day")
     return WINDOW[per]
 
 
@@ -153,33 +154,34 @@ def _alert(name: str, expression: str, severity: str, summary: str, runbook: str
 
 
 def _through_the_silence(
-    threshold: Threshold, window: str, runbooks: str, expected_clients: int
+    metric: Metric, threshold: Threshold, window: str, runbooks: str, expected_clients: int
 ) -> tuple[list[Document], list[Document]]:
     """Return the alerts that a rotation's silence does not cover: other causes, and more of the expected one than expected."""
-    others = [name for name in METRICS["failed_auth"].counters if name != SIGNATURE]
-    other, signature = f"keyturn:failed_auth_other:{window}", f"keyturn:failed_auth_signature:{window}"
-    runbook = runbooks + "#failed-authentication"
+    name, title = threshold["metric"], threshold["title"]
+    other, expected = f"keyturn:{name}_other:{window}", f"keyturn:{name}_expected:{window}"
+    runbook = f"{runbooks}#{metric.runbook}"
+    others = [counter for counter in metric.counters if counter != metric.expected]
     recorded = [
         {"record": other, "expr": _count(others, window)},
-        {"record": signature, "expr": _count([SIGNATURE], window)},
+        {"record": expected, "expr": _count([metric.expected], window)},
     ]
     alerts = _pair(
-        "FailedAuthOtherCause", {**threshold, "title": "Failed auth that no rotation causes"}, other, runbook
+        f"{metric.alert}OtherCause", {**threshold, "title": f"{title} that no rotation causes"}, other, runbook
     ) + _pair(
-        "FailedAuthBeyondRotation",
-        {**threshold, "title": "Wrong signatures beyond those of a rotation"},
-        signature,
+        f"{metric.alert}BeyondRotation",
+        {**threshold, "title": f"{title} beyond those of a rotation"},
+        expected,
         runbook,
         expected_clients,
     )
     return recorded, alerts
 
 
-def _spikes(runbooks: str) -> list[Document]:
+def _spikes(counted: Counted, runbooks: str) -> list[Document]:
     rules: list[Document] = []
-    for provider in ("alpaca", "plaid"):
+    for provider, counter in counted.data.get("spikes", {}).items():
         record = f"keyturn:{provider}_requests:1h"
-        rules.append({"record": record, "expr": _count([f"trader_ai_{provider}_requests_total"], "1h")})
+        rules.append({"record": record, "expr": _count([counted.counter(counter)], "1h")})
         past = " or ".join(f'label_replace({record} offset {day}d, "day", "{day}", "", "")' for day in range(1, 8))
         usual = f"avg by (environment) ({past})"
         rules.append(
@@ -261,8 +263,8 @@ def _rotations(runbooks: str, stale_hours: int) -> list[Document]:
     ]
 
 
-def _gone(runbooks: str) -> list[Document]:
-    runbook = runbooks + "#metrics-gone"
+def _gone(counted: Counted, runbooks: str) -> list[Document]:
+    runbook, lines = runbooks + "#metrics-gone", counted.counter("lines")
     return [
         _alert(
             "ExporterDown",
@@ -282,7 +284,7 @@ def _gone(runbooks: str) -> list[Document]:
         ),
         _alert(
             "LogSilent",
-            "increase(trader_ai_lines_total[1h]) == 0 and trader_ai_lines_total offset 1h",
+            f"increase({lines}[1h]) == 0 and {lines} offset 1h",
             "warning",
             "the log of {{ $labels.instance }} has no line since an hour: it is not read, or nobody asks the service",
             runbook,
@@ -298,7 +300,12 @@ def _gone(runbooks: str) -> list[Document]:
 
 
 def cloudwatch(
-    thresholds: Sequence[Threshold], lines: Mapping[str, Line], log_group: str, topic: str, runbooks: str
+    thresholds: Sequence[Threshold],
+    counted: Counted,
+    lines: Mapping[str, Line],
+    log_group: str,
+    topic: str,
+    runbooks: str,
 ) -> Document:
     """Return a CloudFormation template: for each threshold a metric filter on ``log_group`` and two alarms to ``topic``.
 
@@ -306,11 +313,11 @@ def cloudwatch(
     """
     resources: Document = {}
     for threshold in thresholds:
-        metric, period = _metric(threshold), SECONDS[threshold.get("per") or ""]
+        metric, period = counted.metric(threshold), SECONDS[threshold.get("per") or ""]
         if not metric.lines:
             continue
-        counted = [lines[name] for name in metric.lines]
-        patterns = [f"^{start}{line['message']}".replace(" ", ".") for line in counted for start in starts(line)]
+        known = [lines[name] for name in metric.lines]
+        patterns = [f"^{start}{line['message']}".replace(" ", ".") for line in known for start in starts(line)]
         resources[f"{metric.alert}Filter"] = {
             "Type": "AWS::Logs::MetricFilter",
             "Properties": {
@@ -318,7 +325,12 @@ def cloudwatch(
                 "FilterName": f"keyturn-{threshold['metric']}",
                 "FilterPattern": f"%{'|'.join(patterns)}%",
                 "MetricTransformations": [
-                    {"MetricNamespace": NAMESPACE, "MetricName": metric.alert, "MetricValue": "1", "DefaultValue": 0}
+                    {
+                        "MetricNamespace": counted.namespace,
+                        "MetricName": metric.alert,
+                        "MetricValue": "1",
+                        "DefaultValue": 0,
+                    }
                 ],
             },
         }
@@ -328,7 +340,7 @@ def cloudwatch(
                 "Properties": {
                     "AlarmName": f"keyturn-{threshold['metric']}-{severity}",
                     "AlarmDescription": f"{threshold['title']}: {runbooks}#{metric.runbook}",
-                    "Namespace": NAMESPACE,
+                    "Namespace": counted.namespace,
                     "MetricName": metric.alert,
                     "Statistic": "Sum",
                     "Period": period,
@@ -343,14 +355,16 @@ def cloudwatch(
     return {"AWSTemplateFormatVersion": "2010-09-09", "Description": "Keyturn's alarms", "Resources": resources}
 
 
-def datadog(thresholds: Sequence[Threshold], lines: Mapping[str, Line], notify: str, runbooks: str) -> list[Document]:
+def datadog(
+    thresholds: Sequence[Threshold], counted: Counted, lines: Mapping[str, Line], notify: str, runbooks: str
+) -> list[Document]:
     """Return Datadog's monitors, one for each threshold that lines of a log can count; ``notify`` is a handle such as @pagerduty.
 
     They count by the attributes of ``datadog_pipeline``: a phrase can stand anywhere in a line, in a stranger's path too.
     """
     monitors = []
     for threshold in thresholds:
-        metric, critical = _metric(threshold), int(threshold["critical"])
+        metric, critical = counted.metric(threshold), int(threshold["critical"])
         if not metric.lines:
             continue
         search = " OR ".join(_attributes(lines[name]) for name in metric.lines)
@@ -358,7 +372,8 @@ def datadog(thresholds: Sequence[Threshold], lines: Mapping[str, Line], notify: 
             {
                 "name": f"Keyturn: {threshold['title']}",
                 "type": "log alert",
-                "query": f'logs("service:trader-ai ({search})").index("*").rollup("count").last("{_window(threshold)}") >= {critical}',
+                "query": f'logs("service:{counted.service} ({search})").index("*").rollup("count").last("{_window(threshold)}") '
+                f">= {critical}",
                 "message": f"{threshold['title']}. {runbooks}#{metric.runbook} {notify}",
                 "tags": ["keyturn", f"metric:{threshold['metric']}"],
                 "options": {
@@ -378,7 +393,7 @@ def _attributes(line: Line) -> str:
     return f"(@keyturn.level:{line['level']} @keyturn.logger:{line['logger']}{said})"
 
 
-def datadog_pipeline() -> Document:
+def datadog_pipeline(counted: Counted) -> Document:
     """Return the pipeline that reads level, logger and message of both forms: a rule of Datadog's takes a whole line or nothing."""
     level, logger = (f'%{{regex("{allowed}"):keyturn.{name}}}' for name, allowed in PARTS.items())
     rules = {
@@ -388,7 +403,7 @@ def datadog_pipeline() -> Document:
     return {
         "name": "Keyturn: lines of Python's logging",
         "is_enabled": True,
-        "filter": {"query": "service:trader-ai"},
+        "filter": {"query": f"service:{counted.service}"},
         "processors": [
             {
                 "type": "grok-parser",

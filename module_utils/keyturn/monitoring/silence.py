@@ -9,7 +9,6 @@ from typing import Any
 from ..base import http, moments, shape
 from ..base.errors import KeyturnError
 
-ALERT = "KeyturnFailedAuth"
 CREATED_BY = "keyturn"
 TIMEOUT_SECONDS = 5
 # what is taken of a silence, of which Alertmanager may say anything
@@ -20,21 +19,21 @@ WINDOW = timedelta(hours=1)
 TOKEN_LIFETIME = timedelta(minutes=60)
 
 
-def matchers(environment: str) -> list[dict[str, Any]]:
+def matchers(alert: str, environment: str) -> list[dict[str, Any]]:
     """Return whom the silence concerns. Other causes, and more wrong signatures than expected, have alerts of other names."""
     return [
         {"name": name, "value": value, "isRegex": False, "isEqual": True}
-        for name, value in (("alertname", ALERT), ("environment", environment))
+        for name, value in (("alertname", f"Keyturn{alert}"), ("environment", environment))
     ]
 
 
-def begin(url: str, environment: str, rotation_id: str, now: datetime, budget_seconds: int) -> bool:
+def begin(url: str, alert: str, environment: str, rotation_id: str, now: datetime, budget_seconds: int) -> bool:
     """Silence what the rotation will cause; True where that is new. It ends by itself, whatever becomes of the rotation."""
     if _of(url, rotation_id):
         return False
     ends = now + timedelta(seconds=budget_seconds) + TOKEN_LIFETIME + WINDOW
     document = {
-        "matchers": matchers(environment),
+        "matchers": matchers(alert, environment),
         "startsAt": moments.text(now),
         "endsAt": moments.text(ends),
         "createdBy": CREATED_BY,

@@ -56,7 +56,7 @@ def check_place(spec: Mapping[str, Any], values: Sequence[str]) -> None:
         if values[0].startswith(prefix) and spec["account"] != account:
             raise KeyturnError(
                 f"the new {PROVIDERS[spec['kind']].title} key id begins with {prefix}: it is of a {account} account, and "
-                f"this environment trades on a {spec['account']} account (keyturn_alpaca_account); nothing was sent"
+                f"this environment trades on a {spec['account']} account; nothing was sent"
             )
 
 

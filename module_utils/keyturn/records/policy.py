@@ -8,39 +8,53 @@ from typing import Any
 
 from . import rotation_log
 
-NOTE = "This page is made by `make policy` from `playbooks/group_vars/all/policy.yml` and the catalogue beside it: change those."
+NOTE = (
+    "This page is made by `make policy` from `policy.yml` of the application and the catalogue beside it: change those."
+)
 Policy = Mapping[str, Any]
 Secrets = Mapping[str, Mapping[str, Any]]
 Records = Sequence[Mapping[str, Any]]
 
 
 def render(policy: Policy, secrets: Secrets, records: Records = (), environment: str = "") -> str:
-    """Return the policy as Markdown, with the dates and the log of ``environment`` where its ``records`` are given."""
+    """Return the policy as Markdown, with the dates and the log of ``environment`` where its ``records`` are given.
+
+    A part that the owner has not promised has no section.
+    """
     parts = [
         "# API Key & Secret Rotation Policy",
         NOTE,
-        f"**Last Updated**: {policy['updated']}  \n**Owner**: {policy['owner']}  \n"
-        f"**Review Frequency**: {policy['review']['frequency']}",
+        "  \n".join(
+            f"**{title}**: {text}"
+            for title, text in (
+                ("Last Updated", policy.get("updated")),
+                ("Owner", policy.get("owner")),
+                ("Review Frequency", policy["review"].get("frequency")),
+            )
+            if text
+        ),
         *([f"**Environment**: {environment}"] if environment else []),
-        "## Purpose",
-        policy["purpose"],
+        *(["## Purpose", policy["purpose"]] if "purpose" in policy else []),
         *_schedule(policy, secrets, records),
-        *_procedures(policy["procedures"]),
-        *_incident(policy["incident"]),
-        *_storage(policy["storage"]),
+        *_procedures(policy.get("procedures", {})),
+        *_incident(policy.get("incident", {})),
+        *_storage(policy.get("storage", {})),
         *_monitoring(policy),
         "## Audit Trail",
         "### Key Rotation Log",
-        rotation_log.table(records or [rotation_log.setup(environment, policy["updated"])]).rstrip("\n"),
+        rotation_log.table(records or [rotation_log.setup(environment, policy.get("updated", "-"))]).rstrip("\n"),
         "### Verification Checklist",
         "After each rotation:",
         _list(f"[ ] {point['text']}" for point in policy["checklist"]),
-        *_appendix(policy["appendix"]),
-        "## Contact Information",
-        "  \n".join(f"**{one['title']}**: {one['address']}" for one in policy["contacts"].values()),
-        f"**Policy Version**: {policy['version']}  \n**Next Review Date**: {policy['review']['next']}",
+        *_appendix(policy.get("appendix", [])),
+        *_contacts(policy.get("contacts", {})),
+        *(
+            [f"**Policy Version**: {policy['version']}  \n**Next Review Date**: {policy['review']['next']}"]
+            if "version" in policy
+            else []
+        ),
     ]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def last_rotated(records: Records, secret: str) -> str:
@@ -55,7 +69,7 @@ def last_rotated(records: Records, secret: str) -> str:
 
 def _schedule(policy: Policy, secrets: Secrets, records: Records) -> list[str]:
     turned = []
-    for secret, rule in policy["schedule"].items():
+    for secret, rule in policy.get("schedule", {}).items():
         last = last_rotated(records, secret)
         due = "-" if last == "-" else str(date.fromisoformat(last) + timedelta(days=rule["max_age_days"]))
         turned += [
@@ -64,12 +78,12 @@ def _schedule(policy: Policy, secrets: Secrets, records: Records) -> list[str]:
         ]
     events = [
         (f"`{variable}`", trigger)
-        for secret, trigger in policy["triggers"].items()
+        for secret, trigger in policy.get("triggers", {}).items()
         for variable in secrets[secret]["variables"]
     ]
     return [
         "## Rotation Schedule",
-        f"### Automatic Rotation ({policy['review']['frequency']})",
+        f"### Automatic Rotation ({policy['review'].get('frequency', 'by age')})",
         table(("Key Type", "Rotation Frequency", "Last Rotated", "Next Due"), turned),
         "### Event-Driven Rotation (On Security Incident)",
         table(("Key Type", "Rotation Trigger"), events),
@@ -77,7 +91,7 @@ def _schedule(policy: Policy, secrets: Secrets, records: Records) -> list[str]:
 
 
 def _procedures(procedures: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    parts = ["## Rotation Procedures"]
+    parts = ["## Rotation Procedures"] if procedures else []
     for number, one in enumerate(procedures.values(), start=1):
         parts += [
             f"### {number}. {one['title']}",
@@ -93,8 +107,13 @@ def _step(number: int, step: Mapping[str, Any]) -> str:
     return f"{number}. **{step['title']}**: {step['how']}{notes}"
 
 
-def _appendix(values: Iterable[Mapping[str, str]]) -> list[str]:
-    parts = ["## Appendix: Key Generation Commands"]
+def _contacts(contacts: Mapping[str, Mapping[str, str]]) -> list[str]:
+    lines = [f"**{one['title']}**: {one['address']}" for one in contacts.values()]
+    return ["## Contact Information", "  \n".join(lines)] if lines else []
+
+
+def _appendix(values: Sequence[Mapping[str, str]]) -> list[str]:
+    parts = ["## Appendix: Key Generation Commands"] if values else []
     for one in values:
         name = f" -e keyturn_name={one['name']}" if one["name"] else ""
         parts += [
@@ -109,7 +128,7 @@ def _code(playbooks: Iterable[str]) -> str:
 
 
 def _incident(steps: Mapping[str, Any]) -> list[str]:
-    parts = ["## Security Incident Response"]
+    parts = ["## Security Incident Response"] if steps else []
     for step in steps.values():
         parts += [
             f"### {step['title']} (Within {within(step['within_hours'])})",
@@ -125,22 +144,25 @@ def within(hours: int) -> str:
 
 
 def _storage(places: Mapping[str, Any]) -> list[str]:
-    parts = ["## Key Storage Best Practices"]
+    parts = ["## Key Storage Best Practices"] if places else []
     for place in places.values():
         parts += [f"### {place['title']}", "**DO:**", _list(place["do"]), "**DON'T:**", _list(place["dont"])]
     return parts
 
 
 def _monitoring(policy: Policy) -> list[str]:
+    metrics, thresholds = policy.get("metrics", []), policy.get("thresholds", [])
+    if not metrics and not thresholds:
+        return []
     parts = ["## Monitoring & Alerting", "### Key Usage Monitoring"]
-    for metric in policy["metrics"]:
+    for metric in metrics:
         parts += [f"**{metric['title']}**", _list(metric["watched"])]
-    rows = [(line["title"], _level(line, "warning"), _level(line, "critical")) for line in policy["thresholds"]]
+    rows = [(line["title"], _level(line, "warning"), _level(line, "critical")) for line in thresholds]
     return [*parts, "### Alert Thresholds", table(("Metric", "Warning", "Critical"), rows)]
 
 
 def _level(line: Mapping[str, Any], name: str) -> str:
-    return f"{line[name]}/{line['per']}" if line["per"] else str(line[name])
+    return f"{line[name]}/{line['per']}" if line.get("per") else str(line[name])
 
 
 def _list(items: Iterable[str]) -> str:

@@ -80,6 +80,8 @@ def _document(
 
 
 def _decided(given: Parameters, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    if not given["table"]:
+        raise KeyturnError("incident.yml: no table: say what is done when something has leaked; nothing was changed")
     # what a check shows of an incident that has no id yet
     identity = given["id"] if request.INCIDENT_ID.fullmatch(given["id"]) else "without an id"
     table = {name: validated(f"keyturn_incident_table.{name}", plan.ROW, row) for name, row in given["table"].items()}

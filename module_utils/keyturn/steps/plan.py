@@ -51,7 +51,7 @@ def run(given: Parameters, check_mode: bool) -> Answer:
         "operator": given["operator"] or planning.operator(os.environ),
         "started": utc_now(),
         "attempt": attempts.mine(),
-        "revision": staging_gate.revision(ROOT),
+        "revision": staging_gate.revision(ROOT, Path(given["application"])),
         "until": given["until"],
         "overrides": planning.check_overrides(given["overrides"])
         | _unproved(given["secret"], entry, hosts, given["accept_unproved"]),
@@ -88,6 +88,10 @@ def run(given: Parameters, check_mode: bool) -> Answer:
 
 def _entry(given: Parameters) -> Answer:
     secret = given["secret"]
+    if not secret:
+        raise KeyturnError(
+            f"name the secret by -e keyturn_secret=NAME: the catalogue has {', '.join(sorted(given['secrets'])) or 'nothing'}"
+        )
     if secret not in given["secrets"]:
         known = ", ".join(sorted(given["secrets"])) or "nothing"
         raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")

@@ -14,7 +14,7 @@ from ..records import policy, rotation_log
 def shape(given: Parameters) -> Any:
     """Return what this rests on: an entry for each secret that the policy names."""
     entry = {"variables": [str], "max_age_days?": (None, int)}
-    named = {secret: entry for part in ("schedule", "triggers") for secret in given["policy"][part]}
+    named = {secret: entry for part in ("schedule", "triggers") for secret in given["policy"].get(part, {})}
     return {"secrets": {**named, "*": entry}}
 
 

@@ -23,7 +23,7 @@ def shape(given: Parameters) -> Any:
     """Return what this rests on: a finding, and the fingerprints of each secret."""
     finding = {"severity": SEVERITIES, **dict.fromkeys(("rule", "what", "remedy"), str)}
     values = {f"{name}?": {"*": str} for name in given["secrets"]} | answers.NOTHING
-    entry = {"variables": [str], "source?": {"may_stay?": [str]}}
+    entry = {"variables": [str], "source?": {"may_stay?": [str]}, "migration?": {"database?": (None, str)}}
     return {"hosts": {"*": {"findings": [finding], "values": values}}, "secrets": {"*": entry}, "store": {"kind": str}}
 
 
@@ -90,7 +90,8 @@ def _of_environment(given: Parameters, say: checkout.Say) -> Iterator[Finding]:
     if given["checkout"]:
         folder = Path(given["checkout"])
         names = [name for entry in given["secrets"].values() for name in entry["variables"]]
-        yield from repository.look(folder, names)
+        stored = (entry.get("migration", {}).get("database") for entry in given["secrets"].values())
+        yield from repository.look(folder, names, [path for path in stored if path])
         try:
             yield from _values(folder, given["hosts"], say)
             if given["history"] or checkout.gitleaks():

@@ -21,7 +21,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-REQUEST = re.compile(r'INFO: {5}(?P<address>[0-9A-Fa-f.:\[\]]+):\d+ - "[A-Z]+ [^ "]* HTTP/[0-9.]+" (?P<status>\d{3})\b')
 CLASSES = {
     "known": "Requests from addresses that are known.",
     "new": "Requests from addresses that are not.",
@@ -186,8 +185,9 @@ def main(settings_path: str, now: float) -> None:
         lines = file_lines(Path(settings["log"]), position)
     else:
         lines = journal_lines(settings["unit"], state_path.with_suffix(".cursor"))
+    request = re.compile(settings["request"])
     for line in lines:
-        found = REQUEST.match(line)
+        found = request.match(line)
         if found:
             addresses.count(found["address"], int(found["status"]), now)
     addresses.forget(now)

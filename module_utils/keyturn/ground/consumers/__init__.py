@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import functools
 import grp
@@ -19,7 +20,7 @@ from ...base import attributes, durable, files, mounts
 from ...base.errors import KeyturnError
 from ...base.procfs import Credentials
 from .. import owner
-from . import credential_file, dotenv, json_file, systemd_creds
+from . import credential_file, dotenv, ini_file, json_file, systemd_creds, url, value_file, yaml_file
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Consumer:
 
     ``aliases`` maps second names to the name whose value they carry as well. For a format with forms, ``keys`` says where
     each name stands, ``forms`` in which form it is to be written, ``references`` which texts only refer to it. ``sealed`` is
-    the name under which the host's key encrypts the file, empty for a file in clear. ``root`` is the application's folder, which no
+    the name under which the host's key encrypts the file, empty for a file in clear. ``section`` is that of an INI file, ``inside`` what a
+    value is a part of, such as a ``url``. ``root`` is the application's folder, which no
     link on the way to a file in it may leave.
     """
 
@@ -39,6 +41,8 @@ class Consumer:
     forms: Mapping[str, str] = field(default_factory=dict)
     references: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sealed: str = ""
+    section: str = ""
+    inside: str = ""
     root: Path | None = None
 
     def acting(self) -> AbstractContextManager[None]:
@@ -65,7 +69,70 @@ class Format:
 
 
 def _dotenv(consumer: Consumer) -> Format:
-    return Format(True, dotenv.read, dotenv.replace, dotenv.findings, lambda content, names: {})
+    keys = consumer.keys
+    if not keys:
+        return Format(True, dotenv.read, dotenv.replace, dotenv.findings, lambda content, names: {})
+
+    def read(content: bytes, names: Sequence[str]) -> dict[str, str | None]:
+        held = dotenv.read(content, [keys.get(name, name) for name in names])
+        return {name: held[keys.get(name, name)] for name in names}
+
+    def replace(content: bytes, values: Mapping[str, str]) -> bytes:
+        return dotenv.replace(content, {keys.get(name, name): value for name, value in values.items()})
+
+    def findings(content: bytes, names: Sequence[str], secrets: Iterable[str]) -> list[str]:
+        return dotenv.findings(content, [keys.get(name, name) for name in names], secrets)
+
+    return Format(True, read, replace, findings, lambda content, names: {})
+
+
+def _ini(consumer: Consumer) -> Format:
+    layout = ini_file.Layout(consumer.section, consumer.keys)
+    return Format(
+        True,
+        lambda content, names: ini_file.read(content, layout, names),
+        lambda content, values: ini_file.replace(content, layout, values),
+        lambda content, names, secrets: ini_file.findings(content, layout, names, secrets),
+        lambda content, names: {},
+    )
+
+
+def _yaml(consumer: Consumer) -> Format:
+    keys = consumer.keys
+    return Format(
+        True,
+        lambda content, names: yaml_file.read(content, keys, names),
+        lambda content, values: yaml_file.replace(content, keys, values),
+        lambda content, names, secrets: yaml_file.findings(content, keys, names, secrets),
+        lambda content, names: {},
+    )
+
+
+def _file(consumer: Consumer) -> Format:
+    nothing: list[str] = []
+    return Format(
+        True,
+        lambda content, names: value_file.read(content, consumer.keys, names),
+        value_file.replace,
+        lambda content, names, secrets: nothing,
+        lambda content, names: {},
+    )
+
+
+def _inside_url(form: Format) -> Format:
+    """Return a format whose values are the passwords of the URLs that stand there."""
+
+    def read(content: bytes, names: Sequence[str]) -> dict[str, str | None]:
+        held = form.read(content, names)
+        return {name: url.password(text) if text else None for name, text in held.items()}
+
+    def replace(content: bytes, values: Mapping[str, str]) -> bytes:
+        held = form.read(content, list(values))
+        return form.replace(
+            content, {name: url.with_password(held[name] or "", value) for name, value in values.items()}
+        )
+
+    return dataclasses.replace(form, read=read, replace=replace)
 
 
 def _json(consumer: Consumer) -> Format:
@@ -102,7 +169,14 @@ def _on_its_ground(call: Callable[Concatenate[Consumer, P], R]) -> Callable[Conc
 
 
 RESTORE = "restore it with the values that the application runs on, for its user alone (0600)"
-FORMATS: dict[str, Callable[[Consumer], Format]] = {"dotenv": _dotenv, "json": _json}
+FORMATS: dict[str, Callable[[Consumer], Format]] = {
+    "dotenv": _dotenv,
+    "file": _file,
+    "ini": _ini,
+    "json": _json,
+    "yaml": _yaml,
+}
+INSIDE: dict[str, Callable[[Format], Format]] = {"": lambda form: form, "url": _inside_url}
 
 
 @_on_its_ground
@@ -361,7 +435,7 @@ def _format(consumer: Consumer) -> Format:
     if consumer.sealed:
         return _credential(consumer)
     try:
-        return FORMATS[consumer.format](consumer)
+        return INSIDE[consumer.inside](FORMATS[consumer.format](consumer))
     except KeyError:
         known = ", ".join(sorted(FORMATS))
         raise KeyturnError(f"the format {consumer.format} is unknown: use one of {known}") from None

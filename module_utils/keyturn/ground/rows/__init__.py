@@ -48,11 +48,22 @@ FERNET_COLUMN = {
     "plaintext": {"type": "str", "required": True},
     "paths": {"type": "list", "elements": "str"},
 }
+# how the value becomes the key of the rows, where it is not the key itself
+FERNET_KEY = {
+    "rule": {"type": "str", "required": True, "choices": ["hex", "pbkdf2_sha256", "sha256"]},
+    "salt": {"type": "str"},
+    "iterations": {"type": "int"},
+}
 KINDS: dict[str, Kind] = {
     "fernet_sqlite": Kind(
         options={
             "database": {"type": "path"},
             "columns": {"type": "list", "elements": "dict", "options": FERNET_COLUMN},
+            "key": {
+                "type": "dict",
+                "options": FERNET_KEY,
+                "required_if": [["rule", "pbkdf2_sha256", ["salt", "iterations"]]],
+            },
         },
         required=["database", "columns"],
         forms=("two_layer", "one_layer", "json", "plaintext", "empty"),

@@ -5,7 +5,7 @@ docs/contributing/row-store.md says what each has to promise. KeyturnError begin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypedDict
 
@@ -79,6 +79,10 @@ class RowStore(Protocol):
     @property
     def label(self) -> str:
         """The same in short, for a proof."""
+
+    @property
+    def secrets(self) -> Collection[str]:
+        """What it has made of the values, which is hidden as they are."""
 
     def examine(self, allow_empty: Sequence[str], encrypt_plaintext: bool) -> Examined:
         """Refuse what would stop the rotation later. Changes nothing."""

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from ...base.errors import KeyturnError
+from ...base.generate import GENERATORS
 from ...base.json_text import PATH
 
 
 def check(where: str, entry: Mapping[str, Any]) -> None:
     """Raise KeyturnError for what is wrong in a secret's ``entry`` of the catalogue."""
-    if entry["source"]["generator"] != "fernet" or len(entry["variables"]) != 1:
-        raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator fernet and exactly one variable")
+    _check_key(where, entry)
     if not entry["migration"]["columns"]:
         raise KeyturnError(f"{where}: migration.columns is empty: no row would be turned")
     for column in entry["migration"]["columns"]:
@@ -25,6 +25,15 @@ def check(where: str, entry: Mapping[str, Any]) -> None:
         if matches_all:
             raise KeyturnError(f"{where}: {name} matches everything, so a damaged token would pass for a plaintext")
         _check_paths(where, column)
+
+
+def _check_key(where: str, entry: Mapping[str, Any]) -> None:
+    """The value that is generated must be what the rule makes a key of; a text of any kind is what the other rules take."""
+    rule = (entry["migration"]["key"] or {}).get("rule")
+    needed = {None: ("fernet",), "hex": ("hex",)}.get(rule, tuple(GENERATORS))
+    if entry["source"]["generator"] not in needed or len(entry["variables"]) != 1:
+        wanted = needed[0] if len(needed) == 1 else f"one of {', '.join(needed)}"
+        raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator {wanted} and exactly one variable")
 
 
 def _check_paths(where: str, column: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ from ...base import attributes, procfs
 from ...base.errors import KeyturnError
 from ...base.sides import Side
 from .contract import Backup, Census, Deferred, Examined, Prepared, Space, Turned
+from .fernet_keys import fernet_key
 from .fernet_sqlite import FernetSqlite
 from .side_file import SideFile
 from .sqlite_file import RestartedTooOften
@@ -33,7 +34,9 @@ class SqliteStore:
     ) -> None:
         self._spec = spec
         self._variable = variables[0]
-        self._keys = {side: held[self._variable] for side, held in values.items()}
+        rule = spec.get("key")
+        self._keys = {side: fernet_key(rule, self._variable, held[self._variable]) for side, held in values.items()}
+        self.secrets = tuple(self._keys.values()) if rule else ()
         self._accepted = accepted
         self.columns = self._at(root)
         self.name = str(self.columns.database.path)

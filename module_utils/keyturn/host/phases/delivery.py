@@ -75,6 +75,11 @@ class Host:
         for holding in self.holdings:
             for item in holding.entry["consumers"]:
                 if item["format"] == "dotenv":
+                    if item["keys"] is not None or item["inside"]:
+                        raise KeyturnError(
+                            f"{item['path']} has the value of {holding.secret} under another name or inside a URL, and a credential holds "
+                            "values by their own names alone: leave keyturn_delivery at dotenv"
+                        )
                     names = [*holding.variables, *holding.entry["aliases"]]
                     found.setdefault(holding.app_root / item["path"], []).extend(names)
         return found

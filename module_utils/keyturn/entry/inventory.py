@@ -1,0 +1,50 @@
+"""Which application an inventory is of, and in which group its hosts are: asked once in a run, which its workers inherit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..base.errors import KeyturnError
+from ..inputs import application
+from ..inputs.application import Application
+from ..inputs.variables import APPLICATION, GROUP
+
+# of a checkout, or of a collection, whose module_utils lie deeper
+ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "applications").is_dir())
+
+
+class Chosen(NamedTuple):
+    """The application of an inventory, and the group of its hosts."""
+
+    application: Application
+    group: str
+
+
+_CHOSEN: list[Chosen] = []
+
+
+def choose(hosts: Any, named: Any = None) -> Chosen:
+    """Return what the hosts of an inventory say, and keep it for this run; KeyturnError where they do not say one thing.
+
+    ``hosts`` are Ansible's ``hostvars``; ``named`` is what counts in the place of theirs.
+    """
+    if named is None:
+        named = application.one_of(APPLICATION, _stated(hosts, APPLICATION), application.DEFAULT)
+    found = Chosen(application.chosen(named, ROOT), application.group(_stated(hosts, GROUP)))
+    _CHOSEN[:] = [found]
+    return found
+
+
+def chosen() -> Chosen:
+    """Return what was chosen in this run: the guard of every playbook chooses before its first task."""
+    if not _CHOSEN:
+        raise KeyturnError("no application is chosen: this play must begin with the lookup keyturn_whole_run")
+    return _CHOSEN[0]
+
+
+def _stated(hosts: Any, name: str) -> Iterator[Any]:
+    for host in hosts:
+        said = hosts.raw_get(host).get(name)
+        yield hosts[host][name] if isinstance(said, str) and "{" in said else said

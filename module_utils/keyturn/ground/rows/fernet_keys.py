@@ -1,0 +1,52 @@
+"""How the value of a variable becomes the Fernet key of the rows: as it stands, or by a named rule of the application's."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from ...base.errors import KeyturnError
+
+_HEX = re.compile(r"[0-9a-fA-F]{64}")
+
+
+def fernet_key(rule: Mapping[str, Any] | None, variable: str, value: str) -> str:
+    """Return the key as 44 characters; KeyturnError names the variable whose value is none. Without a rule the value is the key."""
+    return value if rule is None else RULES[rule["rule"]](rule, variable, value)
+
+
+def _hex(rule: Mapping[str, Any], variable: str, value: str) -> str:
+    if not _HEX.fullmatch(value):
+        raise KeyturnError(
+            f"{variable} is no key: the catalogue wants 64 hexadecimal digits, it has {len(value)} characters"
+        )
+    return _written(bytes.fromhex(value))
+
+
+def _sha256(rule: Mapping[str, Any], variable: str, value: str) -> str:
+    return _written(hashlib.sha256(value.encode()).digest())
+
+
+def _pbkdf2(rule: Mapping[str, Any], variable: str, value: str) -> str:
+    return _stretched(value, str(rule["salt"]), int(rule["iterations"]))
+
+
+@cache
+def _stretched(value: str, salt: str, iterations: int) -> str:
+    # it is slow on purpose, and asked for each database that is opened
+    return _written(hashlib.pbkdf2_hmac("sha256", value.encode(), salt.encode(), iterations))
+
+
+def _written(key: bytes) -> str:
+    return base64.urlsafe_b64encode(key).decode()
+
+
+RULES: dict[str, Callable[[Mapping[str, Any], str, str], str]] = {
+    "hex": _hex,
+    "pbkdf2_sha256": _pbkdf2,
+    "sha256": _sha256,
+}
