@@ -144,8 +144,8 @@ def environment(pid: int, names: Iterable[str]) -> dict[str, str]:
     content = _environment(pid)
     found = {}
     for name in names:
-        _, given, rest = content.rpartition(f"\0{name}=".encode())
-        if given:
+        _, there, rest = content.rpartition(f"\0{name}=".encode())
+        if there:
             found[name] = rest.partition(b"\0")[0].decode(errors="replace")
     return found
 
