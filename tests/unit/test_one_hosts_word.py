@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,6 +25,7 @@ from support.lab import ROOT
 from test_action_of_a_phase import PLUGIN
 from test_answers import REAL
 from test_choice_of_way import CATALOGUE, ID, NOTHING, opened
+from test_incident import Stage, made
 from test_no_defect import AT, PLAN, RECORD, STATE, environment, parameters, take
 from test_report_and_log import COMMITTED, HEADER
 from test_staging_gate import HEADER as GATED
@@ -333,3 +335,32 @@ def test_a_log_that_begins_anew_takes_no_rotation_over_that_cannot_have_been(tmp
     with pytest.raises(KeyturnError, match="a tells of a rotation with an id that none has"):
         take("log", given)
     assert rotation_log.read(tmp_path / "local") == []
+
+
+def test_a_host_that_fails_takes_no_step_of_an_incident_with_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, made("key_and_database", "alpaca"))
+
+    def replace(playbook: str, variables: Any) -> int:
+        found = {"a": {"total": 2, "proven": 2}, "b": {"failed": True, "msg": "no"}}
+        Path(variables["keyturn_replacement_summary"]).write_text(json.dumps(found))
+        return 2
+
+    stage.effect = replace
+    state, evidence = stage.run("replace access tokens")
+    assert state == "failed"
+    assert evidence.startswith("a: 2 of 2 replaced and proved; b: 0 of an unknown number replaced and proved, see ")
+
+
+def test_what_a_host_says_is_one_line_of_a_step(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, made("key_and_database", "alpaca"))
+    stage.outcomes = ["rolled_back"]
+    written = stage.report
+    stage.report = lambda rotation_id, outcome, plaintext=0: _spoil(
+        written(rotation_id, outcome), tmp_path, rotation_id
+    )  # type: ignore[method-assign]
+    assert stage.run("rotate db_key") == ("failed", "a: x rotate jwt: done")
+
+
+def _spoil(_: None, folder: Path, rotation_id: str) -> None:
+    path = folder / f"{rotation_id}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"failure": "a: x\nrotate jwt: done"}))
