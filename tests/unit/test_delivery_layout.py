@@ -17,7 +17,7 @@ class Bare(Host):
     """A host without systemd, in check mode: nothing is sealed."""
 
     def __init__(self) -> None:
-        self.rotations = [SimpleNamespace(check_mode=True)]  # type: ignore[list-item]
+        self.holdings = [SimpleNamespace(check_mode=True)]  # type: ignore[list-item]
         self.credential = SimpleNamespace(path=Path("/etc/credstore.encrypted/app"), sealed="app")  # type: ignore[assignment]
 
     def files(self) -> dict[Path, list[str]]:

@@ -26,7 +26,7 @@ SECRETS: dict[str, Any] = {**APPLICATION, "secrets": {"type": "dict", "required"
 SECRET: dict[str, Any] = {
     **APPLICATION,
     "secret": {"type": "str", "required": True},
-    "entry": {"type": "dict", "required": True, "options": catalogue.ENTRY},
+    "entry": {"type": "dict", "required": True},
 }
 
 

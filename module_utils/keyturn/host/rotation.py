@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprints
-from ..base.sides import Side
 from ..ground import rows
-from ..inputs.catalogue import Entry, ServiceSpec
 from .journal import Application, Journal
 
 if TYPE_CHECKING:
+    from ..base.sides import Side
     from ..ground.consumers import Consumer
     from ..ground.rows.contract import RowStore
     from ..ground.scripts import Scripts
+    from ..inputs.catalogue import Entry, ServiceSpec
     from ..providers import Reply
     from ..services.service import Service
     from .values import Staged
