@@ -25,7 +25,7 @@ from keyturn.fleet.staging_gate import CODE
 NAMESPACE, NAME = "keyturn", "core"
 WITHIN = f"{NAMESPACE}.{NAME}."
 # what goes into it, as git knows it; of the inventories those that people copy
-PACKED = (*CODE, "ci", "docs", "files", "inventory/production", "inventory/staging")
+PACKED = (*CODE, "applications", "ci", "docs", "files", "inventory/production", "inventory/staging")
 FILES = (
     "ansible.cfg",
     "CHANGELOG.md",

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base.errors import KeyturnError
 from ..inputs import application
 from ..inputs.application import Application
+from ..inputs.tree import ROOT
 from ..inputs.variables import APPLICATION, GROUP
-
-# of a checkout, or of a collection, whose module_utils lie deeper
-ROOT = next(folder for folder in Path(__file__).resolve().parents if (folder / "applications").is_dir())
 
 
 class Chosen(NamedTuple):
