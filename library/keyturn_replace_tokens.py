@@ -34,8 +34,8 @@ EXAMPLES = r"""
 - name: Replace tokens for a while
   keyturn_replace_tokens:
     application: "{{ rotation_application }}"
-    secret: db_key
-    entry: "{{ keyturn_secrets.db_key }}"
+    secret: rows_key
+    entry: "{{ keyturn_secrets.rows_key }}"
     issuer: "{{ keyturn_secrets.plaid }}"
 """
 

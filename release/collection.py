@@ -38,7 +38,7 @@ FILES = (
     "requirements-image.lock",
 )
 # of a checkout alone: its settings for whoever stands there, and what needs an Ansible that is installed beside a collection
-LEFT = ("playbooks/ansible.cfg", "ci/awx/", "ci/gitlab/")
+LEFT = ("playbooks/ansible.cfg", "applications/trader_ai/awx/", "ci/gitlab/")
 MOVED = {"library/": "plugins/modules/", "module_utils/": "plugins/module_utils/"}
 # A collection's playbooks and roles find its actions and roles by their short names, and nothing else: not what Python imports, nor
 # lookups, filters, callbacks and pages of documentation.

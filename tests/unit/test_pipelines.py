@@ -215,11 +215,11 @@ def test_the_list_has_what_the_pipelines_run() -> None:
 
 
 def test_awx_asks_for_a_secret_of_the_catalogue_and_has_a_template_of_each_playbook() -> None:
-    awx = DataLoader().load_from_file(str(ROOT / "ci/awx/templates.yml"))
+    awx = DataLoader().load_from_file(str(ROOT / "applications/trader_ai/awx/templates.yml"))
     asked = {question["variable"]: question for question in awx["awx_survey"]["spec"]}
     assert asked["keyturn_secret"]["choices"] == list(catalogue())
     assert {name for name in pipeline.PLAYBOOKS if name not in awx["awx_playbooks"]} == {
-        path.stem for path in (ROOT / "playbooks").glob("rotate_*.yml") if path.stem != "rotate_due"
+        path.stem for path in (ROOT / "playbooks").glob("rotate*.yml") if path.stem != "rotate_due"
     }
     for name, pattern in (("keyturn_reason", REASON), ("keyturn_override_staging", INCIDENT_ID)):
         assert pattern.fullmatch("a" * asked[name]["max"]) and not pattern.fullmatch("a" * (asked[name]["max"] + 1))
@@ -233,7 +233,7 @@ def test_awx_asks_for_a_secret_of_the_catalogue_and_has_a_template_of_each_playb
 
 
 def test_the_workflow_of_awx_goes_on_by_how_a_job_has_ended() -> None:
-    awx = DataLoader().load_from_file(str(ROOT / "ci/awx/templates.yml"))
+    awx = DataLoader().load_from_file(str(ROOT / "applications/trader_ai/awx/templates.yml"))
     nodes = {node["identifier"]: node for node in awx["awx_workflow_nodes"]}
     templates = {awx["awx_rotate"]["name"], *(f"Keyturn {name}" for name in awx["awx_playbooks"])}
     after = {}
