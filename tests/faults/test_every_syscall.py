@@ -37,7 +37,6 @@ SERIES = [
             ("switch", "prepared", "wal and theirs"),
             ("rollback", "switched", "delete and theirs"),
             ("stage", "nothing", "delete and theirs"),
-            ("commit", "decided", "delete and theirs"),
         ]
         if selection.exhaustive()
         else []
