@@ -168,7 +168,7 @@ def planned(secret: str, **more: Any) -> dict[str, Any]:
 def test_who_does_not_hold_the_secret_takes_no_part() -> None:
     assert planned("jwt")["text"].endswith("hosts       app1, app3")
     given = {
-        "plan": {"secret": "jwt", "value": "shared", "overrides": {}},
+        "plan": {"rotation_id": "a", "secret": "jwt", "value": "shared", "overrides": {}},
         "hosts": HOSTS,
         "excluded": {},
         "staging": "",
