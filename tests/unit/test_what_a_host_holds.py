@@ -22,7 +22,7 @@ from keyturn.host.phases import delivery, prune, rollback, stage, state, verify
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue, validation
 from keyturn.steps import fleet
-from support.faults import ROTATION_ID, Host
+from support.faults import Host
 from support.lab import KEY
 from support.steps import take
 from unit.test_catalogue import shipped
@@ -183,7 +183,7 @@ def test_an_inventory_lies_where_its_environment_says_or_where_awx_lays_it(folde
 def test_who_does_not_hold_the_secret_takes_no_part() -> None:
     assert planned("jwt")["text"].endswith("hosts       app1, app3")
     given = {
-        "plan": {"rotation_id": ROTATION_ID, "secret": "jwt", "value": "shared", "overrides": {}},
+        "plan": {"rotation_id": "a", "secret": "jwt", "value": "shared", "overrides": {}},
         "hosts": HOSTS,
         "excluded": {},
         "staging": "",
