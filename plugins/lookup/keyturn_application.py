@@ -9,6 +9,7 @@ from typing import Any
 from ansible.errors import AnsibleError
 from ansible.plugins.loader import action_loader
 from ansible.plugins.lookup import LookupBase
+from ansible.template import trust_as_template
 
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
 from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
@@ -63,19 +64,25 @@ class LookupModule(LookupBase):
         return [application.part(*terms)]
 
     def _entries(self, application: Application, tells: bool) -> Mapping[str, Any]:
-        """Return the entries with their templates filled in: Ansible's loader reads them as it reads an inventory."""
-        read = self._loader.load_from_file(
-            str(application.folder / "catalogue.yml"), unsafe=True, trusted_as_template=True
-        )
+        """Return the entries with their templates filled in. What has none is not shown to the templar: that costs most of a lookup."""
         filled = {}
-        for name, entry in read["secrets"].items():
+        for name, entry in application.part("catalogue.yml", "secrets").items():
             try:
-                filled[name] = self._templar.template(entry)
+                filled[name] = self._filled(entry)
             except AnsibleError as error:
+                why = f"catalogue.yml: secrets.{name}: {error}"
                 if not tells:
-                    raise
+                    raise AnsibleError(why) from None
                 filled[name] = {UNRESOLVED: str(error)}
         return filled
+
+    def _filled(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self._filled(inner) for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._filled(inner) for inner in value]
+        is_template = isinstance(value, str) and ("{{" in value or "{%" in value)
+        return self._templar.template(trust_as_template(value)) if is_template else value
 
 
 @cache

@@ -85,9 +85,10 @@ class LookupModule(LookupBase):
         found += settings.problems(constants.config)
         typed, may_choose = load_extra_vars(self._loader), self.get_option("may_choose")
         found += (refused := list(public.inner(typed, may_choose)))
+        chooses = {public.APPLICATION, public.GROUP} & typed.keys() and refused
         group, hosts = application.DEFAULT, []
         # what was typed chooses nothing, and of a check of syntax nothing runs
-        if not refused and not context.CLIARGS.get("syntax"):
+        if not chooses and not context.CLIARGS.get("syntax"):
             known = (variables or {}).get("hostvars") or _inventory(self._loader)
             try:
                 chosen = inventory.choose(known, typed.get(public.APPLICATION))

@@ -109,21 +109,21 @@ def test_a_rule_that_is_broken_is_named(make_lab: Callable[..., Lab], what: str)
 
 def test_git_is_asked_what_it_would_take_has_taken_and_ever_took(tmp_path: Path) -> None:
     git(tmp_path, "init")
-    assert [one.what for one in repository.look(tmp_path, [])] == [
-        f"git in {tmp_path} does not ignore {', '.join(repository.SECRET_FILES)}"
-    ]
+    names = ", ".join((*repository.SECRET_FILES, "data/shop.db", "data/shop.db-wal"))
+    found = repository.look(tmp_path, [], ["data/shop.db", "/srv/elsewhere.db"])
+    assert [one.what for one in found] == [f"git in {tmp_path} does not ignore {names}"]
     (tmp_path / ".gitignore").write_text(".env*\n!.env.example\n*.db\n*.db-*\n")
     (tmp_path / ".env.example").write_text("JWT_SECRET_KEY=change-me\n")
     git(tmp_path, "add", ".")
     git(tmp_path, "commit", "-m", "rules")
-    assert list(repository.look(tmp_path, ["JWT_SECRET_KEY"])) == []
+    assert list(repository.look(tmp_path, ["JWT_SECRET_KEY"], [])) == []
     (tmp_path / ".env").write_text("JWT_SECRET_KEY=real\n")
     git(tmp_path, "add", "--force", ".env")
     git(tmp_path, "commit", "-m", "oh")
-    assert [one.what for one in repository.look(tmp_path, [])] == [f"{tmp_path / '.env'} is committed"]
+    assert [one.what for one in repository.look(tmp_path, [], [])] == [f"{tmp_path / '.env'} is committed"]
     git(tmp_path, "rm", "--cached", ".env")
     git(tmp_path, "commit", "-m", "away")
-    assert [one.what for one in repository.look(tmp_path, [])] == [f".env was committed in {tmp_path} once"]
+    assert [one.what for one in repository.look(tmp_path, [], [])] == [f".env was committed in {tmp_path} once"]
 
 
 def report(lab: Lab, **more: Any) -> dict[str, Any]:

@@ -33,15 +33,20 @@ class HostVars(dict[str, dict[str, Any]]):
 
 
 def guard(
-    monkeypatch: pytest.MonkeyPatch, hosts: dict[str, dict[str, Any]], may: str = "", **options: Any
+    monkeypatch: pytest.MonkeyPatch,
+    hosts: dict[str, dict[str, Any]],
+    may: str = "",
+    typed: dict[str, Any] | None = None,
+    of: str = "application",
+    **options: Any,
 ) -> list[str]:
     lookup_loader.add_directory(str(ROOT / "plugins/lookup"))
     monkeypatch.setattr(context, "CLIARGS", ImmutableDict(options))
-    monkeypatch.setattr(load_extra_vars, "extra_vars", {}, raising=False)
+    monkeypatch.setattr(load_extra_vars, "extra_vars", typed or {}, raising=False)
     watching = [host for host in hosts if host.startswith("watch")]
     groups = {"trader_ai": [host for host in hosts if host not in watching], "monitoring": watching}
     known = {"groups": groups, "hostvars": HostVars(hosts)}
-    found = lookup_loader.get("keyturn_whole_run").run(["application"], variables=known, **({may: True} if may else {}))
+    found = lookup_loader.get("keyturn_whole_run").run([of], variables=known, **({may: True} if may else {}))
     return list(found)
 
 
@@ -116,3 +121,29 @@ def test_a_setting_and_a_variable_are_told_together(
 
 def test_where_nothing_runs_nothing_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guard(monkeypatch, {"app1": {"keyturn_reson": "x"}}, syntax=True) == ["trader_ai"]
+
+
+@pytest.mark.parametrize("name", ["keyturn_application", "keyturn_hosts"])
+def test_an_application_that_is_typed_is_not_looked_at(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ansible.module_utils.keyturn.entry.inventory.choose", None)
+    said = refusal(monkeypatch, capsys, {"app1": {}}, typed={name: "/tmp/evil"})
+    assert said.startswith(
+        f"[ERROR]: {name} is said in the inventory, which people review, and not on the command line;"
+    )
+
+
+def test_a_playbook_that_only_looks_at_a_folder_may_be_told_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = {"keyturn_application": "trader_ai"}
+    assert guard(monkeypatch, {"app1": {}}, "may_choose", typed, of="one") == ["app1"]
+    assert guard(monkeypatch, {"watch1": {}}, "may_choose", typed, of="one") == ["localhost"]
+
+
+def test_what_is_wrong_with_an_application_s_folder_refuses_each_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refusal(monkeypatch, capsys, {"app1": {"keyturn_application": "/nowhere/shop"}})
+    assert said.startswith(
+        "[ERROR]: keyturn_application: there is no folder /nowhere/shop (in /nowhere there are: none);"
+    )

@@ -16,5 +16,5 @@ def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     found, left = mistakes(application, given["secrets"]), missing(application)
     lines = [f"application {application.name} in {application.folder}", *found, *left]
     if not found:
-        lines.insert(1, f"{len(given['secrets'])} secrets: {', '.join(given['secrets'])}: nothing is wrong")
+        lines.insert(1, f"nothing is wrong with {', '.join(given['secrets'])}")
     return {"changed": False, "mistakes": found, "text": "\n".join(lines)}
