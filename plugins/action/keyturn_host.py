@@ -100,5 +100,6 @@ def ended(steps: tuple[str, ...], record: Mapping[str, Any], seconds: float) -> 
         yield f"{', '.join(steps)} {seconds:.1f} s"
     for step in steps:
         if step in times:
-            down = f", down for {record['downtime_seconds']:.1f} s" if step == "switch" else ""
+            told = step == "switch" and "downtime_seconds" in record
+            down = f", down for {record['downtime_seconds']:.1f} s" if told else ""
             yield f"{step} {times[step]:.1f} s{down}"

@@ -70,6 +70,11 @@ def test_it_prints_how_far_a_call_has_come_and_how_long_each_step_took(capsys: p
     ]
 
 
+def test_a_host_may_tell_no_downtime(capsys: pytest.CaptureFixture[str]) -> None:
+    run({"changed": True, "rotation": {"times": {"switch": 1.0}}})
+    assert capsys.readouterr().out.splitlines()[-1] == "app1: switch 1.0 s"
+
+
 def test_a_step_that_the_host_has_not_timed_is_timed_here(capsys: pytest.CaptureFixture[str]) -> None:
     run({"changed": True, "rotation": {}}, phase="rollback", cause="a test")
     begins, ends = capsys.readouterr().out.splitlines()
