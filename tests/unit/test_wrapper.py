@@ -54,7 +54,7 @@ def test_without_a_playbook_it_lists_each_with_a_line() -> None:
     assert [line for line in lines if not re.fullmatch(r"  \w+ +[A-Z].{10,100}\.", line)] == []
 
 
-@pytest.mark.parametrize("name", ["rotate", "_lifecycle", "../playbooks/verify", "group_vars"])
+@pytest.mark.parametrize("name", ["rotat", "_lifecycle", "../playbooks/verify", "group_vars"])
 def test_what_is_no_playbook_is_refused(tree: Path, name: str) -> None:
     done = run(tree, name)
     assert done.returncode == 2
