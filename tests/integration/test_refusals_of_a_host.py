@@ -103,7 +103,7 @@ def test_a_user_that_is_not_there_is_refused(host: Lab) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes another user")
 def test_scripts_that_the_application_user_cannot_reach_are_refused(host: Lab) -> None:
     host.folder.chmod(0o700)
-    check_refused(host, [f"{host.app}/start.sh is not a file that the user nobody can run"], app_user="nobody")
+    check_refused(host, [f"{host.app} cannot be entered by the user nobody"], app_user="nobody")
 
 
 # Starts as root and becomes nobody, as a service may.

@@ -8,12 +8,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
 from keyturn import incident
 from keyturn.base import moments
+from keyturn.inputs.application import Application
 from keyturn.records import report, rotation_log
 
 from support.lab import ROOT, catalogue
+
+POLICY = Application(ROOT / "applications/trader_ai").part("policy.yml")
 
 NOW = datetime(2026, 1, 10, 9, 30, tzinfo=UTC)
 HOSTS = ("app1", "app2")
@@ -40,12 +42,6 @@ ROTATIONS = (
 REVOKED = {"hf_token": 1, "plaid": 3, "alpaca": 2}
 
 
-def data(name: str) -> Any:
-    """Return a variable of the project's own data."""
-    file = next(path for path in (ROOT / "playbooks/group_vars/all").glob("*.yml") if f"\n{name}:" in path.read_text())
-    return yaml.safe_load(file.read_text())[name]
-
-
 def identity(day: str) -> str:
     """Return the id of the rotation of a day."""
     return f"{day.replace('-', '')}T220000Z-0123456789abcdef"
@@ -54,7 +50,7 @@ def identity(day: str) -> str:
 def secrets() -> dict[str, Any]:
     """Return the catalogue with the ages of the policy, as a run has templated it."""
     found = copy.deepcopy(catalogue())
-    for name, turned in data("keyturn_policy")["schedule"].items():
+    for name, turned in POLICY["schedule"].items():
         found[name]["max_age_days"] = turned["max_age_days"]
     found["alpaca"]["provider"]["account"] = "paper"
     found["alpaca"]["consumers"][1]["form"] = "kept"
@@ -137,7 +133,7 @@ def _open_an_incident(folder: Path) -> None:
     opened = incident.begin(
         header | {"without_evidence": "a test"},
         [],
-        data("keyturn_policy")["incident"],
+        POLICY["incident"],
         moments.parse("2025-09-03T08:00:00Z"),
     )
     opened["dead"] = {"at": "2025-09-06T10:00:00Z", "seconds": 266400}
@@ -175,6 +171,6 @@ def answers() -> dict[str, Any]:
 def given(folder: Path) -> dict[str, Any]:
     """Return what the action ``keyturn_status`` is given."""
     return {
-        **{"secrets": secrets(), "hosts": answers(), "folder": str(folder), "policy": data("keyturn_policy")},
-        **{"grace_days": 7, "window": {"days": ["sat", "sun"], "from": "22:00", "to": "02:00"}},
+        **{"secrets": secrets(), "hosts": answers(), "folder": str(folder), "policy": POLICY},
+        **{"allowed_signers": "", "grace_days": 7, "window": {"days": ["sat", "sun"], "from": "22:00", "to": "02:00"}},
     }

@@ -30,7 +30,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     signers.write_text(f"{SIGNER} {key.with_suffix('.pub').read_text()}")
     case = audit.case(folder, history.identity("2025-11-02"), status_step.entries(history.given(folder)["secrets"]))
-    signed = checklist.sign(case, SIGNER, {}, history.data("keyturn_policy")["checklist"], {"user": "second"})
+    signed = checklist.sign(case, SIGNER, {}, history.POLICY["checklist"], {"user": "second"})
     at = signed["at"] = "2026-01-09T10:00:00Z"
     rotation_log.append(folder, signed, signatures.seal(key, signers, SIGNER, ["ada"], at))
     status_step.run(history.given(folder), check_mode=False)

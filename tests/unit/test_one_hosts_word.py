@@ -310,7 +310,11 @@ def test_a_host_exports_metrics_of_itself_alone() -> None:
         "hostvars": {"app1": told},
         "monitoring_node_targets": ["192.0.2.9:9100"],
     }
-    given |= {"monitoring_address": "", "monitoring_environment": "test", "lookup": lambda _, name: ports[name]}
+    given |= {
+        "monitoring_address": "",
+        "monitoring_environment": "test",
+        "lookup": lambda _, name: ports.get(name, "trader_ai"),
+    }
     template = (ROOT / "roles/monitoring/templates/scrape.yml.j2").read_text()
     found = yaml.safe_load(
         jinja2.Environment(trim_blocks=True, undefined=jinja2.StrictUndefined).from_string(template).render(given)

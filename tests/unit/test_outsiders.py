@@ -89,7 +89,7 @@ def test_no_answer_of_alertmanager_is_a_defect(said: Any, asked: bool) -> None:
         return 200, said, {}
 
     with answering(answers) as url:
-        assert silence.begin(url, "test", ID, NOW, 1) is asked
+        assert silence.begin(url, "Alert", "test", ID, NOW, 1) is asked
         silence.lift(url, ID)
     assert {path for path in paths if "own" in path} == set()
 

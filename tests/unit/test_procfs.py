@@ -59,11 +59,3 @@ def test_who_has_locked_a_file_is_found(tmp_path: Path, monkeypatch: pytest.Monk
     assert procfs.lockers([database, tmp_path / "app.db-wal"]) == [4711]
     (tmp_path / "locks").unlink()
     assert procfs.lockers([database]) == []
-
-
-def test_an_environment_without_an_end_is_read_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "7").mkdir()
-    (tmp_path / "7/environ").symlink_to("/dev/zero")
-    monkeypatch.setattr(procfs, "PROC", tmp_path)
-    monkeypatch.setattr(procfs, "LONGEST_ENVIRONMENT", 1 << 16)
-    assert procfs.environment(7) == {}

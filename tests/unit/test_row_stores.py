@@ -315,7 +315,9 @@ WORDS = re.compile(
     r"sqlite|fernet|vacuum|\browid|\bwal\b|\bside.?file|backup\.db|prepared\.db|database\.(path|size|files)", re.I
 )
 # a generator's name: a key is made by it whatever it is for
-GENERATED = re.compile(r"""fernet["']?, ["']?hex["']?, ["']?password["']?, ["']?token_urlsafe|kind: fernet|new Fernet key""")
+GENERATED = re.compile(
+    r"""fernet["']?, ["']?hex["']?, ["']?password["']?, ["']?token_urlsafe|kind: fernet|new Fernet key"""
+)
 # what no repository may take in, by the names that people give it
 REPOSITORY = LOGIC / "ground/repository.py"
 OUTSIDE = [

@@ -281,7 +281,7 @@ def test_a_database_that_grows_after_the_look_fills_no_disk(host: Host, monkeypa
     ):
         patch.setattr(sqlite_file, "BACKUP_PAGES", 1)
         patch.setattr(Database, "size", 0)
-        migration.database.backup(journal.path("backup.db"), online=True)
+        migration.backup(journal.folder, online=True)
     assert not journal.path("backup.db").exists()
 
 

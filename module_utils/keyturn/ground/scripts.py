@@ -84,8 +84,14 @@ class Scripts(NamedTuple):
     @contextlib.contextmanager
     def _folder(self, name: str) -> Iterator[str]:
         """Open the folder as the user: root would also find the way to one that another user keeps private."""
-        with owner.being(name):
-            fd = os.open(self.app_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with owner.being(name):
+                fd = os.open(self.app_root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise KeyturnError(
+                f"{self.app_root} cannot be entered by the user {name}, who runs its programs: {error.strerror}; give the folders above "
+                "it a mode with which it can, or correct keyturn_app_user"
+            ) from error
         try:
             yield f"/proc/self/fd/{fd}"
         finally:

@@ -10,18 +10,17 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from ..base.errors import KeyturnError
 from .reason import REASON
 from .request import INCIDENT_ID
+from .tree import ROOT
 
-FOLDER_OF_PLAYBOOKS = Path(__file__).resolve().parents[3] / "playbooks"
 # what turns a secret or ends a rotation, what looks, and what is run every day: nothing that a person answers for by name
 PLAYBOOKS = (
     # each but the daily one turns the secret of its name, and `rotate` any that the catalogue has
-    *sorted({path.stem for path in FOLDER_OF_PLAYBOOKS.glob("rotate*.yml")} - {"rotate_due"}),
+    *sorted({path.stem for path in (ROOT / "playbooks").glob("rotate*.yml")} - {"rotate_due"}),
     *("resume", "rollback", "confirm_revoked", "migrate_delivery"),
     *("verify", "verify_log", "check_storage"),
     *("rotate_due", "prune", "status", "notify"),
