@@ -50,7 +50,7 @@ QUALIFIED = [
         (r"(?<=\blookup\(['\"])(?=keyturn_)", WITHIN),
         (r"(?<=\| )(?=keyturn_pattern\b)", WITHIN),
         (r"(?<=\bM\()(?=keyturn_)", WITHIN),
-        (r"(?<=^extends_documentation_fragment: )(?=keyturn$)", WITHIN),
+        (r"(?<=^extends_documentation_fragment: )(?=keyturn\b)", WITHIN),
         (r"(?<=stdout_callback = )(?=keyturn$)", WITHIN),
     )
 ]
