@@ -122,7 +122,9 @@ def test_no_program_is_brought_into_a_private_folder(home: Path) -> None:
     inner = folder_of(home, 0, "private/inner")
     (inner / "file").write_text("of root's")
     inner.parent.chmod(0o700)
-    with pytest.raises(KeyturnError, match="cannot be entered by the user nobody, who runs its programs: Permission denied"):
+    with pytest.raises(
+        KeyturnError, match="cannot be entered by the user nobody, who runs its programs: Permission denied"
+    ):
         Scripts(lead(home, inner), "nobody").run(["cat", "file"], 60)
     assert Scripts(lead(home, "."), "nobody").run(["test", "-w", "."], 60) == 0
 
