@@ -6,6 +6,7 @@ import configparser
 import json
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 from keyturn.base.errors import KeyturnError
-from keyturn.host.phases import commit, stage, turn
+from keyturn.host.phases import commit, delivery, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
@@ -26,6 +27,7 @@ SECRET, OLD, NEW = "JWT_SECRET_KEY", "old-Value_9" * 4, "new-Value_7" * 4
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "settings.ini": ({"format": "ini", "section": "db", "keys": {SECRET: "password"}}, "; of us\n[db]\nPassword : {}\n\n[x]\ny=1\n"),
     "settings.yml": ({"format": "yaml", "keys": {SECRET: "db.password"}}, "db:  # here\n  password: '{}'  # kept\nlist: [1, 2]\n"),
+    "plain.yml": ({"format": "yaml", "keys": {SECRET: "password"}}, "password: {}\nport: 8080\n"),
     "run/secret": ({"format": "file"}, "{}\n"),
     "url.env": ({"format": "dotenv", "keys": {SECRET: "URL"}, "inside": "url"}, 'A=1\nURL="postgresql://u:{}@h:5432/d"\n'),
     "url.ini": ({"format": "ini", "section": "core", "keys": {SECRET: "conn"}, "inside": "url"}, "[core]\nconn = mysql://u:{}@h/d\n"),
@@ -51,6 +53,7 @@ def held(app: Path) -> dict[str, str]:
         ".env": dotenv_values(app / ".env")[SECRET] or "",
         "settings.ini": ini("settings.ini", "db", "password"),
         "settings.yml": yaml.safe_load((app / "settings.yml").read_text())["db"]["password"],
+        "plain.yml": yaml.safe_load((app / "plain.yml").read_text())["password"],
         "run/secret": (app / "run/secret").read_text().rstrip("\n"),
         "url.env": password(dotenv_values(app / "url.env")["URL"]),
         "url.ini": password(ini("url.ini", "core", "conn")),
@@ -90,6 +93,34 @@ def test_it_stands_everywhere_when_all_is_committed(host: Host) -> None:
     turn.run(host.rotation(), "proved")
     commit.run(host.rotation(), "both")
     assert set(held(host.lab.app).values()) == {NEW}
+
+
+def test_a_value_that_a_file_cannot_hold_is_refused_while_the_service_runs(host: Host) -> None:
+    before = held(host.lab.app)
+    with pytest.raises(KeyturnError, match=rf"plain\.yml: the new value of {SECRET} would be no text there"):
+        stage.run(host.rotation(), new_values={SECRET: "7" * 43})
+    assert held(host.lab.app) == before
+    assert not list(host.lab.state.rglob("pending.json"))
+
+
+def test_a_credential_leaves_no_file_in_clear_beside_it(host: Host) -> None:
+    """Each of these formats holds the value itself, and only `.env` gives way to the credential."""
+    sealed = replace(host.rotation(), delivery="systemd_credential")
+    for path in (name for name, (told, _) in OTHERS.items() if told["format"] != "dotenv"):
+        consumers = [one for one in sealed.entry["consumers"] if one["path"] in (".env", path)]
+        with pytest.raises(KeyturnError, match=rf"{path} holds {SECRET} in clear, and would go on to"):
+            delivery._check_none_in_clear(replace(sealed, entry={**sealed.entry, "consumers": consumers}))
+
+
+def test_what_else_stands_in_a_file_stands_there_under_its_own_name(host: Host) -> None:
+    """The secret that signs a probe's token lies beside a URL, or beside a second name of this one's value."""
+    made: Rotation = host.rotation()
+    env = host.lab.app / "url.env"
+    env.write_text(env.read_text() + "OTHER=of-another\nALIAS=of-its-own\n")
+    found = [one for one in made.entry["consumers"] if one["path"] == "url.env"]
+    assert replace(made, entry={**made.entry, "consumers": found}).value_of("OTHER") == "of-another"
+    plain = {"consumers": [dict(found[0], keys=None, inside=None)], "aliases": {"ALIAS": SECRET}}
+    assert replace(made, entry={**made.entry, **plain}).value_of("OTHER") == "of-another"
 
 
 @pytest.mark.parametrize("path", OTHERS)
