@@ -14,6 +14,8 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 from keyturn.base.errors import KeyturnError
+from keyturn.ground import consumers
+from keyturn.ground.consumers import Consumer
 from keyturn.host.phases import commit, delivery, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue
@@ -107,9 +109,9 @@ def test_a_credential_leaves_no_file_in_clear_beside_it(host: Host) -> None:
     """Each of these formats holds the value itself, and only `.env` gives way to the credential."""
     sealed = replace(host.rotation(), delivery="systemd_credential")
     for path in (name for name, (told, _) in OTHERS.items() if told["format"] != "dotenv"):
-        consumers = [one for one in sealed.entry["consumers"] if one["path"] in (".env", path)]
+        both = [one for one in sealed.entry["consumers"] if one["path"] in (".env", path)]
         with pytest.raises(KeyturnError, match=rf"{path} holds {SECRET} in clear, and would go on to"):
-            delivery._check_none_in_clear(replace(sealed, entry={**sealed.entry, "consumers": consumers}))
+            delivery._check_none_in_clear(replace(sealed, entry={**sealed.entry, "consumers": both}))
 
 
 def test_what_else_stands_in_a_file_stands_there_under_its_own_name(host: Host) -> None:
@@ -140,6 +142,17 @@ def test_a_file_of_one_value_has_none_for_another_name(host: Host) -> None:
         made.value_of("OTHER")
 
 
+def test_a_key_that_leaves_its_url_to_the_environment_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text('{"url": ""}')
+    file.chmod(0o600)
+    references = {SECRET: [f"env:{SECRET}"]}
+    made = Consumer("json", file, {}, {SECRET: "url"}, {SECRET: "kept"}, references, inside="url")
+    consumers.replace(made, {SECRET: NEW})
+    assert file.read_text() == '{"url": ""}'
+
+
+JSON = {"format": "json", "path": "a", "keys": {SECRET: "x"}}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"consumers": [{"format": "ini", "path": "a"}]}, "missing: keys, section"),
     ({"consumers": [{"format": "yaml", "path": "a"}]}, "missing: keys"),
@@ -151,6 +164,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"consumers": [{"format": "file", "path": "a", "keys": {SECRET: "x"}}]},
         "a holds one value alone: the format file is for",
+    ),
+    (
+        {"consumers": [{"format": "dotenv", "path": ".env"}, JSON | {"form": "literal", "inside": "url"}]},
+        "a has the value inside a URL: such a key has the form kept",
+    ),
+    (
+        {"consumers": [{"format": "dotenv", "path": ".env"}, JSON | {"form": "kept"}], "variables": [SECRET, "B"]},
+        "keys of a leave out B: say where",
     ),
     ({"consumers": [{"format": "file", "path": "a"}], "variables": [SECRET, "B"]}, "a holds one value alone"),
     ({"consumers": [{"format": "dotenv", "path": "a", "section": "x"}]}, "a has no section: only the format ini has"),

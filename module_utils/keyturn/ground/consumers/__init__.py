@@ -127,10 +127,10 @@ def _inside_url(form: Format) -> Format:
         return {name: url.password(text) if text else None for name, text in held.items()}
 
     def replace(content: bytes, values: Mapping[str, str]) -> bytes:
+        # a key that leaves its value to the environment has no URL, and stays as it is
         held = form.read(content, list(values))
-        return form.replace(
-            content, {name: url.with_password(held[name] or "", value) for name, value in values.items()}
-        )
+        put = {name: url.with_password(text, values[name]) for name, text in held.items() if text}
+        return form.replace(content, {**values, **put})
 
     return dataclasses.replace(form, read=read, replace=replace)
 
