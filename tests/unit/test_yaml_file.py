@@ -145,7 +145,18 @@ def test_what_is_not_clear_is_refused_by_name(place: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("a", "7"), ("a", "x: y"), ("a", "*a"), ("a", " a"), ("a", "a #b"), ('"a"', 'x"y'), ("a", "a\nb"), ("a", "no"), ("a", "-.5"), ("a", "- a")],
+    [
+        ("a", "7"),
+        ("a", "x: y"),
+        ("a", "*a"),
+        ("a", " a"),
+        ("a", "a #b"),
+        ('"a"', 'x"y'),
+        ("a", "a\nb"),
+        ("a", "no"),
+        ("a", "-.5"),
+        ("a", "- a"),
+    ],
 )
 def test_a_value_that_would_be_read_otherwise_is_not_written(old: str, new: str) -> None:
     with pytest.raises(KeyturnError, match="the new value of K"):

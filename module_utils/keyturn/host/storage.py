@@ -62,7 +62,9 @@ def _files(holdings: Sequence[Holding], production: bool) -> Iterator[Finding]:
         for consumer in holding.consumers():
             yield from _file(consumer, holding.app_user)
             if production and (names := _in_clear(consumer, holding.variables)):
-                yield Finding("warning", "clear text on servers", f"{consumer.path} holds {names} in clear", _other_way(consumer))
+                yield Finding(
+                    "warning", "clear text on servers", f"{consumer.path} holds {names} in clear", _other_way(consumer)
+                )
         for item in holding.entry["consumers"] if holding.sealed else ():
             beside = Consumer("dotenv", holding.app_root / item["path"], root=holding.app_root)
             if item["format"] == "dotenv" and (

@@ -103,9 +103,13 @@ def _check_consumers(where: str, entry: dict[str, Any]) -> None:
             )
         missing = sorted(names - set(consumer["keys"] or ()))
         if consumer["format"] in ("ini", "json", "yaml") and missing:
-            raise KeyturnError(f"{where}: keys of {consumer['path']} leave out {', '.join(missing)}: say where each value stands")
+            raise KeyturnError(
+                f"{where}: keys of {consumer['path']} leave out {', '.join(missing)}: say where each value stands"
+            )
         if consumer["inside"] and consumer["format"] == "json" and consumer["form"] != "kept":
-            raise KeyturnError(f"{where}: {consumer['path']} has the value inside a URL: such a key has the form kept and no other")
+            raise KeyturnError(
+                f"{where}: {consumer['path']} has the value inside a URL: such a key has the form kept and no other"
+            )
         if consumer["section"] is not None and consumer["format"] != "ini":
             raise KeyturnError(f"{where}: {consumer['path']} has no section: only the format ini has")
         if consumer["inside"] and consumer["format"] == "dotenv" and consumer["keys"] is None and entry["aliases"]:
