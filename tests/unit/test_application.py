@@ -104,6 +104,7 @@ WRONG = [
     ("catalogue.yml", "", "catalogue.yml: secrets must be a mapping"),
     ("catalogue.yml", "- a\n", "catalogue.yml: a mapping of names must stand there"),
     ("catalogue.yml", "secrets:\n  a: {b: ]\n", "catalogue.yml, line 2: this is no YAML"),
+    ("policy.yml", "review: {next: 2026-02-30}\n", "policy.yml: a date in it is none"),
     ("policy.yml", "owner: me\n", "policy.yml: checklist must be a list"),
     (
         "policy.yml",

@@ -6,6 +6,7 @@ import configparser
 import json
 import urllib.parse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 from keyturn.base.errors import KeyturnError
-from keyturn.host.phases import commit, stage, turn
+from keyturn.ground import consumers
+from keyturn.ground.consumers import Consumer
+from keyturn.host.phases import commit, delivery, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
@@ -26,6 +29,7 @@ SECRET, OLD, NEW = "JWT_SECRET_KEY", "old-Value_9" * 4, "new-Value_7" * 4
 OTHERS: dict[str, tuple[dict[str, Any], str]] = {
     "settings.ini": ({"format": "ini", "section": "db", "keys": {SECRET: "password"}}, "; of us\n[db]\nPassword : {}\n\n[x]\ny=1\n"),
     "settings.yml": ({"format": "yaml", "keys": {SECRET: "db.password"}}, "db:  # here\n  password: '{}'  # kept\nlist: [1, 2]\n"),
+    "plain.yml": ({"format": "yaml", "keys": {SECRET: "password"}}, "password: {}\nport: 8080\n"),
     "run/secret": ({"format": "file"}, "{}\n"),
     "url.env": ({"format": "dotenv", "keys": {SECRET: "URL"}, "inside": "url"}, 'A=1\nURL="postgresql://u:{}@h:5432/d"\n'),
     "url.ini": ({"format": "ini", "section": "core", "keys": {SECRET: "conn"}, "inside": "url"}, "[core]\nconn = mysql://u:{}@h/d\n"),
@@ -51,6 +55,7 @@ def held(app: Path) -> dict[str, str]:
         ".env": dotenv_values(app / ".env")[SECRET] or "",
         "settings.ini": ini("settings.ini", "db", "password"),
         "settings.yml": yaml.safe_load((app / "settings.yml").read_text())["db"]["password"],
+        "plain.yml": yaml.safe_load((app / "plain.yml").read_text())["password"],
         "run/secret": (app / "run/secret").read_text().rstrip("\n"),
         "url.env": password(dotenv_values(app / "url.env")["URL"]),
         "url.ini": password(ini("url.ini", "core", "conn")),
@@ -92,6 +97,34 @@ def test_it_stands_everywhere_when_all_is_committed(host: Host) -> None:
     assert set(held(host.lab.app).values()) == {NEW}
 
 
+def test_a_value_that_a_file_cannot_hold_is_refused_while_the_service_runs(host: Host) -> None:
+    before = held(host.lab.app)
+    with pytest.raises(KeyturnError, match=rf"plain\.yml: the new value of {SECRET} would be no text there"):
+        stage.run(host.rotation(), new_values={SECRET: "7" * 43})
+    assert held(host.lab.app) == before
+    assert not list(host.lab.state.rglob("pending.json"))
+
+
+def test_a_credential_leaves_no_file_in_clear_beside_it(host: Host) -> None:
+    """Each of these formats holds the value itself, and only `.env` gives way to the credential."""
+    sealed = replace(host.rotation(), delivery="systemd_credential")
+    for path in (name for name, (told, _) in OTHERS.items() if told["format"] != "dotenv"):
+        both = [one for one in sealed.entry["consumers"] if one["path"] in (".env", path)]
+        with pytest.raises(KeyturnError, match=rf"{path} holds {SECRET} in clear, and would go on to"):
+            delivery._check_none_in_clear(replace(sealed, entry={**sealed.entry, "consumers": both}))
+
+
+def test_what_else_stands_in_a_file_stands_there_under_its_own_name(host: Host) -> None:
+    """The secret that signs a probe's token lies beside a URL, or beside a second name of this one's value."""
+    made: Rotation = host.rotation()
+    env = host.lab.app / "url.env"
+    env.write_text(env.read_text() + "OTHER=of-another\nALIAS=of-its-own\n")
+    found = [one for one in made.entry["consumers"] if one["path"] == "url.env"]
+    assert replace(made, entry={**made.entry, "consumers": found}).value_of("OTHER") == "of-another"
+    plain = {"consumers": [dict(found[0], keys=None, inside=None)], "aliases": {"ALIAS": SECRET}}
+    assert replace(made, entry={**made.entry, **plain}).value_of("OTHER") == "of-another"
+
+
 @pytest.mark.parametrize("path", OTHERS)
 def test_a_file_that_holds_another_value_is_named(host: Host, path: str) -> None:
     file = host.lab.app / path
@@ -109,6 +142,17 @@ def test_a_file_of_one_value_has_none_for_another_name(host: Host) -> None:
         made.value_of("OTHER")
 
 
+def test_a_key_that_leaves_its_url_to_the_environment_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text('{"url": ""}')
+    file.chmod(0o600)
+    references = {SECRET: [f"env:{SECRET}"]}
+    made = Consumer("json", file, {}, {SECRET: "url"}, {SECRET: "kept"}, references, inside="url")
+    consumers.replace(made, {SECRET: NEW})
+    assert file.read_text() == '{"url": ""}'
+
+
+JSON = {"format": "json", "path": "a", "keys": {SECRET: "x"}}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"consumers": [{"format": "ini", "path": "a"}]}, "missing: keys, section"),
     ({"consumers": [{"format": "yaml", "path": "a"}]}, "missing: keys"),
@@ -120,6 +164,14 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     (
         {"consumers": [{"format": "file", "path": "a", "keys": {SECRET: "x"}}]},
         "a holds one value alone: the format file is for",
+    ),
+    (
+        {"consumers": [{"format": "dotenv", "path": ".env"}, JSON | {"form": "literal", "inside": "url"}]},
+        "a has the value inside a URL: such a key has the form kept",
+    ),
+    (
+        {"consumers": [{"format": "dotenv", "path": ".env"}, JSON | {"form": "kept"}], "variables": [SECRET, "B"]},
+        "keys of a leave out B: say where",
     ),
     ({"consumers": [{"format": "file", "path": "a"}], "variables": [SECRET, "B"]}, "a holds one value alone"),
     ({"consumers": [{"format": "dotenv", "path": "a", "section": "x"}]}, "a has no section: only the format ini has"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import json
 import os
 import resource
@@ -251,6 +252,17 @@ def test_a_hole_is_not_read(tmp_path: Path) -> None:
     assert (
         token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: bool(key.decrypt(text))) == 2
     )
+
+
+def test_what_cannot_be_read_is_not_free_of_tokens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "db").write_bytes(b"bytes")
+
+    def broken(*_: Any) -> bytes:
+        raise OSError(errno.EIO, "the disk fails")
+
+    monkeypatch.setattr(token_scan.os, "pread", broken)
+    with pytest.raises(OSError, match="the disk fails"):
+        token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: True)
 
 
 def test_copies_are_told_up_to_a_number(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,3 +170,11 @@ def test_the_revision_is_that_of_the_code(tmp_path: Path) -> None:
     assert second != first
     task.rename(tmp_path / "roles/a/other.yml")
     assert staging_gate.revision(tmp_path, tmp_path / "applications/shop") not in (first, second)
+
+
+def test_no_file_of_an_application_is_waited_for(tmp_path: Path) -> None:
+    checkout(tmp_path)
+    (tmp_path / "applications/shop").mkdir(parents=True)
+    os.mkfifo(tmp_path / "applications/shop/other.yml")
+    with pytest.raises(KeyturnError, match=r"other\.yml is not a regular file"):
+        staging_gate.revision(tmp_path, tmp_path / "applications/shop")

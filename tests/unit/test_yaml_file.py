@@ -145,11 +145,28 @@ def test_what_is_not_clear_is_refused_by_name(place: str, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [("a", "7"), ("a", "x: y"), ("a", "*a"), ("a", " a"), ("a", "a #b"), ('"a"', 'x"y'), ("a", "a\nb"), ("a", "no")],
+    [
+        ("a", "7"),
+        ("a", "x: y"),
+        ("a", "*a"),
+        ("a", " a"),
+        ("a", "a #b"),
+        ('"a"', 'x"y'),
+        ("a", "a\nb"),
+        ("a", "no"),
+        ("a", "-.5"),
+        ("a", "- a"),
+    ],
 )
 def test_a_value_that_would_be_read_otherwise_is_not_written(old: str, new: str) -> None:
     with pytest.raises(KeyturnError, match="the new value of K"):
         yaml_file.replace(f"key: {old}\n".encode(), {"K": "key"}, {"K": new})
+
+
+def test_a_value_may_begin_with_a_hyphen() -> None:
+    """One in 64 of those that are generated does."""
+    new = yaml_file.replace(b"key: a\n", {"K": "key"}, {"K": "-aZ_9"})
+    assert yaml.safe_load(new) == {"key": "-aZ_9"} and yaml_file.read(new, {"K": "key"}, ["K"]) == {"K": "-aZ_9"}
 
 
 def test_another_key_that_holds_the_value_is_told_without_it() -> None:

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypedDict, cast
 
-from ..base import durable, moments
+from ..base import durable, files, moments
 from ..base.errors import KeyturnError
 from ..inputs.request import Plan
 
@@ -45,7 +45,7 @@ def revision(root: Path, application: Path) -> str:
     mine = [*sorted(path for path in inside if path.is_file() and path.suffix != ".pyc"), root / SETTINGS]
     data = sorted(application.glob("*.yml"))
     for path, base in [*((path, root) for path in mine), *((path, application.parent) for path in data)]:
-        content = path.read_bytes()
+        content = files.read(path)
         digest.update(f"{path.relative_to(base)}\0{len(content)}\0".encode() + content)
     return digest.hexdigest()[:16]
 

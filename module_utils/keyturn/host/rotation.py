@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,10 +156,16 @@ class Holding:
             raise KeyturnError(f"{what}: {remedy}")
 
     def value_of(self, variable: str) -> str:
-        """Return the value that any variable has now, of the file that holds every value; KeyturnError where it is not there."""
+        """Return the value that any variable has now, of the file that holds every value; KeyturnError where it is not there.
+
+        What the entry says of keys, second names and URLs is of its own values: any other stands under its own name.
+        """
         from ..ground import consumers
 
-        held = consumers.read(self.consumers()[0], [variable])
+        first = self.consumers()[0]
+        if variable not in self.variables:
+            first = replace(first, keys={}, aliases={}, inside="")
+        held = consumers.read(first, [variable])
         self.hide(held.values())
         return held[variable]
 

@@ -62,8 +62,9 @@ def _files(holdings: Sequence[Holding], production: bool) -> Iterator[Finding]:
         for consumer in holding.consumers():
             yield from _file(consumer, holding.app_user)
             if production and (names := _in_clear(consumer, holding.variables)):
-                remedy = "keyturn_delivery: systemd_credential, and run migrate_delivery.yml"
-                yield Finding("warning", "clear text on servers", f"{consumer.path} holds {names} in clear", remedy)
+                yield Finding(
+                    "warning", "clear text on servers", f"{consumer.path} holds {names} in clear", _other_way(consumer)
+                )
         for item in holding.entry["consumers"] if holding.sealed else ():
             beside = Consumer("dotenv", holding.app_root / item["path"], root=holding.app_root)
             if item["format"] == "dotenv" and (
@@ -84,6 +85,13 @@ def _in_clear(consumer: Consumer, names: Sequence[str]) -> str:
         with contextlib.suppress(KeyturnError):
             held += consumers.read(consumer, [name])
     return ", ".join(held)
+
+
+def _other_way(consumer: Consumer) -> str:
+    """Return the remedy for a file in clear: a credential takes the place of names of the environment, and of nothing else."""
+    if consumer.format == "json" or (consumer.format == "dotenv" and not consumer.keys and not consumer.inside):
+        return "keyturn_delivery: systemd_credential, and run migrate_delivery.yml"
+    return "let the application read the value from its environment by its own name: then systemd_credential can deliver it"
 
 
 def _file(consumer: Consumer, app_user: str | None) -> Iterator[Finding]:

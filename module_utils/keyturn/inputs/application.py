@@ -203,6 +203,8 @@ def _read(path: Path) -> dict[str, Any]:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise KeyturnError(f"{path}{line}: this is no YAML: mend it") from None
+    except (ValueError, RecursionError):  # a day that there is none of, or lists in lists without end
+        raise KeyturnError(f"{path}: a date in it is none, or it is nested too deeply: mend it") from None
     if not isinstance(found, dict) and found is not None:
         raise KeyturnError(f"{path}: a mapping of names must stand there: {REMEDY}")
     return found or {}

@@ -101,6 +101,10 @@ def _check_consumers(where: str, entry: dict[str, Any]) -> None:
             raise KeyturnError(
                 f"{where}: {consumer['path']} holds one value alone: the format file is for a secret of one variable"
             )
+        if consumer["inside"] and consumer["format"] == "json" and consumer["form"] != "kept":
+            raise KeyturnError(
+                f"{where}: {consumer['path']} has the value inside a URL: such a key has the form kept and no other"
+            )
         if consumer["section"] is not None and consumer["format"] != "ini":
             raise KeyturnError(f"{where}: {consumer['path']} has no section: only the format ini has")
         if consumer["inside"] and consumer["format"] == "dotenv" and consumer["keys"] is None and entry["aliases"]:
@@ -124,7 +128,7 @@ def _check_supplied(where: str, entry: dict[str, Any]) -> None:
 
 
 def _check_names(where: str, entry: dict[str, Any]) -> None:
-    """Refuse names in the entry that stand for nothing."""
+    """Refuse names in the entry that stand for nothing, and values that stand nowhere."""
     named = {
         "aliases": entry["aliases"].values(),
         "source.shapes": entry["source"]["shapes"],
@@ -136,6 +140,11 @@ def _check_names(where: str, entry: dict[str, Any]) -> None:
         if unknown:
             raise KeyturnError(f"{where}: {place} names {', '.join(unknown)}, which is none of its variables")
     for consumer in entry["consumers"]:
+        missing = sorted(set(entry["variables"]) - set(consumer["keys"] or ()))
+        if consumer["format"] in ("ini", "json", "yaml") and missing:
+            raise KeyturnError(
+                f"{where}: keys of {consumer['path']} leave out {', '.join(missing)}: say where each value stands"
+            )
         if "NAME" not in consumer["reference"]:
             raise KeyturnError(
                 f"{where}: the reference of {consumer['path']} needs NAME where the variable's name stands"

@@ -6,17 +6,17 @@ import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from ..base import durable, seal
 from ..base.errors import KeyturnError
 from ..inputs.reason import check_reason
+from ..inputs.validation import Answer, Parameters
 from ..records import evidence, pack, signatures
 
 FOLDER = "audits"
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Pack the evidence of a period; the same records give the same archive."""
     folder, when = Path(given["folder"]), pack.period(given["begin"], given["end"])
     if given["allowed_signers"]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..inputs.application import Application
 from ..inputs.mistakes import missing, mistakes
+from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run(given: Parameters, check_mode: bool) -> Answer:
     """Say all that is wrong with an application's folder."""
     application = Application(Path(given["folder"]))
     found, left = mistakes(application, given["secrets"]), missing(application)

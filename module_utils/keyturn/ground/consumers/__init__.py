@@ -127,10 +127,10 @@ def _inside_url(form: Format) -> Format:
         return {name: url.password(text) if text else None for name, text in held.items()}
 
     def replace(content: bytes, values: Mapping[str, str]) -> bytes:
+        # a key that leaves its value to the environment has no URL, and stays as it is
         held = form.read(content, list(values))
-        return form.replace(
-            content, {name: url.with_password(held[name] or "", value) for name, value in values.items()}
-        )
+        put = {name: url.with_password(text, values[name]) for name, text in held.items() if text}
+        return form.replace(content, {**values, **put})
 
     return dataclasses.replace(form, read=read, replace=replace)
 
@@ -316,7 +316,7 @@ def _name(known: Callable[[], str], number: int) -> str:
 def check_writable(consumer: Consumer, values: Mapping[str, str]) -> None:
     """Raise KeyturnError when ``replace`` could not write these values over others. Changes nothing.
 
-    Asked about the current values before a rotation, so that a rollback can put them back.
+    Asked about the current values before a rotation, so that a rollback can put them back, and about the new ones before anything stops.
     """
     with _named(consumer.path):
         form = _format(consumer)
@@ -412,7 +412,8 @@ def is_placeholder(value: str) -> bool:
     return _FRAME.fullmatch(text) is not None or _PLACEHOLDER.search(text) is not None
 
 
-_OTHER_VALUE = "0"
+# a text in every format: YAML would take digits without quotation marks for a number
+_OTHER_VALUE = "x"
 _FRAME = re.compile(r"|<.*>|\{\{.*\}\}|\[.*\]|%.*%|__.*__|([x*.?#0-])\1*")
 # Whole words or long ones, so that no random value matches by chance.
 _PLACEHOLDER = re.compile(

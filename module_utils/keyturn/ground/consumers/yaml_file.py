@@ -23,8 +23,8 @@ _BLOCK = re.compile(r"[|>][0-9+-]*[ \t]*(?:#.*)?$")
 _BEGINS_OTHER = "&*!|>%@`[]{}'\""
 # a plain scalar that YAML does not take for a text, or that begins something else
 _OTHER = re.compile(
-    r"~|=|<<|null|true|false|yes|no|on|off|[-+]?[0-9][0-9_,.:eExXoOtTzZa-fA-F+ -]*|[-+]?\.(?:inf|nan)|"
-    r"[-?:,\[\]{}#&*!|>'\"%@`].*|.*:(?:\s.*|$)",
+    r"~|=|<<|null|true|false|yes|no|on|off|[-+]?[0-9][0-9_,.:eExXoOtTzZa-fA-F+ -]*|[-+]?\.(?:inf|nan|[0-9].*)|"
+    r"-(?:\s.*|$)|[?:,\[\]{}#&*!|>'\"%@`].*|.*:(?:\s.*|$)",
     re.IGNORECASE,
 )
 

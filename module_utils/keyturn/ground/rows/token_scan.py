@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -103,13 +103,16 @@ def _holds_prefix(column: str) -> str:
 def _written(fd: int) -> Iterator[bytes]:
     """Yield what has ever been written to a file, in pieces: a hole in it, which may have any size, is none."""
     at = 0
-    with contextlib.suppress(OSError):  # behind the last of it
+    try:
         while True:
             at = os.lseek(fd, at, os.SEEK_DATA)
             end = os.lseek(fd, at, os.SEEK_HOLE)
             while at < end and (piece := os.pread(fd, min(SCAN_BYTES, end - at), at)):
                 yield piece
                 at += len(piece)
+    except OSError as error:
+        if error.errno != errno.ENXIO:  # behind the last of it; what cannot be read is not free of tokens
+            raise
 
 
 def left_over(path: Path, live: str, opens: Opens) -> int:

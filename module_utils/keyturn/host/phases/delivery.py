@@ -101,14 +101,7 @@ class Host:
         for service in self.services if self.holdings[0].sealed else ():
             service.check_launch(self.credential.path)
         for holding in self.holdings if self.holdings[0].sealed else ():
-            for consumer in holding.consumers():
-                forms = {} if consumer.sealed else consumers.forms(consumer, holding.variables)
-                literal = sorted(name for name, form in forms.items() if form == "literal")
-                if literal:
-                    raise KeyturnError(
-                        f"{consumer.path} holds {', '.join(literal)} in clear, and would go on to: see that `.env` has the same, then "
-                        "empty it there, or write a reference, so that the environment counts"
-                    )
+            _check_none_in_clear(holding)
 
     def now(self) -> Layout:
         """Where the values stand now."""
@@ -325,6 +318,18 @@ def _used(holdings: Sequence[Holding]) -> Host:
 def _text(error: Exception) -> str:
     """What may be told of an error: the text of a foreign one may hold a value."""
     return str(error) if isinstance(error, KeyturnError | OSError) else type(error).__name__
+
+
+def _check_none_in_clear(holding: Holding) -> None:
+    """Refuse a file beside `.env` that holds a value itself: the credential takes the place of `.env` alone."""
+    for consumer in (one for one in holding.consumers() if not one.sealed):
+        if literal := sorted(consumers.read(consumer, holding.variables)):
+            remedy = (
+                "see that `.env` has the same, then empty it there, or write a reference, so that the environment counts"
+                if consumer.format == "json"
+                else "its format knows no other way; leave keyturn_delivery at dotenv, or let the application read the environment alone"
+            )
+            raise KeyturnError(f"{consumer.path} holds {', '.join(literal)} in clear, and would go on to: {remedy}")
 
 
 def _filled(content: bytes, names: Sequence[str], held: Mapping[str, str]) -> bytes:

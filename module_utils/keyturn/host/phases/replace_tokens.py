@@ -15,7 +15,6 @@ from ... import providers
 from ...base import http
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprint
-from ...ground import consumers
 from ...ground.rows import tokens
 from ...ground.rows.contract import Item, Tokens
 from ...inputs.catalogue import Entry
@@ -81,10 +80,7 @@ def run(holding: Holding, issuer: Entry, seconds: float) -> HostAnswer:
 
 
 def _client(holding: Holding, issuer: Entry, begin: bool) -> _Client:
-    names = issuer["variables"]
-    held = consumers.read(holding.consumers()[0], names)
-    holding.hide(held.values())
-    values = [held[name] for name in names]
+    values = [holding.value_of(name) for name in issuer["variables"]]
     if begin:
         reply = providers.ask(issuer["provider"], values)
         if reply.verdict != "accepted":

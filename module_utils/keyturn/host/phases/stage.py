@@ -118,6 +118,8 @@ def _make_durable(
     old = rotation.current_values()
     new = dict(new_values or values.staged_before(journal) or _generate(rotation))
     rotation.hide(new.values())
+    for consumer in rotation.consumers():
+        consumers.check_writable(consumer, new)
     values.stage(journal, values.Staged(old, new), rotation.sealed)
     journal.enter(
         "staged",
