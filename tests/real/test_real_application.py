@@ -183,7 +183,7 @@ def test_no_revocation_is_proved_while_a_file_holds_the_old_value(real: Callable
 def said(log: Path, secret: str) -> str:
     """What the log proof of a secret makes of a service's log."""
     (spec,) = [spec for spec in catalogue()[secret]["probes"] if spec["kind"] == "log"]
-    lines = log_lines.split(log.read_bytes().decode())
+    lines = [*log_lines.split(log.read_bytes())]
     service: Any = SimpleNamespace(name=log.stem, log_lines=lambda: iter(lines))
     (line,) = probes.log(Question("new", {}, {}, [service], None), spec)
     return line["verdict"]
