@@ -55,6 +55,7 @@ class ActionModule(ActionBase):
             try:
                 result: dict[str, Any] = self._execute_module(module, arguments, task_vars=task_vars)
                 left = work.left(result)
+                answers.check_secret(result, self.host, arguments.get("secret"))
             except AnsibleConnectionFailure:
                 if phase in MAY_BE_SILENT or phase not in PHASES:
                     raise

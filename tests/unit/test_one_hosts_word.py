@@ -79,6 +79,13 @@ def test_no_host_opens_the_gate_of_production(tmp_path: Path) -> None:
     assert asked(GATED["rotation_id"]) == "", "one that has begun goes on"
     with pytest.raises(KeyturnError, match="does not exist, so nobody knows what was turned there"):
         asked("20260101T000000Z-fedcba9876543210")
+    # what the gate has refused has not begun, whatever a host tells of it
+    refused = {"event": "ended", "outcome": "refused", "at": AT, "started": AT, "finished": AT}
+    refused |= {name: GATED[name] for name in ("rotation_id", "secret")} | {"rotated_by": "x", "verified_by": "nobody"}
+    refused |= {"variables": [], "environment": GATED["environment"], "reason": "x", "hosts": []}
+    rotation_log.append(tmp_path / GATED["environment"], refused)
+    with pytest.raises(KeyturnError, match="does not exist, so nobody knows what was turned there"):
+        asked(GATED["rotation_id"])
 
 
 # -- who has decided ----------------------------------------------------------------------------------------------------------
@@ -118,6 +125,36 @@ def test_who_says_alone_that_it_has_finished_keeps_nobody_from_going_back() -> N
         name: {"rotation_looked": NOTHING, "rotation_turned": staged()} for name in "bc"
     }
     assert said.undecided(hosts, ID, "fleet") == ["b", "c"]
+
+
+def test_who_has_not_decided_has_not_finished_whatever_it_says_besides() -> None:
+    lie = {"rotation": {"rotation_id": ID, "phase": "proved", "outcome": "committed"}, "closed": {}}
+    hosts = {
+        "a": {"rotation_looked": staged() | {"closed": {}}},
+        "b": {"rotation_looked": staged("commit") | {"closed": {}}},
+        "c": {"rotation_looked": lie},
+    }
+    assert said.undecided(hosts, ID, "fleet") == ["a", "c"]
+    assert said.finished(hosts, ID) == [], "all go back, and none is kept by what c says"
+
+
+def test_nobody_tells_of_another_secret_than_was_asked_about() -> None:
+    line = {"state": "revoked", "secret": "plaid", "rotation_id": ID, "evidence": "x"}
+    answers.check_secret({"revocations": [line, {"state": "open", "rotation_id": ID}]}, "c", "plaid")
+    with pytest.raises(answers.Unfit, match="c tells of a revocation of plaid, and was asked about alpaca"):
+        answers.check_secret({"revocations": [line]}, "c", "alpaca")
+
+
+def test_a_rotation_that_went_back_has_no_old_value_that_could_be_dead(tmp_path: Path) -> None:
+    given = parameters(tmp_path)["revoked"]
+    folder = Path(given["folder"])
+    told = {"state": "revoked", "secret": "jwt", "rotation_id": GATED["rotation_id"], "evidence": "x"}
+    ended = {"event": "ended", "outcome": "rolled_back", "at": AT, "started": AT, "finished": AT, "hosts": ["a"]}
+    ended |= {"rotation_id": GATED["rotation_id"], "secret": "jwt", "variables": [], "environment": "local"}
+    ended |= {"reason": "x", "rotated_by": "x", "verified_by": "nobody"}
+    rotation_log.append(folder, ended)
+    answer = take("revoked", given | {"hosts": {"c": [told]}})
+    assert answer["dead"] == [] and answer["revoked"] == [] and len(answer["unknown"]) == 1
 
 
 def test_a_host_of_which_nothing_is_known_has_not_said_that_it_has_not_decided() -> None:

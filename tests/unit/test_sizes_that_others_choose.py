@@ -21,10 +21,11 @@ import pytest
 from cryptography.fernet import Fernet
 from keyturn.base import json_text, log_lines, procfs, programs
 from keyturn.base.errors import KeyturnError
-from keyturn.ground import consumers, git, repository
+from keyturn.ground import consumers, git, repository, scripts
 from keyturn.ground.consumers import Consumer, dotenv
 from keyturn.ground.rows import sqlite_file, sqlite_time, token_scan
 from keyturn.ground.rows.sqlite_file import Database
+from keyturn.ground.scripts import Scripts
 from keyturn.host import copies, probes, readers
 from keyturn.host.phases import prepare, stage
 from keyturn.records import evidence
@@ -250,7 +251,8 @@ def test_a_hole_is_not_read(tmp_path: Path) -> None:
         file.write(key.encrypt(b"access-2"))
         file.truncate((1 << 43) + 5)
     assert (
-        token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: bool(key.decrypt(text))) == 2
+        token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: bool(key.decrypt(text)), 60)
+        == 2
     )
 
 
@@ -262,7 +264,7 @@ def test_what_cannot_be_read_is_not_free_of_tokens(tmp_path: Path, monkeypatch: 
 
     monkeypatch.setattr(token_scan.os, "pread", broken)
     with pytest.raises(OSError, match="the disk fails"):
-        token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: True)
+        token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: True, 60)
 
 
 def test_copies_are_told_up_to_a_number(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -385,3 +387,29 @@ def test_templates_have_a_size_and_a_number(tmp_path: Path, monkeypatch: pytest.
     for path in tmp_path.iterdir():
         path.write_bytes(bytes((1 << 20) + 1))
     assert repository._templates(tmp_path) == []
+
+
+def test_bytes_that_only_begin_as_tokens_do_are_searched_for_a_time(tmp_path: Path) -> None:
+    (tmp_path / "db").write_bytes(b"gAAAAA" * 2000)
+    assert token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: False, 0) is None
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\u3000"])
+@pytest.mark.parametrize("format_", ["dotenv", "ini", "yaml"])
+def test_a_file_of_values_has_no_run_of_blanks(tmp_path: Path, format_: str, blank: str) -> None:
+    path = tmp_path / "held"
+    path.write_text(f"KEY=value{blank * 1001}\n")
+    path.chmod(0o600)
+    with pytest.raises(KeyturnError, match="more than 1000 blanks one after the other"):
+        consumers.content(consumers.Consumer(format_, path, root=tmp_path))
+    path.write_text(f"KEY=value{blank * 1000}\n")
+    assert consumers.content(consumers.Consumer(format_, path, root=tmp_path))
+
+
+def test_a_program_that_a_kill_does_not_end_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "KILL_SECONDS", 0.1)
+    monkeypatch.setattr(
+        os, "killpg", lambda group, number: None
+    )  # as the kernel does while a file system does not answer
+    with pytest.raises(KeyturnError, match=r"sleep in .* \(process \d+\) does not end although it is killed"):
+        Scripts(tmp_path, None).run(["sleep", "5"], 0.1)

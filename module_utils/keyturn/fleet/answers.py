@@ -195,6 +195,12 @@ def alone(output: str) -> str:
     return "\n".join(found) if found else output
 
 
+def check_secret(said: Mapping[str, Any], host: str, asked: str | None) -> None:
+    """Refuse what a host tells of another secret than it was ``asked`` about: nobody has looked at that one elsewhere."""
+    if others := sorted({line["secret"] for line in said.get("revocations", ()) if "secret" in line} - {asked}):
+        raise Unfit(f"{host} tells of a revocation of {', '.join(others)}, and was asked about {asked}. {REMEDY}")
+
+
 # -- work that takes several calls --------------------------------------------------------------------------------------------
 
 

@@ -69,7 +69,7 @@ def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
     goes back on the word of a third: either may be in other hands, and the others would be parted.
     """
     told = {host: _told(known, rotation_id) for host, known in hosts.items()}
-    ends = {(one.get("decision"), one.get("outcome") == "committed") for one in told.values()}
+    ends = {(one.get("decision"), _has_finished(one)) for one in told.values()}
     if unit == "fleet" and {("commit", True), ("commit", False)} <= ends and "rollback" not in dict(ends):
         return []
     return [
@@ -79,7 +79,12 @@ def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
 
 def finished(hosts: Hosts, rotation_id: str) -> list[str]:
     """Return the hosts that have committed and ended."""
-    return [host for host, known in hosts.items() if _told(known, rotation_id).get("outcome") == "committed"]
+    return [host for host, known in hosts.items() if _has_finished(_told(known, rotation_id))]
+
+
+def _has_finished(told: Mapping[str, Any]) -> bool:
+    """Tell whether a host has committed and ended: who has not decided to commit has not, whatever it says besides."""
+    return bool(told.get("outcome") == "committed" and told.get("decision") == "commit")
 
 
 def _told(known: Mapping[str, Any], rotation_id: str) -> Mapping[str, Any]:

@@ -90,5 +90,7 @@ def _templates(folder: Path) -> list[tuple[Path, bytes]]:
         named = (path for path in folder.glob(".env*") if path.suffix in TEMPLATES)
         for path in sorted(itertools.islice(named, MOST_TEMPLATES)):
             with contextlib.suppress(OSError, KeyturnError):
-                found.append((path, files.read(path, consumers.MOST_BYTES)))
+                content = files.read(path, consumers.MOST_BYTES)
+                consumers.check_blanks(content)
+                found.append((path, content))
     return found

@@ -21,6 +21,8 @@ from . import owner
 REMEDY = "set keyturn_app_user to the application's user, or give the file and its folders to root"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 LOOK_SECONDS = 0.3
+# what a process that is killed takes at most: one that waits for a file system may never end
+KILL_SECONDS = 10
 # keyctl(2), of which the C library knows nothing, and its first operation
 KEYCTL, JOIN_SESSION = {"x86_64": 250, "aarch64": 219}, 1
 
@@ -147,5 +149,11 @@ class Scripts(NamedTuple):
             if up():
                 return 0
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        try:
+            process.wait(KILL_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise KeyturnError(
+                f"{command[0]} in {self.app_root} (process {process.pid}) does not end although it is killed: see what it waits for, "
+                "such as a file system of its user's, and end that"
+            ) from None
         return None

@@ -8,6 +8,7 @@ from ..fleet import abandoned, answers, staging_gate
 from ..fleet.taking_part import holders, who_goes_on
 from ..host.phases.answers import HostAnswer
 from ..inputs.validation import Answer, Parameters
+from ..records import rotation_log
 
 # what the action reads of each host
 READS = ("rotation_looked", "keyturn_secrets_here")
@@ -28,8 +29,10 @@ def run(given: Parameters, check_mode: bool) -> Answer:
             Path(given["folder"]) / plan["environment"], answered, f"rotation {plan['rotation_id']}", check_mode
         )
     passed = ""
-    # one that has begun goes on, and no other that a host tells of
+    # one that has begun goes on, and no other that a host tells of: what was refused has passed no gate
     begun = any(plan["rotation_id"] in (_open_on(said), *said.get("closed", {})) for said in looked.values())
+    records = rotation_log.read(Path(given["folder"]) / plan["environment"])
+    begun = begun and rotation_log.last_outcome(records, plan["rotation_id"]) != "refused"
     typed = set(given["typed"]) & set(staging_gate.VARIABLES)
     if (staging or given["production"] or typed) and not begun and "staging" not in plan["overrides"]:
         staging_gate.check_shut(plan, staging, typed)

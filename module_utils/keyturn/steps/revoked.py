@@ -11,6 +11,9 @@ from ..host.journal import utc_now
 from ..inputs.validation import Answer, Parameters
 from ..records import rotation_log
 
+# the old value of such a rotation is the value in use
+NEVER_COMMITTED = ("refused", "rolled_back")
+
 
 def shape(given: Parameters) -> Any:
     """Return what this rests on: a revocation tells all of it, another line its state."""
@@ -31,7 +34,9 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     made = {
         (one["rotation_id"], one["secret"]): {"reason": one["reason"], "rotated_by": one.get("rotated_by") or one["by"]}
         for one in reversed(records)
-        if {"rotation_id", "secret"} <= one.keys() and one.get("event") != "revoked"
+        if {"rotation_id", "secret"} <= one.keys()
+        and one.get("event") != "revoked"
+        and rotation_log.last_outcome(records, one["rotation_id"]) not in NEVER_COMMITTED
     }
     told = [(host, line) for host, lines in given["hosts"].items() for line in lines]
     still_open = {line["rotation_id"] for _, line in told if line["state"] != "revoked"}

@@ -154,6 +154,8 @@ def _credential(consumer: Consumer) -> Format:
 
 # of a file with values: each call reads it several times
 MOST_BYTES = 1 << 20
+MOST_BLANKS = 1000
+_BLANKS = re.compile(rf"[^\S\n]{{{MOST_BLANKS + 1}}}")
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -464,7 +466,17 @@ def _content(consumer: Consumer) -> tuple[bytes, os.stat_result]:
         raise KeyturnError(
             f"it is larger than {MOST_BYTES} bytes, which no such file is; name the file that holds the values"
         )
-    return (systemd_creds.unseal(content, consumer.sealed) if consumer.sealed else content), status
+    held = systemd_creds.unseal(content, consumer.sealed) if consumer.sealed else content
+    check_blanks(held)
+    return held, status
+
+
+def check_blanks(content: bytes) -> None:
+    """Refuse a run of blanks that no such file has: what looks for its end takes the square of its length."""
+    if _BLANKS.search(content.decode(errors="replace")):
+        raise KeyturnError(
+            f"it has more than {MOST_BLANKS} blanks one after the other, which no such file needs; take them out"
+        )
 
 
 def _check_regular(status: os.stat_result) -> None:

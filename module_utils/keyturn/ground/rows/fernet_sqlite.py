@@ -27,6 +27,9 @@ from .side_file import SIDES, Differing, SideFile, StagedRow, attach, counted, e
 from .sqlite_file import Chunk, Column, Database, Row, chunk, column, pages, unquote, write
 from .sqlite_schema import schema_alone, triggers_away
 
+# of each file; a gigabyte of what an application writes takes some seconds
+RESIDUE_SECONDS = 120.0
+
 
 class Goal(NamedTuple):
     """What a row is to hold, and whether that was computed under the stop."""
@@ -402,15 +405,15 @@ class FernetSqlite:
 
     # -- check -----------------------------------------------------------------------------------------------------
 
-    def residue(self) -> dict[str, int]:
-        """Count the tokens under the old key that are left in the bytes of each file of the database."""
-        found: dict[str, int] = {}
+    def residue(self) -> dict[str, int | None]:
+        """Count the tokens under the old key that are left in each file of the database, None where that takes too long."""
+        found: dict[str, int | None] = {}
         with self.database.acting():
             for path in self.database.files:
                 count = token_scan.left_over(
-                    path, self.keys["new"], functools.partial(fernet_forms.opens, self.ciphers["old"])
+                    path, self.keys["new"], functools.partial(fernet_forms.opens, self.ciphers["old"]), RESIDUE_SECONDS
                 )
-                if count:
+                if count != 0:
                     found[path.name] = count
         return found
 

@@ -128,7 +128,9 @@ class SqliteStore:
     def residue(self) -> list[str]:
         """Look for old tokens in the bytes of the database's files."""
         return [
-            f"{name} still holds {count} ciphertexts under the old value in free parts of its pages: run VACUUM in a maintenance "
+            f"{name} was not looked through for ciphertexts under the old value: it has too much that begins as they do"
+            if count is None
+            else f"{name} still holds {count} ciphertexts under the old value in free parts of its pages: run VACUUM in a maintenance "
             "window, once the rotation has ended (it may renumber rows that have no INTEGER PRIMARY KEY)"
             for name, count in self.columns.residue().items()
         ]

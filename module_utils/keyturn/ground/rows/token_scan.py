@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,12 +116,14 @@ def _written(fd: int) -> Iterator[bytes]:
             raise
 
 
-def left_over(path: Path, live: str, opens: Opens) -> int:
-    """Count the tokens in the bytes of ``path`` that ``opens`` accepts; 0 without a file.
+def left_over(path: Path, live: str, opens: Opens, seconds: float) -> int | None:
+    """Count the tokens in the bytes of ``path`` that ``opens`` accepts; 0 without a file, None where ``seconds`` are not enough.
 
-    Those under the key ``live`` are what should be there, and are passed over in batches.
+    Those under the key ``live`` are what should be there, and are passed over in batches. Of bytes that only begin as tokens do there
+    may be as many as an application likes, and each is tried.
     """
     found: set[bytes] = set()
+    end = time.monotonic() + seconds
     try:
         file = files.opened(path)
     except FileNotFoundError:
@@ -132,6 +135,10 @@ def left_over(path: Path, live: str, opens: Opens) -> int:
             texts = fernet_forms.texts_in((tail + chunk).replace(b"\0", b""))
             passed = fernet_pages.opened_by(live, texts)
             rest = (text for text in texts if text not in passed)
-            found.update(token for text in rest for token in fernet_forms.tokens_in(text) if opens(token))
+            for token in (token for text in rest for token in fernet_forms.tokens_in(text)):
+                if time.monotonic() > end:
+                    return None
+                if opens(token):
+                    found.add(token)
             tail = chunk[-SCAN_OVERLAP:]
     return len(found)
