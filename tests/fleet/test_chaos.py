@@ -89,8 +89,10 @@ def way_out(fleet: Fleet, name: str, playbook: str, said: str, dice: random.Rand
         code, looked = fleet.play("verify")
         if code == 0 and OPEN not in looked:
             return " ".join(taken) or "itself"
-        # who has no message runs again what was killed, and is told
-        named = WAY.findall(" ".join((said + looked).split())) or [playbook]
-        taken.append(dice.choice(sorted(set(named))))
+        # the last run says it better than a look, which names both ways; who has no message runs again what was killed, and is told
+        named = WAY.findall(" ".join(said.split())) or WAY.findall(" ".join(looked.split())) or [playbook]
+        # nobody tries the same again where another way is named as well
+        ways = set(named) - {*taken[-1:]} or set(named)
+        taken.append(dice.choice(sorted(ways)))
         _, said = fleet.play(taken[-1])
     raise AssertionError(f"{name}: the messages lead nowhere, after {taken}: {said[-3000:]}")
