@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from keyturn.base import http, procfs
 from keyturn.base.errors import KeyturnError
+from keyturn.ground import scripts
 from keyturn.services.service import ScriptService
 from keyturn.services.systemd import SystemdService
 from support.lab import free_port
@@ -109,8 +110,8 @@ def test_a_stop_script_that_hangs_is_killed_with_all_that_it_started(
     wait = subprocess.Popen.wait
 
     def out_of_time(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
-        if timeout is None:
-            return wait(process)
+        if timeout in (None, scripts.KILL_SECONDS):
+            return wait(process, timeout)
         while not child.exists():
             time.sleep(0.01)
         raise subprocess.TimeoutExpired("stop.sh", timeout)
