@@ -31,8 +31,9 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     passed = ""
     # one that has begun goes on, and no other that a host tells of: what was refused has passed no gate
     begun = any(plan["rotation_id"] in (_open_on(said), *said.get("closed", {})) for said in looked.values())
-    records = rotation_log.read(Path(given["folder"]) / plan["environment"])
-    begun = begun and rotation_log.last_outcome(records, plan["rotation_id"]) != "refused"
+    if begun:
+        records = rotation_log.read(Path(given["folder"]) / plan["environment"])
+        begun = rotation_log.last_outcome(records, plan["rotation_id"]) != "refused"
     typed = set(given["typed"]) & set(staging_gate.VARIABLES)
     if (staging or given["production"] or typed) and not begun and "staging" not in plan["overrides"]:
         staging_gate.check_shut(plan, staging, typed)
