@@ -1,10 +1,54 @@
 """The documentation that the modules of the lifecycle share."""
 
+# what a call is told of the application, whatever it is about
+OF_EACH_CALL = r"""
+      app_root:
+        description: Folder of the application; relative paths of the entry and the services start there.
+        type: path
+        required: true
+      app_user:
+        description: User that the service's scripts run as. The user of the connection if omitted.
+        type: str
+      state_dir:
+        description: Folder (0700) for the journal, the staged values and the backups.
+        type: path
+        required: true
+      services:
+        description: C(keyturn_services) of the inventory.
+        type: dict
+        required: true
+      accept_shapes:
+        description: Rows that may have another shape than the catalogue declares, by their key, with the reason.
+        type: dict
+        default: {}
+      delivery:
+        description: How the values reach the application; C(migrate_delivery.yml) moves them.
+        type: str
+        default: dotenv
+        choices: [dotenv, systemd_credential]
+      secrets_here:
+        description:
+          - The secrets that the host holds. Where nobody says so, those of which its files, its data or its past rotations show
+            something.
+        type: list
+        elements: str
+"""
+ATTRIBUTES = r"""
+attributes:
+  check_mode:
+    description: Reads only and says what would happen.
+    support: full
+  diff_mode:
+    description: Shows fingerprints, never values.
+    support: full
+"""
+
 
 class ModuleDocFragment:
     """``extends_documentation_fragment: keyturn``, and ``keyturn.application`` of what is about no rotation."""
 
-    DOCUMENTATION = r"""
+    DOCUMENTATION = (
+        r"""
 options:
   rotation:
     description:
@@ -30,21 +74,6 @@ options:
         description: The catalogue entry, as C(keyturn_secrets) holds it.
         type: dict
         required: true
-      app_root:
-        description: Folder of the application; relative paths of the entry and the services start there.
-        type: path
-        required: true
-      app_user:
-        description: User that the service's scripts run as. The user of the connection if omitted.
-        type: str
-      state_dir:
-        description: Folder (0700) for the journal, the staged values and the backups.
-        type: path
-        required: true
-      services:
-        description: C(keyturn_services) of the inventory.
-        type: dict
-        required: true
       reason:
         description: Why the secret is rotated.
         type: str
@@ -62,10 +91,6 @@ options:
         type: list
         elements: str
         default: []
-      accept_shapes:
-        description: Rows that may have another shape than the catalogue declares, by their key, with the reason.
-        type: dict
-        default: {}
       overrides:
         description: What a person has overridden, with the reason.
         type: dict
@@ -77,69 +102,19 @@ options:
       backup_retention_days:
         description: Days that the backup and the old value are kept after the rotation.
         type: int
-        default: 30
-      delivery:
-        description: How the values reach the application; C(migrate_delivery.yml) moves them.
-        type: str
-        default: dotenv
-        choices: [dotenv, systemd_credential]
-      secrets_here:
-        description:
-          - The secrets that the host holds. Where nobody says so, those of which its files, its data or its past rotations show
-            something.
-        type: list
-        elements: str
-attributes:
-  check_mode:
-    description: Reads only and says what would happen.
-    support: full
-  diff_mode:
-    description: Shows fingerprints, never values.
-    support: full
-"""
+        default: 30"""
+        + OF_EACH_CALL
+        + ATTRIBUTES
+    )
 
-    APPLICATION = r"""
+    APPLICATION = (
+        r"""
 options:
   application:
     description: The application on the host, as every call that is about no rotation describes it. The role C(rotation) builds it.
     type: dict
     required: true
-    suboptions:
-      app_root:
-        description: Folder of the application; relative paths of the entry and the services start there.
-        type: path
-        required: true
-      app_user:
-        description: User that the service's scripts run as. The user of the connection if omitted.
-        type: str
-      state_dir:
-        description: Folder (0700) for the journal, the staged values and the backups.
-        type: path
-        required: true
-      services:
-        description: C(keyturn_services) of the inventory.
-        type: dict
-        required: true
-      accept_shapes:
-        description: Rows that may have another shape than the catalogue declares, by their key, with the reason.
-        type: dict
-        default: {}
-      delivery:
-        description: How the values reach the application; C(migrate_delivery.yml) moves them.
-        type: str
-        default: dotenv
-        choices: [dotenv, systemd_credential]
-      secrets_here:
-        description:
-          - The secrets that the host holds. Where nobody says so, those of which its files, its data or its past rotations show
-            something.
-        type: list
-        elements: str
-attributes:
-  check_mode:
-    description: Reads only and says what would happen.
-    support: full
-  diff_mode:
-    description: Shows fingerprints, never values.
-    support: full
-"""
+    suboptions:"""
+        + OF_EACH_CALL
+        + ATTRIBUTES
+    )

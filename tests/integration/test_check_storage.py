@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from keyturn.base.fingerprint import fingerprint
 from keyturn.ground import repository
+from support import history
 from support.evidence import everything
 from support.lab import KEY, Lab, catalogue
 
@@ -129,7 +130,7 @@ def test_git_is_asked_what_it_would_take_has_taken_and_ever_took(tmp_path: Path)
 def report(lab: Lab, **more: Any) -> dict[str, Any]:
     given = {
         "hosts": {"here": {"findings": [], "values": {"db_key": {KEY: fingerprint(lab.key())}}}},
-        "secrets": catalogue(),
+        "secrets": history.secrets(),
     }
     given |= {"environment": "staging", "reports": str(lab.reports), "production": False, "store": {"kind": "dotenv"}}
     return dict(lab.action("storage_report", **(given | more)))

@@ -30,7 +30,8 @@ class Action(PLUGIN.ActionModule):  # type: ignore[misc, name-defined]
 
     def _execute_module(self, name: str, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if self.told["phase"] not in PLUGIN.PHASES:
-            assert (name, args) == (f"keyturn_{self.told['phase']}", {"rotation": "the"})
+            told = {name: one for name, one in self.told.items() if name != "phase"}
+            assert (name, args) == (f"keyturn_{self.told['phase']}", told)
         else:
             assert (name, args) == ("keyturn_phase", self.told)
         answer = self.answers.pop(0)
@@ -68,6 +69,14 @@ def test_it_prints_how_far_a_call_has_come_and_how_long_each_step_took(capsys: p
         "app1: switch 1.3 s, down for 1.2 s",
         "app1: prove 0.2 s",
     ]
+
+
+def test_a_host_that_tells_of_another_secret_s_revocation_has_failed() -> None:
+    line = {"state": "revoked", "secret": "plaid", "rotation_id": "x", "evidence": "x"}
+    answer = {"changed": True, "revocations": [line]}
+    assert run(answer, phase="retire", secret="plaid", step="close") == answer
+    failed = run(answer, phase="retire", secret="alpaca", step="close")
+    assert failed["failed"] and "was asked about alpaca" in failed["msg"]
 
 
 def test_a_host_may_tell_no_downtime(capsys: pytest.CaptureFixture[str]) -> None:

@@ -22,7 +22,6 @@ from keyturn.ground.consumers import Consumer
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
 from keyturn.ground.rows.side_file import SideFile
 from keyturn.ground.rows.sqlite_file import Database
-from keyturn.ground.scripts import Scripts
 from keyturn.host import copies, storage
 from keyturn.host.journal import Application
 from keyturn.host.phases import commit, rollback, stage, turn
@@ -383,19 +382,11 @@ def test_no_connection_loads_an_extension(app: Path) -> None:
 
 @pytest.fixture
 def theirs() -> Iterator[Host]:
-    """A host whose application is nobody's, and runs by the system's Python: ours may stand where nobody can go."""
+    """A host whose application is nobody's."""
     with ground() as app:
-        made = Host(app.parent / "host")
-        made.stop()
-        for name in ("start.sh", "stop.sh"):
-            path = made.lab.app / name
-            path.write_text(path.read_text().replace(sys.executable, "/usr/bin/python3"))
-        for folder, _, names in os.walk(made.lab.app):
-            give(Path(folder), *(Path(folder, name) for name in names))
-        scripts = Scripts(made.lab.app, "nobody")
-        assert scripts.run(["./start.sh"], 60) == 0
+        made = Host(app.parent / "host", theirs=True)
         yield made
-        scripts.run(["./stop.sh"], 60)
+        made.stop()
 
 
 def test_whole_rotations_leave_everything_to_whom_it_belonged(theirs: Host) -> None:

@@ -174,21 +174,13 @@ def watch(event: str, args: tuple[Any, ...]) -> None:
 @pytest.fixture
 def theirs(home: Path) -> Iterator[Host]:
     """A host whose application is nobody's."""
-    made = Host(home.parent / "host")
-    made.stop()
-    for name in ("start.sh", "stop.sh"):
-        path = made.lab.app / name
-        path.write_text(path.read_text().replace(sys.executable, "/usr/bin/python3"))
-    for folder, _, names in os.walk(made.lab.app):
-        give(Path(folder), *(Path(folder, name) for name in names))
-    scripts = Scripts(made.lab.app, "nobody")
-    assert scripts.run(["./start.sh"], 60) == 0
+    made = Host(home.parent / "host", theirs=True)
     sys.addaudithook(watch)
     OPENED.clear()
     WATCHED.append(str(made.lab.app))
     yield made
     WATCHED.clear()
-    scripts.run(["./stop.sh"], 60)
+    made.stop()
 
 
 def test_root_itself_opens_nothing_of_the_applications(theirs: Host) -> None:

@@ -29,24 +29,17 @@ from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue, meaning
 from keyturn.inputs.validation import validated
 from keyturn.records import report
+from support import stores
 from support.lab import ROOT
 
 LOGIC = ROOT / "module_utils/keyturn"
 ROTATION_ID = "20260101T000000Z-0123456789abcdef"
 MIGRATION = {"kind": "json_rows", "file": "notes.json"}
-ENTRY: dict[str, Any] = {
+ENTRY: dict[str, Any] = stores.ENTRY | {
     "title": "Key of the notes",
     "variables": ["NOTES_KEY"],
-    "source": {"kind": "generated", "generator": "token_urlsafe"},
     "value": "per_host",
     "switch": "rolling",
-    "overlap": "none_needed",
-    "consumers": [{"format": "dotenv", "path": ".env"}],
-    "migration": {"kind": "none"},
-    "services": [],
-    "probes": [],
-    "retire": {"kind": "none"},
-    "downtime_budget_seconds": 60,
 }
 
 

@@ -23,13 +23,14 @@ from keyturn.base import json_text, log_lines, procfs, programs
 from keyturn.base.errors import KeyturnError
 from keyturn.ground import consumers, git, repository, scripts
 from keyturn.ground.consumers import Consumer, dotenv
-from keyturn.ground.rows import sqlite_file, sqlite_time, token_scan
+from keyturn.ground.rows import fernet_sqlite, sqlite_file, sqlite_time, token_scan
 from keyturn.ground.rows.sqlite_file import Database
 from keyturn.ground.scripts import Scripts
 from keyturn.host import copies, probes, readers
 from keyturn.host.phases import prepare, stage
 from keyturn.records import evidence
 from keyturn.services import service as services
+from keyturn.services import systemd
 from support.faults import Host
 from support.lab import KEY
 from support.others import NOBODY, needs_root
@@ -387,11 +388,32 @@ def test_templates_have_a_size_and_a_number(tmp_path: Path, monkeypatch: pytest.
     for path in tmp_path.iterdir():
         path.write_bytes(bytes((1 << 20) + 1))
     assert repository._templates(tmp_path) == []
+    monkeypatch.undo()
+    for path in tmp_path.glob(".env*"):
+        path.unlink()
+    (tmp_path / ".env.example").write_text(f"KEY=value{' ' * 1001}#")
+    assert repository._templates(tmp_path) == []
 
 
 def test_bytes_that_only_begin_as_tokens_do_are_searched_for_a_time(tmp_path: Path) -> None:
     (tmp_path / "db").write_bytes(b"gAAAAA" * 2000)
     assert token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: False, 0) is None
+
+
+def test_a_file_that_was_not_looked_through_is_said(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fernet_sqlite, "RESIDUE_SECONDS", 0)
+    held = {KEY: host.lab.key()}
+    store = host.rotation().migration(held, {KEY: Fernet.generate_key().decode()})
+    assert store is not None
+    assert "bank_accounts.db was not looked through for ciphertexts under the old value" in "; ".join(store.residue())
+
+
+def test_a_command_that_prints_without_end_has_not_succeeded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = {"manager": "systemd", "unit": "app", "stop_timeout_seconds": 30, "health_timeout_seconds": 30}
+    unit = systemd.SystemdService("engine", spec, tmp_path, None, tmp_path)
+    monkeypatch.setattr(systemd, "LOG_BYTES", 1 << 10)
+    with pytest.raises(KeyturnError, match="service engine: yes printed more than"):
+        unit._run("yes")
 
 
 @pytest.mark.parametrize("blank", [" ", "\t", "\u3000"])

@@ -29,3 +29,11 @@ def read(path: Path, most: int = MOST_BYTES) -> bytes:
     if len(content) > most:
         raise KeyturnError(f"{path} is larger than {most} bytes, which no such file is: make it shorter")
     return content
+
+
+def text(content: bytes, remedy: str = "mend it") -> str:
+    """Return the content of a file as text; KeyturnError for what is none."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise KeyturnError(f"this is no text in UTF-8: {remedy}") from None

@@ -90,9 +90,7 @@ def steady(path: Path) -> Path:
         left.pop()
         if links < MOST_LINKS and _is_link(entry):
             links += 1
-            target = entry.readlink()
-            place = Path("/") if target.is_absolute() else place
-            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            place = _behind(entry, place, left)
         else:
             place = place.parent if entry.name == ".." else entry
     return Path(os.path.normpath(place.joinpath(*reversed(left))))
@@ -168,12 +166,17 @@ def _entries(path: Path) -> list[Path]:
         found.append(entry)
         if links < MOST_LINKS and _is_link(entry):
             links += 1
-            target = entry.readlink()
-            place = Path("/") if target.is_absolute() else place
-            left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+            place = _behind(entry, place, left)
         else:
             place = entry
     return found if found[-1] == place else [*found, place]
+
+
+def _behind(link: Path, place: Path, left: list[str]) -> Path:
+    """Put where a link in ``place`` leads before what is ``left`` of the way, and return the folder from which that goes on."""
+    target = link.readlink()
+    left += reversed(target.parts[1:] if target.is_absolute() else target.parts)
+    return Path("/") if target.is_absolute() else place
 
 
 def _is_link(place: Path) -> bool:

@@ -251,8 +251,7 @@ class Holding:
 
     def row_places(self) -> list[Path]:
         """The files with the data that depends on the value."""
-        kind = rows.KINDS.get(self.entry["migration"]["kind"])
-        return kind.places(self.entry["migration"], self.app_root) if kind else []
+        return rows.places(self.entry["migration"], self.app_root)
 
     def migration(self, old: Mapping[str, str], new: Mapping[str, str] | None) -> RowStore | None:
         """The data that depends on the value; None where there is none."""

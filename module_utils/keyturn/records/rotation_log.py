@@ -181,10 +181,9 @@ def unended(records: Sequence[Record]) -> list[Record]:
     return [entry for entry in records if entry.get("event") == "started" and entry["attempt"]["id"] not in ended]
 
 
-def last_outcome(records: Sequence[Record], rotation_id: str) -> str:
-    """Return how the last attempt of a rotation has ended, empty where none has."""
-    ends = [one["outcome"] for one in records if one.get("outcome") and one.get("rotation_id") == rotation_id]
-    return str(ends[-1]) if ends else ""
+def outcomes(records: Sequence[Record]) -> dict[str, str]:
+    """Return how the last attempt of each rotation has ended that has."""
+    return {one["rotation_id"]: str(one["outcome"]) for one in records if one.get("outcome")}
 
 
 def begin(folder: Path, entry: Record, alive: Callable[[Attempt], bool]) -> Record:

@@ -351,7 +351,9 @@ class SystemdService(Service):
     def _run(self, *command: str, seconds: float = 0) -> subprocess.CompletedProcess[str]:
         """Run a command for as long as the manager itself may take (``seconds``), and the inventory's limits beside."""
         done = self._printed(*command, seconds=seconds)
-        return subprocess.CompletedProcess(command, done.code or 0, done.content.decode(errors="replace"))
+        if done.code is None:  # it was ended, and how it would have ended nobody knows
+            raise KeyturnError(f"service {self.name}: {command[0]} printed more than {LOG_BYTES >> 20} MiB")
+        return subprocess.CompletedProcess(command, done.code, done.content.decode(errors="replace"))
 
     def _printed(self, *command: str, seconds: float = 0) -> programs.Said:
         limit = seconds + self.spec["stop_timeout_seconds"] + self.spec["health_timeout_seconds"]

@@ -33,7 +33,7 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     begun = any(plan["rotation_id"] in (_open_on(said), *said.get("closed", {})) for said in looked.values())
     if begun:
         records = rotation_log.read(Path(given["folder"]) / plan["environment"])
-        begun = rotation_log.last_outcome(records, plan["rotation_id"]) != "refused"
+        begun = rotation_log.outcomes(records).get(plan["rotation_id"]) != "refused"
     typed = set(given["typed"]) & set(staging_gate.VARIABLES)
     if (staging or given["production"] or typed) and not begun and "staging" not in plan["overrides"]:
         staging_gate.check_shut(plan, staging, typed)

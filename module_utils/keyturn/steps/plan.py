@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import KeyturnError
-from ..fleet import abandoned, answers, attempts, staging_gate
+from ..fleet import abandoned, answers, attempts, said, staging_gate
 from ..fleet.taking_part import holders
 from ..host import probes
 from ..host.journal import utc_now
@@ -22,12 +22,11 @@ from ..inputs.validation import Answer, Parameters, services, store, validated
 from ..records import rotation_log
 
 # what the action reads of each host
-NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
 # folders of an inventory that say nothing: AWX and ansible-runner write that of every job into one of the latter name
 NAMELESS = ("", "inventory")
 PROVED_BY = ("keyturn_checks", "keyturn_delivery")
-READS = (*NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
+READS = (*said.NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
 TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
 # the variables of a host, as far as ``READS`` names them: each has a type of its own
 HostVariables = Mapping[str, Any]
@@ -86,14 +85,11 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     }
 
 
-def _entry(given: Parameters) -> Answer:
-    secret = given["secret"]
+def _entry(given: Parameters) -> dict[str, Any]:
+    secret, known = given["secret"], ", ".join(sorted(given["secrets"])) or "nothing"
     if not secret:
-        raise KeyturnError(
-            f"name the secret by -e keyturn_secret=NAME: the catalogue has {', '.join(sorted(given['secrets'])) or 'nothing'}"
-        )
+        raise KeyturnError(f"name the secret by -e keyturn_secret=NAME: the catalogue has {known}")
     if secret not in given["secrets"]:
-        known = ", ".join(sorted(given["secrets"])) or "nothing"
         raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
     return validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
 
@@ -103,7 +99,7 @@ def _holders(given: Parameters) -> dict[str, HostVariables]:
     hosts = {name: given["hosts"][name] for name in holders(given["secret"], given["hosts"])}
     if given["hosts"] and not hosts:
         raise KeyturnError(f"no host here holds {given['secret']}: keyturn_secrets_here leaves it out on all of them")
-    if missing := [f"{name} of {host}" for host, known in hosts.items() for name in NEEDED if name not in known]:
+    if missing := said.missing(hosts):
         raise KeyturnError(
             f"The inventory lacks {', '.join(missing)}: nothing was rotated. Set what is missing, docs/reference/variables.md says how."
         )

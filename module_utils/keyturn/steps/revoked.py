@@ -31,12 +31,13 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     """
     folder = Path(given["folder"])
     records = rotation_log.read(folder)
+    ended = rotation_log.outcomes(records)
     made = {
         (one["rotation_id"], one["secret"]): {"reason": one["reason"], "rotated_by": one.get("rotated_by") or one["by"]}
         for one in reversed(records)
         if {"rotation_id", "secret"} <= one.keys()
         and one.get("event") != "revoked"
-        and rotation_log.last_outcome(records, one["rotation_id"]) not in NEVER_COMMITTED
+        and ended.get(one["rotation_id"]) not in NEVER_COMMITTED
     }
     told = [(host, line) for host, lines in given["hosts"].items() for line in lines]
     still_open = {line["rotation_id"] for _, line in told if line["state"] != "revoked"}

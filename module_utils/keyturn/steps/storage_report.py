@@ -10,10 +10,11 @@ from ..base import durable, findings, shown
 from ..base.errors import KeyturnError
 from ..base.findings import SEVERITIES, Finding
 from ..fleet import answers, isolation
-from ..ground import checkout, repository
+from ..ground import checkout, repository, rows
 from ..inputs.validation import Answer, Parameters, store
 from ..records import report
 from ..stores import rights
+from .status import entries
 
 # ``run`` takes a function that prints a line: a checkout may be large
 SAYS = True
@@ -23,7 +24,7 @@ def shape(given: Parameters) -> Any:
     """Return what this rests on: a finding, and the fingerprints of each secret."""
     finding = {"severity": SEVERITIES, **dict.fromkeys(("rule", "what", "remedy"), str)}
     values = {f"{name}?": {"*": str} for name in given["secrets"]} | answers.NOTHING
-    entry = {"variables": [str], "source?": {"may_stay?": [str]}, "migration?": {"database?": (None, str)}}
+    entry = {"variables": [str], "source?": {"may_stay?": [str]}}
     return {"hosts": {"*": {"findings": [finding], "values": values}}, "secrets": {"*": entry}, "store": {"kind": str}}
 
 
@@ -89,9 +90,10 @@ def _of_environment(given: Parameters, say: checkout.Say) -> Iterator[Finding]:
         yield Finding("error", "a secret store", what, "set keyturn_store: docs/stores.md says how to move there")
     if given["checkout"]:
         folder = Path(given["checkout"])
-        names = [name for entry in given["secrets"].values() for name in entry["variables"]]
-        stored = (entry.get("migration", {}).get("database") for entry in given["secrets"].values())
-        yield from repository.look(folder, names, [path for path in stored if path])
+        secrets = entries(given["secrets"]).values()
+        names = [name for entry in secrets for name in entry["variables"]]
+        stored = [place for entry in secrets for place in rows.places(entry["migration"], Path())]
+        yield from repository.look(folder, names, [str(place) for place in stored])
         try:
             yield from _values(folder, given["hosts"], say)
             if given["history"] or checkout.gitleaks():

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ...base import files
 from ...base.errors import KeyturnError
 
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|$)")
@@ -41,7 +42,7 @@ def read(content: bytes, layout: Layout, names: Sequence[str]) -> dict[str, str 
 
 def replace(content: bytes, layout: Layout, values: Mapping[str, str]) -> bytes:
     """Return ``content`` with these values; KeyturnError for an option that is not there, or a value that INI cannot hold."""
-    text = _decode(content)
+    text = files.text(content)
     edits = []
     for name, value in values.items():
         found = _found(content, layout, name)
@@ -63,14 +64,14 @@ def findings(content: bytes, layout: Layout, names: Sequence[str], secrets: Iter
     known = {value for value in secrets if value}
     return [
         f"an option of [{option.section}] still holds a secret value; remove it there"
-        for option in _options(_decode(content))
+        for option in _options(files.text(content))
         if (option.section, option.name) not in mine and any(value in option.value for value in known)
     ]
 
 
 def _found(content: bytes, layout: Layout, name: str) -> _Option | None:
     wanted = layout.options.get(name, "").lower()
-    found = [one for one in _options(_decode(content)) if (one.section, one.name) == (layout.section, wanted)]
+    found = [one for one in _options(files.text(content)) if (one.section, one.name) == (layout.section, wanted)]
     if len(found) > 1:
         raise KeyturnError(f"[{layout.section}] has {wanted} twice: leave the one that counts")
     if not found:
@@ -130,10 +131,3 @@ def _options(text: str) -> Iterator[_Option]:
             raise KeyturnError("a line is neither a section nor an option: mend it, no reader of INI files takes it")
     if held is not None:
         yield held
-
-
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise KeyturnError("this is no text in UTF-8: mend it") from None

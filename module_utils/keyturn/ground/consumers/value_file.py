@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+from ...base import files
 from ...base.errors import KeyturnError
 
 
@@ -27,10 +28,7 @@ def replace(content: bytes, values: Mapping[str, str]) -> bytes:
 def _parts(content: bytes) -> tuple[str, bytes]:
     """Return the value and its line end; KeyturnError for what readers take differently."""
     end = next((end for end in (b"\r\n", b"\n") if content.endswith(end)), b"")
-    try:
-        value = content[: len(content) - len(end)].decode()
-    except UnicodeDecodeError:
-        raise KeyturnError("this is no text in UTF-8: put the value there alone") from None
+    value = files.text(content[: len(content) - len(end)], "put the value there alone")
     if value != value.strip() or any(sign in value for sign in "\r\n\0"):
         raise KeyturnError(
             "more than a value and a line end stands there, which readers take differently: put the value there alone"

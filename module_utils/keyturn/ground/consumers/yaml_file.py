@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from ...base import files
 from ...base.errors import KeyturnError
 
 _LINE = re.compile(r"[^\n]*(?:\n|$)")
@@ -40,7 +41,7 @@ class _Scalar(NamedTuple):
 
 def read(content: bytes, keys: Mapping[str, str], names: Sequence[str]) -> dict[str, str | None]:
     """Return the value of each name, None where its key is not there or empty."""
-    text = _decode(content)
+    text = files.text(content)
     held: dict[str, str | None] = dict.fromkeys(names)
     for name in names:
         found = _found(text, keys[name]) if name in keys else None
@@ -50,7 +51,7 @@ def read(content: bytes, keys: Mapping[str, str], names: Sequence[str]) -> dict[
 
 def replace(content: bytes, keys: Mapping[str, str], values: Mapping[str, str]) -> bytes:
     """Return ``content`` with these values, each in the quotes that it has."""
-    text = _decode(content)
+    text = files.text(content)
     edits = []
     for name, value in values.items():
         found = _found(text, keys[name])
@@ -85,7 +86,7 @@ def findings(content: bytes, keys: Mapping[str, str], names: Sequence[str], secr
     """Return sentences, without values, about other lines that hold a secret value."""
     mine = {tuple(keys[name].split(".")) for name in names if name in keys}
     known = {value for value in secrets if value}
-    others = "".join(one.rest + "\n" for one in _scalars(_decode(content)) if one.keys not in mine)
+    others = "".join(one.rest + "\n" for one in _scalars(files.text(content)) if one.keys not in mine)
     return (
         ["another key still holds a secret value; remove it there"] if any(value in others for value in known) else []
     )
@@ -172,10 +173,3 @@ def _scalars(text: str) -> Iterator[_Scalar]:
             held, skip = held._replace(goes_on=True), indent
     if held is not None:
         yield held
-
-
-def _decode(content: bytes) -> str:
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise KeyturnError("this is no text in UTF-8: mend it") from None

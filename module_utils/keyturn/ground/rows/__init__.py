@@ -72,3 +72,9 @@ KINDS: dict[str, Kind] = {
         open=_fernet_sqlite,
     ),
 }
+
+
+def places(migration: Spec, root: Path) -> list[Path]:
+    """Return the files with the data that depends on the value, by the catalogue's ``migration``."""
+    kind = KINDS.get(migration["kind"])
+    return kind.places(migration, root) if kind else []
