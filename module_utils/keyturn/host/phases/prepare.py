@@ -61,9 +61,10 @@ def _backup_online(journal: Journal, store: RowStore) -> JournalRecord:
 def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: float) -> None:
     """Go on with what was prepared if it is what the journal vouches for; anything else is thrown away."""
     known = journal.prepared
-    recalled = store.recall(journal.folder, known)
-    _check_growth(journal)
-    before: PreparedRows = known if recalled and known else {"rows": 0, "read": 0, "seconds": 0.0}
+    before: PreparedRows = {"rows": 0, "read": 0, "seconds": 0.0}
+    if store.recall(journal.folder, known) and known:
+        _check_growth(journal, known["read"])
+        before = known
     began = time.monotonic()
     part = store.prepare(rotation.encrypt_plaintext_rows, deadline - began)
     prepared: PreparedRows = {
@@ -78,9 +79,9 @@ def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: floa
         journal.update(prepared=prepared)
 
 
-def _check_growth(journal: Journal) -> None:
+def _check_growth(journal: Journal, read: int) -> None:
     """Refuse an application that writes rows for as long as they are prepared: there would be no end, or none but a full disk."""
-    read, rows = (journal.prepared or {"read": 0})["read"], sum(journal.rows.values())
+    rows = sum(journal.rows.values())
     size = sum(path.stat().st_size for path in journal.folder.glob("prepared.*"))
     most = SIDE_TIMES * (journal.backup.get("bytes", size) if journal.has("backup") else size) + MORE_BYTES
     if read > ROWS_TIMES * rows + MORE_ROWS or size > most:
