@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from ..base import moments
@@ -11,7 +12,7 @@ from ..base.errors import KeyturnError
 from ..fleet import answers, schedule
 from ..host.journal import RECOVERY
 from ..inputs.validation import Answer, Parameters
-from ..records import status
+from ..records import rotation_log, status
 from .status import entries
 
 
@@ -32,7 +33,8 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     opened = {str(said["rotation"]["rotation_id"]) for said in given["hosts"].values() if said and said["rotation"]}
     if opened:
         raise KeyturnError(f"rotation {', '.join(sorted(opened))} is open: {RECOVERY}; nothing was rotated")
-    secrets = status.status(entries(given["secrets"]), given["hosts"], now)["secrets"]
+    records = rotation_log.read(Path(given["folder"]))
+    secrets = status.status(entries(given["secrets"]), given["hosts"], now, records=records)["secrets"]
     lines = schedule.calendar(secrets, given["grace_days"], given["window"], now)
     wanted = [line["secret"] for line in lines if line["turn"]]
     inside = schedule.is_open(given["window"], now)
