@@ -95,6 +95,7 @@ def collect(module):
         services(given["application"]["services"]),
         given["logs"],
         moments.parse(given["since"]),
+        given["application"]["app_user"],
     )
     members, missing = evidence.collect(scene, given["sources"])
     packed = base64.b64encode(evidence.archive(members, int(time.time()))).decode()

@@ -232,11 +232,20 @@ RECKONED: list[tuple[str, dict[str, Any], list[dict[str, Any]], dict[str, Any], 
 ]
 
 
-@pytest.mark.parametrize(("what", "entry", "records", "hosts", "last", "doubted"), RECKONED, ids=[one[0] for one in RECKONED])
+@pytest.mark.parametrize(
+    ("what", "entry", "records", "hosts", "last", "doubted"), RECKONED, ids=[one[0] for one in RECKONED]
+)
 def test_the_word_of_one_host_makes_nothing_due_on_others(
-    what: str, entry: dict[str, Any], records: list[dict[str, Any]], hosts: dict[str, Any], last: str, doubted: list[str]
+    what: str,
+    entry: dict[str, Any],
+    records: list[dict[str, Any]],
+    hosts: dict[str, Any],
+    last: str,
+    doubted: list[str],
 ) -> None:
     line = status.status({"x": entry}, hosts, NOW, records=records)["secrets"]["x"]
     assert line["last_rotated"] == (f"{last}T00:00:00Z" if last else None)
-    assert [name for name, why in line["problems"].items() if "is in other hands" in why or "see which" in why] == doubted
+    assert [
+        name for name, why in line["problems"].items() if "is in other hands" in why or "see which" in why
+    ] == doubted
     assert line["state"] == "broken" or not doubted

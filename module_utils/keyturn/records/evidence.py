@@ -54,6 +54,7 @@ class Scene:
     services: Mapping[str, Mapping[str, Any]]
     logs: Sequence[str]
     since: datetime
+    app_user: str | None = None
 
     def values_of(self, kind: str) -> tuple[Holding, list[str]]:
         """Return the secret of a provider, and its current credential, which is never shown."""
@@ -109,7 +110,7 @@ def listing(members: Members) -> list[dict[str, Any]]:
 
 def files(scene: Scene) -> Members:
     """List the application's files with owner, mode and all times. Their content is left where it is."""
-    with owner.looking(scene.app_root / "any file"):
+    with owner.looking(scene.app_root / "any file", scene.app_user):
         lines = list(islice(_listed(scene.app_root), FILES))
     return {"files.jsonl": "".join(lines).encode()}
 
@@ -136,7 +137,7 @@ def logs(scene: Scene) -> Members:
     named = [scene.app_root / service["log_file"] for service in scene.services.values() if service.get("log_file")]
     left_out: list[str] = []
     named += [path for pattern in scene.logs for path in _matching(pattern, left_out)]
-    with contextlib.suppress(KeyturnError), owner.looking(scene.app_root / "logs/any file"):
+    with contextlib.suppress(KeyturnError), owner.looking(scene.app_root / "logs/any file", scene.app_user):
         named += _matching(f"{glob.escape(str(scene.app_root))}/logs/*.log", left_out)
     found = [path for path in dict.fromkeys(named) if path.is_file()][:MOST_LOGS]
     if not found:

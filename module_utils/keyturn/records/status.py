@@ -53,9 +53,10 @@ def status(
 ) -> dict[str, Any]:
     """Return the state of each secret and of all. ``hosts`` has what ``keyturn_state`` said, None for no answer.
 
-    ``records`` are those of the log, by which a secret's age is reckoned (``ages``). ``audit`` is what the controller's own records say (``audit.look``): a log whose chain is broken is broken, and so is one that
-    lacks a rotation which hosts have committed. A checklist that nobody has signed is overdue when its time is over, a review of
-    the policy when its day is past, an old value when it has expired and is still there.
+    ``records`` are those of the log, by which a secret's age is reckoned (``ages``). ``audit`` is what the controller's own records say
+    (``audit.look``): a log whose chain is broken is broken, and so is one that lacks a rotation which hosts have committed. A checklist
+    that nobody has signed is overdue when its time is over, a review of the policy when its day is past, an old value when it has expired
+    and is still there.
     """
     found = {name: _secret(name, entry, hosts, now, records) for name, entry in secrets.items()}
     silent = sorted(name for name, said in hosts.items() if said is None)
@@ -70,9 +71,7 @@ def status(
     return {"schema": 4, "state": worst, "at": moments.text(now), **more}
 
 
-def _secret(
-    name: str, entry: Entry, hosts: Hosts, now: datetime, records: Sequence[Mapping[str, Any]]
-) -> StatusLine:
+def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime, records: Sequence[Mapping[str, Any]]) -> StatusLine:
     told = {host: said for host, said in hosts.items() if said is not None}
     answered = {host: said for host, said in told.items() if said["held"][name]["used"]}
     unused = bool(told) and not answered

@@ -88,6 +88,6 @@ def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof
     )
     return [
         *probes.process(services, journal.changed, rotation.reloaded),
-        *probes.environment(services, rotation.with_aliases(live)),
+        *probes.environment(services, live, rotation.given),
         *probes.ask(rotation.entry["probes"], question),
     ]
