@@ -47,7 +47,7 @@ VERIFIED = {
 }
 # an answer of each action as a host gives it
 REAL: dict[str, dict[str, Any]] = {
-    "assess": OF_A_ROTATION | {"verdict": "accepted", "touched": True},
+    "ask_provider": OF_A_ROTATION | {"verdict": "accepted", "touched": True},
     "commit": OF_A_ROTATION,
     "delivery": {"changed": True, "delivery": "dotenv", "names": [KEY], "services": ["backend"], "downtime_seconds": 1.5},
     "evidence": {"changed": True, "archive": "aGVsbG8=", "members": [MEMBER], "missing": {"plaid": "no answer"}},
@@ -59,10 +59,10 @@ REAL: dict[str, dict[str, Any]] = {
     "retire": {"changed": True, "revocations": [REVOCATION]},
     "rollback": OF_A_ROTATION,
     "stage": OF_A_ROTATION | {"clock_offset": 0.5, "place": "a machine", "diff": {"before": "a\n", "after": "b\n"}},
-    "state": {"changed": False, **STATE},
-    "storage": {"changed": False, "findings": [FINDING], "values": {"db_key": {KEY: MARK}}},
+    "rotation_info": {"changed": False, **STATE},
+    "storage_info": {"changed": False, "findings": [FINDING], "values": {"db_key": {KEY: MARK}}},
     "turn": OF_A_ROTATION | {"progress": {"done": 1, "total": 2, "seconds": 0.5}},
-    "verify": {"changed": False, "verified": {"db_key": VERIFIED}, "problems": [], "text": "two\nlines"},
+    "holdings_info": {"changed": False, "verified": {"db_key": VERIFIED}, "problems": [], "text": "two\nlines"},
     "watcher": {"changed": True, "did": ["enable", "start"]},
 }  # fmt: skip
 ORDERS: dict[str, Any] = {
@@ -101,7 +101,7 @@ def test_what_a_host_has_to_say_is_taken_as_it_is_and_nothing_else(action: str) 
     assert answers.taken(action, said) == wanted
     assert answers.taken(action, said | ORDERS) == wanted
     # of the rotations that have ended the controller rests on less than their journals have
-    assert action == "state" or wanted == said
+    assert action == "rotation_info" or wanted == said
 
 
 @pytest.mark.parametrize("action", ["commit", "rollback", "stage", "turn"])
@@ -136,9 +136,9 @@ def test_what_has_another_shape_is_a_failure_of_the_host(said: dict[str, Any], w
         ("turn", {"rotation": RECORD | {"findings": ["x"] * 1001}}, "findings has 1,001 entries, and may have 1,000"),
         ("turn", {"rotation": RECORD | {"rows": dict.fromkeys(map(str, range(1001)), 1)}}, "rows has 1,001 entries"),
         ("turn", {"rotation": RECORD | {"turned": {"x": {"closed": [0] * 1001}}}}, "closed has 1,001 entries"),
-        ("state", {"closed": dict.fromkeys(map(str, range(10_001)), RECORD)}, "closed has 10,001 entries"),
-        ("verify", {"problems": ["x"] * 1001}, "problems has 1,001 entries"),
-        ("storage", {"findings": [FINDING] * 1001}, "findings has 1,001 entries"),
+        ("rotation_info", {"closed": dict.fromkeys(map(str, range(10_001)), RECORD)}, "closed has 10,001 entries"),
+        ("holdings_info", {"problems": ["x"] * 1001}, "problems has 1,001 entries"),
+        ("storage_info", {"findings": [FINDING] * 1001}, "findings has 1,001 entries"),
     ],
 )
 def test_a_list_without_end_is_no_answer(action: str, long: dict[str, Any], wanted: str) -> None:
@@ -157,18 +157,18 @@ def test_what_grows_with_the_rows_may_have_more_entries_and_a_text_has_a_length(
 @pytest.mark.parametrize(
     "other", ["x", "20260101T000000Z-0123456789abcdef -e a=b", "20260101T000000Z-" + "x" * 48, "../../x"]
 )
-@pytest.mark.parametrize("action", ["prune", "retire", "state", "turn"])
+@pytest.mark.parametrize("action", ["prune", "retire", "rotation_info", "turn"])
 def test_what_is_no_id_is_no_answer(action: str, other: str) -> None:
     said: dict[str, Any] = {
         "prune": {"pruned": [other]},
         "retire": {"revocations": [REVOCATION | {"rotation_id": other}]},
-        "state": {"closed": {other: RECORD}},
+        "rotation_info": {"closed": {other: RECORD}},
         "turn": {"rotation": RECORD | {"rotation_id": other}},
     }[action]
     told = answers.taken(action, REAL[action] | said)
     assert told["failed"] and "the id of a rotation like 20260131T235959Z-0123456789abcdef" in told["msg"]
     assert other not in told["msg"]
-    if action == "state":
+    if action == "rotation_info":
         assert "expired" in answers.taken(action, REAL[action] | {"expired": [other]})["msg"]
         assert answers.taken(action, REAL[action] | {"closed": {ROTATION_ID: RECORD | {"rotation_id": other}}})[
             "failed"
@@ -366,17 +366,17 @@ def test_the_watcher_hears(tmp_path: Path) -> None:
 # what the controller does with an answer, by the step that takes it
 Use = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
 USES: dict[str, tuple[Use, ...]] = {
-    "state": tuple(
-        (lambda said, name=name: (name, {"hosts": {"a": said}})) for name in ("status", "due", "recover", "log")
+    "rotation_info": tuple(
+        (lambda said, name=name: (name, {"hosts": {"a": said}})) for name in ("status", "due_info", "recover", "log")
     ),
     "stage": (lambda said: ("agree", {"hosts": {"a": HOST | {"rotation_staged": said}}}),),
     **dict.fromkeys(
-        ("assess", "commit", "rollback", "turn"),
+        ("ask_provider", "commit", "rollback", "turn"),
         (lambda said: ("report", {"hosts": {"a": said.get("rotation") or {}}}),),
     ),
-    "retire": (lambda said: ("revoked", {"hosts": {"a": said["revocations"]}}),),
-    "replace_tokens": (lambda said: ("replaced", {"hosts": {"a": said}}),),
-    "storage": (lambda said: ("storage_report", {"hosts": {"a": said}}),),
+    "retire": (lambda said: ("log_revocations", {"hosts": {"a": said["revocations"]}}),),
+    "replace_tokens": (lambda said: ("log_replacement", {"hosts": {"a": said}}),),
+    "storage_info": (lambda said: ("storage_report", {"hosts": {"a": said}}),),
 }
 
 
@@ -410,18 +410,18 @@ def test_no_answer_writes_beside_the_reports_or_starts_or_reaches_anything(writt
 
 def test_a_revocation_of_a_rotation_that_nobody_made_is_not_logged(tmp_path: Path) -> None:
     environment(tmp_path)
-    given = parameters(tmp_path)["revoked"]
+    given = parameters(tmp_path)["log_revocations"]
     forged = REVOCATION | {"rotation_id": "20260202T000000Z-0123456789abcdef"}
     other = REVOCATION | {"secret": "plaid"}
     before = rotation_log.read(tmp_path / "local")
-    told = take("revoked", given | {"hosts": {"a": [forged, other]}})
+    told = take("log_revocations", given | {"hosts": {"a": [forged, other]}})
     assert (told["revoked"], told["dead"]) == ([], [])
     assert told["unknown"] == [f"{ROTATION_ID} of a", "20260202T000000Z-0123456789abcdef of a"]
     assert rotation_log.read(tmp_path / "local") == before
 
     still = REVOCATION | {"state": "open"}
-    assert take("revoked", given | {"hosts": {"a": [REVOCATION], "b": [still]}})["revoked"] == []
-    told = take("revoked", given | {"hosts": {"a": [REVOCATION], "b": [REVOCATION]}})
+    assert take("log_revocations", given | {"hosts": {"a": [REVOCATION], "b": [still]}})["revoked"] == []
+    told = take("log_revocations", given | {"hosts": {"a": [REVOCATION], "b": [REVOCATION]}})
     assert (told["revoked"], told["unknown"]) == ([ROTATION_ID], [])
     assert told["dead"] == [{"secret": "db_key", "rotation_id": ROTATION_ID}]
     assert rotation_log.read(tmp_path / "local")[-1]["hosts"] == ["a", "b"]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import moments
+from . import timestamps
 from .errors import KeyturnError
 
 # half a character: JSON can hold one, and no file
@@ -27,8 +27,8 @@ WORDS: dict[Any, str] = {
     bool: "true or false",
     dict: "a mapping",
     list: "a list",
-    moments.SHAPE: "a moment like 2026-01-31T23:59:59Z",
-    moments.ROTATION_ID: "the id of a rotation like 20260131T235959Z-0123456789abcdef",
+    timestamps.SHAPE: "a moment like 2026-01-31T23:59:59Z",
+    timestamps.ROTATION_ID: "the id of a rotation like 20260131T235959Z-0123456789abcdef",
 }
 
 

@@ -11,24 +11,24 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..base import moments, shape
+from ..base import shape, timestamps
 from ..base.shown import LONGEST, harmless
 from ..host import journal
 
 NOTHING = {"*": re.compile("(?!)")}
 JOURNAL = (NOTHING, journal.SHAPE)
-# the end of a rotation, as ``keyturn_state`` tells it
+# the end of a rotation, as ``keyturn_rotation_info`` tells it
 PAST = {
-    "rotation_id": moments.ROTATION_ID,
+    "rotation_id": timestamps.ROTATION_ID,
     "secret": str,
     "phase": journal.PHASES,
-    "finished": (None, moments.SHAPE),
+    "finished": (None, timestamps.SHAPE),
     **dict.fromkeys(("decision", "outcome"), (None, str)),
     **dict.fromkeys(("old", "new"), (None, journal.MARKS)),
     "retire": (None, journal.RETIRE),
     "log_head?": (None, journal.HEAD),
 }
-CLOSED = {moments.ROTATION_ID: PAST}
+CLOSED = {timestamps.ROTATION_ID: PAST}
 LOOKED = {"rotation?": JOURNAL, "closed?": CLOSED, "unreachable?": bool}
 # a host that failed, or was only asked, tells no rotation
 STAGED = (
@@ -43,10 +43,10 @@ STAGED = (
 HERE = {"keyturn_secrets_here?": [str]}
 POINTS = [{"id": str, "text": str}]
 PLAN = {
-    "rotation_id": moments.ROTATION_ID,
+    "rotation_id": timestamps.ROTATION_ID,
     **dict.fromkeys(("secret", "title", "environment", "reason", "operator", "revision"), str),
     "variables": [str],
-    "started": moments.SHAPE,
+    "started": timestamps.SHAPE,
     "value": ("per_host", "shared"),
     "sessions": str,
     "downtime_budget_seconds": float,
@@ -56,9 +56,9 @@ PLAN = {
 
 
 def state(secrets: Any) -> dict[str, Any]:
-    """Return the shape of what ``keyturn_state`` says of each host, with all ``secrets``; None for no answer."""
+    """Return the shape of what ``keyturn_rotation_info`` says of each host, with all ``secrets``; None for no answer."""
     held = {secret: {"used": bool, "values": journal.MARKS, "problem": str} for secret in secrets}
-    return {"*": (None, {"rotation": JOURNAL, "closed": CLOSED, "expired": [moments.ROTATION_ID], "held": held})}
+    return {"*": (None, {"rotation": JOURNAL, "closed": CLOSED, "expired": [timestamps.ROTATION_ID], "held": held})}
 
 
 # -- the answer of each call --------------------------------------------------------------------------------------------------
@@ -75,9 +75,9 @@ CHANGED = {"changed": bool}
 OF_A_ROTATION = {**CHANGED, "rotation?": JOURNAL, "would?": str, "diff?": dict.fromkeys(("before", "after"), str)}
 FINDING = dict.fromkeys(("severity", "rule", "what", "remedy"), str)
 REVOCATION = {
-    "rotation_id": moments.ROTATION_ID,
+    "rotation_id": timestamps.ROTATION_ID,
     **dict.fromkeys(("secret", "reason", "operator"), str),
-    "started": moments.SHAPE,
+    "started": timestamps.SHAPE,
     "old": journal.MARKS,
     **journal.RETIRE,
 }
@@ -96,7 +96,7 @@ MEMBER = re.compile(
 )
 # by the action, ``keyturn_NAME``; what an answer has beside these names is dropped, at every depth
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
-    "assess": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
+    "ask_provider": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
     "commit": OF_A_ROTATION,
     "delivery": {
         **CHANGED,
@@ -112,7 +112,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         "missing": {f"{source}?": str for source in SOURCES} | NOTHING,
     },
     "haproxy": {**CHANGED, "kept_out": bool},
-    "prune": {**CHANGED, "pruned": [moments.ROTATION_ID], "would?": str},
+    "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
     "replace_tokens": {
         **CHANGED,
         **dict.fromkeys(("total", "done"), int),
@@ -123,16 +123,16 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "retire": {**CHANGED, "revocations": [REVOCATION]},
     "rollback": OF_A_ROTATION,
     "stage": {**OF_A_ROTATION, "rotation?": (*JOURNAL, EXAMINED), "clock_offset": float, "place": str},
-    "state": {
+    "rotation_info": {
         **CHANGED,
         "rotation": JOURNAL,
         "closed": CLOSED,
-        "expired?": [moments.ROTATION_ID],
+        "expired?": [timestamps.ROTATION_ID],
         "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
     },
-    "storage": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
+    "storage_info": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
     "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
-    "verify": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
+    "holdings_info": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
     "watcher": {**CHANGED, "did": [str]},
 }
 # of several lines each; every other text is one line
@@ -140,7 +140,7 @@ LINES = ("would", "text", "diff")
 # a mapping with such a name is one of its own objects to Ansible
 THEIRS = "__ansible"
 # what one answer may be: reports and later runs carry much of it. Logs lie in evidence, and all that has ended in a state
-MOST_BYTES, MORE_BYTES = 1 << 20, {"evidence": 1 << 28, "replace_tokens": 1 << 24, "state": 1 << 24}
+MOST_BYTES, MORE_BYTES = 1 << 20, {"evidence": 1 << 28, "replace_tokens": 1 << 24, "rotation_info": 1 << 24}
 # of a list or a mapping; by the name of one that grows with the application's rows, or with the years
 MOST_ENTRIES, MORE_ENTRIES = 1000, {"closed": 10_000, "relink_required": 1 << 20, "gone": 1 << 20}
 LONGEST_LINE, LONGEST_NAME = 1 << 12, 1 << 8

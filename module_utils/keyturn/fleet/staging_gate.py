@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypedDict, cast
 
-from ..base import durable, files, moments
+from ..base import durable, files, timestamps
 from ..base.errors import KeyturnError
 from ..inputs.request import Plan
 
@@ -117,9 +117,9 @@ def read_reports(folder: Path) -> list[StagingReport]:
     form = {
         "outcome": str,
         "secret": str,
-        "rotation_id": moments.ROTATION_ID,
+        "rotation_id": timestamps.ROTATION_ID,
         "revision?": str,
-        "finished": (None, moments.SHAPE),
+        "finished": (None, timestamps.SHAPE),
     }
     return [
         cast(StagingReport, found) for path in folder.glob("[0-9]*.json") if (found := durable.read_json(path, form))

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
-from ..base import moments
+from ..base import timestamps
 from ..base.errors import KeyturnError
 from ..base.shown import harmless
 from .reason import REASON
@@ -65,7 +65,7 @@ def rotation_id(now: datetime | None = None) -> str:
 
 def check_rotation_id(given: str) -> str:
     """Return a given id; KeyturnError when it is none (it becomes a folder's name and a store's request token)."""
-    if not moments.ROTATION_ID.fullmatch(given):
+    if not timestamps.ROTATION_ID.fullmatch(given):
         raise KeyturnError("keyturn_rotation_id must look like 20260131T235959Z-0123456789abcdef (32 to 64 characters)")
     return given
 

@@ -13,20 +13,20 @@ from ..records import report
 SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """End what only the controller knows, then choose."""
-    folder = Path(given["reports"])
-    if unread := sorted(name for name, said in given["hosts"].items() if "closed" not in said):
+    folder = Path(parameters["reports"])
+    if unread := sorted(name for name, said in parameters["hosts"].items() if "closed" not in said):
         raise KeyturnError(
             f"{', '.join(unread)} could not be looked at, and nobody knows what is open there; nothing was changed: mend what it says, or "
             "leave it out by keyturn_exclude: {host: reason}"
         )
-    if given["rotation_id"]:
-        check_rotation_id(given["rotation_id"])
-    found_by = "resume.yml" if given["wish"] == "forward" else "rollback.yml"
-    ended = abandoned.close(folder, given["hosts"], found_by, check_mode, everywhere=True)
+    if parameters["rotation_id"]:
+        check_rotation_id(parameters["rotation_id"])
+    found_by = "resume.yml" if parameters["wish"] == "forward" else "rollback.yml"
+    ended = abandoned.close(folder, parameters["hosts"], found_by, check_mode, everywhere=True)
     known = report.begun(folder)
-    more = {"unreported": report.unreported(folder), "known": known, "named": given["rotation_id"]}
-    chosen = recovery.choose(given["wish"], given["hosts"], given["secrets"], **more)
+    more = {"unreported": report.unreported(folder), "known": known, "named": parameters["rotation_id"]}
+    chosen = recovery.choose(parameters["wish"], parameters["hosts"], parameters["secrets"], **more)
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
     return {"changed": bool(ended)} | chosen | {"ended": ended, "message": "; ".join([*told, chosen["message"]])}

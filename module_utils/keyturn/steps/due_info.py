@@ -1,4 +1,4 @@
-"""The action ``keyturn_due``."""
+"""The action ``keyturn_due_info``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from ..base import moments
+from ..base import timestamps
 from ..base.errors import KeyturnError
 from ..fleet import answers, recovery, schedule
 from ..host.journal import RECOVERY
@@ -17,29 +17,29 @@ from ..records import report, rotation_log, status
 from .status import entries
 
 
-def shape(given: Parameters) -> Any:
+def shape(parameters: Parameters) -> Any:
     """Return what this rests on."""
-    return {"hosts": answers.state(given["secrets"])}
+    return {"hosts": answers.state(parameters["secrets"])}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Return the calendar, and what is to be turned now, in its order; nothing while the window is closed."""
     now = datetime.now(UTC)
-    schedule.check_window(given["window"])
-    if given["grace_days"] < 0:
+    schedule.check_window(parameters["window"])
+    if parameters["grace_days"] < 0:
         raise KeyturnError("keyturn_grace_days is the number of days before the due date: it cannot be negative")
-    silent = sorted(name for name, said in given["hosts"].items() if said is None)
+    silent = sorted(name for name, said in parameters["hosts"].items() if said is None)
     if silent:
         raise KeyturnError(f"no answer from {', '.join(silent)}: nobody knows what is due there; nothing was rotated")
-    folder = Path(given["folder"])
-    if opened := recovery.places(dict(filter(itemgetter(1), given["hosts"].items())), report.begun(folder)):
+    folder = Path(parameters["folder"])
+    if opened := recovery.places(dict(filter(itemgetter(1), parameters["hosts"].items())), report.begun(folder)):
         raise KeyturnError(f"rotation {opened} is open: {RECOVERY}; nothing was rotated")
     records = rotation_log.read(folder)
-    secrets = status.status(entries(given["secrets"]), given["hosts"], now, records=records)["secrets"]
-    lines = schedule.calendar(secrets, given["grace_days"], given["window"], now)
+    secrets = status.status(entries(parameters["secrets"]), parameters["hosts"], now, records=records)["secrets"]
+    lines = schedule.calendar(secrets, parameters["grace_days"], parameters["window"], now)
     wanted = [line["secret"] for line in lines if line["turn"]]
-    inside = schedule.is_open(given["window"], now)
-    text = [schedule.table(lines), "", _sentence(wanted, inside, given["window"], now)]
+    inside = schedule.is_open(parameters["window"], now)
+    text = [schedule.table(lines), "", _sentence(wanted, inside, parameters["window"], now)]
     return {"changed": False, "calendar": lines, "turn": wanted if inside else [], "text": "\n".join(text)}
 
 
@@ -48,5 +48,5 @@ def _sentence(wanted: list[str], inside: bool, window: Mapping[str, Any], now: d
         return "nothing is due"
     if inside:
         return f"due now, in this order: {', '.join(wanted)}"
-    opens = moments.text(schedule.next_opening(window, now))
+    opens = timestamps.text(schedule.next_opening(window, now))
     return f"due: {', '.join(wanted)}; the maintenance window is closed until {opens}, so nothing is turned now"
