@@ -43,9 +43,10 @@ def _fernet_sqlite(
 
 FERNET_COLUMN = {
     "table": {"type": "str", "required": True},
-    "key": {"type": "str", "required": True},
+    "key": {"type": "list", "elements": "str", "required": True},
     "column": {"type": "str", "required": True},
-    "plaintext": {"type": "str", "required": True},
+    "plaintext": {"type": "str"},
+    "flag": {"type": "str"},
     "paths": {"type": "list", "elements": "str"},
 }
 # how the value becomes the key of the rows, where it is not the key itself
