@@ -91,7 +91,7 @@ def process(services: Sequence[Service], change: Moment, reloaded: Sequence[str]
             what = "started before the change" if old else f"listens on port {service.port} as well, and is not of it"
             verdict, detail = "rejected", f"process {', '.join(map(str, old or foreign))} {what}"
         elif again:
-            verdict, detail = "not configured", "it was reloaded: that it has forgotten the other value tokens show"
+            verdict, detail = "not configured", "it was reloaded: what it answers has to show its value"
         else:
             many = f"{len(pids)} processes" if len(pids) > 1 else f"process {pids[0]}"
             verdict, detail = "accepted", f"{many} started after the change"
