@@ -116,11 +116,13 @@ TRIGGER = (
 
 
 # a table of texts with a token at a path of each
+# a second database, whose rows say by themselves which of them are encrypted; a quarter is not
 VAULT = {
     "kind": "fernet_sqlite",
     "database": "data/vault.db",
-    "columns": [{"table": "vault", "key": "name", "column": "secret", "plaintext": "^access-"}],
+    "columns": [{"table": "vault", "key": ["name", "note"], "column": "secret", "flag": "sealed"}],
 }
+OPEN_IN_VAULT = 4
 DOCUMENTS = {"table": "linked", "key": "item", "column": "doc", "plaintext": "^access-", "paths": ["links[*].token"]}
 
 
@@ -205,12 +207,13 @@ class Host:
         path = self.lab.app / VAULT["database"]  # type: ignore[operator]
         with contextlib.closing(sqlite3.connect(path)) as connection, connection:
             connection.execute(f"PRAGMA journal_mode={journal_mode}")
-            connection.execute("CREATE TABLE vault (name TEXT PRIMARY KEY, secret TEXT, note TEXT)")
+            connection.execute("CREATE TABLE vault (name TEXT PRIMARY KEY, secret TEXT, note TEXT, sealed BOOLEAN)")
             for number in range(rows):
                 name, token = f"vault-{number}", f"access-vault-{number}"
                 self.vault[name] = token
-                secret = Fernet(self.old).encrypt(token.encode()).decode()
-                connection.execute("INSERT INTO vault VALUES (?, ?, ?)", (name, secret, f"note {number}"))
+                sealed = number % OPEN_IN_VAULT > 0
+                secret = Fernet(self.old).encrypt(token.encode()).decode() if sealed else token
+                connection.execute("INSERT INTO vault VALUES (?, ?, ?, ?)", (name, secret, f"note {number}", sealed))
         path.chmod(0o600)
 
     def _give(self) -> None:
@@ -383,7 +386,7 @@ class Host:
             ]
             linked = list(connection.execute("SELECT rowid, item, doc FROM linked")) if self.linked else []
             around = [(*row, doc.replace(json.loads(doc)["links"][1]["token"], "")) for *row, doc in linked]
-            vault = ["vault.sqlite_master", "(SELECT rowid, name, note FROM vault.vault)"] if self.vault else []
+            vault = ["vault.sqlite_master", "(SELECT rowid, name, note, sealed FROM vault.vault)"] if self.vault else []
             beside = [list(connection.execute(f"SELECT * FROM {place}")) for place in vault]
             return repr([schema, items, others, around, [(*row[:3], row[-1]) for row in itertools.chain(*beside)]])
 
