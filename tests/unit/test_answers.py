@@ -53,6 +53,7 @@ REAL: dict[str, dict[str, Any]] = {
     "evidence": {"changed": True, "archive": "aGVsbG8=", "members": [MEMBER], "missing": {"plaid": "no answer"}},
     "haproxy": {"changed": True, "kept_out": False},
     "prune": {"changed": True, "pruned": [ROTATION_ID]},
+    "reach": {"changed": False, "reaches": False, "why": "no login"},
     "replace_tokens": {
         "changed": True, "total": 3, "done": 3, "proven": 2, "relink_required": ["item"], "gone": [], "ended": True
     },

@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..inputs import catalogue
-from .module import ROTATION, SECRETS, Code, Phase
+from .module import ROTATION, SECRET, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import assess, commit, prune, rollback, stage, state, turn  # noqa: F401
+    from ..host.phases import assess, commit, prune, reach, rollback, stage, state, turn  # noqa: F401
 
 PHASES = {
     "state": Phase(
@@ -21,6 +21,7 @@ PHASES = {
         },
     ),
     "prune": Phase(SECRETS),
+    "reach": Phase(SECRET),
     "stage": Phase(
         {
             **ROTATION,
@@ -36,7 +37,11 @@ PHASES = {
     "turn": Phase(
         {
             **ROTATION,
-            "until": {"type": "str", "default": "proved", "choices": ["prepared", "switched", "proved"]},
+            "until": {
+                "type": "str",
+                "default": "proved",
+                "choices": ["prepared", "stopped", "turned", "switched", "proved"],
+            },
         },
         diff=("old", "new"),
     ),
@@ -47,6 +52,7 @@ PHASES = {
             **ROTATION,
             "cause": {"type": "str", "required": True},
             "abandon_commit": {"type": "bool", "default": False},
+            "until": {"type": "str", "default": "rolled_back", "choices": ["stopped", "turned", "rolled_back"]},
         },
         diff=("new", "old"),
     ),

@@ -110,6 +110,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
     },
     "haproxy": {**CHANGED, "kept_out": bool},
     "prune": {**CHANGED, "pruned": [str], "would?": str},
+    "reach": {**CHANGED, "reaches": bool, "why": str},
     "replace_tokens": {
         **CHANGED,
         **dict.fromkeys(("total", "done"), int),

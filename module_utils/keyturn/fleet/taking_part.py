@@ -37,25 +37,34 @@ def who_goes_on(value: str, group: Sequence[str], excluded: Collection[str], unr
 
 
 def speaker(hosts: Collection[str], adopted: str) -> str:
-    """Return who speaks for a value that the hosts share: the one that a person holds right, else the first."""
+    """Return who speaks for what the hosts share: the one whose value a person holds right, else the first."""
     return adopted if adopted in hosts else next(iter(hosts), "")
 
 
-def hosts_of(play: str, plan: Plan, hosts: Sequence[str], adopted: str, failed: bool) -> list[str]:
-    """Return the hosts of a play. ``adopted`` is the host whose value a person holds right, ``failed`` whether a phase has failed.
+# what the speaker does for all of a unit, else each host for itself
+OF_THE_SPEAKER = ("compare", "promote", "prepare_shared", "turn_shared")
 
-    ``compare`` and ``promote`` are for who speaks for the value: one host for a shared one, else each for its own.
+
+def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: bool) -> list[str]:
+    """Return the hosts of a play. ``speaker`` is who speaks for a shared value, empty for nobody; ``failed`` whether a phase has failed.
+
+    Data that the hosts share is turned in steps of its own: none may run while one turns it. One host alone needs none.
     """
     turns = plan["until"] == "committed"
     stored = plan["store"] != "dotenv"
     fleet, batch = plan["unit"] == "fleet", plan["unit"] == "batch"
     # more than the calls of a host: hooks of a balancer, or a secret store between a decision and its end
     in_steps = plan["drains"] or (stored and batch)
+    one_for_all = turns and plan["shares"] and len(hosts) > 1
     takes_place = {
+        "reach": plan["shares"],
         "examine": plan["examines_first"],
         "keep": turns and stored and batch,
         "stage": turns,
         "compare": turns and stored,
+        "prepare_shared": one_for_all,
+        "stop_shared": one_for_all,
+        "turn_shared": one_for_all,
         "turn": turns and not in_steps,
         "turn_in_steps": turns and in_steps,
         "decide": turns and fleet,
@@ -67,6 +76,6 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], adopted: str, failed: 
     }
     if not hosts or not takes_place[play]:
         return []
-    if fleet and play in ("compare", "promote"):
-        return [speaker(hosts, adopted)]
+    if fleet and play in OF_THE_SPEAKER:
+        return [speaker] if speaker else []
     return list(hosts)

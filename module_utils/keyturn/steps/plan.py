@@ -10,6 +10,7 @@ from typing import Any
 from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, attempts, said, staging_gate
 from ..fleet.taking_part import holders
+from ..ground import rows
 from ..host import probes
 from ..host.journal import utc_now
 from ..inputs import catalogue, meaning
@@ -65,6 +66,8 @@ def run(given: Parameters, check_mode: bool) -> Answer:
         "drains": entry["switch"] == "rolling" and any(HOOKS & known.keys() for known in hosts.values()),
         # without data that depends on the value there is nothing to prepare
         "migrates": entry["migration"]["kind"] != "none",
+        # what is one for all hosts is turned by one of them, while all are stopped
+        "shares": rows.shared(entry["migration"]),
         "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
         "title": entry["title"],
         "variables": entry["variables"],
@@ -181,4 +184,6 @@ def _text(plan: Plan, hosts: list[str], check_mode: bool) -> str:
         "store": plan["store"],
         "hosts": ", ".join(hosts),
     }
+    if plan["shares"]:
+        lines["rows"] = "of all hosts: the first that reaches them turns them, while all are stopped"
     return "\n".join(f"{name:<11} {line}" for name, line in lines.items())

@@ -54,6 +54,9 @@ class HostAnswer(TypedDict, total=False):
     # assess
     verdict: str
     touched: bool
+    # reach
+    reaches: bool
+    why: str
     # state, prune
     closed: dict[str, JournalRecord]
     expired: list[str]

@@ -8,7 +8,7 @@ from .. import values
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..values import Staged
-from . import evidence, retention
+from . import evidence, retention, shared
 from .answers import HostAnswer, forward_journal, result, timed, would
 from .common import check_files_hold_new
 
@@ -41,6 +41,8 @@ def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     """End the rotation on this host: catalogue its backup, prune what has expired."""
     for path in journal.kept("prepared"):
         durable.remove(path)
+    if rotation.shares and rotation.speaks:
+        _forget(rotation, journal)
     finished = utc_now()
     fields = retention.kept(journal, outcome, rotation.backup_retention_days)
     if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
@@ -49,13 +51,25 @@ def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     retention.prune(rotation.application)
 
 
+def _forget(rotation: Rotation, journal: Journal) -> None:
+    """Remove what the rows' store has left in the data. Where that fails the rotation ends all the same: ``verify.yml`` names it."""
+    try:
+        store = rotation.migration(values.previous(journal), None) if journal.reached("staged") else None
+        if store is not None:
+            store.forget(rotation.rotation_id)
+    except KeyturnError as error:
+        journal.update(findings=[*journal.findings, f"what it has left in the data stays there: {error}"])
+
+
 def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
     store = rotation.migration(staged.old, staged.new)
     if store is None:
         return
     from ...ground.rows.contract import OTHER_WRITER
 
-    census = store.census()
+    census = shared.census(rotation, store)
+    if census is None:
+        return
     if census["under"]["old"] or census["refused"]:
         raise KeyturnError(
             f"{store.name}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"

@@ -35,7 +35,7 @@ def run(rotation: Rotation, journal: Journal) -> bool:
     proved: JournalRecord = {"proofs": proofs}
     if not probes.have_shown(proofs):
         proved["unproved"] = _accepted_unproved(rotation, journal, proofs)
-    proved["findings"] = journal.findings + (store.residue() if store else [])
+    proved["findings"] = journal.findings + (store.residue() if store and rotation.speaks else [])
     journal.enter("proved", **proved)
     return True
 
@@ -85,6 +85,7 @@ def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof
         account,
         rotation.value_of,
         rotation.scripts,
+        "" if rotation.speaks else rotation.speaker,
     )
     return [
         *probes.process(services, journal.changed, rotation.reloaded),
