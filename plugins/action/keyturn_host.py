@@ -30,7 +30,7 @@ STEPS = {"stage": ("stage",), "turn": ("prepare", "switch", "prove"), "rollback"
 UNTIL = {"prepared": ("prepare",), "stopped": ("stop",), "turned": ("turn the rows of all hosts",)}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
-MAY_BE_SILENT = ("assess", "prune", "reach", "stage", "state")
+MAY_BE_SILENT = ("ask_provider", "prune", "reach_info", "rotation_info", "stage")
 
 
 class ActionModule(ActionBase):

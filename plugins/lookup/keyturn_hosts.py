@@ -9,7 +9,7 @@ from ansible.plugins.lookup import LookupBase
 
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
 from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
-from ansible.module_utils.keyturn.fleet.said import speaker  # noqa: E402
+from ansible.module_utils.keyturn.fleet.run_state import speaker  # noqa: E402
 from ansible.module_utils.keyturn.fleet.taking_part import hosts_of  # noqa: E402
 
 DOCUMENTATION = r"""

@@ -13,11 +13,10 @@ from keyturn.base.sides import Side
 from keyturn.ground import rows
 from keyturn.ground.rows.contract import Census, Unreached
 from keyturn.host import probes
-from keyturn.host.phases import commit, reach, rollback, stage, turn
+from keyturn.host.phases import commit, reach_info, rollback, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue, meaning
 from keyturn.inputs.validation import validated
-
 from unit.test_row_stores import ENTRY, KIND, ROTATION_ID, JsonRows, Notes, anew
 
 HOSTS = ("app1", "app2", "app3")
@@ -136,7 +135,10 @@ def test_one_host_turns_the_rows_of_all(fleet: Fleet) -> None:
     assert fleet.under() == {"second-key"} and fleet.keys() == {"first-key"}
     proved = fleet.turn("proved")
     assert fleet.keys() == {"second-key"} and "backup" in proved["app1"] and "backup" not in proved["app2"]
-    opened = {host: [line["detail"] for line in record["proofs"] if line["proof"] == "rows"] for host, record in proved.items()}
+    opened = {
+        host: [line["detail"] for line in record["proofs"] if line["proof"] == "rows"]
+        for host, record in proved.items()
+    }
     assert opened["app1"] == ["4 rows open under the new value, none under the other"]
     assert opened["app2"] == [
         "1 rows open under the new value, none under the other, of those looked at: app1 opens all"
@@ -209,8 +211,8 @@ def test_another_host_takes_over_from_one_that_has_died(fleet: Fleet, steps: int
 def test_a_host_that_does_not_reach_the_rows_goes_by_the_word_of_who_turns_them(fleet: Fleet) -> None:
     AWAY.add(fleet.hosts["app3"].app)
     holding = {"holding": fleet.rotation("app3")}
-    assert reach.run(**holding) == {"changed": False, "reaches": False, "why": "the notes of all are not reached"}
-    assert reach.run(fleet.rotation("app2"))["reaches"]
+    assert reach_info.run(**holding) == {"changed": False, "reaches": False, "why": "the notes of all are not reached"}
+    assert reach_info.run(fleet.rotation("app2"))["reaches"]
     found = fleet.stage()["app3"]["findings"]
     assert any("is not reached from here: app1 turns and proves its rows" in line for line in found)
     fleet.turn("prepared")
@@ -220,7 +222,9 @@ def test_a_host_that_does_not_reach_the_rows_goes_by_the_word_of_who_turns_them(
     fleet.turn("turned")
     fleet.turn("switched", "app3")
     assert fleet.hosts["app3"].key() == "second-key"
-    with pytest.raises(KeyturnError, match="nothing has shown by its behaviour .*not reached from here: app1 opens them"):
+    with pytest.raises(
+        KeyturnError, match=r"nothing has shown by its behaviour .*not reached from here: app1 opens them"
+    ):
         fleet.turn("proved", "app3")
     fleet.back("stopped")
     with pytest.raises(KeyturnError, match="its rows are not known to be under the old value"):

@@ -9,10 +9,10 @@ from ..inputs import catalogue
 from .module import ROTATION, SECRET, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import assess, commit, prune, reach, rollback, stage, state, turn  # noqa: F401
+    from ..host.phases import ask_provider, commit, prune, reach_info, rollback, rotation_info, stage, turn  # noqa: F401
 
 PHASES = {
-    "state": Phase(
+    "rotation_info": Phase(
         {
             "app_root": {"type": "path", "required": True},
             "state_dir": {"type": "path", "required": True},
@@ -21,7 +21,7 @@ PHASES = {
         },
     ),
     "prune": Phase(SECRETS),
-    "reach": Phase(SECRET),
+    "reach_info": Phase(SECRET),
     "stage": Phase(
         {
             **ROTATION,
@@ -46,7 +46,7 @@ PHASES = {
         diff=("old", "new"),
     ),
     "commit": Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}}),
-    "assess": Phase(ROTATION),
+    "ask_provider": Phase(ROTATION),
     "rollback": Phase(
         {
             **ROTATION,

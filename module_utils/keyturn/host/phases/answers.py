@@ -51,10 +51,10 @@ class HostAnswer(TypedDict, total=False):
     # stage
     clock_offset: float
     place: str
-    # assess
+    # ask_provider
     verdict: str
     touched: bool
-    # reach
+    # reach_info
     reaches: bool
     why: str
     # state, prune

@@ -16,9 +16,9 @@ from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from .answers import HostAnswer, open_journal, result, would
 from .common import (
     check_files,
-    close_gate,
+    close_start_gate,
     instant,
-    open_gate,
+    open_start_gate,
     replace_files,
     seconds_since,
     stamp,
@@ -62,7 +62,7 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "roll
             STEPS[until](rotation, journal)
         if until != "rolled_back":
             return result(journal, changed=True)
-        open_gate(rotation)
+        open_start_gate(rotation)
         journal.record.pop("attention", None)
         # a host that was down meanwhile could not start them behind the gate
         with _tolerating(rotation, journal):
@@ -99,7 +99,7 @@ def _outcome(rotation: Rotation, journal: Journal) -> str:
 
 
 def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
-    """What a provider gave out is put back only when it was asked, and still accepts it (``assess``)."""
+    """What a provider gave out is put back only when it was asked, and still accepts it (``ask_provider``)."""
     said = journal.record.get("old_credential", {})
     puts_back = rotation.entry["provider"] and journal.reached("switching")
     if puts_back and journal.decision != "rollback" and said.get("verdict") != "accepted":
@@ -116,7 +116,7 @@ def _halt(rotation: Rotation, journal: Journal) -> None:
         # the switch had brought them up: its downtime counts, and a second one begins
         down = journal.record.get("downtime_seconds", 0.0)
         journal.update(stopped=stamp(), down_before=down)
-    close_gate(rotation)
+    close_start_gate(rotation)
     stop(services, rotation.reloaded)
 
 
@@ -141,7 +141,7 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
         check_turned(rotation, store, "old")
     replace_files(rotation, staged.old, journal.record)
     journal.update(changed=instant())
-    open_gate(rotation)
+    open_start_gate(rotation)
     with _tolerating(rotation, journal):
         _note(journal, start(rotation.service_list(), journal.changed, rotation.reloaded))
         down = journal.record.get("down_before", 0.0) + seconds_since(journal.stopped)
