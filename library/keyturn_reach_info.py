@@ -35,8 +35,8 @@ EXAMPLES = r"""
 - name: See who reaches the database
   keyturn_reach_info:
     application: "{{ rotation_application }}"
-    secret: db_key
-    entry: "{{ keyturn_secrets.db_key }}"
+    secret: notes_key
+    entry: "{{ keyturn_secrets.notes_key }}"
 """
 
 RETURN = r"""
