@@ -71,6 +71,9 @@ WORKS = {
     "`ExecReload=` that makes the application read `.env` anew": Shape(
         "reload", unit("simple", RELOAD, does="rereads"), says={"reloads": ["jwt"]}
     ),
+    "a signal that does the same": Shape(
+        "signal", unit("simple", does="rereads"), says={"reloads": ["jwt"], "reload_signal": "HUP"}
+    ),
     "`PartOf=` on it": Shape(
         "follower", unit(), {"shape-b.service": beside("PartOf=shape.service")}, ("shape-b.service",)
     ),
@@ -239,6 +242,7 @@ HAPPENS = {
 OPTIONS = {
     "kill_left": "`kill_left: true`: what is left after the stop is killed",
     "reload": "`reloads: [jwt]`: it is reloaded and not stopped, in a switch and on the way back",
+    "signal": "`reloads: [jwt]` and `reload_signal: HUP`, `USR1` or `USR2`: its main process gets the signal",
 }
 
 

@@ -67,12 +67,11 @@ def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
         return
     from ...ground.rows.contract import OTHER_WRITER
 
-    census = shared.census(rotation, store)
-    if census is None:
-        return
-    if census["under"]["old"] or census["refused"]:
-        raise KeyturnError(
-            f"{store.name}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
-            f"{': ' if census['refusals'] else ''}{census['refusals']}; the old value is kept and the rotation stays open: "
-            f"{OTHER_WRITER}, then run resume.yml"
-        )
+    for part in store.parts:
+        census = shared.census(rotation, part)
+        if census is not None and (census["under"]["old"] or census["refused"]):
+            raise KeyturnError(
+                f"{part.name}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
+                f"{': ' if census['refusals'] else ''}{census['refusals']}; the old value is kept and the rotation stays open: "
+                f"{OTHER_WRITER}, then run resume.yml"
+            )
