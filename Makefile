@@ -82,6 +82,7 @@ docs: $(VENV)/.test ## write what is made from data: pages of docs/reference, th
 SITE := .local/site-source
 site: $(VENV)/.run ## build the pages as a site in .local/site, where a dead link is an error
 	@bin/setup-venv $(VENV) $(PYTHON) demo site
+	@[ $(VENV)/mermaid.min.js -nt pyproject.toml ] || bin/setup-mermaid $(VENV)
 	@rm -rf $(SITE) && mkdir -p $(SITE)
 	@cp -R docs CONTRIBUTING.md CHANGELOG.md SECURITY.md LICENSE $(SITE) && cp README.md $(SITE)/index.md
 	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs $(SITE) .local/site
