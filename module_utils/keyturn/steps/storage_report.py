@@ -80,9 +80,11 @@ def _of_environment(given: Parameters, say: checkout.Say) -> Iterator[Finding]:
     yield from _of_records(Path(given["reports"]) / given["environment"])
     if not isolation.environments(Path(given["reports"])) - {given["environment"]}:
         what = f"{given['reports']} has no reports of another environment, so whether one holds the same values is not known"
-        yield Finding(
-            "note", "one environment each", what, "give all environments one keyturn_reports_dir: docs/production.md"
+        remedy = (
+            "give all environments one keyturn_reports_dir (docs/production.md), or compare what verify.yml says of each: the same "
+            "fingerprint is the same value"
         )
+        yield Finding("warning" if given["production"] else "note", "one environment each", what, remedy)
     if given["store"]["kind"] != "dotenv":
         yield from _rights(given)
     elif given["production"]:
