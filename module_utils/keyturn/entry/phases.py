@@ -9,7 +9,7 @@ from ..inputs import catalogue
 from .module import ROTATION, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import assess, commit, prune, rollback, stage, state, turn  # noqa: F401
+    from ..host.phases import assess, commit, issue, prune, rollback, stage, state, turn  # noqa: F401
 
 PHASES = {
     "state": Phase(
@@ -41,6 +41,14 @@ PHASES = {
         diff=("old", "new"),
     ),
     "commit": Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}}),
+    "issue": Phase(
+        {
+            **ROTATION,
+            "step": {"type": "str", "required": True, "choices": ["set", "unset", "retire"]},
+            "cause": {"type": "str", "default": ""},
+            "abandon_commit": {"type": "bool", "default": False},
+        },
+    ),
     "assess": Phase(ROTATION),
     "rollback": Phase(
         {

@@ -109,6 +109,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         "missing": {f"{source}?": str for source in SOURCES} | NOTHING,
     },
     "haproxy": {**CHANGED, "kept_out": bool},
+    "issue": OF_A_ROTATION,
     "prune": {**CHANGED, "pruned": [str], "would?": str},
     "replace_tokens": {
         **CHANGED,

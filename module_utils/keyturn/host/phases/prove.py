@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ... import issuers
 from ...base.errors import KeyturnError
 from ...base.sides import Side
 from ...services.service import POLL_LONGEST
@@ -85,6 +86,7 @@ def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof
         account,
         rotation.value_of,
         rotation.scripts,
+        dies=bool(rotation.entry["issuer"]) and not issuers.old_lives(rotation.entry["issuer"]),
     )
     return [
         *probes.process(services, journal.changed, rotation.reloaded),
