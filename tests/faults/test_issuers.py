@@ -15,7 +15,7 @@ from dotenv import dotenv_values
 from keyturn import issuers, providers
 from keyturn.base.errors import KeyturnError
 from keyturn.base.postgresql import literal
-from keyturn.host.phases import assess, commit, issue, rollback, stage, turn
+from keyturn.host.phases import ask_provider, commit, issue, rollback, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.issuers import postgresql_role
 from support import faults, selection
@@ -87,7 +87,7 @@ class Issued(Host):
         rotation = self.told()
         if not self.alternates:
             issue.run(rotation, "unset", "a test", False)
-        assess.run(rotation)
+        ask_provider.run(rotation)
         rollback.run(rotation, "a test", False)
         if self.alternates:
             issue.run(rotation, "unset", "a test", False)
@@ -103,7 +103,7 @@ class Issued(Host):
         if call == "retire":
             commit.decide(rotation)
         if call == "unset" and self.alternates:
-            assess.run(rotation)
+            ask_provider.run(rotation)
             rollback.run(rotation, "a test", False)
 
     def held(self) -> dict[str, str]:
@@ -255,7 +255,7 @@ def test_a_host_that_was_away_takes_back_nothing_of_another_rotation(host: Issue
     before = [host.server.verifier(role) for role in (APPLICATION, ALTERNATE)]
     issue.run(host.rotation(), "unset", "a test", False)
     assert [host.server.verifier(role) for role in (APPLICATION, ALTERNATE)] == before
-    assert assess.run(host.rotation())["verdict"] == "rejected"
+    assert ask_provider.run(host.rotation())["verdict"] == "rejected"
     with pytest.raises(KeyturnError, match="the old value is rejected at its provider and is not put back"):
         rollback.run(host.rotation(), "a test", False)
     host.server.give(APPLICATION, OLD)

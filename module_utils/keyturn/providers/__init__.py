@@ -38,20 +38,20 @@ class Provider(NamedTuple):
     """One provider: its name for a person, what its variables are in their order, the call, and what is wrong with an address of it."""
 
     title: str
-    credential: tuple[str, ...]
+    fields: tuple[str, ...]
     ask: Callable[[Spec, Sequence[str]], Reply]
     fault: Callable[[str], str] = http.fault
 
 
-def credential(spec: Spec) -> tuple[str, ...]:
+def fields(spec: Spec) -> tuple[str, ...]:
     """Return what the variables of a secret must be, in their order: a user that the entry names is none of them."""
-    parts = PROVIDERS[spec["kind"]].credential
+    parts = PROVIDERS[spec["kind"]].fields
     return parts[1:] if parts[0] == USER and spec.get(USER) else parts
 
 
 def ask(spec: Spec, values: Sequence[str]) -> Reply:
     """Ask the provider of a catalogue entry about ``values``, which stand in the order of the entry's variables."""
-    wanted = credential(spec)
+    wanted = fields(spec)
     if len(values) != len(wanted):
         raise KeyturnError(
             f"{PROVIDERS[spec['kind']].title} needs {' and '.join(wanted)}, in this order, and no other variable"

@@ -19,7 +19,7 @@ NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 # the calls of a rotation in their order; one that failed said nothing
 CALLS = (
     *("looked", "staged", "issued", "prepared", "turned", "decided", "ended_old", "finished"),
-    *("taken_back", "assessed", "went_back", "left_open"),
+    *("taken_back", "asked_provider", "went_back", "left_open"),
 )
 
 
@@ -105,7 +105,7 @@ def _unknown(known: Mapping[str, Any]) -> bool:
 
 def stays(hosts: Hosts) -> bool:
     """Tell whether no host goes back, since the old value may be dead at its provider."""
-    return recovery.stays([known.get("rotation_assessed", {}) for known in hosts.values()])
+    return recovery.stays([known.get("rotation_asked_provider", {}) for known in hosts.values()])
 
 
 QUESTIONS: dict[str, Callable[..., object]] = {
