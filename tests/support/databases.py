@@ -21,7 +21,7 @@ from keyturn.base import scram
 
 from support.lab import Lab, catalogue, free_port
 
-PROGRAMS = Path("/usr/lib/postgresql/15/bin")
+PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
 USER = "postgres"
 # the superuser comes by the socket, everybody else by TCP with a password; and all that is said stands in the log
 SETTINGS = """
