@@ -321,7 +321,7 @@ def test_wide_rows_come_in_pages_of_a_size(monkeypatch: pytest.MonkeyPatch) -> N
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (k, v)")
     connection.executemany("INSERT INTO t VALUES (?, ?)", [(number, "x" * 400) for number in range(10)])
-    target = sqlite_file.column(connection, "t", "k", "v")
+    target = sqlite_file.column(connection, "t", ["k"], "v")
     found = list(sqlite_file.pages(connection, target))
     assert [len(page) for page in found] == [3, 3, 3, 1]
     assert [row.item for page in found for row in page] == list(range(10))

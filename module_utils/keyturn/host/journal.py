@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 from ..base import durable, timestamps
 from ..base.errors import KeyturnError
@@ -32,7 +32,7 @@ from ..base.procfs import Moment
 from ..ground import owner
 
 if TYPE_CHECKING:
-    from ..ground.rows.contract import Turned
+    from ..ground.rows.contract import Backup, Turned
 
 # ``issuing`` and ``issued`` are of the host that speaks for all at an issuer; every other one goes past them
 PHASES = (
@@ -122,6 +122,7 @@ class PreparedRows(TypedDict, total=False):
     boot_id: str
     mark: list[int]
     sha256: str
+    parts: list[dict[str, Any]]
 
 
 class Kept(TypedDict, total=False):
@@ -130,6 +131,7 @@ class Kept(TypedDict, total=False):
     path: str
     bytes: int
     sha256: str
+    parts: list[Backup]
     opens_with: Marks
     expires: str
     pruned: str
@@ -351,8 +353,11 @@ class Journal:
         return self.folder / name
 
     def kept(self, what: str) -> list[Path]:
-        """Return what a row store keeps for this rotation: its ``backup``, or what it has ``prepared``, also half made."""
-        return sorted(self.folder.glob(f"{what}.*"))
+        """Return what row stores keep for this rotation: their ``backup``, or what they have ``prepared``, also half made.
+
+        One of several stores has a folder of its own.
+        """
+        return sorted([*self.folder.glob(f"{what}.*"), *self.folder.glob(f"*/{what}.*")])
 
 
 class Application:

@@ -92,7 +92,7 @@ def process(services: Sequence[Service], change: Moment, reloaded: Sequence[str]
             what = "started before the change" if old else f"listens on port {service.port} as well, and is not of it"
             verdict, detail = "rejected", f"process {', '.join(map(str, old or foreign))} {what}"
         elif again:
-            verdict, detail = "not configured", "it was reloaded: that it has forgotten the other value tokens show"
+            verdict, detail = "not configured", "it was reloaded: what it answers has to show its value"
         else:
             many = f"{len(pids)} processes" if len(pids) > 1 else f"process {pids[0]}"
             verdict, detail = "accepted", f"{many} started after the change"
@@ -113,21 +113,23 @@ def environment(services: Sequence[Service], live: Mapping[str, str]) -> Iterato
 
 
 def rows(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
-    """Open every row: all under the live key, none under the other."""
-    if question.migration is None:
-        return
+    """Open every row of each store: all under the live key, none under the other."""
+    parts = question.migration.parts if question.migration else ()
+    for part in parts:
+        yield _rows_of(part, part.label if len(parts) == 1 else part.name, question)
+
+
+def _rows_of(store: RowStore, subject: str, question: Question) -> Proof:
     from ..ground.rows.contract import OTHER_WRITER  # most secrets have no rows
 
-    census, subject = question.migration.census(), question.migration.label
+    census = store.census()
     side, wrong = question.side, census["under"][other(question.side)]
     if census["refused"]:
-        yield proof("rows", subject, "rejected", f"{census['refused']} rows are refused: {census['refusals']}")
-    elif wrong:
-        detail = f"{wrong} rows open under the {other(side)} value: {OTHER_WRITER}"
-        yield proof("rows", subject, "rejected", detail)
-    else:
-        detail = f"{census['under'][side]} rows open under the {side} value, none under the other"
-        yield proof("rows", subject, "accepted", detail)
+        return proof("rows", subject, "rejected", f"{census['refused']} rows are refused: {census['refusals']}")
+    if wrong:
+        return proof("rows", subject, "rejected", f"{wrong} rows open under the {other(side)} value: {OTHER_WRITER}")
+    detail = f"{census['under'][side]} rows open under the {side} value, none under the other"
+    return proof("rows", subject, "accepted", detail)
 
 
 def http_status(question: Question, spec: ProbeSpec) -> Iterator[Proof]:

@@ -44,21 +44,29 @@ SCHEMA_ERROR = re.compile(
 
 
 class Row(NamedTuple):
-    """One row of a column: where it is, the key that a person knows it by, and what is stored."""
+    """One row of a column: where it is, the key that a person knows it by, what is stored, and whether that is said to be encrypted.
+
+    ``flag`` is 1 or 0, None where the column that says it holds neither.
+    """
 
     locator: tuple[Any, ...]
     item: Any
     stored: Any
+    flag: int | None = 1
 
 
 class Column(NamedTuple):
-    """A column to work on: quoted names, ready for SQL. ``locators`` find a row: rowid, or the primary key without one."""
+    """A column to work on: quoted names, ready for SQL. ``locators`` find a row: rowid, or the primary key without one.
+
+    ``keys`` are what a person knows a row by; ``flag`` says of a row whether it is encrypted, where a column does.
+    """
 
     table: str
-    key: str
+    keys: tuple[str, ...]
     column: str
     locators: tuple[str, ...]
     name: str
+    flag: str = ""
 
     @property
     def by_rowid(self) -> bool:
@@ -69,6 +77,22 @@ class Column(NamedTuple):
     def moves(self) -> bool:
         """Whether a row gets another locator when it is turned, since the column is part of it."""
         return self.column in self.locators
+
+    def item(self, table: str = "") -> str:
+        """Return the SQL of what a row is named by: of several keys their literals, so that no two rows have one name."""
+        first, *others = (f"{table}{key}" for key in self.keys)
+        return " || ', ' || ".join(f"quote({key})" for key in (first, *others)) if others else first
+
+    def row(self, table: str = "") -> str:
+        """Return the SQL of what ``Row`` takes; ``table`` is "t." for a table t."""
+        parts = [*(f"{table}{locator}" for locator in self.locators), self.item(table), f"{table}{self.column}"]
+        flag = f"{table}{self.flag}"
+        said = f"CASE WHEN {flag} IS 1 THEN 1 WHEN {flag} IS NULL OR {flag} IS 0 THEN 0 END"
+        return ", ".join([*parts, *([said] if self.flag else [])])
+
+    def found(self, selected: Sequence[Any]) -> Row:
+        """Return the row that ``row`` has selected."""
+        return Row(tuple(selected[: len(self.locators)]), *selected[len(self.locators) :])
 
     def identity(self, row: Row) -> tuple[Any, ...]:
         """Return what a row is known by before and after it is turned."""
@@ -377,7 +401,12 @@ def _reason(name: str, said: str = "", files: Sequence[Path] = ()) -> str:
 
 
 def column(
-    connection: sqlite3.Connection, table: str, key: str, column: str, of: Container[str] = ("table",)
+    connection: sqlite3.Connection,
+    table: str,
+    keys: Sequence[str],
+    column: str,
+    of: Container[str] = ("table",),
+    flag: str = "",
 ) -> Column:
     """Return the declared column, ready for SQL; KeyturnError says what the database has instead.
 
@@ -394,19 +423,21 @@ def column(
     columns = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
     names = {row[1].lower(): row[1] for row in columns}
     computed = [row[1].lower() for row in columns if row[6]]
-    for name in (key, column):
+    for name in (*keys, column, *([flag] if flag else [])):
         if name.lower() not in names:
             raise KeyturnError(f"table {table} has no column {name} (it has: {', '.join(names.values())})")
         if name.lower() in computed:
             raise KeyturnError(f"{table}.{name} is computed from other columns: declare one that is stored")
-    table, key, column = found[1], names[key.lower()], names[column.lower()]
+    table, column = found[1], names[column.lower()]
     primary = [quote(row[1]) for row in sorted(columns, key=lambda row: row[5]) if row[5]]
     aliases = [alias for alias in ("rowid", "_rowid_", "oid") if alias not in names]
     locators = primary if found[4] else aliases[:1]
     if not locators:
         # its primary key would not do: SQLite allows NULL in it
         raise KeyturnError(f"table {table} has columns named rowid, _rowid_ and oid: no row of it can be addressed")
-    return Column(quote(table), quote(key), quote(column), tuple(locators), f"{table}.{column}")
+    named = tuple(quote(names[key.lower()]) for key in keys)
+    told = quote(names[flag.lower()]) if flag else ""
+    return Column(quote(table), named, quote(column), tuple(locators), f"{table}.{column}", told)
 
 
 def pages(
@@ -416,11 +447,11 @@ def pages(
 
     No lock is held between two pages.
     """
-    select = f"SELECT {', '.join(target.locators)}, {target.key}, {target.column} FROM main.{target.table}"  # noqa: S608 - quoted names
+    select = f"SELECT {target.row()} FROM main.{target.table}"  # noqa: S608 - quoted names
     while True:
         where = f"WHERE {behind(target)}" if after else ""
         query = f"{select} {where} ORDER BY {', '.join(target.locators)} LIMIT {size}"
-        rows = [Row(row[:-2], row[-2], row[-1]) for row in some(connection.execute(query, after))]
+        rows = [target.found(row) for row in some(connection.execute(query, after))]
         if not rows:
             return
         yield rows
@@ -456,9 +487,11 @@ def chunk(
         return None
     where = f"WHERE {behind(target)}" if after else ""
     rowids = "'[' || group_concat(place) || ']'" if with_rowids else "''"
+    # of what is not said to be encrypted it is none
+    said = f"CASE {target.flag} IS 1 WHEN 0 THEN 0 ELSE" if target.flag else ""
     page = (
-        f"SELECT {target.locators[0]} AS place, {target.column} AS stored, CASE typeof({target.column}) "  # noqa: S608
-        f"WHEN 'text' THEN length({target.column}) WHEN 'blob' THEN -length({target.column}) ELSE 0 END AS size "
+        f"SELECT {target.locators[0]} AS place, {target.column} AS stored, {said} CASE typeof({target.column}) "  # noqa: S608
+        f"WHEN 'text' THEN length({target.column}) WHEN 'blob' THEN -length({target.column}) ELSE 0 END {'END' if said else ''} AS size "
         f"FROM main.{target.table} {where} ORDER BY {target.locators[0]} LIMIT {size}"
     )
     query = (
