@@ -58,7 +58,7 @@ RETIRE = {"state": str, "since": timestamps.SHAPE, "evidence?": str, "verdict?":
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
     "phase": PHASES,
-    "rotation_id": str,
+    "rotation_id": timestamps.ROTATION_ID,
     "secret": str,
     "operator": str,
     "started": timestamps.SHAPE,

@@ -100,16 +100,17 @@ def process(services: Sequence[Service], change: Moment, reloaded: Sequence[str]
     return proofs
 
 
-def environment(services: Sequence[Service], live: Mapping[str, str]) -> Iterator[Proof]:
+# what a process was started with: by the name in its environment the variable, and the value or what stands there
+Given = Callable[[int], Mapping[str, tuple[str, str]]]
+
+
+def environment(services: Sequence[Service], live: Mapping[str, str], given: Given) -> Iterator[Proof]:
     """Compare what the process was started with: a variable in its environment wins over any `.env`."""
     for service in services:
-        given = [procfs.environment(pid, live) for pid in service.processes()]
-        for name, value in live.items():
-            for held in sorted({one[name] for one in given if name in one}):
-                verdict = "accepted" if held == value else "rejected"
-                yield proof(
-                    "environment", service.name, verdict, f"the process was started with {name} {fingerprint(held)}"
-                )
+        for key, (name, held) in sorted({found for pid in service.processes() for found in given(pid).items()}):
+            verdict = "accepted" if held == live[name] else "rejected"
+            detail = f"the process was started with {key} {fingerprint(held)}"
+            yield proof("environment", service.name, verdict, detail)
 
 
 def rows(question: Question, spec: ProbeSpec) -> Iterator[Proof]:

@@ -86,7 +86,7 @@ def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof
     question = _question(rotation, journal, staged)
     return [
         *probes.process(question.services, journal.changed, rotation.reloaded),
-        *probes.environment(question.services, rotation.with_aliases(question.live)),
+        *probes.environment(question.services, question.live, rotation.given),
         *probes.ask(rotation.entry["probes"], question),
     ]
 
