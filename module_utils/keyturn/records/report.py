@@ -384,6 +384,8 @@ def text(report: Report, path: Path) -> str:
     lines += ["", f"report     {path}"]
     if report.get("log_head"):
         lines.append(f"log head   record {report['log_head']['number']}, {report['log_head']['hash']}")
+    if follows := stats(report)["next"]:
+        lines.append(f"next       {follows}")
     return "\n".join(lines)
 
 
