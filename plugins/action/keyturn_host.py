@@ -25,7 +25,7 @@ from ansible.module_utils.keyturn.entry.phases import PHASES  # noqa: E402
 from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
 
 # what a call of each phase does, in order; a phase that changes nothing is not told
-STEPS = {"stage": ("stage",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
+STEPS = {"stage": ("stage",), "issue": ("issue",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
 # of a call that ends before that
 UNTIL = {"prepared": ("prepare",), "stopped": ("stop",), "turned": ("turn the rows of all hosts",)}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}

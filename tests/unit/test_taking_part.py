@@ -11,23 +11,34 @@ from keyturn.fleet.taking_part import hosts_of, who_goes_on
 HOSTS = ["app1", "app2", "app3"]
 SHARED = ("prepare_shared", "stop_shared", "turn_shared")
 PLAYS = (
-    "reach",
-    "examine",
-    "keep",
-    "stage",
-    "compare",
-    *SHARED,
-    "turn",
-    "turn_in_steps",
-    "decide",
-    "promote",
-    "finish",
-    "take_back",
+    *(
+        "reach",
+        "examine",
+        "keep",
+        "stage",
+        "compare",
+        "issue",
+        *SHARED,
+        "turn",
+        "turn_in_steps",
+        "decide",
+        "promote",
+        "end_old",
+        "finish",
+    ),
+    *("take_value_back", "take_back", "forget_new"),
 )
 
 
 def plan(**more: Any) -> dict[str, Any]:
-    return {"until": "committed", "store": "dotenv", "unit": "batch", "drains": False, "examines_first": False} | {
+    return {
+        "until": "committed",
+        "store": "dotenv",
+        "unit": "batch",
+        "drains": False,
+        "examines_first": False,
+        "issues": False,
+        "old_lives": False,
         "shares": False,
         **more,
     }
@@ -75,6 +86,19 @@ def test_one_host_turns_what_all_share_while_all_are_stopped() -> None:
 
 def test_one_host_alone_turns_what_it_could_share_in_one_call() -> None:
     assert not {*SHARED} & plays(plan(unit="fleet", shares=True), ["app1"]).keys()
+
+
+def test_one_host_tells_the_issuer_and_the_old_value_ends_before_any_forgets_it() -> None:
+    issued = plan(unit="fleet", issues=True)
+    assert plays(issued) == {
+        "issue": ["app1"],
+        "end_old": ["app1"],
+        **dict.fromkeys(("stage", "turn", "decide", "finish")),
+    }
+    assert plays(issued, failed=True)["take_value_back"] == ["app1"]
+    both_live = plays(issued | {"old_lives": True}, failed=True)
+    assert (both_live["forget_new"], "take_value_back" in both_live) == (["app1"], False)
+    assert "finish" in plays(issued, ["app1"]), "one host alone does not finish before the old value is ended"
 
 
 def test_one_host_alone_finishes_when_it_decides_but_not_before_a_store() -> None:

@@ -11,6 +11,11 @@ from typing import Any
 from ..base.errors import KeyturnError
 from ..inputs.request import Plan
 
+ONCE = (
+    *("compare", "end_old", "forget_new", "issue", "promote", "take_value_back"),
+    *("prepare_shared", "turn_shared"),
+)
+
 
 def holders(secret: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return those of ``hosts`` of which nobody has said that they do not hold the secret (``keyturn_secrets_here``)."""
@@ -41,13 +46,10 @@ def speaker(hosts: Collection[str], adopted: str) -> str:
     return adopted if adopted in hosts else next(iter(hosts), "")
 
 
-# what the speaker does for all of a unit, else each host for itself
-OF_THE_SPEAKER = ("compare", "promote", "prepare_shared", "turn_shared")
-
-
 def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: bool) -> list[str]:
     """Return the hosts of a play. ``speaker`` is who speaks for a shared value, empty for nobody; ``failed`` whether a phase has failed.
 
+    What is done once for a shared value is for who speaks for it (``ONCE``); each host speaks for a value of its own.
     Data that the hosts share is turned in steps of its own: none may run while one turns it. One host alone needs none.
     """
     turns = plan["until"] == "committed"
@@ -65,17 +67,22 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: 
         "prepare_shared": one_for_all,
         "stop_shared": one_for_all,
         "turn_shared": one_for_all,
+        "issue": turns and plan["issues"],
         "turn": turns and not in_steps,
         "turn_in_steps": turns and in_steps,
         "decide": turns and fleet,
         "promote": turns and fleet and stored,
+        "end_old": turns and plan["issues"],
         # one host alone has done both when it decided
-        "finish": turns and fleet and (stored or len(hosts) > 1),
+        "finish": turns and fleet and (stored or plan["issues"] or len(hosts) > 1),
+        "take_value_back": turns and plan["issues"] and failed and not plan["old_lives"],
         "take_back": turns and fleet and failed,
+        # where both live, the hosts need the new one until they are back
+        "forget_new": turns and plan["old_lives"] and failed,
         "back": True,
     }
     if not hosts or not takes_place[play]:
         return []
-    if fleet and play in OF_THE_SPEAKER:
+    if fleet and play in ONCE:
         return [speaker] if speaker else []
     return list(hosts)

@@ -42,6 +42,8 @@ class Plan(TypedDict, total=False):
     drains: bool
     migrates: bool
     shares: bool
+    issues: bool
+    old_lives: bool
     batches: list[Any]  # numbers, or shares such as 50%
     logged: list[str]
     # of the catalogue's entry

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ... import issuers
 from ...base.errors import KeyturnError
 from ...base.sides import Side
 from ...services.service import POLL_LONGEST
@@ -108,4 +109,5 @@ def _question(rotation: Rotation, journal: Journal, staged: Staged) -> Question:
         rotation.value_of,
         rotation.scripts,
         "" if rotation.speaks else rotation.speaker,
+        dies=bool(rotation.entry["issuer"]) and not issuers.old_lives(rotation.entry["issuer"]),
     )

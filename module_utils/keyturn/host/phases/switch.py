@@ -100,6 +100,7 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
     turns = store is not None and rotation.speaks and not journal.has("rows_under")
     if store is not None and turns:
         store.recall(journal.folder, journal.prepared)  # a checksum takes its time: before anything stops
+    _check_issued(rotation, staged)
     _halt(rotation, journal)
     turned = journal.record.get("turned", {})
     if store is not None and turns:
@@ -131,6 +132,17 @@ def _turn_rows(rotation: Rotation, journal: Journal, store: RowStore) -> Turned:
     if rotation.shares:
         journal.update(turned=turned, rows_under="new", speaker=rotation.speaker)
     return turned
+
+
+def _check_issued(rotation: Rotation, staged: Staged) -> None:
+    """Refuse to stop anything for a value that its issuer does not accept from this host."""
+    if not rotation.entry["issuer"]:
+        return
+    reply = rotation.ask_provider(staged.new)
+    if reply.verdict != "accepted":
+        raise KeyturnError(
+            f"the new value is {reply.verdict} from this host ({reply.detail}); nothing was stopped here: see why, then rotate again"
+        )
 
 
 def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:
