@@ -52,6 +52,7 @@ REAL: dict[str, dict[str, Any]] = {
     "delivery": {"changed": True, "delivery": "dotenv", "names": [KEY], "services": ["backend"], "downtime_seconds": 1.5},
     "evidence": {"changed": True, "archive": "aGVsbG8=", "members": [MEMBER], "missing": {"plaid": "no answer"}},
     "haproxy": {"changed": True, "kept_out": False},
+    "issue": OF_A_ROTATION,
     "prune": {"changed": True, "pruned": [ROTATION_ID]},
     "replace_tokens": {
         "changed": True, "total": 3, "done": 3, "proven": 2, "relink_required": ["item"], "gone": [], "ended": True
@@ -104,7 +105,7 @@ def test_what_a_host_has_to_say_is_taken_as_it_is_and_nothing_else(action: str) 
     assert action == "rotation_info" or wanted == said
 
 
-@pytest.mark.parametrize("action", ["commit", "rollback", "stage", "turn"])
+@pytest.mark.parametrize("action", ["commit", "issue", "rollback", "stage", "turn"])
 def test_an_answer_about_another_rotation_is_none(action: str) -> None:
     assert answers.taken(action, REAL[action], ROTATION_ID) == REAL[action]
     told = answers.taken(action, REAL[action], "20260101T000000Z-fedcba9876543210")
@@ -128,6 +129,51 @@ def test_an_answer_about_another_rotation_is_none(action: str) -> None:
 def test_what_has_another_shape_is_a_failure_of_the_host(said: dict[str, Any], wanted: str) -> None:
     told = answers.taken("turn", said)
     assert told["failed"] and wanted in told["msg"] and "look at the host" in told["msg"]
+
+
+@pytest.mark.parametrize(
+    ("action", "long", "wanted"),
+    [
+        ("turn", {"rotation": RECORD | {"findings": ["x"] * 1001}}, "findings has 1,001 entries, and may have 1,000"),
+        ("turn", {"rotation": RECORD | {"rows": dict.fromkeys(map(str, range(1001)), 1)}}, "rows has 1,001 entries"),
+        ("turn", {"rotation": RECORD | {"turned": {"x": {"closed": [0] * 1001}}}}, "closed has 1,001 entries"),
+        ("rotation_info", {"closed": dict.fromkeys(map(str, range(10_001)), RECORD)}, "closed has 10,001 entries"),
+        ("holdings_info", {"problems": ["x"] * 1001}, "problems has 1,001 entries"),
+        ("storage_info", {"findings": [FINDING] * 1001}, "findings has 1,001 entries"),
+    ],
+)
+def test_a_list_without_end_is_no_answer(action: str, long: dict[str, Any], wanted: str) -> None:
+    told = answers.taken(action, REAL[action] | long)
+    assert told["failed"] and wanted in told["msg"]
+
+
+def test_what_grows_with_the_rows_may_have_more_entries_and_a_text_has_a_length() -> None:
+    gone = [f"item-{number}" for number in range(5000)]
+    assert answers.taken("replace_tokens", REAL["replace_tokens"] | {"gone": gone})["gone"] == gone
+    told = answers.taken("turn", REAL["turn"] | {"rotation": RECORD | {"findings": ["x" * 10_000]}})
+    assert told["rotation"]["findings"] == ["x" * 4096 + " ... (5904 more characters)"]
+    assert len(answers.taken("turn", REAL["turn"] | {"would": "x" * 10_000})["would"]) == 10_000
+
+
+@pytest.mark.parametrize(
+    "other", ["x", "20260101T000000Z-0123456789abcdef -e a=b", "20260101T000000Z-" + "x" * 48, "../../x"]
+)
+@pytest.mark.parametrize("action", ["prune", "retire", "rotation_info", "turn"])
+def test_what_is_no_id_is_no_answer(action: str, other: str) -> None:
+    said: dict[str, Any] = {
+        "prune": {"pruned": [other]},
+        "retire": {"revocations": [REVOCATION | {"rotation_id": other}]},
+        "rotation_info": {"closed": {other: RECORD}},
+        "turn": {"rotation": RECORD | {"rotation_id": other}},
+    }[action]
+    told = answers.taken(action, REAL[action] | said)
+    assert told["failed"] and "the id of a rotation like 20260131T235959Z-0123456789abcdef" in told["msg"]
+    assert other not in told["msg"]
+    if action == "rotation_info":
+        assert "expired" in answers.taken(action, REAL[action] | {"expired": [other]})["msg"]
+        assert answers.taken(action, REAL[action] | {"closed": {ROTATION_ID: RECORD | {"rotation_id": other}}})[
+            "failed"
+        ]
 
 
 def test_a_failure_is_its_words_and_nothing_else() -> None:

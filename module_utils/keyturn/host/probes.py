@@ -39,7 +39,7 @@ class Question(NamedTuple):
 
     ``ask`` asks the secret's provider, ``account`` is whose credential it must be (empty where that is not known); ``value_of``
     returns the value that a variable of the host has now, also one of another secret. ``scripts`` runs what belongs to the
-    application, None where that would not find the value.
+    application, None where that would not find the value. ``dies`` says that an issuer has ended the dead values.
     """
 
     side: Side
@@ -51,6 +51,7 @@ class Question(NamedTuple):
     account: str = ""
     value_of: Callable[[str], str] = lambda variable: ""
     scripts: Scripts | None = None
+    dies: bool = False
 
 
 def proof(name: str, subject: str, verdict: str, detail: str, wanted: str = "accepted") -> Proof:
@@ -99,16 +100,17 @@ def process(services: Sequence[Service], change: Moment, reloaded: Sequence[str]
     return proofs
 
 
-def environment(services: Sequence[Service], live: Mapping[str, str]) -> Iterator[Proof]:
+# what a process was started with: by the name in its environment the variable, and the value or what stands there
+Given = Callable[[int], Mapping[str, tuple[str, str]]]
+
+
+def environment(services: Sequence[Service], live: Mapping[str, str], given: Given) -> Iterator[Proof]:
     """Compare what the process was started with: a variable in its environment wins over any `.env`."""
     for service in services:
-        given = [procfs.environment(pid, live) for pid in service.processes()]
-        for name, value in live.items():
-            for held in sorted({one[name] for one in given if name in one}):
-                verdict = "accepted" if held == value else "rejected"
-                yield proof(
-                    "environment", service.name, verdict, f"the process was started with {name} {fingerprint(held)}"
-                )
+        for key, (name, held) in sorted({found for pid in service.processes() for found in given(pid).items()}):
+            verdict = "accepted" if held == live[name] else "rejected"
+            detail = f"the process was started with {key} {fingerprint(held)}"
+            yield proof("environment", service.name, verdict, detail)
 
 
 def rows(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
@@ -268,6 +270,9 @@ def provider(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     if reply.identity and question.account:
         verdict = "accepted" if reply.identity == question.account else "rejected"
         yield proof("account", "the credential", verdict, f"it belongs to {reply.identity}")
+    if question.dies:
+        reply = question.ask(question.dead)
+        yield proof("provider", "the other credential", reply.verdict, reply.detail, "rejected")
 
 
 def command(question: Question, spec: ProbeSpec) -> Iterator[Proof]:

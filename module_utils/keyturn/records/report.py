@@ -15,11 +15,11 @@ from ..ground import rows
 from ..host import journal
 from ..host.journal import PHASES, JournalRecord, utc_now
 from ..inputs.request import Plan
-from . import attention, checklist
+from . import attention, checklist, rotation_log
 from .rotation_log import COMMITTED
 
 SCHEMA = 1
-STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
+STEPS = ("stage", "prepare", "issue", "switch", "prove", "decide", "finish")
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
 OPEN = ("interrupted", "needs_attention")
 # The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
@@ -55,7 +55,8 @@ HOST_FIELDS = (
 
 # what every reader of a report may rest on
 SHAPE = {
-    **dict.fromkeys(("rotation_id", "secret", "title", "environment", "reason", "operator", "outcome"), str),
+    "rotation_id": timestamps.ROTATION_ID,
+    **dict.fromkeys(("secret", "title", "environment", "reason", "operator", "outcome"), str),
     "variables": [str],
     "downtime_budget_seconds": float,
     "started": timestamps.SHAPE,
@@ -282,6 +283,12 @@ def read(path: Path) -> Report:
     return cast(Report, durable.read_json(path, SHAPE) or {})
 
 
+def begun(folder: Path) -> dict[str, str]:
+    """Return the secret of each rotation that log or reports know."""
+    told = (*rotation_log.read(folder), *documents(folder))
+    return {str(one["rotation_id"]): str(one["secret"]) for one in told if {"rotation_id", "secret"} <= one.keys()}
+
+
 def unreported(folder: Path) -> list[str]:
     """Return the rotations of which ``folder`` tells the begin but no end: the run was killed before it could."""
     return [str(one["rotation_id"]) for one in documents(folder) if one.get("outcome") == "interrupted"]
@@ -377,6 +384,8 @@ def text(report: Report, path: Path) -> str:
     lines += ["", f"report     {path}"]
     if report.get("log_head"):
         lines.append(f"log head   record {report['log_head']['number']}, {report['log_head']['hash']}")
+    if follows := stats(report)["next"]:
+        lines.append(f"next       {follows}")
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import itertools
+import heapq
 import os
 import re
 import socket
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
-from ..base import durable, files, log_lines, procfs
+from ..base import durable, files, folders, log_lines, procfs
 from ..base.errors import KeyturnError
 from ..base.procfs import Moment
 from ..ground import owner
@@ -410,8 +410,7 @@ class ScriptService(Service):
     def _rotated(self) -> list[Path]:
         """The renamed files and copies beside the log."""
         with owner.looking(self._log, self.app_user):
-            found = self._log.parent.glob(f"{glob.escape(self._log.name)}?*")
-            return sorted(itertools.islice(found, MOST_ROTATED))
+            return heapq.nsmallest(MOST_ROTATED, folders.matching(f"{glob.escape(str(self._log))}?*"))
 
     def _read(self, path: Path, begin: int, most: int) -> bytes:
         file = self._opened(path)

@@ -51,6 +51,10 @@ class Pages:
         self._turner = turner
         self._keys = keys
 
+    def weigh(self, stored: str | bytes) -> int:
+        """Return how many bytes of memory a value takes of its page."""
+        return len(stored)
+
     def open(self, page: Sequence[Stored], likely: Side = "old") -> list[Opened | Unreadable]:
         """Return for each value what it is, or why it may not be touched. The key of ``likely`` is tried first."""
         found: list[Opened | Unreadable | None] = [None] * len(page)
@@ -80,7 +84,7 @@ class Pages:
         try:
             return self._turner.open(stored)
         except Unreadable as reason:
-            return reason
+            return reason.with_traceback(None)  # which would keep all that was at work
 
     def _open_batch(self, form: str, stored: Sequence[Stored], likely: Side) -> Sequence[Opened | None]:
         found: list[Opened | None] = [None] * len(stored)

@@ -24,7 +24,7 @@ from .fernet_json import JsonPages
 from .fernet_pages import BROKEN, OpenedChunk, Pages
 from .row_counts import Refusals, Tally
 from .side_file import SIDES, Differing, SideFile, StagedRow, attach, counted, encrypted, loose, put_staged
-from .sqlite_file import Chunk, Column, Database, Row, chunk, column, pages, unquote, write
+from .sqlite_file import Chunk, Column, Database, Row, check_schema_size, chunk, column, pages, unquote, write
 from .sqlite_schema import schema_alone, triggers_away
 
 # of each file; a gigabyte of what an application writes takes some seconds
@@ -76,6 +76,7 @@ class FernetSqlite:
     def columns(self, connection: sqlite3.Connection) -> list[Column]:
         """Return the declared columns as the database has them."""
         try:
+            check_schema_size(connection)
             found = [
                 column(connection, item["table"], item["key"], item["column"], flag=item.get("flag") or "")
                 for item in self.spec["columns"]
@@ -89,7 +90,7 @@ class FernetSqlite:
                     )
         except KeyturnError as error:
             raise KeyturnError(f"{self.database.path}: {error}") from None
-        return found
+        return [target._replace(weigh=values.weigh) for target, values in zip(found, self.turners, strict=True)]
 
     # -- census ----------------------------------------------------------------------------------------------------
 

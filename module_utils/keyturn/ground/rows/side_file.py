@@ -216,7 +216,8 @@ def loose(
     while True:
         where = f"AND {behind(target, 't.')}" if after else ""
         query = f"{select} {where} ORDER BY {locators} LIMIT {PAGE_ROWS}"
-        rows = [Differing(target.found(row[:-1]), row[-1]) for row in some(connection.execute(query, after))]
+        found = some(connection.execute(query, after), target.weigh)
+        rows = [Differing(target.found(row[:-1]), row[-1]) for row in found]
         if not rows:
             return
         yield rows

@@ -10,7 +10,7 @@ import sqlite3
 import stat
 import sys
 import urllib.parse
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,8 +32,12 @@ ROW_BYTES = 1 << 28
 CHUNK_ROWS = 4000
 # A chunk holds a page in one piece, so its values are not long; no character of a token takes more than one byte.
 CHUNK_WIDTH = 4096
+# of its schema: SQLite takes about five times the text
+SCHEMA_BYTES = 1 << 24
+# of memory, in all of this process; a row is there three times while it is written
+HEAP_BYTES = 3 * ROW_BYTES
 # what https://www.sqlite.org/security.html advises for files of others; extensions are off unless somebody asks for them
-DISTRUST = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0")
+DISTRUST = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", f"hard_heap_limit={HEAP_BYTES}")
 BACKUP_PAGES = 256
 BACKUP_RESTARTS = 3
 # What SQLite says of a schema has its names in it, and no value; all else that it says may quote one.
@@ -58,7 +62,8 @@ class Row(NamedTuple):
 class Column(NamedTuple):
     """A column to work on: quoted names, ready for SQL. ``locators`` find a row: rowid, or the primary key without one.
 
-    ``keys`` are what a person knows a row by; ``flag`` says of a row whether it is encrypted, where a column does.
+    ``keys`` are what a person knows a row by; ``flag`` says of a row whether it is encrypted, where a column does. ``weigh`` says how many
+    bytes of memory it takes to work on a value.
     """
 
     table: str
@@ -67,6 +72,7 @@ class Column(NamedTuple):
     locators: tuple[str, ...]
     name: str
     flag: str = ""
+    weigh: Callable[[str | bytes], int] = len
 
     @property
     def by_rowid(self) -> bool:
@@ -209,14 +215,14 @@ class Database:
         self._check_companions()
         os.environ.pop("TMPDIR", None)  # SQLite would take root's for another user as well
         uri = f"file:{urllib.parse.quote(str(self.path))}?mode={mode}"
-        with named_errors(str(self.path), self.files):
+        with named_errors(str(self.path), self.files), files.kept_open(self.files):
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
             # text that is not UTF-8 is the application's business, and sqlite3 would quote it in an error
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, ROW_BYTES)
             connection.text_factory = operator.methodcaller("decode", errors="surrogateescape")
             with contextlib.closing(connection):
                 distrust(connection)
-                with sqlite_time.limited(connection, self.files):
+                with sqlite_time.limited(connection, self.path):
                     yield connection
 
     def _check_companions(self) -> None:
@@ -305,6 +311,16 @@ class Database:
                     raise KeyturnError(f"{name} fails SQLite's check; run `PRAGMA integrity_check` on the database")
 
 
+def check_schema_size(connection: sqlite3.Connection) -> None:
+    """Refuse a schema of very much text before it is read."""
+    length = "length(name) + ifnull(length(sql), 0)"
+    (size,) = connection.execute(f"SELECT total({length}) FROM main.sqlite_master").fetchone()  # noqa: S608
+    if size > SCHEMA_BYTES:
+        raise KeyturnError(
+            f"its schema has more than {SCHEMA_BYTES >> 20} MiB of text, which is not read: drop what the application does not need"
+        )
+
+
 def distrust(connection: sqlite3.Connection) -> None:
     """Let what a schema of others names run nothing that reaches out of the database; its indexes and constraints go on to work."""
     for setting in DISTRUST:
@@ -323,7 +339,7 @@ def roots(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(path, isolation_level=None)
     try:
         distrust(connection)
-        with sqlite_time.limited(connection, [path]):
+        with sqlite_time.limited(connection, path):
             yield connection
     finally:
         with owner.own():
@@ -370,6 +386,10 @@ def named_errors(name: str, files: Sequence[Path] = ()) -> Iterator[None]:
         kind = getattr(error, "sqlite_errorname", type(error).__name__)
         said = SCHEMA_ERROR.search(str(error)) if kind.startswith(("SQLITE_ERROR", "SQLITE_CORRUPT")) else None
         raise KeyturnError(f"{name}: {_reason(kind, said.group() if said else '', files)}") from None
+    except MemoryError:
+        raise KeyturnError(
+            f"{name}: SQLite would take more than {HEAP_BYTES >> 20} MiB of memory: its schema, or a row of it, is too large"
+        ) from None
     except UnicodeEncodeError:
         raise KeyturnError(
             f"{name}: a primary key is text that is not valid UTF-8, so no statement finds its row: mend that key first"
@@ -451,20 +471,20 @@ def pages(
     while True:
         where = f"WHERE {behind(target)}" if after else ""
         query = f"{select} {where} ORDER BY {', '.join(target.locators)} LIMIT {size}"
-        rows = [target.found(row) for row in some(connection.execute(query, after))]
+        rows = [target.found(row) for row in some(connection.execute(query, after), target.weigh)]
         if not rows:
             return
         yield rows
         after = rows[-1].locator
 
 
-def some(found: sqlite3.Cursor) -> list[tuple[Any, ...]]:
-    """Return the rows of a page, or fewer where they are so wide that it would not fit into memory."""
+def some(found: sqlite3.Cursor, weigh: Callable[[str | bytes], int]) -> list[tuple[Any, ...]]:
+    """Return the rows of a page, or fewer where what is made of them would not fit into memory."""
     rows, left = [], PAGE_BYTES
     with contextlib.closing(found):
         for row in found:
             rows.append(row)
-            left -= sum(len(value) for value in row if isinstance(value, str | bytes))
+            left -= sum(weigh(value) for value in row if isinstance(value, str | bytes))
             if left < 0:
                 break
     return rows

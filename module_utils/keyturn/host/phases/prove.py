@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ... import issuers
 from ...base.errors import KeyturnError
 from ...base.sides import Side
 from ...services.service import POLL_LONGEST
@@ -85,7 +86,7 @@ def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof
     question = _question(rotation, journal, staged)
     return [
         *probes.process(question.services, journal.changed, rotation.reloaded),
-        *probes.environment(question.services, rotation.with_aliases(question.live)),
+        *probes.environment(question.services, question.live, rotation.given),
         *probes.ask(rotation.entry["probes"], question),
     ]
 
@@ -107,4 +108,5 @@ def _question(rotation: Rotation, journal: Journal, staged: Staged) -> Question:
         account,
         rotation.value_of,
         rotation.scripts,
+        dies=bool(rotation.entry["issuer"]) and not issuers.old_lives(rotation.entry["issuer"]),
     )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ... import issuers
 from ...base import leaks, procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
@@ -81,6 +82,7 @@ def _stage(
     began = time.monotonic()
     rotation.hide((new_values or {}).values())
     journal = _resumable(rotation)
+    new_values = _with_turn(rotation, journal, new_values)
     if journal is not None and (journal.closed or _staged(rotation, journal, new_values)):
         return result(journal, changed=False)
     if new_values is None and journal is not None and journal.phase == "staged":
@@ -136,6 +138,18 @@ def _make_durable(
     if rotation.entry["switch"] == "together":
         # a host that dies from here on stays stopped until it has the value of the others
         close_start_gate(rotation)
+
+
+def _with_turn(
+    rotation: Rotation, journal: Journal | None, new_values: Mapping[str, str] | None
+) -> Mapping[str, str] | None:
+    """Return the new values with those that follow from the old ones: which of two roles is next."""
+    issuer = rotation.entry["issuer"]
+    if new_values is None or not issuer:
+        return new_values
+    staged = journal is not None and not journal.closed and journal.reached("staged")
+    old = values.read(journal).old if journal is not None and staged else rotation.current_values()
+    return {**new_values, **issuers.chosen(issuer, rotation.variables, old)}
 
 
 def _check_generated(rotation: Rotation) -> None:
@@ -253,7 +267,7 @@ def _check_services(host: Examination) -> None:
                 "migrate_delivery.yml"
             )
         host.problems += filter(None, [_unfit(service, host.services)])
-        if service.name in rotation.reloaded and any(probes.environment([service], rotation.with_aliases(host.old))):
+        if service.name in rotation.reloaded and any(probes.environment([service], host.old, rotation.given)):
             raise KeyturnError(
                 f"service {service.name} has {' or '.join(rotation.variables)} in its environment, which no reload changes: take "
                 f"{rotation.secret} out of its reloads"
@@ -308,14 +322,14 @@ CHECKS: tuple[Callable[[Examination], None], ...] = (
 
 def _given_otherwise(rotation: Rotation, services: Sequence[Service], old: Mapping[str, str]) -> Iterator[str]:
     """Say what gives a process a value of its own, which wins over the files: it would not be turned, nor could it be proved."""
-    for line in probes.environment(services, rotation.with_aliases(old)):
+    for line in probes.environment(services, old, rotation.given):
         if not probes.holds(line):
             yield (
                 f"service {line['subject']}: {line['detail']}, which is not what the files hold: take it out of what starts the "
                 "service, or restart it where the files are newer"
             )
     for service in services:
-        given = {name for pid in service.processes() for name in procfs.environment(pid, old)}
+        given = {name for pid in service.processes() for name, _ in rotation.given(pid).values()}
         held = {name: value for name, value in old.items() if name in given}
         for path, text in service.definition_texts() if held else ():
             lines = text.splitlines()

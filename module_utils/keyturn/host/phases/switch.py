@@ -73,6 +73,7 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
     store = rotation.migration(staged.old, staged.new)
     if store is not None:
         store.recall(journal.folder, journal.prepared)  # a checksum takes its time: before anything stops
+    _check_issued(rotation, staged)
     fit_start_gate(rotation)
     if not journal.reached("switching"):
         journal.enter("switching", stopped=stamp())
@@ -100,6 +101,17 @@ def _has_one_from_before(rotation: Rotation) -> bool:
         return False
     changed = procfs.moment_of(max(consumers.changed_at(consumer) for consumer in rotation.consumers()))
     return any(procfs.older(service.processes(), changed) for service in again)
+
+
+def _check_issued(rotation: Rotation, staged: Staged) -> None:
+    """Refuse to stop anything for a value that its issuer does not accept from this host."""
+    if not rotation.entry["issuer"]:
+        return
+    reply = rotation.ask_provider(staged.new)
+    if reply.verdict != "accepted":
+        raise KeyturnError(
+            f"the new value is {reply.verdict} from this host ({reply.detail}); nothing was stopped here: see why, then rotate again"
+        )
 
 
 def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:
