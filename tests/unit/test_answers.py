@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import test_draft
 from ansible.plugins.loader import action_loader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -61,6 +62,7 @@ REAL: dict[str, dict[str, Any]] = {
     "stage": OF_A_ROTATION | {"clock_offset": 0.5, "place": "a machine", "diff": {"before": "a\n", "after": "b\n"}},
     "state": {"changed": False, **STATE},
     "storage": {"changed": False, "findings": [FINDING], "values": {"db_key": {KEY: MARK}}},
+    "survey": test_draft.SURVEY,
     "turn": OF_A_ROTATION | {"progress": {"done": 1, "total": 2, "seconds": 0.5}},
     "verify": {"changed": False, "verified": {"db_key": VERIFIED}, "problems": [], "text": "two\nlines"},
     "watcher": {"changed": True, "did": ["enable", "start"]},

@@ -85,6 +85,30 @@ VERIFIED = {
     "services": {"*": str},
     **{key: [str] for key in ("problems", "findings")},
 }
+# of a look at an application of which nothing is known yet: names and counts, and fingerprints in the place of values
+SECRET = {
+    **dict.fromkeys(("name", "place", "section", "key"), str),
+    "format": ("dotenv", "environment", "file", "ini", "json", "yaml"),
+    "inside": ("", "url"),
+    "number": int,
+    "rule": ("", "hex", "sha256"),
+    "mark": re.compile("(?:kt:[0-9a-f]{12})?"),
+}
+SURVEY = {
+    **CHANGED,
+    **{key: [SECRET] for key in ("keys", "secrets")},
+    "columns": [
+        {
+            **dict.fromkeys(("database", "table", "key", "column", "path", "flag"), str),
+            "objects": bool,
+            **dict.fromkeys(("rows", "empty", "plain", "unopened"), int),
+            "under": {"*": int},
+        }
+    ],
+    "services": [{"name": str, "unit": bool, "user": int, "does": [str], "ports": [int]}],
+    **{key: [str] for key in ("databases", "findings")},
+    "text": str,
+}
 DIGEST = re.compile("[0-9a-f]{64}")
 SOURCES = ("alpaca", "files", "journal", "logs", "plaid")
 # the names are ours: they stand in the document of an incident
@@ -128,6 +152,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
     },
     "storage": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
+    "survey": SURVEY,
     "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
     "verify": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
     "watcher": {**CHANGED, "did": [str]},
