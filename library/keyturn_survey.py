@@ -77,10 +77,11 @@ text:
   type: str
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.keyturn.entry.module import run
-from ansible.module_utils.keyturn.host import survey
 
 SPEC = {
     "folder": {"type": "path", "required": True},
@@ -89,8 +90,10 @@ SPEC = {
 }
 
 
-def look(folder: str, user: str | None, files: list[str]) -> survey.Survey:
-    """Return what was found."""
+def look(folder: str, user: str | None, files: list[str]) -> Mapping[str, Any]:
+    """Return what was found. What a host may not have is imported here, where its absence is told."""
+    from ansible.module_utils.keyturn.host import survey
+
     return survey.look(Path(folder), user, [Path(one) for one in files])
 
 

@@ -231,7 +231,8 @@ def test_an_answer_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("output", ["", "sh: 1: python3: not found", "{ this is none }", "[1]", "{\n"])
 def test_what_is_no_json_is_a_failure(output: str) -> None:
     told = call("turn", output)
-    assert told["failed"] and told["module_stdout"] == output.replace("{", "(")
+    assert told["failed"] and told["module_stdout"] == output
+    assert "without an answer (exit code 0)" in told["msg"] and "ansible_python_interpreter" in told["msg"]
 
 
 def test_what_is_nearly_json_does_not_become_an_answer_by_being_made_harmless() -> None:

@@ -187,6 +187,8 @@ def _policy(found: Sequence[_Found], today: date) -> Iterator[str]:
     for one in found:
         yield f"  {OPEN}how old may the value become?"
         yield f"  {one.secret}: {{max_age_days: 90}}"
+    yield f"{OPEN}whom do messages about an incident name?"
+    yield "# contacts: {on_call: {title: On-Call, address: ...}, incident_report: {title: Incident Report, address: ...}}"
     yield "checklist:"
     for identity, text in CHECKLIST.items():
         yield f"  - {{id: {identity}, text: {text}}}"

@@ -180,9 +180,9 @@ def _parsed(text: bytes) -> Any:
 
 
 def _key(columns: Sequence[Sequence[Any]]) -> str:
-    """Return the columns of the primary key, with commas between them, or the first column."""
+    """Return the column by which people know a row: the last of the primary key, which tells the most, or the first of all."""
     primary = [str(row[1]) for row in sorted(columns, key=lambda row: row[5]) if row[5]]
-    return ",".join(primary or [str(columns[0][1])])
+    return primary[-1] if primary else str(columns[0][1])
 
 
 def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Any]]) -> str:
