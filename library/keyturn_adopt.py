@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: keyturn_adopt
 short_description: Write a first folder of data for an application
 description:
-  - Runs on the controller, on what M(keyturn_survey) found. Writes catalogue, policy, incident table and variables for the inventory
+  - Runs on the controller, on what M(keyturn_survey_info) found. Writes catalogue, policy, incident table and variables for the inventory
     into a new folder, with what was found and with open questions as comments.
 options:
   dest:
@@ -19,7 +19,7 @@ options:
     type: path
     required: true
   hosts:
-    description: What M(keyturn_survey) returned, by host.
+    description: What M(keyturn_survey_info) returned, by host.
     type: dict
     required: true
 author: The Keyturn maintainers

@@ -28,7 +28,7 @@ from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
 STEPS = {"stage": ("stage",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
-MAY_BE_SILENT = ("assess", "prune", "stage", "state")
+MAY_BE_SILENT = ("ask_provider", "prune", "rotation_info", "stage")
 
 NO_ANSWER = (
     "the host's Python has ended without an answer (exit code {}): what it says stands there with -vvv. Name one of at least 3.11 with "

@@ -15,16 +15,16 @@ from ..inputs.validation import Answer, Parameters
 SHAPE = {"hosts": {"*": answers.SURVEY}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Write a first folder for the application that was looked at; a relative path starts where the run was started."""
-    folder = Path(given["dest"]).resolve()
+    folder = Path(parameters["dest"]).resolve()
     if not NAME.fullmatch(folder.name):
         raise KeyturnError(
             f"{folder}: the last part is the application's name: small letters, digits and _, a letter first"
         )
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise KeyturnError(f"{folder} is there already: name a new folder, nothing is written over")
-    found = draft(folder.name, Path(given["root"]), given["hosts"], datetime.now(UTC).date())
+    found = draft(folder.name, Path(parameters["root"]), parameters["hosts"], datetime.now(UTC).date())
     if not check_mode:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in found.files.items():

@@ -1,0 +1,111 @@
+"""What the hosts have said in this run so far, and what follows for all of them.
+
+``hosts`` has the variables of each host, by its name: what its calls returned is registered there, as ``rotation_NAME``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..host.journal import JournalRecord
+from ..host.phases.answers import HostAnswer
+from . import recovery
+from .taking_part import speaker
+
+# the variables of a host: each has a type of its own
+Hosts = Mapping[str, Mapping[str, Any]]
+NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
+# the calls of a rotation in their order; one that failed said nothing
+CALLS = ("looked", "staged", "prepared", "turned", "decided", "finished", "asked_provider", "went_back", "left_open")
+
+
+def missing(hosts: Hosts) -> list[str]:
+    """Return the variables that the inventory has to say of a host and does not."""
+    return [f"{name} of {host}" for host, known in hosts.items() for name in NEEDED if name not in known]
+
+
+def records(hosts: Hosts, rotation_id: str) -> dict[str, JournalRecord]:
+    """Return the journal of a rotation as each host told it last, empty for one that never did."""
+
+    def last(known: Mapping[str, HostAnswer]) -> JournalRecord:
+        told = [known.get(f"rotation_{call}", {}).get("rotation") or {} for call in CALLS]
+        return ([one for one in told if one.get("rotation_id") == rotation_id] or [{}])[-1]
+
+    return {host: last(known) for host, known in hosts.items()}
+
+
+def causes(hosts: Hosts) -> list[str]:
+    """Return why each host has failed, and the controller, which needs no name; the others of their batch have no cause."""
+    return [
+        f"{host}: {known['rotation_failure']}" if host != "localhost" else str(known["rotation_failure"])
+        for host, known in hosts.items()
+        if known.get("rotation_failure")
+    ]
+
+
+def unreachable(hosts: Hosts) -> list[str]:
+    """Return the hosts that gave no answer when they were looked at."""
+    return [host for host, known in hosts.items() if known.get("rotation_looked", {}).get("unreachable")]
+
+
+def looked(hosts: Hosts) -> dict[str, HostAnswer]:
+    """Return what each host that answers knows of rotations: nothing of one that has just begun, so that nobody was asked."""
+    silent = unreachable(hosts)
+    return {host: known.get("rotation_looked", {}) for host, known in hosts.items() if host not in silent}
+
+
+def answers(hosts: Hosts) -> dict[str, HostAnswer | None]:
+    """Return the answer of each host, None for one that gave none: the status wants to know of silent hosts as well."""
+    found = {host: known.get("rotation_looked", {}) for host, known in hosts.items()}
+    return {host: answer if "rotation" in answer else None for host, answer in found.items()}
+
+
+def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
+    """Return the hosts that have not decided to commit: while there is one, nobody can have finished.
+
+    A decision may be of an earlier run. Of a host that could not be looked at, or was lost when it decided, nobody knows. Where the
+    hosts share a value (``unit`` is fleet), one says that it has finished, another that it has decided, and none has gone back, nobody
+    goes back on the word of a third: either may be in other hands, and the others would be parted.
+    """
+    told = {host: _told(known, rotation_id) for host, known in hosts.items()}
+    ends = {(one.get("decision"), _has_finished(one)) for one in told.values()}
+    if unit == "fleet" and {("commit", True), ("commit", False)} <= ends and "rollback" not in dict(ends):
+        return []
+    return [
+        host for host, one in told.items() if one.get("decision") != "commit" and (one or not _unknown(hosts[host]))
+    ]
+
+
+def finished(hosts: Hosts, rotation_id: str) -> list[str]:
+    """Return the hosts that have committed and ended."""
+    return [host for host, known in hosts.items() if _has_finished(_told(known, rotation_id))]
+
+
+def _has_finished(told: Mapping[str, Any]) -> bool:
+    """Tell whether a host has committed and ended: who has not decided to commit has not, whatever it says besides."""
+    return bool(told.get("outcome") == "committed" and told.get("decision") == "commit")
+
+
+def _told(known: Mapping[str, Any], rotation_id: str) -> Mapping[str, Any]:
+    """Return what a host told last of a rotation, open or ended; nothing where it was lost when it decided."""
+    if "lost" in known.get("rotation_decided", {}):
+        return {"decision": "commit"}
+    ended = (known.get("rotation_looked", {}).get("closed") or {}).get(rotation_id)
+    return records({"": known}, rotation_id)[""] or ended or {}
+
+
+def _unknown(known: Mapping[str, Any]) -> bool:
+    """Tell whether a host was looked at, since it may know the rotation of an earlier run, and has not answered."""
+    return "closed" not in known.get("rotation_looked", {"closed": {}})
+
+
+def stays(hosts: Hosts) -> bool:
+    """Tell whether no host goes back, since the old value may be dead at its provider."""
+    return recovery.stays([known.get("rotation_asked_provider", {}) for known in hosts.values()])
+
+
+QUESTIONS: dict[str, Callable[..., object]] = {
+    one.__name__: one
+    for one in (missing, records, causes, unreachable, looked, answers, undecided, finished, stays, speaker)
+}

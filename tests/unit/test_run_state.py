@@ -1,0 +1,79 @@
+"""What follows from what the hosts have said: each question of ``run_state.py``, with hosts that failed, are silent or were not asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from keyturn.fleet import run_state, taking_part
+
+ID = "20260101T000000Z-0123456789abcdef"
+
+
+def told(phase: str, rotation_id: str = ID, **more: Any) -> dict[str, Any]:
+    return {"rotation": {"rotation_id": rotation_id, "phase": phase, **more}}
+
+
+def test_the_last_word_of_each_host_counts() -> None:
+    hosts = {
+        "app1": {"rotation_staged": told("staged"), "rotation_turned": told("proved")},
+        "app2": {"rotation_staged": told("staged"), "rotation_turned": {"failed": True, "msg": "no"}},
+        "app3": {"rotation_looked": told("proved", "another"), "rotation_left_open": told("switching")},
+        "app4": {"rotation_staged": {"skipped": True}, "rotation_looked": {"rotation": None}},
+        "app5": {},
+    }
+    phases = {host: record.get("phase") for host, record in run_state.records(hosts, ID).items()}
+    assert phases == {"app1": "proved", "app2": "staged", "app3": "switching", "app4": None, "app5": None}
+
+
+def test_a_cause_names_its_host_and_the_controller_needs_no_name() -> None:
+    hosts = {"localhost": {"rotation_failure": "refused"}, "app1": {"rotation_failure": "full"}, "app2": {}}
+    assert run_state.causes(hosts) == ["refused", "app1: full"]
+
+
+def test_who_is_silent_is_asked_nothing_and_is_no_answer() -> None:
+    hosts = {
+        "app1": {"rotation_looked": told("staged")},
+        "app2": {"rotation_looked": {"unreachable": True}},
+        "app3": {},
+    }
+    assert run_state.unreachable(hosts) == ["app2"]
+    assert run_state.looked(hosts) == {"app1": told("staged"), "app3": {}}
+    assert run_state.answers(hosts) == {"app1": told("staged"), "app2": None, "app3": None}
+
+
+@pytest.mark.parametrize(
+    ("decided", "left"),
+    [
+        ({"app1": told("decided", decision="commit")}, []),
+        ({"app1": told("decided", decision="commit"), "app2": {}}, ["app2"]),
+        ({"app1": told("proved"), "app2": {"skipped": True}}, ["app1", "app2"]),
+        ({"app1": {"failed": True, "lost": True}, "app2": told("decided", decision="commit")}, []),
+    ],
+    ids=["all", "one was not asked", "none", "a lost one says nothing"],
+)
+def test_who_has_not_decided(decided: dict[str, Any], left: list[str]) -> None:
+    hosts = {host: {"rotation_decided": answer} for host, answer in decided.items()}
+    assert run_state.undecided(hosts, ID, "fleet") == left
+
+
+def test_nothing_goes_back_to_a_value_that_is_not_accepted() -> None:
+    def hosts(*verdicts: str) -> dict[str, Any]:
+        return {f"app{n}": {"rotation_asked_provider": {"verdict": one}} for n, one in enumerate(verdicts)}
+
+    assert not run_state.stays(hosts("accepted", "accepted"))
+    assert run_state.stays(hosts("accepted", "unknown"))
+
+
+def test_one_host_speaks_for_a_shared_value() -> None:
+    assert taking_part.speaker(["app1", "app2"], "app2") == "app2"
+    assert taking_part.speaker(["app1", "app2"], "gone") == "app1"
+    assert taking_part.speaker([], "") == ""
+
+
+def test_what_the_inventory_leaves_out_is_named_by_host() -> None:
+    hosts = {
+        "app1": dict.fromkeys(run_state.NEEDED, "x"),
+        "app2": {"keyturn_environment": "test", "keyturn_services": {}},
+    }
+    assert run_state.missing(hosts) == ["keyturn_app_root of app2"]
