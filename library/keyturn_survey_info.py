@@ -7,8 +7,8 @@ DOCUMENTATION = r"""
 module: keyturn_survey_info
 short_description: Look at an application of which nothing is known yet
 description:
-  - Looks through a folder for values that look like secrets and for SQLite databases, says which column holds Fernet tokens and which
-    value opens them, and who works with these files. Each file is read as the user whose ground it lies on.
+  - Looks through a folder for values that look like secrets and for databases, says which column holds tokens and which value opens
+    them, and who works with these files. Each file is read as the user whose ground it lies on.
   - Changes nothing, needs no state on the host, and returns names, counts and fingerprints, and no value.
 author: The Keyturn maintainers
 options:

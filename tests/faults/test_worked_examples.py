@@ -96,6 +96,6 @@ def test_what_people_have_described_is_found(lab: Worked, application: type[Work
     assert found["migration"].get("key") == shipped["migration"].get("key")
 
 
-def columns(entry: Any) -> set[tuple[str, str, str]]:
-    """Return the columns of a catalogue's entry, each with the shape of what it protects."""
-    return {(one["table"], one["column"], one["plaintext"]) for one in entry["migration"]["columns"]}
+def columns(entry: Any) -> set[tuple[str, str]]:
+    """Return the columns of a catalogue's entry."""
+    return {(one["table"], one["column"]) for one in entry["migration"]["columns"]}

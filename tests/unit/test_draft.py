@@ -23,6 +23,7 @@ KEY: Any = {
 }
 COLUMN: Any = {
     **{
+        "store": "fernet_sqlite",
         "database": "/srv/shop/data/shop.db",
         "table": "accounts",
         "key": "id",

@@ -121,7 +121,7 @@ def test_what_lies_elsewhere_is_looked_at_where_it_is_named(folder: Path, tmp_pa
     key.parent.mkdir()
     key.write_text(FOREIGN + "\n")
     found = survey.look(folder, None, [key, tmp_path / "nothing.db"])
-    assert ("FERNET", "file") in {(one["name"], one["format"]) for one in found["keys"]}
+    assert ("FERNET_KEY", "file") in {(one["name"], one["format"]) for one in found["keys"]}
     assert columns(found)["accounts", "token", ""]["unopened"] == 0
     assert [one for one in found["findings"] if "nothing.db is not there: correct keyturn_files" in one]
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..base import shape, timestamps
 from ..base.shown import harmless
+from ..ground.rows import KINDS
 from ..host import journal
 
 NOTHING = {"*": re.compile("(?!)")}
@@ -100,6 +101,7 @@ SURVEY = {
     "columns": [
         {
             **dict.fromkeys(("database", "table", "key", "column", "path", "flag"), str),
+            "store": tuple(KINDS),
             "objects": bool,
             **dict.fromkeys(("rows", "empty", "plain", "unopened"), int),
             "under": {"*": int},

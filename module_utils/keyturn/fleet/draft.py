@@ -13,10 +13,10 @@ from datetime import date
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
+from ..ground.rows import GENERATORS, KINDS
 from ..host.survey import Columns, Secrets, Services, Survey
 
 OPEN = "# OPEN: "
-GENERATORS = {"": "fernet", "hex": "hex", "sha256": "token_urlsafe"}
 BRACES = re.compile(r"\{[{%#]")
 # places in a text that no catalogue can name
 UNNAMED = re.compile(r"\(")
@@ -119,7 +119,7 @@ def _entry(root: Path, found: _Found, services: Mapping[str, Services], hosts: i
         yield f"      - {_consumer(root, key)}"
     yield from _migration(root, found)
     yield f"    services: [{', '.join(services)}]"
-    yield "    probes: [{kind: fernet_rows}, {kind: http}]"
+    yield f"    probes: [{{kind: {KINDS[found.columns[0]['store']].probe}}}, {{kind: http}}]"
     yield "    retire: {kind: none}"
     yield f"    {OPEN}how long may it be down? A switch takes well below a second for 10,000 rows, and the start of the service"
     yield "    downtime_budget_seconds: 300"
@@ -138,7 +138,7 @@ def _consumer(root: Path, key: Secrets) -> str:
 def _migration(root: Path, found: _Found) -> Iterator[str]:
     databases = list(dict.fromkeys(one["database"] for one in found.columns))
     yield "    migration:"
-    yield "      kind: fernet_sqlite"
+    yield f"      kind: {found.columns[0]['store']}"
     if found.key["rule"]:
         yield f"      key: {{rule: {found.key['rule']}}}"
     yield f"      database: {_path(root, databases[0])}"

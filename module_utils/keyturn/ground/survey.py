@@ -16,7 +16,7 @@ from ..base.errors import KeyturnError
 from . import owner
 from .consumers import MOST_BYTES, settings
 from .consumers.settings import Setting
-from .rows.sqlite_file import HEADER
+from .rows import survey as rows
 
 # what others have written, and is neither settings nor data
 PASSED_OVER = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "site-packages")
@@ -34,13 +34,14 @@ class Files(NamedTuple):
     """What was found; ``findings`` are sentences about what was not looked at."""
 
     secrets: list[Secret]
-    databases: list[Path]
+    # by its path, the kind of row store
+    databases: dict[Path, str]
     findings: list[str]
 
 
 def look(root: Path, user: str | None, more: Sequence[Path]) -> Files:
     """Look through a folder and at ``more`` files, each as the user whose ground it lies on."""
-    found = Files([], [], [])
+    found = Files([], {}, [])
     for count, path in enumerate(itertools.chain(more, _below(root, user, found.findings)), 1):
         if count > MOST_FILES:
             found.findings.append(
@@ -71,9 +72,9 @@ def environment(path: Path, user: str | None) -> list[Secret]:
 
 def _one(path: Path, user: str | None, found: Files) -> None:
     with owner.looking(path, user), files.opened(path, os.O_NOFOLLOW) as file:
-        head = file.read(len(HEADER))
-        if head == HEADER:
-            found.databases.append(path)
+        head = file.read(rows.HEAD_BYTES)
+        if kind := rows.kind(head):
+            found.databases[path] = kind
         elif settings.kind(path) and os.fstat(file.fileno()).st_size <= MOST_BYTES:
             content = head + file.read(MOST_BYTES)
             found.secrets.extend(Secret(str(path), one) for one in settings.secrets(path, content))

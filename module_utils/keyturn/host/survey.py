@@ -17,16 +17,13 @@ from ..base.fingerprint import fingerprint
 from ..ground import survey
 from ..ground.consumers import settings
 from ..ground.consumers.settings import Setting
-from ..ground.rows import fernet_forms, fernet_keys
-from ..ground.rows.key_census import Place, census
-from ..ground.rows.sqlite_file import Database
+from ..ground.rows import survey as rows
+from ..ground.rows.key_census import Place
 from ..ground.survey import Secret
 from . import readers
 
 MOST_KEYS, MOST_SECRETS, MOST_PLACES, MOST_SERVICES, MOST_DEEDS = 400, 200, 500, 50, 10
-SMALLEST_KEY = 8
 LISTED = re.compile("[;,]")
-HEX = re.compile("[0-9a-fA-F]{64}")
 
 
 class Secrets(TypedDict):
@@ -46,6 +43,7 @@ class Secrets(TypedDict):
 class Columns(TypedDict):
     """A column with tokens, or a place in its JSON texts. ``under`` has how many each key opens, by its number in ``keys``."""
 
+    store: str
     database: str
     table: str
     key: str
@@ -84,9 +82,9 @@ class Survey(TypedDict):
 
 
 class _Key(NamedTuple):
-    """A value that may be a key: the text of the Fernet key, and what it is made of."""
+    """A value that may be a key: the key, and what it is made of."""
 
-    fernet: str
+    key: str
     value: str
     secret: Secret
     number: int
@@ -99,24 +97,24 @@ def look(folder: Path, user: str | None, more: Sequence[Path]) -> Survey:
         raise KeyturnError(f"{folder} is no folder: correct keyturn_app_root")
     found = survey.look(folder, user, more)
     findings = list(found.findings)
-    services, environments = _services(folder, found.databases, {one.place for one in found.secrets})
+    services, environments = _services(folder, list(found.databases), {one.place for one in found.secrets})
     secrets = list(found.secrets)
     for path in environments:
         secrets += survey.environment(path, user)
     secrets += _given(services, survey.known(secrets))
     keys = _keys(secrets)
     places: list[tuple[Path, Place]] = []
+    by_name = {str(number): one.key for number, one in enumerate(keys)}
     for path in found.databases:
         try:
-            by_name = {str(number): key.fernet for number, key in enumerate(keys)}
-            places += [(path, place) for place in census(Database(path), by_name)]
+            places += [(path, place) for place in rows.places(path, by_name)]
         except KeyturnError as error:
             findings.append(str(error) if str(path) in str(error) else f"{shown.name(str(path))}: {error}")
     return _answer(found.databases, secrets, keys, places, services, findings)
 
 
 def _answer(
-    databases: Sequence[Path],
+    databases: Mapping[Path, str],
     secrets: Sequence[Secret],
     keys: Sequence[_Key],
     places: Sequence[tuple[Path, Place]],
@@ -132,11 +130,11 @@ def _answer(
         if len(given) > most:
             findings.append(f"of {len(given)} {kind} the first {most} are told")
     opened = [_told(keys[number].secret, keys[number]) for number in opening]
-    columns = [_column(path, place, by_old) for path, place in places][:MOST_PLACES]
+    columns = [_column(path, databases[path], place, by_old) for path, place in places][:MOST_PLACES]
     return {
         "changed": False,
         "keys": opened,
-        "text": "\n".join(_lines(opened, columns, databases, findings)),
+        "text": "\n".join(_lines(opened, columns, list(databases), findings)),
         "secrets": [_told(one) for one in secrets if one not in told][:MOST_SECRETS],
         "columns": columns,
         "databases": [str(path) for path in databases],
@@ -185,9 +183,10 @@ def _told(secret: Secret, key: _Key | None = None) -> Secrets:
     }
 
 
-def _column(path: Path, place: Place, by_old: Mapping[str, str]) -> Columns:
+def _column(path: Path, kind: str, place: Place, by_old: Mapping[str, str]) -> Columns:
     opened = {by_old[name]: count for name, count in place.under.items() if name}
     return {
+        "store": kind,
         "database": str(path),
         "table": place.table,
         "key": place.key,
@@ -211,18 +210,9 @@ def _keys(secrets: Sequence[Secret]) -> list[_Key]:
         parts = [part.strip() for part in LISTED.split(value)]
         listed = [(number, part) for number, part in enumerate(parts, 1) if part] if len(parts) > 1 else []
         for number, part in [(0, value), *listed]:
-            for key in _by_rules(part, secret, number):
-                found.setdefault(key.fernet, key)
+            for key, rule in rows.keys(part):
+                found.setdefault(key, _Key(key, part, secret, number, rule))
     return list(found.values())[:MOST_KEYS]
-
-
-def _by_rules(value: str, secret: Secret, number: int) -> Iterator[_Key]:
-    if len(value) < SMALLEST_KEY:
-        return
-    if fernet_forms.KEY.fullmatch(value):
-        yield _Key(value, value, secret, number, "")
-    for rule in (["hex"] if HEX.fullmatch(value) else []) + ["sha256"]:
-        yield _Key(fernet_keys.fernet_key({"rule": rule}, secret.setting.variable, value), value, secret, number, rule)
 
 
 def _services(root: Path, databases: Sequence[Path], places: set[str]) -> tuple[dict[int, Services], list[Path]]:
@@ -230,7 +220,7 @@ def _services(root: Path, databases: Sequence[Path], places: set[str]) -> tuple[
     units = readers.environment_files() or {}
     does: dict[int, list[str]] = {}
     for path in databases:
-        for pid in procfs.holders(Database(path).files):
+        for pid in procfs.holders(rows.files(path)):
             does.setdefault(pid, []).append(f"has {path} open")
     for group, files in units.items():
         for place in places.intersection(files):

@@ -13,8 +13,8 @@ from . import dotenv, ini_file, is_placeholder, json_file, url, value_file, yaml
 
 # of a name's words, those that tell of a secret
 _TELLING = re.compile(
-    r"(?:^|_)(?:secret|password|passwd|passphrase|pwd|token|credential|fernet|crypt|salt"
-    r"|(?:api|private|secret|access|encryption|signing|crypt|fernet|master|auth)_?key)s?(?:_|$)|^keys?$|_key$"
+    r"(?:^|_)(?:secret|password|passwd|passphrase|pwd|token|credential|crypt|salt"
+    r"|(?:api|private|secret|access|encryption|signing|crypt|master|auth)_?key)s?(?:_|$)|^keys?$|_key$"
 )
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 # what is no secret, whatever it is called
@@ -121,7 +121,7 @@ def _of_file(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:
     """A file of one value tells by its own name what it holds, or by that of its folder."""
     if len(content) > LONGEST_VALUE:
         return
-    name = path.stem if _TELLING.search(_words(path.stem)) else f"{path.parent.name}_{path.stem}"
+    name = path.name if _TELLING.search(_words(path.name)) else f"{path.parent.name}_{path.name}"
     value = value_file.read(content, [name], [name])[name] or ""
     if value.isprintable() and " " not in value:
         yield "", name, value

@@ -54,6 +54,8 @@ FERNET_KEY = {
     "salt": {"type": "str"},
     "iterations": {"type": "int"},
 }
+# by its rule, what makes a value of which the key is made
+GENERATORS = {"": "fernet", "hex": "hex", "sha256": "token_urlsafe"}
 KINDS: dict[str, Kind] = {
     "fernet_sqlite": Kind(
         options={
