@@ -116,6 +116,8 @@ def _entry(root: Path, found: _Found, services: Mapping[str, Services], hosts: i
     if key["format"] == "environment":
         yield f"      {OPEN}{_plain(key['name'])} stands in {_plain(key['place'])} and in no file: name that by keyturn_files"
     else:
+        if key["format"] == "json":
+            yield f"      {OPEN}JSON is never the first file, since its key may leave the value to the environment: which file holds it?"
         yield f"      - {_consumer(root, key)}"
     yield from _migration(root, found)
     yield f"    services: [{', '.join(services)}]"
