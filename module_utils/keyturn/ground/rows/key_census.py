@@ -99,7 +99,7 @@ def census(database: Database, keys: Mapping[str, str]) -> list[Place]:
         tables = [row[1] for row in connection.execute("PRAGMA main.table_list") if row[2] == "table"]
         for table in sorted(name for name in tables if not name.startswith("sqlite_")):
             columns = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
-            targets = [column(connection, table, row[1], row[1]) for row in columns if not row[6]]
+            targets = [column(connection, table, [row[1]], row[1]) for row in columns if not row[6]]
             for place in _places(connection, targets, opener):
                 place.key, place.flag = _key(columns), _flag(connection, place, columns)
                 found.append(place)
