@@ -9,8 +9,17 @@ from ..inputs import catalogue
 from .module import ROTATION, SECRET, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import ask_provider, commit, issue, prune, reach_info  # noqa: F401
-    from ..host.phases import rollback, rotation_info, stage, turn  # noqa: F401
+    from ..host.phases import (  # noqa: F401
+        ask_provider,
+        commit,
+        issue,
+        prune,
+        reach_info,
+        rollback,
+        rotation_info,
+        stage,
+        turn,
+    )
 
 PHASES = {
     "rotation_info": Phase(
