@@ -187,6 +187,8 @@ def test_a_database_that_cannot_be_read_does_not_hide_the_others(folder: Path) -
         ("a.conf", "[a]\nurl = redis://:s3cret-word@host/0\n", {"A_URL"}),
         ("a.ini", "this is no ini", set()),
         ("cookie_secret", "0123456789abcdef0123\n", {"COOKIE_SECRET"}),
+        ("shop", "# of systemd\n\nAPI_KEY=abcdef123\nPORT=80\n", {"API_KEY"}),
+        ("key", KEY, {"KEY"}),
         ("README.txt", "words about a secret\n", set()),
         ("module.py", "SECRET_KEY = 'abcdef123'\n", set()),
     ],
