@@ -56,7 +56,8 @@ CONTROLLER = "localhost"
 # the calls that print how far they are
 TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollback"))
 # whose summary is printed here, with the line of it that an error may have told
-REPORT, CAUSE = "keyturn_report", "cause"
+REPORT = "keyturn_report"
+CAUSE = "cause"
 INDENT = "\n       "
 # how Ansible begins to say it
 LACKS = "missing required arguments: "
