@@ -19,7 +19,7 @@ from . import attention, checklist, rotation_log
 from .rotation_log import COMMITTED
 
 SCHEMA = 1
-STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
+STEPS = ("stage", "prepare", "issue", "switch", "prove", "decide", "finish")
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
 OPEN = ("interrupted", "needs_attention")
 # The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
