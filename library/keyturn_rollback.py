@@ -17,6 +17,13 @@ options:
     description: Go back although this host has decided, because a host of the unit has not.
     type: bool
     default: false
+  until:
+    description:
+      - V(accepts) lets a host with a list of keys write under the old one again and read both, and goes no further. Where hosts share the
+        value all of them come there first.
+    type: str
+    default: closed
+    choices: [accepts, closed]
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """

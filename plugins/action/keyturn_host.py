@@ -23,9 +23,10 @@ from ansible.module_utils.keyturn.base import shape  # noqa: E402
 from ansible.module_utils.keyturn.base.shown import harmless  # noqa: E402
 from ansible.module_utils.keyturn.entry.phases import PHASES  # noqa: E402
 from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
+from ansible.module_utils.keyturn.host import calls  # noqa: E402
 
 # what a call of each phase does, in order; a phase that changes nothing is not told
-STEPS = {"stage": ("stage",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
+STEPS = {"stage": ("stage",), "rollback": ("rollback",)}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
 MAY_BE_SILENT = ("assess", "prune", "stage", "state")
@@ -47,7 +48,7 @@ class ActionModule(ActionBase):
         module, arguments = self._task.action, dict(self._task.args)
         if phase in PHASES:  # its name is of the collection that the action is of, or of none
             module, arguments = module.removesuffix(phase) + "phase", {"phase": phase, **arguments}
-        steps = COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
+        steps = _steps(phase, arguments)
         if steps and not self._task.check_mode:
             self._say(f"{', '.join(steps)} ...")
         began, work = time.monotonic(), answers.Work(phase, self.host)
@@ -94,6 +95,15 @@ class ActionModule(ActionBase):
         Display().display(f"{self.host}: {text}")
 
 
+def _steps(phase: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the steps of a call, as they are told."""
+    if phase == "turn":
+        asked = arguments["rotation"]
+        entry = asked["entry"] if isinstance(asked, Mapping) else {}
+        return calls.steps(entry.get("overlap", ""), entry.get("value", ""), arguments.get("until", "proved"))
+    return COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
+
+
 def ended(steps: tuple[str, ...], record: Mapping[str, Any], seconds: float) -> Iterator[str]:
     """Say how long each step took by the host's clock; of those that it has not timed, how long the call took (``seconds``)."""
     times = record.get("times", {})
@@ -101,6 +111,6 @@ def ended(steps: tuple[str, ...], record: Mapping[str, Any], seconds: float) -> 
         yield f"{', '.join(steps)} {seconds:.1f} s"
     for step in steps:
         if step in times:
-            told = step == "switch" and "downtime_seconds" in record
+            told = step in ("switch", "drop") and "downtime_seconds" in record
             down = f", down for {record['downtime_seconds']:.1f} s" if told else ""
             yield f"{step} {times[step]:.1f} s{down}"

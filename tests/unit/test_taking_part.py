@@ -8,12 +8,26 @@ import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet.taking_part import hosts_of, who_goes_on
 
+LISTS = ("accept", "lead", "reencrypt", "accept_back", "accept_all_back")
 HOSTS = ["app1", "app2", "app3"]
-PLAYS = ("examine", "keep", "stage", "compare", "turn", "turn_in_steps", "decide", "promote", "finish", "take_back")
+PLAYS = (
+    "examine",
+    "keep",
+    "stage",
+    "compare",
+    *LISTS,
+    "turn",
+    "turn_in_steps",
+    "decide",
+    "promote",
+    "finish",
+    "take_back",
+)
 
 
 def plan(**more: Any) -> dict[str, Any]:
-    return {"until": "committed", "store": "dotenv", "unit": "batch", "drains": False, "examines_first": False, **more}
+    fixed = {"until": "committed", "store": "dotenv", "unit": "batch", "drains": False, "examines_first": False}
+    return fixed | {"overlap": "none_needed", **more}
 
 
 def plays(
@@ -35,6 +49,12 @@ def plays(
         (plan(unit="fleet", store="openbao"), {"stage", "compare", "turn", "decide", "promote", "finish"}),
         (plan(unit="fleet", examines_first=True), {"examine", "stage", "turn", "decide", "finish"}),
         (plan(unit="fleet", examines_first=True, until="ready"), {"examine"}),
+        (plan(overlap="key_list"), {"stage", "turn"}),
+        (plan(overlap="key_list", drains=True), {"stage", "lead", "reencrypt", "turn_in_steps"}),
+        (
+            plan(overlap="key_list", unit="fleet"),
+            {"stage", "accept", "lead", "reencrypt", "turn", "decide", "finish", "accept_all_back"},
+        ),
     ],
 )
 def test_a_play_takes_place_where_it_has_something_to_do(described: dict[str, Any], taking_place: set[str]) -> None:
@@ -57,6 +77,8 @@ def test_one_host_alone_finishes_when_it_decides_but_not_before_a_store() -> Non
 def test_a_fleet_goes_back_only_when_a_phase_has_failed_and_a_batch_does_it_itself() -> None:
     assert "take_back" in plays(plan(unit="fleet"), failed=True)
     assert "take_back" not in plays(plan(), failed=True)
+    assert "accept_back" in plays(plan(unit="fleet", overlap="key_list"), failed=True)
+    assert "accept_back" not in plays(plan(unit="fleet"), failed=True)
 
 
 def test_nobody_takes_part_before_the_hosts_are_fixed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..host import calls
 from ..inputs import catalogue
 from .module import ROTATION, SECRETS, Code, Phase
 
@@ -36,7 +37,7 @@ PHASES = {
     "turn": Phase(
         {
             **ROTATION,
-            "until": {"type": "str", "default": "proved", "choices": ["prepared", "switched", "proved"]},
+            "until": {"type": "str", "default": "proved", "choices": [*calls.UNTIL]},
         },
         diff=("old", "new"),
     ),
@@ -47,6 +48,7 @@ PHASES = {
             **ROTATION,
             "cause": {"type": "str", "required": True},
             "abandon_commit": {"type": "bool", "default": False},
+            "until": {"type": "str", "default": "closed", "choices": ["accepts", "closed"]},
         },
         diff=("new", "old"),
     ),

@@ -34,7 +34,9 @@ from ..ground import owner
 if TYPE_CHECKING:
     from ..ground.rows.contract import Turned
 
-PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
+# between `prepared` and `switching` those of a key list alone: docs/decisions/12-key-lists-by-restarts.md
+LISTS = ("accepting", "accepts", "leading", "leads", "turning", "turned")
+PHASES = ("staging", "staged", "preparing", "prepared", *LISTS, "switching", "switched", "proved", "closed")
 # the log of a replacement of access tokens (token_log.py), which keeps a rotation away
 REPLACEMENT = "replacement.jsonl"
 MARKS = {"*": str}
@@ -43,6 +45,7 @@ STAMP = [str, float]
 # what was the head of the controller's log when it began the rotation here: who rewrites the log does not reach it
 HEAD = {"number": int, "hash": re.compile("[0-9a-f]{64}")}
 RETIRE = {"state": str, "since": moments.SHAPE, "evidence?": str, "verdict?": str}
+ONLINE = {"read": int, "turned": int, "seconds": float}
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
     "phase": PHASES,
@@ -66,6 +69,7 @@ SHAPE = {
     "stopped?": {"moment": STAMP, "time": float},
     "changed?": STAMP,
     "turned?": dict,
+    "online?": ONLINE,
     "forms?": dict,
     "modes?": {"*": int},
     "prepared?": {"mark?": [int], "boot_id?": str, "read": int, "rows": int, "seconds": float, "sha256?": str},
@@ -110,6 +114,14 @@ class PreparedRows(TypedDict, total=False):
     boot_id: str
     mark: list[int]
     sha256: str
+
+
+class OnlineRows(TypedDict):
+    """How many rows were read and turned beside the application, and in how many seconds."""
+
+    read: int
+    turned: int
+    seconds: float
 
 
 class Kept(TypedDict, total=False):
@@ -195,6 +207,7 @@ class JournalRecord(TypedDict, total=False):
     changed: Instant
     downtime_seconds: float
     turned: Turned
+    online: OnlineRows
     turned_back: bool
     forms: dict[str, dict[str, str]]
     modes: dict[str, int]
@@ -214,7 +227,11 @@ class JournalRecord(TypedDict, total=False):
 # what a call that goes on with a rotation needs besides, by its phase
 STAGED = {"findings": [str], "old": MARKS}
 SWITCHING = STAGED | {"stopped": {"moment": STAMP, "time": float}}
-NEEDED = {"switching": SWITCHING, "switched": SWITCHING | {"changed": STAMP}, "proved": SWITCHING | {"changed": STAMP}}
+SWITCHED = SWITCHING | {"changed": STAMP}
+NEEDED = {
+    "switching": SWITCHING,
+    **dict.fromkeys((*LISTS[LISTS.index("accepts") :], "switched", "proved"), SWITCHED),
+}
 RECOVERY = "end it with resume.yml (on the new value) or rollback.yml (on the old one)"
 
 
@@ -277,6 +294,11 @@ class Journal:
         return self.record.get("prepared")
 
     @property
+    def online(self) -> OnlineRows:
+        """How many rows were turned beside the application."""
+        return self.record.get("online") or {"read": 0, "turned": 0, "seconds": 0.0}
+
+    @property
     def retire(self) -> Retire:
         """What is known of the old credential's end, nothing where it has none to come to."""
         return self.record.get("retire", {})
@@ -308,6 +330,11 @@ class Journal:
     def closed(self) -> bool:
         """Whether the rotation has ended on this host."""
         return self.phase == "closed"
+
+    @property
+    def touched(self) -> bool:
+        """Whether the switch has begun, or of a key list the first change of the files: something is to be put back."""
+        return self.reached(LISTS[0])
 
     def reached(self, phase: str) -> bool:
         """Tell whether the rotation has come to ``phase``, or further."""

@@ -25,7 +25,7 @@ def run(rotation: Rotation) -> HostAnswer:
             "rotation": journal.record if journal else {},
         }
     # where nothing was switched, there is nothing to put back: only a staged value to forget
-    touched = journal.reached("switching")
+    touched = journal.touched
     if rotation.check_mode:
         said = _ask(rotation, journal)
         only = (

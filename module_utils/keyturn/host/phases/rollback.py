@@ -33,8 +33,11 @@ if TYPE_CHECKING:
     from ...ground.rows.contract import RowStore
 
 
-def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
+def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "closed") -> HostAnswer:
     """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
+
+    With ``until`` accepts a host with a list of keys only writes under the old one again, and reads both: where hosts share the value,
+    all of them come there before any goes on.
 
     ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
     that has decided go back, since nobody can have finished.
@@ -56,8 +59,13 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
             raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
         _refuse_dead_value(rotation, journal)
         journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
-        if journal.reached("switching") and not journal.record.get("turned_back"):
-            _turn_back(rotation, journal)
+        if journal.touched and not journal.record.get("turned_back"):
+            if rotation.separator:
+                _turn_list_back(rotation, journal, only_accept=until == "accepts")
+            else:
+                _turn_back(rotation, journal)
+        if until == "accepts":
+            return result(journal, changed=True)
         open_gate(rotation)
         journal.record.pop("attention", None)
         # a host that was down meanwhile could not start them behind the gate
@@ -97,7 +105,7 @@ def _outcome(rotation: Rotation, journal: Journal) -> str:
 def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
     """What a provider gave out is put back only when it was asked, and still accepts it (``assess``)."""
     said = journal.record.get("old_credential", {})
-    puts_back = rotation.entry["provider"] and journal.reached("switching")
+    puts_back = rotation.entry["provider"] and journal.touched
     if puts_back and journal.decision != "rollback" and said.get("verdict") != "accepted":
         raise KeyturnError(
             f"the old value is {said.get('verdict', 'unknown')} at its provider and is not put back: mend what failed, then "
@@ -137,6 +145,15 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
     journal.update(turned_back=True)
 
 
+def _turn_list_back(rotation: Rotation, journal: Journal, only_accept: bool) -> None:
+    from . import key_list  # most rotations have none
+
+    with _tolerating(rotation, journal):
+        key_list.turn_back(rotation, journal, only_accept)
+    if not only_accept:
+        journal.update(turned_back=True)
+
+
 @contextlib.contextmanager
 def _tolerating(rotation: Rotation, journal: Journal) -> Iterator[None]:
     """Go on where what does not work is none of this rotation's doing, and tell it.
@@ -148,7 +165,7 @@ def _tolerating(rotation: Rotation, journal: Journal) -> Iterator[None]:
     except KeyturnError as error:
         if rotation.overrides.get("dead_value"):
             journal.update(findings=[*journal.findings, f"left on a value that is dead: {error}"])
-        elif journal.reached("switching"):
+        elif journal.touched:
             raise
         else:
             journal.update(attention=f"{error}; this rotation has switched nothing here")
