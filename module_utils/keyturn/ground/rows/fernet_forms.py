@@ -108,8 +108,9 @@ def fernet(name: str, key: str) -> Fernet:
     keys = len(KEY.findall(key))
     what = next((kind for kind, shape in OTHER_KEYS.items() if shape.fullmatch(key)), f"{len(key)} characters")
     raise KeyturnError(
-        f"{name} is a list of {keys} Fernet keys: where the application reads such lists, say so in the catalogue (overlap: key_list); where "
-        "it does not, have the application write every row under one of them, then leave that one, and keep the others until all rows open"
+        f"{name} is a list of {keys} Fernet keys: where the application reads such lists, say so in the catalogue (overlap: key_list); "
+        "where it does not, have the application write every row under one of them, then leave that one, and keep the others until all "
+        "rows open"
         if keys > 1
         else f"{name} is not a Fernet key: 32 bytes as 44 characters of URL-safe base64 are needed, it has {what}"
     )

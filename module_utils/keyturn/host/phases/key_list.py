@@ -16,6 +16,7 @@ from .. import key_lists, probes
 from ..journal import Journal, OnlineRows
 from ..probes import Question
 from ..rotation import Rotation
+from ..values import Staged
 from . import prepare
 from .common import check_files
 from .prove import collect
@@ -190,13 +191,11 @@ def turn_back(rotation: Rotation, journal: Journal, only_accept: bool) -> None:
     """
     staged = rotation.staged_values(journal)
     check_files(rotation, staged)
-    both = key_lists.accepting(rotation, staged)
-    # where the old key is all that they read, and rows are under the new one, these could not be read
-    if (not holds(rotation, staged.old) or _needs_turning(rotation, journal)) and not runs_on(rotation, journal, both):
-        restart(rotation, journal, both)
+    # before that nobody could write under the new key, on any host
+    led = journal.reached("accepts") and _accept_again(rotation, journal, staged)
     if only_accept:
         return
-    if not holds(rotation, staged.old):
+    if led:
         _check_stale(rotation, journal)
         part = _store(rotation, journal).turn_online("old", journal.folder, math.inf)
         _settle(rotation, journal, "old", part)
@@ -207,6 +206,23 @@ def turn_back(rotation: Rotation, journal: Journal, only_accept: bool) -> None:
         raise KeyturnError(
             f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
         )
+
+
+def _accept_again(rotation: Rotation, journal: Journal, staged: Staged) -> bool:
+    """Let the services read both keys and write under the old one; tell whether rows may be under the new one."""
+    both = key_lists.accepting(rotation, staged)
+    if holds(rotation, staged.old) and not _needs_turning(rotation, journal):
+        return False  # a call that was killed has come to the end of it
+    if runs_on(rotation, journal, both):
+        return True
+    try:
+        restart(rotation, journal, both)
+    except KeyturnError:
+        # an application that takes no list after all has written nothing under a new key that only a list has
+        if rotation.entry["value"] == "shared" or _needs_turning(rotation, journal):
+            raise
+        return False
+    return True
 
 
 def _needs_turning(rotation: Rotation, journal: Journal) -> bool:

@@ -31,8 +31,8 @@ def _steps(rotation: Rotation) -> Mapping[str, Step]:
     return found | {name: Step(getattr(key_list, name), key_list.would(name)) for name in key_list.WOULD}
 
 
-# the phases in which a call ends although there is more to do
-UNFINISHED = ("preparing", "turning")
+# the phases in which a step ends its call although there is more to do, and the step
+UNFINISHED = {"preparing": "prepare", "turning": "reencrypt"}
 
 
 def run(rotation: Rotation, until: str) -> HostAnswer:
@@ -48,7 +48,7 @@ def run(rotation: Rotation, until: str) -> HostAnswer:
         for name in names:
             with timed(journal, name):
                 changed |= steps[name].run(rotation, journal)
-            if journal.phase in UNFINISHED:
+            if UNFINISHED.get(journal.phase) == name:
                 return result(journal, changed) | {"progress": _progress(journal)}
         if changed:
             journal.update()  # with the times
