@@ -123,7 +123,7 @@ PAIRS := 2.19=3.11 2.20=3.12 2.21=3.13
 versions: ## unit tests, rotations, kills and ways out on each ansible-core, where its Python starts (python3.12 and python3.13 in PATH)
 	@for pair in $(PAIRS); do bin/on-version $${pair%=*} $${pair#*=} || exit 1; done
 
-rehearse: $(VENV)/.test ## rehearse going to production: staging, gate, production, with OpenBao and encrypted credentials
+rehearse: $(VENV)/.test ## rehearse going to production: staging, the staging gate, production, with OpenBao and encrypted credentials
 	@bin/setup-debian $(HOST_PACKAGES)
 	@KEYTURN_EXHAUSTIVE=1 $(WITH_MODULES) pytest -q -s $(UNLIMITED) tests/fleet/test_rehearsal.py
 

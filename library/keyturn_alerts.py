@@ -123,14 +123,16 @@ THRESHOLD = {
 
 def make(module):
     """Make all three."""
-    given = module.params
-    thresholds, lines, runbooks = given["thresholds"], given["log_lines"], given["runbooks"]
-    counted = alerts.Counted(given["application"], given["counts"])
+    parameters = module.params
+    thresholds, lines, runbooks = parameters["thresholds"], parameters["log_lines"], parameters["runbooks"]
+    counted = alerts.Counted(parameters["application"], parameters["counts"])
     return {
         "changed": False,
-        "prometheus": alerts.prometheus(thresholds, counted, runbooks, given["expected_clients"]),
-        "cloudwatch": alerts.cloudwatch(thresholds, counted, lines, given["log_group"], given["topic"], runbooks),
-        "datadog": alerts.datadog(thresholds, counted, lines, given["notify"], runbooks),
+        "prometheus": alerts.prometheus(thresholds, counted, runbooks, parameters["expected_clients"]),
+        "cloudwatch": alerts.cloudwatch(
+            thresholds, counted, lines, parameters["log_group"], parameters["topic"], runbooks
+        ),
+        "datadog": alerts.datadog(thresholds, counted, lines, parameters["notify"], runbooks),
         "datadog_pipeline": alerts.datadog_pipeline(counted),
     }
 

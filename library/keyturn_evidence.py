@@ -77,7 +77,7 @@ import base64
 import time
 from pathlib import Path
 
-from ansible.module_utils.keyturn.base import moments
+from ansible.module_utils.keyturn.base import timestamps
 from ansible.module_utils.keyturn.entry.module import SECRETS, holdings_of, run
 from ansible.module_utils.keyturn.inputs.validation import services
 from ansible.module_utils.keyturn.records import evidence
@@ -85,18 +85,18 @@ from ansible.module_utils.keyturn.records import evidence
 
 def collect(module):
     """Collect what the sources have."""
-    given = module.params
-    holdings = holdings_of(module, given["secrets"])
+    parameters = module.params
+    holdings = holdings_of(module, parameters["secrets"])
     if module.check_mode:
         return {"changed": True, "missing": {}}
     scene = evidence.Scene(
         holdings,
-        Path(given["application"]["app_root"]),
-        services(given["application"]["services"]),
-        given["logs"],
-        moments.parse(given["since"]),
+        Path(parameters["application"]["app_root"]),
+        services(parameters["application"]["services"]),
+        parameters["logs"],
+        timestamps.parse(parameters["since"]),
     )
-    members, missing = evidence.collect(scene, given["sources"])
+    members, missing = evidence.collect(scene, parameters["sources"])
     packed = base64.b64encode(evidence.archive(members, int(time.time()))).decode()
     return {"changed": True, "archive": packed, "members": evidence.listing(members), "missing": missing}
 

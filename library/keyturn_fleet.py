@@ -34,7 +34,7 @@ options:
     type: bool
     default: false
   typed:
-    description: Variables that stand on the command line, where those of the gate need a reason. The action reads it.
+    description: Variables that stand on the command line, where those of the staging gate need a reason. The action reads it.
     type: list
     elements: str
     default: []

@@ -65,15 +65,15 @@ from ansible.module_utils.keyturn.services.haproxy import Server
 
 def call(module):
     """Drain the server, or put it back."""
-    given = module.params
-    server = Server(given["socket"], given["backend"], given["server"])
+    parameters = module.params
+    server = Server(parameters["socket"], parameters["backend"], parameters["server"])
     kept_out = server.kept_out()
     if kept_out:
         module.warn(
-            f"{given['server']} is kept out of {given['backend']} by a person or its configuration, and stays so"
+            f"{parameters['server']} is kept out of {parameters['backend']} by a person or its configuration, and stays so"
         )
-    act = server.drain if given["state"] == "drain" else server.put_back
-    return {"changed": act(given["seconds"], change=not module.check_mode), "kept_out": kept_out}
+    act = server.drain if parameters["state"] == "drain" else server.put_back
+    return {"changed": act(parameters["seconds"], change=not module.check_mode), "kept_out": kept_out}
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ options:
     type: bool
     default: false
   held:
-    description: What each host holds, C(held) of M(keyturn_state), by its name; nothing for a host that gave no answer.
+    description: What each host holds, C(held) of M(keyturn_rotation_info), by its name; nothing for a host that gave no answer.
     type: dict
     default: {}
   hosts:

@@ -25,8 +25,8 @@ options:
     default: ''
   hosts:
     description:
-      - What M(keyturn_state) said on each host, nothing for one that gave no answer. A rotation that they have committed and that has no
-        report, as after the loss of the folder, is an error. Not compared if omitted.
+      - What M(keyturn_rotation_info) said on each host, nothing for one that gave no answer. A rotation that they have committed and that
+        has no report, as after the loss of the folder, is an error. Not compared if omitted.
     type: dict
     default: {}
   begin:

@@ -18,7 +18,7 @@ options:
     required: true
     choices: [forward, back]
   hosts:
-    description: What M(keyturn_state) returned, by host.
+    description: What M(keyturn_rotation_info) returned, by host.
     type: dict
     required: true
   secrets:

@@ -72,16 +72,18 @@ from ansible.module_utils.keyturn.monitoring import silence
 
 def call(module):
     """Ask for it."""
-    given = module.params
+    parameters = module.params
     if module.check_mode:
         return {"changed": True, "warning": ""}
-    url = given["url"].rstrip("/")
+    url = parameters["url"].rstrip("/")
     try:
-        if given["state"] == "absent":
-            changed = silence.lift(url, given["rotation_id"])
+        if parameters["state"] == "absent":
+            changed = silence.lift(url, parameters["rotation_id"])
         else:
-            now, budget = datetime.now(UTC), given["budget_seconds"]
-            changed = silence.begin(url, given["alert"], given["environment"], given["rotation_id"], now, budget)
+            now, budget = datetime.now(UTC), parameters["budget_seconds"]
+            changed = silence.begin(
+                url, parameters["alert"], parameters["environment"], parameters["rotation_id"], now, budget
+            )
     except KeyturnError as error:
         module.warn(str(error))
         return {"changed": False, "warning": str(error)}

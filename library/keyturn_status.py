@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 module: keyturn_status
 short_description: Say what the secrets of an environment need
 description:
-  - Runs on the controller, on what M(keyturn_state) said. Writes C(status.json), C(status.csv) and C(status.html)
+  - Runs on the controller, on what M(keyturn_rotation_info) said. Writes C(status.json), C(status.csv) and C(status.html)
     into the environment's folder of reports.
 options:
   secrets:
@@ -15,7 +15,7 @@ options:
     type: dict
     required: true
   hosts:
-    description: What M(keyturn_state) returned, by host; nothing for a host that gave no answer.
+    description: What M(keyturn_rotation_info) returned, by host; nothing for a host that gave no answer.
     type: dict
     required: true
   folder:

@@ -7,12 +7,12 @@ DOCUMENTATION = r"""
 module: keyturn_storage_report
 short_description: Report on the storage of an environment's secrets
 description:
-  - Runs on the controller, on what M(keyturn_storage) found. Adds what only the controller can see, which is values of other
+  - Runs on the controller, on what M(keyturn_storage_info) found. Adds what only the controller can see, which is values of other
     environments, the store with what its login may read, and a checkout of the application with its history. Writes
     C(storage.json) into the environment's folder of reports.
 options:
   hosts:
-    description: What M(keyturn_storage) returned, by host.
+    description: What M(keyturn_storage_info) returned, by host.
     type: dict
     required: true
   secrets:

@@ -53,7 +53,7 @@ options:
     description: The new value of each variable, for C(stage) of one that was brought. The action takes it from memory.
     type: dict
   hosts:
-    description: What M(keyturn_state) returned, by host, for C(stage). Nothing is staged where the hosts have the value already.
+    description: What M(keyturn_rotation_info) returned, by host, for C(stage). Nothing is staged where the hosts have the value already.
     type: dict
     default: {}
   old:

@@ -24,7 +24,7 @@ options:
     required: true
   hosts:
     description:
-      - What M(keyturn_state) returned, by host. Where the hosts have the value of an interrupted rotation already, none is
+      - What M(keyturn_rotation_info) returned, by host. Where the hosts have the value of an interrupted rotation already, none is
         generated.
     type: dict
     required: true

@@ -102,18 +102,22 @@ FILES = {"type": "list", "elements": "path", "default": []}
 
 def call(module):
     """Add, run and look."""
-    given, change = module.params, not module.check_mode
-    watcher = Watcher(given["unit"], given["address"], given["port"], given["variables"], given["seconds"])
+    parameters, change = module.params, not module.check_mode
+    watcher = Watcher(
+        parameters["unit"], parameters["address"], parameters["port"], parameters["variables"], parameters["seconds"]
+    )
     watcher.refuse_taken()
     if not watcher.known and module.check_mode:
         return {"changed": True, "did": ["install", "enable", "start"]}
-    added = bool(given["flags"]) and watcher.add(given["flags"], given["flag_variables"], change=change)
+    added = bool(parameters["flags"]) and watcher.add(parameters["flags"], parameters["flag_variables"], change=change)
     metric = (
-        Metric(given["metric"], tuple(map(Path, given["metric_files"])), given["metric_seconds"])
-        if given["metric"]
+        Metric(parameters["metric"], tuple(map(Path, parameters["metric_files"])), parameters["metric_seconds"])
+        if parameters["metric"]
         else None
     )
-    did = ["add"] * added + watcher.run(map(Path, given["files"]), metric, reloads=given["reloads"], change=change)
+    did = ["add"] * added + watcher.run(
+        map(Path, parameters["files"]), metric, reloads=parameters["reloads"], change=change
+    )
     return {"changed": bool(did), "did": did}
 
 

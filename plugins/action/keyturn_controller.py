@@ -48,11 +48,11 @@ class ActionModule(ActionBase):
 
         def call() -> dict[str, Any]:
             spec = arguments(PAGES / f"keyturn_{name}.py")
-            given = taken(name, action, spec, plain(self._task.args | self._read(action, task_vars or {})))
+            parameters = taken(name, action, spec, plain(self._task.args | self._read(action, task_vars or {})))
             says = {"say": Display().display} if hasattr(action, "SAYS") else {}
-            result = plain(action.run(given, self._task.check_mode, **says))
+            result = plain(action.run(parameters, self._task.check_mode, **says))
             if values := result.pop("new_values", None):
-                memory.keep(given["rotation_id"], given.get("host", ""), values)
+                memory.keep(parameters["rotation_id"], parameters.get("host", ""), values)
                 result["new"] = fingerprints(values)
             return result
 

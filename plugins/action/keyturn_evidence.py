@@ -13,7 +13,7 @@ from ansible.plugins.loader import action_loader
 
 BASE = action_loader.get("keyturn_host", class_only=True)  # from then on module_utils are found
 
-from ansible.module_utils.keyturn.base import durable, moments, seal  # noqa: E402
+from ansible.module_utils.keyturn.base import durable, seal, timestamps  # noqa: E402
 from ansible.module_utils.keyturn.base.errors import KeyturnError  # noqa: E402
 from ansible.module_utils.keyturn.records import evidence  # noqa: E402
 
@@ -27,14 +27,14 @@ class ActionModule(BASE):
     def run(self, tmp: str | None = None, task_vars: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Return what was sealed, without the archive."""
         ActionBase.run(self, tmp, task_vars)
-        given = dict(self._task.args)
-        folder, recipient, part = Path(given.pop("folder")), given.pop("recipient"), given.pop("pass")
+        parameters = dict(self._task.args)
+        folder, recipient, part = Path(parameters.pop("folder")), parameters.pop("recipient"), parameters.pop("pass")
         host = (task_vars or {})["inventory_hostname"]
         sources = _wanted(folder, host, part)
         if not sources:
             return {"changed": False}
-        given["sources"] = sources
-        result: dict[str, Any] = self._execute_module(self._task.action, given, task_vars=task_vars)
+        parameters["sources"] = sources
+        result: dict[str, Any] = self._execute_module(self._task.action, parameters, task_vars=task_vars)
         packed = result.pop("archive", None)
         if packed is None:
             return result
@@ -63,5 +63,5 @@ def _keep(folder: Path, name: str, content: bytes, recipient: str) -> dict[str, 
     durable.make_private_folder(folder)
     file = f"{name}.tar.gz.age"
     durable.write_file(folder / file, sealed)
-    at = moments.text(datetime.now(UTC))
+    at = timestamps.text(datetime.now(UTC))
     return {"file": file, "sha256": seal.digest(sealed), "bytes": len(sealed), "at": at}

@@ -29,7 +29,7 @@ from ansible.module_utils.keyturn.host import calls  # noqa: E402
 STEPS = {"stage": ("stage",), "rollback": ("rollback",)}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
-MAY_BE_SILENT = ("assess", "prune", "stage", "state")
+MAY_BE_SILENT = ("ask_provider", "prune", "rotation_info", "stage")
 
 
 class ActionModule(ActionBase):

@@ -32,9 +32,9 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return what was turned and what is left, or the failure of the first that failed."""
         super().run(tmp, task_vars)
-        given = dict(self._task.args)
+        parameters = dict(self._task.args)
         spec = arguments(PAGES / "keyturn_rotations.py")
-        result, failure = attempt(lambda: rotations.run(taken("rotations", rotations, spec, given), rotate))
+        result, failure = attempt(lambda: rotations.run(taken("rotations", rotations, spec, parameters), rotate))
         return {"failed": True, "msg": failure} if failure else result
 
 

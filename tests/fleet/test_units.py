@@ -50,7 +50,7 @@ def test_every_shape_is_turned(host: UnitHost, shape: str) -> None:
     goes(host, "turn")
     host.assert_runs_on(host.new, host.old)
     goes(host, "commit")
-    assert host.call("verify")["problems"] == []
+    assert host.call("holdings_info")["problems"] == []
 
 
 @pytest.mark.covering(shape=on_the_way_back)

@@ -84,7 +84,7 @@ ID = "20260101T000000Z-0123456789abcdef"
 def test_a_host_that_fails_parts_no_others_that_have_decided(tmp_path: Path, lab: Lab) -> None:
     """The first of three has finished, the second has decided, and the third spoils the run that goes on."""
     answer(lab, json.dumps({"failed": True, "msg": "no"}))
-    answer(lab, json.dumps(STATE), phase="state")
+    answer(lab, json.dumps(STATE), phase="rotation_info")
     labs = {name: Lab(tmp_path / name) for name in ("first", "second")}
     document = yaml.safe_load((lab.inventory / "hosts.yml").read_text())
     group = document["trader_ai"]

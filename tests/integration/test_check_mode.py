@@ -102,7 +102,7 @@ def test_check_mode_asks_the_provider_of_the_old_value_and_writes_nothing_down(t
         lab.step("stage", rotation=rotation, new_values=dict(zip(["HF_TOKEN"], desk.new["hf_token"], strict=True)))
         before = everything(lab)
         for verdict in ("accepted", "rejected"):
-            told = lab.step("assess", rotation=rotation, _ansible_check_mode=True)
+            told = lab.step("ask_provider", rotation=rotation, _ansible_check_mode=True)
             assert told["verdict"] == verdict
             assert (
                 f"discard what was staged, whatever the provider says of the old value: it says {verdict}"

@@ -24,7 +24,7 @@ def check(lab: Lab, production: bool = False) -> set[tuple[str, str, str]]:
     services["backend"]["log_file"] = "logs/backend.log"
     entries = {name: catalogue()[name] | {"max_age_days": 90} for name in ("db_key", "jwt")}
     rotations = [lab.rotation("none", secret=name, entry=entry, services=services) for name, entry in entries.items()]
-    found = lab.step("storage", **lab.about(*rotations), production=production)["findings"]
+    found = lab.step("storage_info", **lab.about(*rotations), production=production)["findings"]
     assert all(one["remedy"] for one in found)
     return {(one["severity"], one["rule"], one["what"].replace(f"{lab.app}/", "")) for one in found}
 

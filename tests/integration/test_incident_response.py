@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from dotenv import dotenv_values
-from keyturn.base import moments
+from keyturn.base import timestamps
 from support import processes
 from support.brought import VARIABLES, Bench, bench
 from support.evidence import everything, lost
@@ -61,7 +61,7 @@ def took(desk: Bench) -> int:
     """Return the seconds from the opening to the death of the last affected secret, by the steps; the document says the same."""
     found = document(desk)
     last = max(step["at"] for step in found["steps"] if step["tier"] == "affected")
-    seconds = int((moments.parse(last) - moments.parse(found["opened"])).total_seconds())
+    seconds = int((timestamps.parse(last) - timestamps.parse(found["opened"])).total_seconds())
     assert found["dead"] == {"at": last, "seconds": seconds}
     return seconds
 
@@ -181,7 +181,7 @@ def test_database_and_key_with_a_kill_in_the_middle(desk: Bench) -> None:
 def moments_ago(hours: int) -> str:
     from datetime import UTC, datetime, timedelta
 
-    return moments.text(datetime.now(UTC) - timedelta(hours=hours))
+    return timestamps.text(datetime.now(UTC) - timedelta(hours=hours))
 
 
 def test_a_drill_goes_on_when_one_secret_fails(desk: Bench) -> None:

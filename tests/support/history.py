@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from keyturn import incident
-from keyturn.base import moments
+from keyturn.base import timestamps
 from keyturn.inputs.application import Application
 from keyturn.records import report, rotation_log
 
@@ -110,7 +110,7 @@ def _records(built: dict[str, dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield record | {"event": "signed", "signer": "Grace", "points": {}}
             yield record | {"event": "closed"}
         if one["secret"] in REVOKED and day != "2025-12-28":
-            at = moments.text(moments.parse(one["finished"]) + timedelta(days=REVOKED[one["secret"]]))
+            at = timestamps.text(timestamps.parse(one["finished"]) + timedelta(days=REVOKED[one["secret"]]))
             names = ("rotation_id", "secret", "variables", "environment", "reason", "hosts", "rotated_by", "excluded")
             revoked = {name: ended[name] for name in names} | dict.fromkeys(("started", "finished", "at"), at)
             yield revoked | {"event": "revoked", "outcome": "revoked", "verified_by": "its provider: HTTP 401"}
@@ -134,7 +134,7 @@ def _open_an_incident(folder: Path) -> None:
         header | {"without_evidence": "a test"},
         [],
         POLICY["incident"],
-        moments.parse("2025-09-03T08:00:00Z"),
+        timestamps.parse("2025-09-03T08:00:00Z"),
     )
     opened["dead"] = {"at": "2025-09-06T10:00:00Z", "seconds": 266400}
     for point in list(incident.points(opened))[:-1]:

@@ -353,9 +353,9 @@ class Lab:
         return found
 
     def verified(self, **more: Any) -> dict[str, Any]:
-        """Return what keyturn_verify says of a secret; ``more`` overrides the rotation's parameters."""
+        """Return what keyturn_holdings_info says of a secret; ``more`` overrides the rotation's parameters."""
         rotation = self.rotation(**more)
-        found = self.step("verify", **self.about(rotation))
+        found = self.step("holdings_info", **self.about(rotation))
         assert found["verified"][rotation["secret"]]["problems"] == found["problems"]
         return dict(found["verified"][rotation["secret"]])
 

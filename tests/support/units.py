@@ -91,7 +91,7 @@ CALL = f"""
 import json, pathlib, sys, time
 sys.path.insert(0, "{CODE}")
 from keyturn.base.errors import KeyturnError
-from keyturn.host.phases import commit, delivery, rollback, stage, switch, turn, verify
+from keyturn.host.phases import commit, delivery, rollback, stage, switch, turn, holdings_info
 from keyturn.host.rotation import Rotation
 given = json.loads(sys.argv[1])
 described = given["rotation"]
@@ -108,7 +108,7 @@ call = {{
     "turn": lambda: turn.run(rotation, "proved"),
     "commit": lambda: commit.run(rotation, "both"),
     "rollback": lambda: rollback.run(rotation, "a test", False),
-    "verify": lambda: verify.run([rotation]),
+    "holdings_info": lambda: holdings_info.run([rotation]),
     "deliver": lambda: delivery.run([rotation]),
 }}
 try:

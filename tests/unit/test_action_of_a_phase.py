@@ -116,7 +116,7 @@ def test_a_host_that_does_not_answer_has_failed() -> None:
     assert result == {"failed": True, "lost": True, "msg": "the host gives no answer any more"}
 
 
-@pytest.mark.parametrize("phase", ["assess", "prune", "stage", "state"])
+@pytest.mark.parametrize("phase", ["ask_provider", "prune", "rotation_info", "stage"])
 def test_a_host_that_has_not_begun_is_unreachable(phase: str) -> None:
     with pytest.raises(AnsibleConnectionFailure):
         run(AnsibleConnectionFailure("no route to host"), phase=phase)

@@ -18,7 +18,7 @@ from keyturn.ground import consumers, repository
 from keyturn.ground.consumers import Consumer, systemd_creds
 from keyturn.ground.rows import fernet_forms
 from keyturn.host import storage
-from keyturn.host.phases import stage, verify
+from keyturn.host.phases import holdings_info, stage
 from keyturn.providers import supplied
 from keyturn.stores import contract
 from keyturn.stores.contract import Held, Version
@@ -35,17 +35,17 @@ def said(call: Callable[[], object]) -> str:
 def test_a_host_that_was_not_moved_yet_is_told_to_move_and_not_to_write_the_values_somewhere(host: Host) -> None:
     host.more["delivery"] = "systemd_credential"
     rotation = host.rotation()
-    (problem, *_) = verify.run([rotation])["problems"]
+    (problem, *_) = holdings_info.run([rotation])["problems"]
     for text in (said(lambda: stage.run(rotation)), problem):
         assert (
             text
-            == f"{rotation.credential.path} does not exist: run migrate_delivery.yml, which makes it of what `.env` holds"
+            == f"{rotation.systemd_credential.path} does not exist: run migrate_delivery.yml, which makes it of what `.env` holds"
         )
 
 
 def test_every_call_on_a_credential_that_is_not_there_says_the_same() -> None:
     missing = Consumer(
-        "credential", systemd_creds.STORE / "keyturn-test-of-nothing", {}, sealed="keyturn-test-of-nothing"
+        "systemd_credential", systemd_creds.STORE / "keyturn-test-of-nothing", {}, sealed="keyturn-test-of-nothing"
     )
     for call in (
         lambda: consumers.read(missing, ["NAME"]),

@@ -47,7 +47,7 @@ VERIFIED = {
 }
 # an answer of each action as a host gives it
 REAL: dict[str, dict[str, Any]] = {
-    "assess": OF_A_ROTATION | {"verdict": "accepted", "touched": True},
+    "ask_provider": OF_A_ROTATION | {"verdict": "accepted", "touched": True},
     "commit": OF_A_ROTATION,
     "delivery": {"changed": True, "delivery": "dotenv", "names": [KEY], "services": ["backend"], "downtime_seconds": 1.5},
     "evidence": {"changed": True, "archive": "aGVsbG8=", "members": [MEMBER], "missing": {"plaid": "no answer"}},
@@ -59,10 +59,10 @@ REAL: dict[str, dict[str, Any]] = {
     "retire": {"changed": True, "revocations": [REVOCATION]},
     "rollback": OF_A_ROTATION,
     "stage": OF_A_ROTATION | {"clock_offset": 0.5, "place": "a machine", "diff": {"before": "a\n", "after": "b\n"}},
-    "state": {"changed": False, **STATE},
-    "storage": {"changed": False, "findings": [FINDING], "values": {"db_key": {KEY: MARK}}},
+    "rotation_info": {"changed": False, **STATE},
+    "storage_info": {"changed": False, "findings": [FINDING], "values": {"db_key": {KEY: MARK}}},
     "turn": OF_A_ROTATION | {"progress": {"done": 1, "total": 2, "seconds": 0.5}},
-    "verify": {"changed": False, "verified": {"db_key": VERIFIED}, "problems": [], "text": "two\nlines"},
+    "holdings_info": {"changed": False, "verified": {"db_key": VERIFIED}, "problems": [], "text": "two\nlines"},
     "watcher": {"changed": True, "did": ["enable", "start"]},
 }  # fmt: skip
 ORDERS: dict[str, Any] = {
@@ -101,7 +101,7 @@ def test_what_a_host_has_to_say_is_taken_as_it_is_and_nothing_else(action: str) 
     assert answers.taken(action, said) == wanted
     assert answers.taken(action, said | ORDERS) == wanted
     # of the rotations that have ended the controller rests on less than their journals have
-    assert action == "state" or wanted == said
+    assert action == "rotation_info" or wanted == said
 
 
 @pytest.mark.parametrize("action", ["commit", "rollback", "stage", "turn"])
@@ -321,17 +321,17 @@ def test_the_watcher_hears(tmp_path: Path) -> None:
 # what the controller does with an answer, by the step that takes it
 Use = Callable[[dict[str, Any]], tuple[str, dict[str, Any]]]
 USES: dict[str, tuple[Use, ...]] = {
-    "state": tuple(
-        (lambda said, name=name: (name, {"hosts": {"a": said}})) for name in ("status", "due", "recover", "log")
+    "rotation_info": tuple(
+        (lambda said, name=name: (name, {"hosts": {"a": said}})) for name in ("status", "due_info", "recover", "log")
     ),
     "stage": (lambda said: ("agree", {"hosts": {"a": HOST | {"rotation_staged": said}}}),),
     **dict.fromkeys(
-        ("assess", "commit", "rollback", "turn"),
+        ("ask_provider", "commit", "rollback", "turn"),
         (lambda said: ("report", {"hosts": {"a": said.get("rotation") or {}}}),),
     ),
-    "retire": (lambda said: ("revoked", {"hosts": {"a": said["revocations"]}}),),
-    "replace_tokens": (lambda said: ("replaced", {"hosts": {"a": said}}),),
-    "storage": (lambda said: ("storage_report", {"hosts": {"a": said}}),),
+    "retire": (lambda said: ("log_revocations", {"hosts": {"a": said["revocations"]}}),),
+    "replace_tokens": (lambda said: ("log_replacement", {"hosts": {"a": said}}),),
+    "storage_info": (lambda said: ("storage_report", {"hosts": {"a": said}}),),
 }
 
 
@@ -365,18 +365,18 @@ def test_no_answer_writes_beside_the_reports_or_starts_or_reaches_anything(writt
 
 def test_a_revocation_of_a_rotation_that_nobody_made_is_not_logged(tmp_path: Path) -> None:
     environment(tmp_path)
-    given = parameters(tmp_path)["revoked"]
+    given = parameters(tmp_path)["log_revocations"]
     forged = REVOCATION | {"rotation_id": "20260202T000000Z-0123456789abcdef"}
     other = REVOCATION | {"secret": "plaid"}
     before = rotation_log.read(tmp_path / "local")
-    told = take("revoked", given | {"hosts": {"a": [forged, other]}})
+    told = take("log_revocations", given | {"hosts": {"a": [forged, other]}})
     assert (told["revoked"], told["dead"]) == ([], [])
     assert told["unknown"] == [f"{ROTATION_ID} of a", "20260202T000000Z-0123456789abcdef of a"]
     assert rotation_log.read(tmp_path / "local") == before
 
     still = REVOCATION | {"state": "open"}
-    assert take("revoked", given | {"hosts": {"a": [REVOCATION], "b": [still]}})["revoked"] == []
-    told = take("revoked", given | {"hosts": {"a": [REVOCATION], "b": [REVOCATION]}})
+    assert take("log_revocations", given | {"hosts": {"a": [REVOCATION], "b": [still]}})["revoked"] == []
+    told = take("log_revocations", given | {"hosts": {"a": [REVOCATION], "b": [REVOCATION]}})
     assert (told["revoked"], told["unknown"]) == ([ROTATION_ID], [])
     assert told["dead"] == [{"secret": "db_key", "rotation_id": ROTATION_ID}]
     assert rotation_log.read(tmp_path / "local")[-1]["hosts"] == ["a", "b"]

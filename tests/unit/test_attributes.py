@@ -16,7 +16,7 @@ import pytest
 from keyturn.base import attributes
 from keyturn.base.attributes import GROUP, MASK, NAMED_GROUP, OTHERS, OWNER, USER
 from keyturn.base.errors import KeyturnError
-from keyturn.base.procfs import Credentials
+from keyturn.base.procfs import UserAndGroups
 from keyturn.ground import consumers
 from keyturn.ground.consumers import Consumer
 from keyturn.host import storage
@@ -138,7 +138,7 @@ def test_a_flag_stays(env: Consumer, letter: str) -> None:
 )
 def test_a_reader_by_the_list_stays_one_and_no_other(env: Consumer, named: Any, refused: str) -> None:
     listed(env.path, *named, group=4)
-    reader = Credentials(NOBODY, frozenset({NOBODY, 0}))
+    reader = UserAndGroups(NOBODY, frozenset({NOBODY, 0}))
     if refused:
         with pytest.raises(KeyturnError, match=refused):
             consumers.check_reader(env, reader)

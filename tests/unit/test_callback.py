@@ -101,7 +101,7 @@ def test_what_the_summary_has_said_is_not_said_again(callback: Any, shown: Shown
     callback.v2_runner_on_failed(result("assert", host="localhost", msg="rolled_back: x; y was late"))
     assert shown() == ["ROLLED_BACK", "cause x"]
     # a host cannot say it in the controller's place
-    callback.v2_runner_on_ok(result("keyturn_verify", text="broken: z"))
+    callback.v2_runner_on_ok(result("keyturn_holdings_info", text="broken: z"))
     callback.v2_runner_on_failed(result("assert", host="localhost", task="End", msg="broken: z"))
     assert shown() == ["ERROR: broken: z", '       in "End"']
 
@@ -131,7 +131,7 @@ def test_a_task_that_hides_what_it_says_has_an_error_without_words(callback: Any
 
 
 def test_a_host_without_an_answer_is_an_error_only_where_the_run_does_not_go_on(callback: Any, shown: Shown) -> None:
-    callback.v2_runner_on_unreachable(result("keyturn_state", msg="no route", ignore_unreachable=True))
+    callback.v2_runner_on_unreachable(result("keyturn_rotation_info", msg="no route", ignore_unreachable=True))
     callback.v2_runner_on_unreachable(result("keyturn_stage", msg="no route", ignore_unreachable=True))
     assert shown() == ["app1: no route"]
     callback.v2_runner_on_unreachable(result("keyturn_stage", host="app2", msg="no route"))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn.base import moments
+from keyturn.base import timestamps
 from keyturn.base.errors import KeyturnError
 from keyturn.notices import messages, outbox
 from keyturn.records import attention, audit, checklist, report, rotation_log, status, status_page
@@ -229,7 +229,7 @@ def test_the_records_tell_what_is_unsigned_unfinished_and_whole(folder: Path) ->
 
 @pytest.mark.parametrize(("days", "late"), [(6.9, False), (7.1, True)])
 def test_a_checklist_has_a_week(folder: Path, days: float, late: bool) -> None:
-    finished = moments.parse(json.loads((folder / f"{HEADER['rotation_id']}.json").read_text())["finished"])
+    finished = timestamps.parse(json.loads((folder / f"{HEADER['rotation_id']}.json").read_text())["finished"])
     (one,) = audit.look(folder, SECRETS, POLICY, finished + timedelta(days=days), {})["unsigned"]
     assert one["late"] is late
     was = "was" if late else "is"

@@ -36,7 +36,7 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("library/keyturn_x.py", "- name: T\n  keyturn_turn:\n    a: b", "- name: T\n  keyturn.core.keyturn_turn:\n    a: b"),
         ("library/keyturn_x.py", "of M(keyturn_plan)", "of M(keyturn.core.keyturn_plan)"),
         ("roles/r/tasks/main.yml", "  keyturn_turn:\n", "  keyturn_turn:\n"),
-        ("roles/r/vars/main.yml", "{{ lookup('keyturn_said', 'x') }}", "{{ lookup('keyturn.core.keyturn_said', 'x') }}"),
+        ("roles/r/vars/main.yml", "{{ lookup('keyturn_run_state', 'x') }}", "{{ lookup('keyturn.core.keyturn_run_state', 'x') }}"),
         ("roles/r/vars/main.yml", "{{ lookup('env', 'x') }}", "{{ lookup('env', 'x') }}"),
         ("inventory/staging/a.yml", "{{ x | keyturn_pattern }}", "{{ x | keyturn.core.keyturn_pattern }}"),
         ("ansible.cfg", "library = library\nforks = 1\naction_plugins = p\n", "forks = 1\n"),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from keyturn.base import durable, procfs
 from keyturn.base.errors import KeyturnError
-from keyturn.base.procfs import Credentials
+from keyturn.base.procfs import UserAndGroups
 from keyturn.ground import consumers
 from keyturn.ground.consumers import Consumer, dotenv
 
@@ -263,7 +263,7 @@ def test_a_read_only_file_system_is_refused(file: Path) -> None:
 def test_a_reader_that_the_new_file_would_shut_out_is_refused(file: Path, mode: int, groups: set[int], by: str) -> None:
     os.chown(file, 1000, 1001)
     file.chmod(mode)
-    reader = Credentials(1234, frozenset(groups))
+    reader = UserAndGroups(1234, frozenset(groups))
     if by:
         said = refusal(lambda: consumers.check_reader(consumer(file), reader))
         assert said.startswith(f"{file} is readable by {by}, on which the user 1234 of the service depends, and ")
@@ -271,13 +271,13 @@ def test_a_reader_that_the_new_file_would_shut_out_is_refused(file: Path, mode: 
     else:
         consumers.check_reader(consumer(file), reader)
     for user in (0, 1000):
-        consumers.check_reader(consumer(file), Credentials(user, frozenset(groups)))
+        consumers.check_reader(consumer(file), UserAndGroups(user, frozenset(groups)))
 
 
 def test_credentials_are_those_of_the_process() -> None:
-    held = procfs.credentials(os.getpid())
-    assert held == Credentials(os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))
-    assert procfs.credentials(2**22 + 1) is None
+    held = procfs.user_and_groups(os.getpid())
+    assert held == UserAndGroups(os.geteuid(), frozenset([os.getegid(), *os.getgroups()]))
+    assert procfs.user_and_groups(2**22 + 1) is None
 
 
 # -- check_writable --------------------------------------------------------------------------------------------------

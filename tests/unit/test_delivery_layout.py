@@ -18,7 +18,7 @@ class Bare(Host):
 
     def __init__(self) -> None:
         self.holdings = [SimpleNamespace(check_mode=True)]  # type: ignore[list-item]
-        self.credential = SimpleNamespace(path=Path("/etc/credstore.encrypted/app"), sealed="app")  # type: ignore[assignment]
+        self.systemd_credential = SimpleNamespace(path=Path("/etc/credstore.encrypted/app"), sealed="app")  # type: ignore[assignment]
 
     def files(self) -> dict[Path, list[str]]:
         return {ENV: ["JWT_SECRET_KEY"]}

@@ -18,7 +18,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.ground import consumers
 from keyturn.ground.consumers import Consumer
 from keyturn.host import storage
-from keyturn.host.phases import rollback, stage, verify
+from keyturn.host.phases import holdings_info, rollback, stage
 from keyturn.host.phases.replace_tokens import run as replace_tokens
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue
@@ -125,7 +125,7 @@ def test_a_rotation_is_refused_and_whoever_looks_says_it(host: Host, memory: Pat
         ):
             stage.run(dataclasses.replace(rotation, check_mode=check_mode))
     assert not (memory / "state").exists() and not host.lab.state.exists()
-    assert any(REMEDIES[what] in problem for problem in verify.run([rotation])["problems"])
+    assert any(REMEDIES[what] in problem for problem in holdings_info.run([rotation])["problems"])
     found: Any = storage.look([rotation], production=False)["findings"]
     told = [(one["severity"], one["remedy"]) for one in found if one["rule"] == "durability"]
     assert told == [("error", REMEDIES[what])]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from keyturn import incident
-from keyturn.base import moments
+from keyturn.base import timestamps
 from keyturn.base.errors import KeyturnError
 from keyturn.incident import markdown, plan, reminders, runs
 from keyturn.inputs.validation import validated
@@ -531,6 +531,6 @@ def test_a_run_that_would_ask_at_each_secret_is_refused() -> None:
 
 
 def test_moments_are_read_as_they_are_written() -> None:
-    assert moments.parse(moments.text(NOW)) == NOW
+    assert timestamps.parse(timestamps.text(NOW)) == NOW
     with pytest.raises(KeyturnError, match="a moment looks like"):
-        moments.parse("yesterday")
+        timestamps.parse("yesterday")

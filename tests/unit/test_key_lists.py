@@ -22,7 +22,7 @@ from keyturn.ground.rows import sqlite_file
 from keyturn.ground.rows.sqlite_file import RestartedTooOften
 from keyturn.ground.rows.sqlite_store import SqliteStore
 from keyturn.host import calls
-from keyturn.host.phases import key_list, restart, rollback, stage, turn, verify
+from keyturn.host.phases import holdings_info, key_list, restart, rollback, stage, turn
 from keyturn.inputs import catalogue as shapes
 from keyturn.inputs import meaning
 from keyturn.inputs.validation import services as with_defaults
@@ -292,7 +292,7 @@ def test_a_list_of_before_is_turned_whole_and_only_the_new_key_is_left(tmp_path:
         host.stop()
         host.start()
         before = dotenv_values(host.lab.env)
-        assert verify.run([host.rotation()])["problems"] == []
+        assert holdings_info.run([host.rotation()])["problems"] == []
         to(host, "turned")
         assert dotenv_values(host.lab.env)[KEY] == f"{host.stored_values()['pending.json']}{separator}{both}"
         host.new = host.stored_values()["pending.json"]

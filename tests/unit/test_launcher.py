@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from keyturn.base.errors import KeyturnError
-from keyturn.ground.consumers import credential_file
+from keyturn.ground.consumers import systemd_credential_file
 from keyturn.services import systemd
 from keyturn.services.systemd import LAUNCH, LAUNCHER, LAUNCHER_TEXT, SystemdService
 
@@ -152,7 +152,7 @@ def test_a_unit_without_one_command_is_refused(tmp_path: Path, lines: str) -> No
 
 def test_the_launcher_hands_every_value_over_exactly(tmp_path: Path) -> None:
     values = {"PLAIN": "a", "QUOTED": 'it\'s "this" # $HOME ${X} \\n', "UNICODE": "schlüssel", "EMPTY": ""}
-    (tmp_path / "name").write_bytes(credential_file.written(values))
+    (tmp_path / "name").write_bytes(systemd_credential_file.written(values))
     launcher = tmp_path / LAUNCHER.name
     launcher.write_text(LAUNCHER_TEXT)
     program = "import json, os, sys; print(json.dumps([sys.argv[1:], dict(os.environ)]))"
@@ -172,12 +172,12 @@ def test_the_launcher_hands_every_value_over_exactly(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"", b"[]", b'{"A": 1}', b"NAME=value"])
 def test_what_is_no_credential_is_refused(content: bytes) -> None:
     with pytest.raises(KeyturnError, match=r"migrate_delivery\.yml"):
-        credential_file.read(content, ["A"])
+        systemd_credential_file.read(content, ["A"])
 
 
 def test_a_value_is_replaced_and_the_others_stay() -> None:
-    content = credential_file.written({"A": "1", "B": "2"})
-    assert credential_file.read(credential_file.replace(content, {"A": "3"}), ["A", "B", "C"]) == {
+    content = systemd_credential_file.written({"A": "1", "B": "2"})
+    assert systemd_credential_file.read(systemd_credential_file.replace(content, {"A": "3"}), ["A", "B", "C"]) == {
         "A": "3",
         "B": "2",
         "C": None,

@@ -19,7 +19,7 @@ from keyturn.ground import git, owner
 from keyturn.ground.scripts import KEYCTL, Scripts
 from keyturn.host import storage
 from keyturn.host.journal import Application
-from keyturn.host.phases import commit, stage, turn, verify
+from keyturn.host.phases import commit, holdings_info, stage, turn
 from keyturn.records import evidence
 from keyturn.services import systemd
 from support.faults import Host
@@ -68,9 +68,9 @@ def test_the_name_of_a_folder_is_no_line_of_a_unit(home: Path, tmp_path: Path, m
     (tmp_path / "units").mkdir()
     unit = Unit(tmp_path)
     as_nobody((home / UNIT_LINES).mkdir)
-    unit.fit_gate(Application(tmp_path, lead(home, UNIT_LINES)).folder / "switching")
+    unit.fit_start_gate(Application(tmp_path, lead(home, UNIT_LINES)).folder / "switching")
     with pytest.raises(KeyturnError, match="cannot stand in a unit file: give that folder another name"):
-        unit.fit_gate(Application(tmp_path, home / UNIT_LINES).folder / "switching")
+        unit.fit_start_gate(Application(tmp_path, home / UNIT_LINES).folder / "switching")
     assert all("ExecStartPre" not in path.read_text() for path in (tmp_path / "units").rglob("*.conf"))
 
 
@@ -190,7 +190,7 @@ def test_root_itself_opens_nothing_of_the_applications(theirs: Host) -> None:
     turn.run(rotation, "proved")
     commit.run(rotation, "both")
     storage.look([rotation], production=True)
-    verify.run([rotation])
+    holdings_info.run([rotation])
     services = {"backend": {"log_file": "server.py"}}
     scene = evidence.Scene({}, theirs.lab.app, services, [], SINCE)
     assert evidence.collect(scene, ["files", "logs"])[1] == {}

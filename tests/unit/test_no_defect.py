@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from keyturn.base import durable, shape
 from keyturn.fleet import answers
-from keyturn.host.phases import commit, prune, retire, rollback, stage, state, turn, verify
+from keyturn.host.phases import commit, holdings_info, prune, retire, rollback, rotation_info, stage, turn
 from keyturn.inputs.application import Application
 from keyturn.records import report, rotation_log
 from support import hostile, selection, steps
@@ -39,8 +39,8 @@ walk = settings(
 
 PHASES = ("staged", "prepared", "switched", "proved", "decided", "closed")
 CALLS: dict[str, Callable[[Host], Any]] = {
-    "state": lambda host: state.run(str(host.lab.app), str(host.lab.state), [host.rotation()]),
-    "verify": lambda host: verify.run([host.rotation()]),
+    "rotation_info": lambda host: rotation_info.run(str(host.lab.app), str(host.lab.state), [host.rotation()]),
+    "holdings_info": lambda host: holdings_info.run([host.rotation()]),
     "prune": lambda host: prune.run([host.rotation()]),
     "stage": lambda host: stage.run(host.rotation()),
     "turn": lambda host: turn.run(host.rotation(), "proved"),
@@ -84,7 +84,7 @@ def test_a_damaged_file_of_a_host_is_no_defect(host: Host, data: st.DataObject) 
     else:
         content = data.draw(hostile.mangled(content))
     path.write_bytes(content)
-    for name in ("state", "verify", data.draw(st.sampled_from(sorted(CALLS)))):
+    for name in ("rotation_info", "holdings_info", data.draw(st.sampled_from(sorted(CALLS)))):
         hostile.check(lambda name=name: CALLS[name](host))  # type: ignore[misc]
 
 
@@ -180,7 +180,7 @@ def parameters(folder: Path) -> dict[str, dict[str, Any]]:
             "folder": str(own), "secrets": secrets, "checklist": points, "rotation_id": ROTATION_ID, "step": "sign",
             "signer": "a person", "points": {"users_notified": "seen"}, "signing_key": "", "allowed_signers": "",
         },
-        "due": {"secrets": secrets, "hosts": {"a": STATE}, "window": {"days": ["sat"], "from": "22:00", "to": "02:00"}},
+        "due_info": {"secrets": secrets, "hosts": {"a": STATE}, "window": {"days": ["sat"], "from": "22:00", "to": "02:00"}},
         "fleet": {"plan": PLAN, "hosts": {"a": HOST}, "folder": str(folder), "staging": "local", "production": True},
         "incident": {
             "action": "report", "folder": str(own), "id": "INC-2", "environment": "local", "secrets": secrets, "hosts": ["a"],
@@ -203,12 +203,12 @@ def parameters(folder: Path) -> dict[str, dict[str, Any]]:
         },
         "policy": {"policy": data("keyturn_policy"), "secrets": secrets, "dest": str(folder / "policy.md"), "folder": str(own)},
         "recover": {"wish": "forward", "hosts": {"a": HOST["rotation_looked"]}, "secrets": secrets, "reports": str(own)},
-        "reminders": {"folder": str(own)},
-        "replaced": {"issuer": "plaid", "environment": "local", "reason": "INC-1", "folder": str(own),
+        "reminders_info": {"folder": str(own)},
+        "log_replacement": {"issuer": "plaid", "environment": "local", "reason": "INC-1", "folder": str(own),
                      "hosts": {"a": {"total": 3, "proven": 2, "relink_required": ["item"]}}},
         "report": {"folder": str(folder), "plan": PLAN, "hosts": {"a": RECORD}, "ended": True, "entry": secrets["db_key"],
                    "checklist": points},
-        "revoked": {"secrets": secrets, "environment": "local", "folder": str(own), "hosts": {"a": [REVOKED]}},
+        "log_revocations": {"secrets": secrets, "environment": "local", "folder": str(own), "hosts": {"a": [REVOKED]}},
         "status": {"secrets": secrets, "hosts": {"a": STATE}, "folder": str(own), "policy": data("keyturn_policy")},
         "storage_report": {
             "hosts": {"a": {"findings": [FINDING], "values": {"db_key": {KEY: MARK}}}}, "environment": "staging",
@@ -277,7 +277,7 @@ READERS = (
     "pack",
     "policy",
     "recover",
-    "reminders",
+    "reminders_info",
     "report",
     "status",
     "storage_report",
@@ -307,10 +307,10 @@ def test_a_damaged_file_of_an_environment_is_no_defect(tmp_path: Path) -> None:
 @pytest.mark.parametrize("phase", PHASES)
 def test_what_a_host_really_says_has_the_shape(host: Host, phase: str) -> None:
     host.restore(phase, running=False)
-    said = json.loads(json.dumps(CALLS["state"](host)))
+    said = json.loads(json.dumps(CALLS["rotation_info"](host)))
     assert not list(shape.misfits("", {"hosts": answers.state(["db_key"])}, {"hosts": {"a": said, "lost": None}}))
     assert not list(shape.misfits("", answers.LOOKED, said))
-    assert answers.taken("state", said) == shape.fitting(answers.ANSWERS["state"], said)
+    assert answers.taken("rotation_info", said) == shape.fitting(answers.ANSWERS["rotation_info"], said)
     host.restore("fresh", running=True)
     asked = stage.run(dataclasses.replace(host.rotation(), check_mode=True))
     staged = stage.run(host.rotation())

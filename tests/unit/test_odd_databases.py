@@ -22,7 +22,7 @@ from keyturn.ground.rows.fernet_sqlite import FernetSqlite
 from keyturn.ground.rows.fernet_tokens import FernetTokens
 from keyturn.ground.rows.side_file import SideFile
 from keyturn.ground.rows.sqlite_file import Column
-from keyturn.host.phases import replace_tokens, stage, turn, verify
+from keyturn.host.phases import holdings_info, replace_tokens, stage, turn
 from keyturn.host.token_log import TokenLog
 from support.faults import Host
 
@@ -552,7 +552,7 @@ def test_a_host_refuses_while_its_service_runs(host: Host) -> None:
         for check_mode in (True, False):
             with pytest.raises(KeyturnError, match=refused):
                 stage.run(dataclasses.replace(host.rotation(), check_mode=check_mode))
-        (finding,) = verify.run([host.rotation()])["verified"]["db_key"]["findings"]
+        (finding,) = holdings_info.run([host.rotation()])["verified"]["db_key"]["findings"]
         assert re.search(refused, finding)
         assert host.lab.database.read_bytes() == before and host.lab.journals() == []
         connection.execute(allow)

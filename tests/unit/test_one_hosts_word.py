@@ -12,10 +12,10 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
-from keyturn.base import moments, shape
+from keyturn.base import shape, timestamps
 from keyturn.base.errors import KeyturnError
 from keyturn.entry.module import attempt
-from keyturn.fleet import agreement, answers, recovery, said
+from keyturn.fleet import agreement, answers, recovery, run_state
 from keyturn.host import journal
 from keyturn.records import report, rotation_log
 from keyturn.steps import fleet
@@ -102,7 +102,7 @@ def test_who_decided_in_an_earlier_run_has_decided() -> None:
         "a": {"rotation_looked": staged("commit") | {"closed": {}}},
         "b": {"rotation_looked": staged("commit") | {"closed": {}}, "rotation_staged": {"failed": True, "msg": "no"}},
     }
-    assert said.undecided(hosts, ID, "fleet") == []
+    assert run_state.undecided(hosts, ID, "fleet") == []
 
 
 @pytest.mark.parametrize(
@@ -116,15 +116,15 @@ def test_who_decided_in_an_earlier_run_has_decided() -> None:
 )
 def test_where_one_has_finished_no_other_makes_the_rest_go_back(lie: dict[str, Any]) -> None:
     hosts = {"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": staged("commit") | {"closed": {}}}, "c": lie}
-    assert said.undecided(hosts, ID, "fleet") == []
-    assert said.finished(hosts, ID) == ["a"]
+    assert run_state.undecided(hosts, ID, "fleet") == []
+    assert run_state.finished(hosts, ID) == ["a"]
 
 
 def test_who_says_alone_that_it_has_finished_keeps_nobody_from_going_back() -> None:
     hosts = {"a": {"rotation_looked": FINISHED}} | {
         name: {"rotation_looked": NOTHING, "rotation_turned": staged()} for name in "bc"
     }
-    assert said.undecided(hosts, ID, "fleet") == ["b", "c"]
+    assert run_state.undecided(hosts, ID, "fleet") == ["b", "c"]
 
 
 def test_who_has_not_decided_has_not_finished_whatever_it_says_besides() -> None:
@@ -134,8 +134,8 @@ def test_who_has_not_decided_has_not_finished_whatever_it_says_besides() -> None
         "b": {"rotation_looked": staged("commit") | {"closed": {}}},
         "c": {"rotation_looked": lie},
     }
-    assert said.undecided(hosts, ID, "fleet") == ["a", "c"]
-    assert said.finished(hosts, ID) == [], "all go back, and none is kept by what c says"
+    assert run_state.undecided(hosts, ID, "fleet") == ["a", "c"]
+    assert run_state.finished(hosts, ID) == [], "all go back, and none is kept by what c says"
 
 
 def test_nobody_tells_of_another_secret_than_was_asked_about() -> None:
@@ -146,32 +146,32 @@ def test_nobody_tells_of_another_secret_than_was_asked_about() -> None:
 
 
 def test_a_rotation_that_went_back_has_no_old_value_that_could_be_dead(tmp_path: Path) -> None:
-    given = parameters(tmp_path)["revoked"]
+    given = parameters(tmp_path)["log_revocations"]
     folder = Path(given["folder"])
     told = {"state": "revoked", "secret": "jwt", "rotation_id": GATED["rotation_id"], "evidence": "x"}
     ended = {"event": "ended", "outcome": "rolled_back", "at": AT, "started": AT, "finished": AT, "hosts": ["a"]}
     ended |= {"rotation_id": GATED["rotation_id"], "secret": "jwt", "variables": [], "environment": "local"}
     ended |= {"reason": "x", "rotated_by": "x", "verified_by": "nobody"}
     rotation_log.append(folder, ended)
-    answer = take("revoked", given | {"hosts": {"c": [told]}})
+    answer = take("log_revocations", given | {"hosts": {"c": [told]}})
     assert answer["dead"] == [] and answer["revoked"] == [] and len(answer["unknown"]) == 1
 
 
 def test_a_host_of_which_nothing_is_known_has_not_said_that_it_has_not_decided() -> None:
     hosts = {"a": {"rotation_looked": staged("commit") | {"closed": {}}}, "b": {"rotation_looked": {"failed": True}}}
-    assert said.undecided(hosts, ID, "fleet") == []
+    assert run_state.undecided(hosts, ID, "fleet") == []
     hosts["b"] = {"rotation_staged": {"failed": True}}  # of a first run, in which nobody can have decided before
-    assert said.undecided(hosts, ID, "fleet") == ["b"]
+    assert run_state.undecided(hosts, ID, "fleet") == ["b"]
 
 
 def test_what_has_gone_back_already_takes_the_others_with_it() -> None:
     gone = {"rotation": {}, "closed": {ID: {"outcome": "rolled_back", "decision": "rollback"}}}
     hosts = {"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": gone}}
-    assert said.undecided(hosts, ID, "fleet") == ["b"]
+    assert run_state.undecided(hosts, ID, "fleet") == ["b"]
     # of a value of its own each host ends for itself
-    assert said.undecided({"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": staged()}}, ID, "batch") == [
-        "b"
-    ]
+    assert run_state.undecided(
+        {"a": {"rotation_looked": FINISHED}, "b": {"rotation_looked": staged()}}, ID, "batch"
+    ) == ["b"]
 
 
 COMMIT = importlib.util.spec_from_file_location("commit", ROOT / "plugins/action/keyturn_commit.py")
@@ -260,7 +260,7 @@ def test_what_a_shape_does_not_name_is_left_out_at_every_depth() -> None:
 
 
 def test_a_rotation_is_a_mapping() -> None:
-    for action in ("commit", "stage", "state", "turn"):
+    for action in ("commit", "stage", "rotation_info", "turn"):
         assert answers.taken(action, REAL[action] | {"rotation": None})["failed"]
 
 
@@ -273,7 +273,7 @@ def test_what_a_host_has_not_said_is_no_defect() -> None:
 
 def test_a_revocation_is_logged_with_what_the_log_knows_of_its_rotation(tmp_path: Path) -> None:
     environment(tmp_path)
-    given = parameters(tmp_path)["revoked"]
+    given = parameters(tmp_path)["log_revocations"]
     lie = {name: RECORD[name] for name in ("rotation_id", "secret", "started", "old")}
     lie |= {
         "state": "revoked",
@@ -282,11 +282,11 @@ def test_a_revocation_is_logged_with_what_the_log_knows_of_its_rotation(tmp_path
         "since": "0999-01-01T00:00:00Z",
         "evidence": "x",
     }
-    assert take("revoked", given | {"hosts": {"a": [lie]}})["revoked"] == [ROTATION_ID]
+    assert take("log_revocations", given | {"hosts": {"a": [lie]}})["revoked"] == [ROTATION_ID]
     last = rotation_log.read(tmp_path / "local")[-1]
     assert (last["event"], last["rotated_by"], last["reason"]) == ("revoked", "somebody", "scheduled")
     assert last["started"] > "2026" and last["finished"] > "2026"
-    take("revoked", given | {"hosts": {"a": [lie]}})
+    take("log_revocations", given | {"hosts": {"a": [lie]}})
     assert rotation_log.read(tmp_path / "local")[-1] == last, "a repetition adds nothing"
 
 
@@ -317,21 +317,21 @@ def test_a_rotation_has_not_begun_before_its_id_says(tmp_path: Path) -> None:
     ],
 )
 def test_a_moment_that_is_none_has_not_the_shape(moment: str) -> None:
-    assert list(shape.misfits("", moments.SHAPE, moment)) != []
+    assert list(shape.misfits("", timestamps.SHAPE, moment)) != []
     said = copy.deepcopy(STATE)
     said["closed"][ROTATION_ID] |= {"finished": moment}
-    assert answers.taken("state", {"changed": False, **said})["failed"]
+    assert answers.taken("rotation_info", {"changed": False, **said})["failed"]
     said = copy.deepcopy(STATE)
     said["closed"][ROTATION_ID]["retire"] |= {"since": moment}
-    assert answers.taken("state", {"changed": False, **said})["failed"]
+    assert answers.taken("rotation_info", {"changed": False, **said})["failed"]
 
 
 def test_what_is_written_is_a_moment() -> None:
     for year in (2024, 2026, 2100):
         for month in range(1, 13):
             for day in (1, 28):
-                assert not list(shape.misfits("", moments.SHAPE, f"{year}-{month:02}-{day:02}T23:59:59Z"))
-    assert not list(shape.misfits("", moments.SHAPE, "2024-02-29T00:00:00Z"))
+                assert not list(shape.misfits("", timestamps.SHAPE, f"{year}-{month:02}-{day:02}T23:59:59Z"))
+    assert not list(shape.misfits("", timestamps.SHAPE, "2024-02-29T00:00:00Z"))
     assert not list(shape.misfits("", journal.RETIRE, {"state": "open", "since": AT}))
 
 

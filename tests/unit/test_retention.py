@@ -10,7 +10,7 @@ from keyturn.base import durable
 from keyturn.base.errors import KeyturnError
 from keyturn.host import values
 from keyturn.host.journal import Journal
-from keyturn.host.phases import commit, prune, retention, rollback, stage, verify
+from keyturn.host.phases import commit, holdings_info, prune, retention, rollback, stage
 from support.faults import Host
 
 BEFORE = "20251001T000000Z-0123456789abcdef"
@@ -33,7 +33,7 @@ def kept(journal: Journal) -> set[str]:
 
 
 def findings(host: Host) -> list[str]:
-    return [text for text in verify.look_at(host.rotation())["findings"] if "expired" in text]
+    return [text for text in holdings_info.look_at(host.rotation())["findings"] if "expired" in text]
 
 
 def test_the_next_rotation_removes_what_has_expired_as_it_begins(host: Host) -> None:
@@ -142,11 +142,11 @@ def test_what_a_killed_call_left_beside_a_file_is_named_and_goes(host: Host) -> 
     left.write_text("half of a file with a value")
     rotation = host.rotation()
     named = f"{left} is left of a call that was killed: prune.yml removes it"
-    assert named in verify.look_at(rotation)["findings"] and left.exists()
+    assert named in holdings_info.look_at(rotation)["findings"] and left.exists()
     told = prune.run([dataclasses.replace(rotation, check_mode=True)])
     assert told["would"] == f"remove {left}, which a killed call has left" and left.exists()
     assert prune.run([rotation]) == {"changed": True, "pruned": []}
     assert not left.exists() and prune.run([rotation]) == {"changed": False, "pruned": []}
     host.go_to("staged")
     left.write_text("of a call that may be at work")
-    assert named not in verify.look_at(rotation)["findings"]
+    assert named not in holdings_info.look_at(rotation)["findings"]

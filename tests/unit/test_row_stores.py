@@ -24,7 +24,7 @@ from keyturn.ground.rows import fernet_forms, tokens
 from keyturn.ground.rows.contract import Backup, Census, Examined, Prepared, RowStore, Space, Turned
 from keyturn.host import probes, storage
 from keyturn.host.journal import Journal
-from keyturn.host.phases import commit, rollback, stage, turn, verify
+from keyturn.host.phases import commit, holdings_info, rollback, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue, meaning
 from keyturn.inputs.validation import validated
@@ -232,7 +232,7 @@ def test_a_rotation_ends_on_the_new_value(tmp_path: Path, entry: dict[str, Any])
     assert ended["outcome"] == "committed" and ended["evidence"]["backup"] == {"ok": True, "rows": 4}
     assert {path.name for path in app.journal().folder.iterdir()} == {"journal.json", "previous.json", "backup.json"}
     assert "rows       4 sealed" in report._host(ended, 60)  # type: ignore[arg-type]
-    assert verify.run([app.rotation()])["verified"]["notes_key"]["rows"] == {"sealed": 4}
+    assert holdings_info.run([app.rotation()])["verified"]["notes_key"]["rows"] == {"sealed": 4}
 
 
 @pytest.mark.parametrize("until", ["prepared", "switched", "proved"])

@@ -16,7 +16,7 @@ from keyturn.ground.rows.fernet_sqlite import FernetSqlite
 from keyturn.ground.rows.side_file import SideFile
 from keyturn.ground.rows.sqlite_file import Database
 from keyturn.ground.rows.token_scan import Undeclared
-from keyturn.host.phases import commit, stage, verify
+from keyturn.host.phases import commit, holdings_info, stage
 from support.faults import Host
 
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
@@ -106,7 +106,7 @@ def test_stage_and_verify_say_the_same_of_a_row_of_another_shape(host: Host) -> 
     write(host, Fernet(host.old).encrypt(b"test_access_token"))
     with pytest.raises(KeyturnError) as refused:
         stage.run(host.rotation())
-    assert verify.run([host.rotation()])["problems"] == [str(refused.value)]
+    assert holdings_info.run([host.rotation()])["problems"] == [str(refused.value)]
     for part in (
         "1 rows cannot be turned, nothing was changed: plaid_items.access_token of 'item-00002' opens under the current value",
         "declare its shape too",
@@ -115,7 +115,7 @@ def test_stage_and_verify_say_the_same_of_a_row_of_another_shape(host: Host) -> 
         assert part in str(refused.value)
     assert "test_access_token" not in str(refused.value)
     accepting = dataclasses.replace(host.rotation(), accept_shapes={"item-00002": "written by the tests"})
-    assert verify.run([accepting])["problems"] == []
+    assert holdings_info.run([accepting])["problems"] == []
     findings = stage.run(accepting)["rotation"]["findings"]
     assert "accepted: the shape of item-00002 (written by the tests)" in findings
     with pytest.raises(KeyturnError, match="keyturn_accept_shapes of item-00002 must be 1 to 120 letters"):
@@ -140,5 +140,5 @@ def test_the_old_key_is_not_released_while_a_row_needs_it(host: Host) -> None:
 
 def test_a_row_under_a_stranger_key_names_the_likely_writer(host: Host) -> None:
     write(host, Fernet(Fernet.generate_key()).encrypt(b"access-production-9"))
-    (problem,) = verify.run([host.rotation()])["problems"]
+    (problem,) = holdings_info.run([host.rotation()])["problems"]
     assert "(the current one does not open it); who writes under another value is likely another process" in problem

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from keyturn.base import moments
+from keyturn.base import timestamps
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet import schedule
 from keyturn.steps import rotations
@@ -18,7 +18,7 @@ NIGHT = {"days": ["sat"], "from": "22:00", "to": "02:00"}
 
 
 def secret(last: str | None, limit: int | None = 90, switch: str = "together") -> dict[str, Any]:
-    age = None if last is None else (NOW - moments.parse(f"{last}T00:00:00Z")).days
+    age = None if last is None else (NOW - timestamps.parse(f"{last}T00:00:00Z")).days
     rotated = None if last is None else f"{last}T00:00:00Z"
     return {
         "title": "X",
@@ -73,7 +73,7 @@ def test_host_by_host_goes_before_all_at_once_and_then_the_older() -> None:
     ],
 )
 def test_a_window_over_midnight_belongs_to_the_day_it_began_on(at: str, opened: bool) -> None:
-    assert schedule.is_open(NIGHT, moments.parse(at)) is opened
+    assert schedule.is_open(NIGHT, timestamps.parse(at)) is opened
 
 
 WINDOWS = st.fixed_dictionaries(

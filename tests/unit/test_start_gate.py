@@ -72,7 +72,7 @@ def would_start(said: str) -> bool:
 @pytest.mark.parametrize("name", ["switching", "with a blank", "of%name"])
 def test_the_unit_starts_only_while_the_gate_is_open(unit: Unit, tmp_path: Path, name: str) -> None:
     gate = tmp_path / name
-    unit.fit_gate(gate)
+    unit.fit_start_gate(gate)
     assert condition(tmp_path) == f"ConditionPathExists=!{gate}".replace("%", "%%")
     assert would_start(condition(tmp_path))
     gate.touch()
@@ -83,7 +83,7 @@ def test_the_unit_starts_only_while_the_gate_is_open(unit: Unit, tmp_path: Path,
 
 def test_the_gate_of_another_state_folder_takes_the_place_of_the_one_before(unit: Unit, tmp_path: Path) -> None:
     for name, loaded in (("one", 1), ("one", 1), ("other", 2)):
-        unit.fit_gate(tmp_path / name)
+        unit.fit_start_gate(tmp_path / name)
         assert condition(tmp_path) == f"ConditionPathExists=!{tmp_path / name}"
         assert unit.told.count("daemon-reload") == loaded, "systemd knows another condition than the file has"
 
@@ -95,19 +95,19 @@ def test_the_drop_in_stands_where_systemd_looks(unit: Unit, tmp_path: Path, name
     known = subprocess.run(
         ["systemd-escape", "--mangle", named], check=True, capture_output=True, text=True
     ).stdout.strip()
-    Unit(tmp_path, named, known).fit_gate(tmp_path / "gate")
+    Unit(tmp_path, named, known).fit_start_gate(tmp_path / "gate")
     assert condition(tmp_path, known) == f"ConditionPathExists=!{tmp_path / 'gate'}"
 
 
 def test_a_second_name_of_a_unit_is_not_where_its_drop_in_stands(unit: Unit, tmp_path: Path) -> None:
-    Unit(tmp_path, "alias", "trader-ai.service").fit_gate(tmp_path / "gate")
+    Unit(tmp_path, "alias", "trader-ai.service").fit_start_gate(tmp_path / "gate")
     assert condition(tmp_path) == f"ConditionPathExists=!{tmp_path / 'gate'}"
 
 
 @pytest.mark.parametrize("answer", ["", "trader-1.service\n\ntrader-2.service"])
 def test_a_name_of_none_or_of_several_is_refused(unit: Unit, tmp_path: Path, answer: str) -> None:
     with pytest.raises(KeyturnError, match=r"systemd has (0|2) units for trader\*, and one is needed: correct `unit`"):
-        Unit(tmp_path, "trader*", answer).fit_gate(tmp_path / "gate")
+        Unit(tmp_path, "trader*", answer).fit_start_gate(tmp_path / "gate")
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_drop_in_without_effect_is_refused(unit: Unit, tmp_path: Path, place: 
     with pytest.raises(
         KeyturnError, match=rf"{DROP_IN} sets ConditionPathExists, without effect: systemctl cat trader-ai.service"
     ):
-        unit.fit_gate(tmp_path / "gate")
+        unit.fit_start_gate(tmp_path / "gate")
 
 
 def test_a_drop_in_that_systemd_has_not_loaded_is_refused(
@@ -138,4 +138,4 @@ def test_a_drop_in_that_systemd_has_not_loaded_is_refused(
     monkeypatch.setattr(unit, "known", "another.service")
     unit.unit = "trader-ai.service"
     with pytest.raises(KeyturnError, match="without effect"):
-        unit.fit_gate(tmp_path / "gate")
+        unit.fit_start_gate(tmp_path / "gate")

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from keyturn import incident
 from keyturn.base import durable
 from keyturn.base.errors import KeyturnError
-from keyturn.host.phases import stage, state
+from keyturn.host.phases import rotation_info, stage
 from keyturn.inputs import persons
 from keyturn.records import audit, checklist, report, rotation_log, signatures
 from support import steps
@@ -445,7 +445,7 @@ def test_a_host_keeps_the_head_of_the_log_that_has_begun_the_rotation(host: Host
     told = stage.run(host.rotation(), log_head=second)
     assert not told["changed"] and host.lab.journals()[0]["log_head"] == second, "the log of another controller"
     stage.run(host.rotation())
-    said = state.run(str(host.lab.app), str(host.lab.state))
+    said = rotation_info.run(str(host.lab.app), str(host.lab.state))
     assert [past["log_head"] for past in said["closed"].values()] == [second]
 
 

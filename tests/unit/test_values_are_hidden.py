@@ -14,7 +14,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.entry import module
 from keyturn.entry.module import Phase
 from keyturn.host.journal import Journal
-from keyturn.host.phases import assess, commit, delivery, replace_tokens, retire, stage, turn
+from keyturn.host.phases import ask_provider, commit, delivery, replace_tokens, retire, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.inputs.catalogue import ENTRY
 from keyturn.inputs.validation import validated
@@ -108,7 +108,7 @@ def test_what_is_asked_of_a_provider_is_hidden(plaid: tuple[Lab, Rotation, FakeP
     stage.run(rotation, new_values=held | {"PLAID_SECRET": NEW})
 
     told, hidden = hiding(rotation)
-    assert assess.run(told)["verdict"] == "accepted"
+    assert ask_provider.run(told)["verdict"] == "accepted"
     assert pair[1] in hidden
 
     journal = rotation.application.open_journal()

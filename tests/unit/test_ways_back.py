@@ -13,7 +13,7 @@ from dotenv import dotenv_values, set_key, unset_key
 from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprint
 from keyturn.fleet import recovery
-from keyturn.host.phases import assess, rollback, stage, turn
+from keyturn.host.phases import ask_provider, rollback, stage, turn
 from keyturn.host.phases.common import stamp
 from keyturn.records import report
 from support import reports
@@ -149,7 +149,7 @@ def test_what_only_was_staged_is_discarded_whatever_the_provider_says(given_out:
     host, fake = given_out
     put(host, TOKEN, THIRD)
     stage.run(host.rotation(), new_values={TOKEN: NEW})
-    said = assess.run(host.rotation())
+    said = ask_provider.run(host.rotation())
     assert (said["verdict"], said["touched"]) == ("rejected", False)
     host.go_back()
     assert journal(host)["outcome"] == "rolled_back"
@@ -162,7 +162,7 @@ def test_a_host_that_was_switched_is_not_put_back_on_a_dead_value(given_out: tup
     stage.run(host.rotation(), new_values={TOKEN: NEW})
     turn.run(host.rotation(), "switched")
     fake.valid.pop(next(iter(fake.valid)))
-    said = assess.run(host.rotation())
+    said = ask_provider.run(host.rotation())
     assert (said["verdict"], said["touched"]) == ("rejected", True)
     with pytest.raises(KeyturnError, match="is rejected at its provider and is not put back"):
         rollback.run(host.rotation(), cause="a test", abandon_commit=False)

@@ -18,7 +18,7 @@ from keyturn.base.fingerprint import fingerprint
 from keyturn.ground import consumers
 from keyturn.ground.consumers import Consumer, systemd_creds
 from keyturn.host import storage
-from keyturn.host.phases import delivery, prune, rollback, stage, state, verify
+from keyturn.host.phases import delivery, holdings_info, prune, rollback, rotation_info, stage
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue, validation
 from keyturn.steps import fleet
@@ -58,11 +58,11 @@ def earlier(rotation: Rotation) -> None:
 
 def test_what_nobody_holds_and_nobody_has_turned_is_not_used_here(host: Host) -> None:
     rotations = [described(host, secret) for secret in ("db_key", "alpaca", "hf_token")]
-    said = verify.run(rotations)
+    said = holdings_info.run(rotations)
     assert said["problems"] == []
     assert {secret for secret, found in said["verified"].items() if found["used"]} == {"db_key"}
     assert "alpaca is not used here\nhf_token is not used here" in said["text"]
-    found = state.run(str(host.lab.app), str(host.lab.state), rotations)["held"]
+    found = rotation_info.run(str(host.lab.app), str(host.lab.state), rotations)["held"]
     assert found["hf_token"] == {"used": False, "values": {}, "problem": ""}
     assert found["db_key"] == {"used": True, "values": {KEY: fingerprint(host.lab.key())}, "problem": ""}
     notes = [one for one in storage.look(rotations, production=False)["findings"] if one["rule"] == "readable"]  # type: ignore[attr-defined]
@@ -79,8 +79,10 @@ def test_what_was_there_and_is_gone_is_an_error(host: Host) -> None:
     missing = f"HF_TOKEN is not set in {host.lab.env}: add it with its current value"
     with pytest.raises(KeyturnError, match=missing):
         rotation.values_here()
-    assert any(missing in problem for problem in verify.run([rotation])["problems"])
-    assert missing in state.run(str(host.lab.app), str(host.lab.state), [rotation])["held"]["hf_token"]["problem"]
+    assert any(missing in problem for problem in holdings_info.run([rotation])["problems"])
+    assert (
+        missing in rotation_info.run(str(host.lab.app), str(host.lab.state), [rotation])["held"]["hf_token"]["problem"]
+    )
     assert described(host, "hf_token", secrets_here=("db_key",)).values_here() is None, "a person says that it may go"
 
 
@@ -109,9 +111,9 @@ def test_a_file_that_is_gone_does_not_make_its_secrets_unused(host: Host) -> Non
 def test_a_host_that_holds_nothing_at_all_says_so(host: Host) -> None:
     host.lab.env.write_text("A=1\n")
     shutil.rmtree(host.lab.database.parent)
-    (problem,) = verify.run([described(host, "db_key"), described(host, "jwt")])["problems"]
+    (problem,) = holdings_info.run([described(host, "db_key"), described(host, "jwt")])["problems"]
     assert problem == "no secret of the catalogue is held here: where that is right, set keyturn_secrets_here: []"
-    assert verify.run([described(host, "jwt", secrets_here=())])["problems"] == []
+    assert holdings_info.run([described(host, "jwt", secrets_here=())])["problems"] == []
 
 
 def test_a_value_that_the_inventory_leaves_out_is_named(host: Host) -> None:
@@ -135,7 +137,7 @@ def test_an_old_value_goes_when_it_has_expired_without_a_rotation(host: Host) ->
     journal.update(previous={"expires": "2025-11-01T00:00:00Z"})
 
     def told() -> list[str]:
-        return list(state.run(str(host.lab.app), str(host.lab.state))["expired"])
+        return list(rotation_info.run(str(host.lab.app), str(host.lab.state))["expired"])
 
     assert told() == [BEFORE]
     said = prune.run([dataclasses.replace(rotation, check_mode=True)])

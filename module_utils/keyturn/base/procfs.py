@@ -29,7 +29,7 @@ class Moment(NamedTuple):
     seconds: float
 
 
-class Credentials(NamedTuple):
+class UserAndGroups(NamedTuple):
     """As whom a process opens files."""
 
     user: int
@@ -111,14 +111,14 @@ def folder_of(pid: int) -> Path | None:
         return None
 
 
-def credentials(pid: int) -> Credentials | None:
+def user_and_groups(pid: int) -> UserAndGroups | None:
     """Return as whom the process opens files, None where it is gone."""
     try:
         lines = (PROC / str(pid) / "status").read_text().splitlines()
     except OSError:
         return None
     fields = {name: value.split() for name, _, value in (line.partition(":") for line in lines)}
-    return Credentials(int(fields["Uid"][3]), frozenset(map(int, [fields["Gid"][3], *fields["Groups"]])))
+    return UserAndGroups(int(fields["Uid"][3]), frozenset(map(int, [fields["Gid"][3], *fields["Groups"]])))
 
 
 def command_name(pid: int) -> str:

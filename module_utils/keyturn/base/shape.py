@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from . import moments
+from . import timestamps
 from .errors import KeyturnError
 
 # half a character: JSON can hold one, and no file
@@ -27,7 +27,7 @@ WORDS: dict[Any, str] = {
     bool: "true or false",
     dict: "a mapping",
     list: "a list",
-    moments.SHAPE: "a moment like 2026-01-31T23:59:59Z",
+    timestamps.SHAPE: "a moment like 2026-01-31T23:59:59Z",
 }
 
 

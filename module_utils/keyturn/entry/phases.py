@@ -10,10 +10,10 @@ from ..inputs import catalogue
 from .module import ROTATION, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import assess, commit, prune, rollback, stage, state, turn  # noqa: F401
+    from ..host.phases import ask_provider, commit, prune, rollback, rotation_info, stage, turn  # noqa: F401
 
 PHASES = {
-    "state": Phase(
+    "rotation_info": Phase(
         {
             "app_root": {"type": "path", "required": True},
             "state_dir": {"type": "path", "required": True},
@@ -42,7 +42,7 @@ PHASES = {
         diff=("old", "new"),
     ),
     "commit": Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}}),
-    "assess": Phase(ROTATION),
+    "ask_provider": Phase(ROTATION),
     "rollback": Phase(
         {
             **ROTATION,

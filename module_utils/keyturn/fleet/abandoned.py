@@ -27,7 +27,8 @@ def suspected(folder: Path, everywhere: bool = False) -> list[str]:
 def close(folder: Path, hosts: Hosts, found_by: str, check_mode: bool, everywhere: bool = False) -> list[str]:
     """End in log and report those that no host knows, and return their ids.
 
-    ``hosts`` has what ``keyturn_state`` said, of those that have answered. A host that took part and is silent may know the rotation.
+    ``hosts`` has what ``keyturn_rotation_info`` said, of those that have answered. A host that took part and is silent may know the
+    rotation.
     """
     known = {str(said["rotation"]["rotation_id"]) for said in hosts.values() if said.get("rotation")}
     known |= {rotation_id for said in hosts.values() for rotation_id in said["closed"]}

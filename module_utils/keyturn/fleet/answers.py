@@ -11,18 +11,18 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..base import moments, shape
+from ..base import shape, timestamps
 from ..base.shown import harmless
 from ..host import journal
 
 NOTHING = {"*": re.compile("(?!)")}
 JOURNAL = (NOTHING, journal.SHAPE)
-# the end of a rotation, as ``keyturn_state`` tells it
+# the end of a rotation, as ``keyturn_rotation_info`` tells it
 PAST = {
     "rotation_id": str,
     "secret": str,
     "phase": journal.PHASES,
-    "finished": (None, moments.SHAPE),
+    "finished": (None, timestamps.SHAPE),
     **dict.fromkeys(("decision", "outcome"), (None, str)),
     **dict.fromkeys(("old", "new"), (None, journal.MARKS)),
     "retire": (None, journal.RETIRE),
@@ -44,7 +44,7 @@ POINTS = [{"id": str, "text": str}]
 PLAN = {
     **dict.fromkeys(("rotation_id", "secret", "title", "environment", "reason", "operator", "revision"), str),
     "variables": [str],
-    "started": moments.SHAPE,
+    "started": timestamps.SHAPE,
     "value": ("per_host", "shared"),
     "sessions": str,
     "downtime_budget_seconds": float,
@@ -54,7 +54,7 @@ PLAN = {
 
 
 def state(secrets: Any) -> dict[str, Any]:
-    """Return the shape of what ``keyturn_state`` says of each host, with all ``secrets``; None for no answer."""
+    """Return the shape of what ``keyturn_rotation_info`` says of each host, with all ``secrets``; None for no answer."""
     held = {secret: {"used": bool, "values": journal.MARKS, "problem": str} for secret in secrets}
     return {"*": (None, {"rotation": JOURNAL, "closed": {"*": PAST}, "expired": [str], "held": held})}
 
@@ -74,7 +74,7 @@ OF_A_ROTATION = {**CHANGED, "rotation?": JOURNAL, "would?": str, "diff?": dict.f
 FINDING = dict.fromkeys(("severity", "rule", "what", "remedy"), str)
 REVOCATION = {
     **dict.fromkeys(("rotation_id", "secret", "reason", "operator"), str),
-    "started": moments.SHAPE,
+    "started": timestamps.SHAPE,
     "old": journal.MARKS,
     **journal.RETIRE,
 }
@@ -93,7 +93,7 @@ MEMBER = re.compile(
 )
 # by the action, ``keyturn_NAME``; what an answer has beside these names is dropped, at every depth
 ANSWERS: Mapping[str, Mapping[str, Any]] = {
-    "assess": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
+    "ask_provider": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
     "commit": OF_A_ROTATION,
     "delivery": {
         **CHANGED,
@@ -120,16 +120,16 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "retire": {**CHANGED, "revocations": [REVOCATION]},
     "rollback": OF_A_ROTATION,
     "stage": {**OF_A_ROTATION, "rotation?": (*JOURNAL, EXAMINED), "clock_offset": float, "place": str},
-    "state": {
+    "rotation_info": {
         **CHANGED,
         "rotation": JOURNAL,
         "closed": {"*": PAST},
         "expired?": [str],
         "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
     },
-    "storage": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
+    "storage_info": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
     "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
-    "verify": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
+    "holdings_info": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
     "watcher": {**CHANGED, "did": [str]},
 }
 # of several lines each; every other text is one line

@@ -72,7 +72,7 @@ def needs_value(rotation_id: str, hosts: Looked) -> bool:
 def stays(answers: Sequence[HostAnswer]) -> bool:
     """Tell whether all hosts stay where they are, since the old value may be dead at its provider.
 
-    ``answers`` has what each host of the fleet said to ``keyturn_assess``: the ``verdict`` on the old value, and whether its switch
+    ``answers`` has what each host of the fleet said to ``keyturn_ask_provider``: the ``verdict`` on the old value, and whether its switch
     had begun (``touched``). Where that is so of none, and of none unknown, nothing is put back, whatever a provider says.
     """
     answered = [one for one in answers if one and not one.get("unreachable")]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..base import moments
+from ..base import timestamps
 from ..base.errors import KeyturnError
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -32,7 +32,7 @@ def calendar(
 
 def _line(name: str, line: Mapping[str, Any], grace_days: int, window: Window, now: datetime) -> dict[str, Any]:
     limit, last = line["max_age_days"], line["last_rotated"]
-    due = moments.parse(last) + timedelta(days=limit) if limit and last else now if limit else None
+    due = timestamps.parse(last) + timedelta(days=limit) if limit and last else now if limit else None
     opens = next_opening(window, max(now, due - timedelta(days=grace_days))) if due else None
     return {
         "secret": name,
@@ -41,8 +41,8 @@ def _line(name: str, line: Mapping[str, Any], grace_days: int, window: Window, n
         "switch": line["switch"],
         "age_days": line["age_days"],
         "max_age_days": limit,
-        "due": moments.text(due) if due else None,
-        "next_window": moments.text(opens) if opens else None,
+        "due": timestamps.text(due) if due else None,
+        "next_window": timestamps.text(opens) if opens else None,
         "turn": bool(due and due - timedelta(days=grace_days) <= now),
     }
 

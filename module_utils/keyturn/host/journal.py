@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
 
-from ..base import durable, moments
+from ..base import durable, timestamps
 from ..base.errors import KeyturnError
 from ..base.procfs import Moment
 from ..ground import owner
@@ -44,7 +44,7 @@ PROOF = dict.fromkeys(("proof", "subject", "verdict", "wanted", "detail"), str)
 STAMP = [str, float]
 # what was the head of the controller's log when it began the rotation here: who rewrites the log does not reach it
 HEAD = {"number": int, "hash": re.compile("[0-9a-f]{64}")}
-RETIRE = {"state": str, "since": moments.SHAPE, "evidence?": str, "verdict?": str}
+RETIRE = {"state": str, "since": timestamps.SHAPE, "evidence?": str, "verdict?": str}
 ONLINE = {"read": int, "turned": int, "seconds": float}
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
@@ -52,12 +52,12 @@ SHAPE = {
     "rotation_id": str,
     "secret": str,
     "operator": str,
-    "started": moments.SHAPE,
+    "started": timestamps.SHAPE,
     "environment?": str,
-    "finished?": (None, moments.SHAPE),
+    "finished?": (None, timestamps.SHAPE),
     "decision?": (None, "commit", "rollback"),
     "outcome?": (None, str),
-    "history?": [{"phase": str, "at": moments.SHAPE}],
+    "history?": [{"phase": str, "at": timestamps.SHAPE}],
     "old?": MARKS,
     "new?": MARKS,
     "rows?": {"*": int},
@@ -78,12 +78,12 @@ SHAPE = {
         "opens_with": MARKS,
         "bytes?": int,
         "sha256?": str,
-        "expires?": moments.SHAPE,
-        "pruned?": moments.SHAPE,
+        "expires?": timestamps.SHAPE,
+        "pruned?": timestamps.SHAPE,
     },
-    "previous?": {"expires?": moments.SHAPE, "pruned?": moments.SHAPE},
+    "previous?": {"expires?": timestamps.SHAPE, "pruned?": timestamps.SHAPE},
     "retire?": (None, RETIRE),
-    "old_credential?": {"verdict": str, "detail": str, "at": moments.SHAPE},
+    "old_credential?": {"verdict": str, "detail": str, "at": timestamps.SHAPE},
     "account?": str,
     "log_head?": HEAD,
     "evidence?": {
@@ -237,7 +237,7 @@ RECOVERY = "end it with resume.yml (on the new value) or rollback.yml (on the ol
 
 def utc_now() -> str:
     """Return the time as ISO 8601 in UTC, to the second."""
-    return moments.text(datetime.now(UTC))
+    return timestamps.text(datetime.now(UTC))
 
 
 @dataclass(eq=False, repr=False)

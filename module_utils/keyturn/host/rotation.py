@@ -62,12 +62,12 @@ class Holding:
         return self.delivery == "systemd_credential"
 
     @property
-    def credential(self) -> Consumer:
+    def systemd_credential(self) -> Consumer:
         """The encrypted file that takes the place of `.env` for the values."""
         from ..ground.consumers import Consumer, systemd_creds
 
         name = self.application.folder.name
-        return Consumer("credential", systemd_creds.STORE / name, self.entry["aliases"], sealed=name)
+        return Consumer("systemd_credential", systemd_creds.STORE / name, self.entry["aliases"], sealed=name)
 
     def consumers(self, forms: Mapping[str, Mapping[str, str]] | None = None) -> list[Consumer]:
         """The places that the application reads the secret from. ``forms``, by path, are wanted instead of the entry's."""
@@ -77,7 +77,7 @@ class Holding:
         for item in self.entry["consumers"]:
             path = self.app_root / item["path"]
             if item["format"] == "dotenv" and self.sealed:
-                found.append(self.credential)
+                found.append(self.systemd_credential)
                 continue
             if item["optional"] and not path.exists():
                 continue
@@ -191,7 +191,7 @@ class Holding:
 
     @property
     def _delivered_otherwise(self) -> bool:
-        return not self.sealed and os.path.exists(self.credential.path)  # noqa: PTH110 - of a folder that only root may enter
+        return not self.sealed and os.path.exists(self.systemd_credential.path)  # noqa: PTH110 - of a folder that only root may enter
 
     def values_here(self) -> dict[str, str] | None:
         """Return what ``current_values`` does, None where the secret is not used on this host."""
@@ -225,7 +225,7 @@ class Holding:
 
         if self._delivered_otherwise:
             raise KeyturnError(
-                f"{self.credential.path} holds the values of this host: set keyturn_delivery: systemd_credential in the "
+                f"{self.systemd_credential.path} holds the values of this host: set keyturn_delivery: systemd_credential in the "
                 "inventory, or take them back into `.env` by migrate_delivery.yml"
             )
         found = [(consumer, consumers.read(consumer, self.variables)) for consumer in self.consumers()]

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..base import durable, moments
+from ..base import durable, timestamps
 from ..base.errors import KeyturnError
 from ..inputs import persons
 from ..inputs.request import ROTATION_ID
@@ -34,7 +34,7 @@ NOTE = ({**SAID, "file": str, "sha256": str, "at": str}, {**SAID, "file?": None}
 SHAPE = {
     **dict.fromkeys(("id", "leaked", "title", "environment", "since", "operator"), str),
     **{key: [str] for key in ("by_hand", "affected")},
-    "opened": moments.SHAPE,
+    "opened": timestamps.SHAPE,
     **LOGIN,
     "drill": bool,
     "without_evidence": str,
@@ -44,9 +44,9 @@ SHAPE = {
         | {"name": STEP, "kind": KINDS, "attempts": [ROTATION_ID]}
     ],
     "evidence": [NOTE],
-    "dead": (None, {"at": moments.SHAPE, "seconds": int}),
+    "dead": (None, {"at": timestamps.SHAPE, "seconds": int}),
     "material?": {"*": [str]},
-    "checklists": [{"name": str, "title": str, "due": moments.SHAPE, "points": [POINT]}],
+    "checklists": [{"name": str, "title": str, "due": timestamps.SHAPE, "points": [POINT]}],
 }
 
 
@@ -71,7 +71,7 @@ def begin(
     return {
         "schema": 1,
         **header,
-        "opened": moments.text(now),
+        "opened": timestamps.text(now),
         "steps": [dict(step) for step in steps],
         "evidence": [],
         "dead": None,
@@ -79,7 +79,7 @@ def begin(
             {
                 "name": name,
                 "title": one["title"],
-                "due": moments.text(now + timedelta(hours=one["within_hours"])),
+                "due": timestamps.text(now + timedelta(hours=one["within_hours"])),
                 "points": [{"id": act["id"], "task": act["text"], "done": None} for act in one["actions"]],
             }
             for name, one in checklists.items()
@@ -164,7 +164,7 @@ def mark_dead(document: Document) -> None:
     if document["dead"] or not all_done(document, "affected"):
         return
     at = max((step["at"] for step in document["steps"] if step["tier"] == "affected"), default=document["opened"])
-    seconds = (moments.parse(at) - moments.parse(document["opened"])).total_seconds()
+    seconds = (timestamps.parse(at) - timestamps.parse(document["opened"])).total_seconds()
     document["dead"] = {"at": at, "seconds": int(seconds)}
 
 
@@ -184,7 +184,7 @@ def tick_by_evidence(document: Document, ticks: Mapping[str, str], notified: str
     for point in points(document):
         said = evidence[ticks[point["id"]]] if point["id"] in ticks else ""
         if said and not point["done"]:
-            point["done"] = {"at": moments.text(now), "by": "keyturn", "evidence": said}
+            point["done"] = {"at": timestamps.text(now), "by": "keyturn", "evidence": said}
 
 
 def tick(document: Document, point: str, by: str, login: persons.Login, evidence: str, now: datetime) -> None:
@@ -197,7 +197,7 @@ def tick(document: Document, point: str, by: str, login: persons.Login, evidence
         raise KeyturnError("keyturn_incident_note is empty: say what was found, and where that can be read")
     if not found["done"]:
         found["done"] = {
-            "at": moments.text(now),
+            "at": timestamps.text(now),
             "by": by,
             "login": dict(login),
             "evidence": " ".join(evidence.split()),
@@ -213,7 +213,7 @@ def points(document: Document) -> Iterator[dict[str, Any]]:
 def open_points(document: Document) -> list[Open]:
     """Return the points that nobody has ticked, the next due first."""
     return [
-        Open(document["id"], point["id"], point["task"], moments.parse(checklist["due"]))
+        Open(document["id"], point["id"], point["task"], timestamps.parse(checklist["due"]))
         for checklist in document["checklists"]
         for point in checklist["points"]
         if not point["done"]
@@ -232,7 +232,7 @@ def summaries(reports: Path, now: datetime) -> list[dict[str, Any]]:
         waiting = open_points(document)
         if waiting:
             counts = {"open": len(waiting), "late": len(late([document], now))}
-            found.append({"id": document["id"], "due": moments.text(waiting[0].due), **counts})
+            found.append({"id": document["id"], "due": timestamps.text(waiting[0].due), **counts})
     return found
 
 
@@ -255,7 +255,7 @@ def table(documents: Sequence[Document], now: datetime) -> str:
             if step["state"] not in DONE
         ]
         lines += [
-            f"  {'LATE' if one.due < now else 'open':<6}{moments.text(one.due)}  {one.point}: {one.task}"
+            f"  {'LATE' if one.due < now else 'open':<6}{timestamps.text(one.due)}  {one.point}: {one.task}"
             for one in waiting
         ]
     return "\n".join(lines) or "no incident"

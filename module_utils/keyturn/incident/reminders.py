@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from .. import incident
-from ..base import moments
+from ..base import timestamps
 
 Reminder = dict[str, Any]
-LINE = {"title": str, "state?": str, "last_rotated?": (None, moments.SHAPE), "max_age_days?": (None, int)}
+LINE = {"title": str, "state?": str, "last_rotated?": (None, timestamps.SHAPE), "max_age_days?": (None, int)}
 # what is read of the last status
 STATUS = {"secrets?": (None, {"*": LINE})}
 
@@ -39,7 +39,7 @@ def _near(point: incident.Open, links: str) -> Reminder:
         "incident": point.incident,
         "point": point.point,
         "task": point.task,
-        "due": moments.text(point.due),
+        "due": timestamps.text(point.due),
         "link": f"{links}/{incident.FOLDER}/{point.incident}/{incident.MARKDOWN}",
     }
     return {"event": "deadline_near", "id": f"{point.incident}-{point.point}", "facts": facts}

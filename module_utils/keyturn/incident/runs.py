@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from .. import incident
-from ..base import durable, moments
+from ..base import durable, timestamps
 from ..base.errors import KeyturnError
 from ..host import probes
 from ..host.rotation import LOCK_WAIT_SECONDS
@@ -90,7 +90,7 @@ def run(folder: Path, name: str, scene: Scene) -> dict[str, Any]:
         return step
     state, evidence = KINDS[step["kind"]](folder, document, step, scene)
     # a host may have written it, and a table has a line for each step
-    step.update(state=state, evidence=" ".join(evidence.split()), at=moments.text(scene.now()))
+    step.update(state=state, evidence=" ".join(evidence.split()), at=timestamps.text(scene.now()))
     incident.write(folder, document)
     return step
 

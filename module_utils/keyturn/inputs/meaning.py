@@ -138,9 +138,9 @@ def _check_supplied(where: str, entry: dict[str, Any]) -> None:
         raise KeyturnError(f"{where}: the probes provider and log_line, a guard and retire revoke need a provider")
     if provider is None:
         return
-    credential = PROVIDERS[provider["kind"]].credential
-    if len(entry["variables"]) != len(credential):
-        raise KeyturnError(f"{where}: variables must be, in this order, {' and '.join(credential)} of the provider")
+    fields = PROVIDERS[provider["kind"]].fields
+    if len(entry["variables"]) != len(fields):
+        raise KeyturnError(f"{where}: variables must be, in this order, {' and '.join(fields)} of the provider")
     if fault := http.fault(provider["url"]):
         raise KeyturnError(f"{where}: the provider's url {fault}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..base import moments
+from ..base import timestamps
 
 DAY = 86400
 HELP = {
@@ -64,7 +64,7 @@ def _samples(status: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], i
 
 
 def _seconds(text: str) -> int:
-    return int(moments.parse(text).timestamp())
+    return int(timestamps.parse(text).timestamp())
 
 
 def _quoted(text: str) -> str:

@@ -6,7 +6,7 @@ import re
 from datetime import datetime, timedelta
 from typing import Any
 
-from ..base import http, moments, shape
+from ..base import http, shape, timestamps
 from ..base.errors import KeyturnError
 
 CREATED_BY = "keyturn"
@@ -34,8 +34,8 @@ def begin(url: str, alert: str, environment: str, rotation_id: str, now: datetim
     ends = now + timedelta(seconds=budget_seconds) + TOKEN_LIFETIME + WINDOW
     document = {
         "matchers": matchers(alert, environment),
-        "startsAt": moments.text(now),
-        "endsAt": moments.text(ends),
+        "startsAt": timestamps.text(now),
+        "endsAt": timestamps.text(ends),
         "createdBy": CREATED_BY,
         "comment": _comment(rotation_id),
     }

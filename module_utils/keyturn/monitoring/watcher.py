@@ -64,7 +64,7 @@ class Watcher(SystemdService):
         own = set(self.processes())
         if seen := set().union(*procfs.listeners(self.listens_on)):
             return bool(seen & own)
-        users = {found.user for found in map(procfs.credentials, own) if found}
+        users = {found.user for found in map(procfs.user_and_groups, own) if found}
         return bool(users & procfs.listening_users(self.listens_on))
 
     def add(self, flags: Mapping[str, str], variables: Mapping[str, str], *, change: bool) -> bool:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..base import http, moments
+from ..base import http, timestamps
 from ..base.deadline import within
 from ..base.errors import KeyturnError
 from .messages import TEMPLATES, Message
@@ -152,7 +152,7 @@ def _letter(channel: Mapping[str, Any], message: Message) -> EmailMessage:
     letter["Subject"] = message.subject
     letter["From"] = channel["sender"]
     letter["To"] = ", ".join(channel["to"])
-    letter["Date"] = format_datetime(moments.parse(message.time))
+    letter["Date"] = format_datetime(timestamps.parse(message.time))
     domain = parseaddr(channel["sender"])[1].rpartition("@")[2] or "keyturn"
     letter["Message-ID"] = f"<{message.id}.{message.environment}@{domain}>"
     letter["Auto-Submitted"] = "auto-generated"
@@ -172,7 +172,7 @@ def webhook(delivery: Delivery) -> str:
     """Post the message as JSON, with the moment of the call and a signature over both: an old call cannot be played again."""
     message = delivery.message
     body = json.dumps({"schema": 1, **message._asdict()}, sort_keys=True).encode()
-    sent = moments.text(delivery.now)
+    sent = timestamps.text(delivery.now)
     signature = sign(delivery.secret("key_from"), sent, body)
     headers = {"X-Keyturn-Id": message.id, "X-Keyturn-Timestamp": sent, "X-Keyturn-Signature": signature}
     return _post(delivery, body, headers)

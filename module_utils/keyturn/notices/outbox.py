@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import durable, moments
+from ..base import durable, timestamps
 from .messages import ID, Message
 from .notify import Undelivered
 
@@ -25,7 +25,7 @@ STATE = {"state": str, "attempts": int, "detail": str, "at": str, "audience?": [
 LINE = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]*")
 SHAPE = {
     **dict.fromkeys(("event", "environment", "subject"), LINE),
-    "time": moments.SHAPE,
+    "time": timestamps.SHAPE,
     "text": str,
     "id": ID,
     "state": ("open", "closed"),

@@ -36,16 +36,16 @@ class Provider(NamedTuple):
     """One provider: its name for a person, what its variables are in their order, and the call."""
 
     title: str
-    credential: tuple[str, ...]
+    fields: tuple[str, ...]
     ask: Callable[[str, Sequence[str]], Reply]
 
 
 def ask(spec: Mapping[str, Any], values: Sequence[str]) -> Reply:
     """Ask the provider of a catalogue entry about ``values``, which stand in the order of the entry's variables."""
     provider = PROVIDERS[spec["kind"]]
-    if len(values) != len(provider.credential):
+    if len(values) != len(provider.fields):
         raise KeyturnError(
-            f"{provider.title} needs {' and '.join(provider.credential)}, in this order, and no other variable"
+            f"{provider.title} needs {' and '.join(provider.fields)}, in this order, and no other variable"
         )
     return provider.ask(spec["url"].rstrip("/"), values)
 

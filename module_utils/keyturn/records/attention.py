@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
 
-from ..base import moments
+from ..base import timestamps
 from ..host.journal import PHASES, JournalRecord, Verdict
 from . import status
 
@@ -57,7 +57,7 @@ def _switched(record: JournalRecord) -> bool:
 
 
 def now(found: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, str]]:
-    """Return what needs somebody, by ``state`` and ``text``, the worst first; ``hosts`` has what ``keyturn_state`` said."""
+    """Return what needs somebody, by ``state`` and ``text``, the worst first; ``hosts`` has what ``keyturn_rotation_info`` said."""
     told = [*_broken(found, hosts), *_of_secrets(found), *_of_records(found), *_of_dates(found)]
     return [
         {"state": state, "text": text} for state, text in sorted(told, key=lambda one: -status.STATES.index(one[0]))
@@ -84,7 +84,7 @@ def _broken(found: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | No
 
 
 def _of_secrets(found: Mapping[str, Any]) -> Told:
-    at = moments.parse(found["at"])
+    at = timestamps.parse(found["at"])
     for name, line in found["secrets"].items():
         for host, problem in line["problems"].items():
             yield "broken", f"{name} on {host}: {problem}"
@@ -95,7 +95,7 @@ def _of_secrets(found: Mapping[str, Any]) -> Told:
                 f"hosts disagree on {name}: {held}; rotate it with -e keyturn_adopt=HOST, the one that is right",
             )
         for one in line["open_revocations"].values():
-            late = (at - moments.parse(one["since"])).days >= status.REVOCATION_DAYS
+            late = (at - timestamps.parse(one["since"])).days >= status.REVOCATION_DAYS
             steps = "; ".join([*line["revoke"], "then run confirm_revoked.yml"])
             yield "overdue" if late else "due", f"the old {name} is not proved dead since {one['since'][:10]}: {steps}"
 

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from ..base import durable, moments
+from ..base import durable, timestamps
 from ..base.errors import KeyturnError
 from ..host.journal import Head
 from ..host.phases.answers import HostAnswer
@@ -20,7 +20,7 @@ TIMELINE = 50
 SIGNED_WITHIN_DAYS = 7
 # a moment as the id of a rotation begins with it
 COMPACT = str.maketrans("", "", "-:")
-# what keyturn_state said, None for no answer
+# what keyturn_rotation_info said, None for no answer
 Hosts = Mapping[str, HostAnswer | None]
 Policy = Mapping[str, Any]
 Secrets = Mapping[str, Mapping[str, Any]]
@@ -31,8 +31,8 @@ def look(
 ) -> dict[str, Any]:
     """Return ``log``, ``unfinished``, ``unreported``, ``unsigned``, ``timeline``, ``events``, ``review``, ``environments``.
 
-    The timeline has the newest first, the events are in no order (``lives.in_order``). ``hosts`` has what ``keyturn_state`` said, None
-    for no answer, ``allowed`` is the file of allowed signers, if there is one.
+    The timeline has the newest first, the events are in no order (``lives.in_order``). ``hosts`` has what ``keyturn_rotation_info`` said,
+    None for no answer, ``allowed`` is the file of allowed signers, if there is one.
     """
     records, reports = rotation_log.read(folder), report.documents(folder)
     open_ones = set(checklist.unsigned(records))
@@ -55,19 +55,19 @@ def look(
         ],
         "timeline": timeline[: -TIMELINE - 1 : -1],
         "events": lives.of_reports(reports, records),
-        "review": policy["review"] | {"late": moments.text(now)[:10] > policy["review"]["next"]},
+        "review": policy["review"] | {"late": timestamps.text(now)[:10] > policy["review"]["next"]},
         "environments": _others(folder),
     }
 
 
 def _unsigned(one: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    until = moments.parse(one["finished"]) + timedelta(days=SIGNED_WITHIN_DAYS)
+    until = timestamps.parse(one["finished"]) + timedelta(days=SIGNED_WITHIN_DAYS)
     return {
         "rotation_id": one["rotation_id"],
         "secret": one["secret"],
         "open": [point["id"] for point in checklist.still_open(one["checklist"])],
         "signer": one["signer"],
-        "until": moments.text(until),
+        "until": timestamps.text(until),
         "late": now > until,
     }
 

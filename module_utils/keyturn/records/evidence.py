@@ -24,7 +24,7 @@ from urllib.parse import urlencode
 
 from .. import providers
 from ..base import files as regular
-from ..base import http, moments, programs, shape
+from ..base import http, programs, shape, timestamps
 from ..base.errors import KeyturnError
 from ..base.seal import digest
 from ..ground import owner
@@ -194,7 +194,7 @@ def alpaca(scene: Scene) -> Members:
             raise KeyturnError(providers.evidence(f"GET {path}", answer, None, answer.headers.get("x-request-id")))
         return json.loads(answer.body)
 
-    since = moments.text(scene.since)
+    since = timestamps.text(scene.since)
     orders = _paged(
         lambda last: ask("/v2/orders", status="all", limit=500, direction="asc", after=last or since),
         "submitted_at",

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from html import escape
 from typing import Any, NamedTuple
 
-from ..base import moments
+from ..base import timestamps
 from .rotation_log import COMMITTED
 
 AT_LEAST = timedelta(days=90)
@@ -42,12 +42,12 @@ class Span(NamedTuple):
     def place(self, said: str) -> float:
         """Return where a moment lies, in hundredths of the width; what is outside lies at the edge."""
         whole = (self.end - self.begin).total_seconds()
-        return 100.0 * min(1.0, max(0.0, (moments.parse(said) - self.begin).total_seconds() / whole))
+        return 100.0 * min(1.0, max(0.0, (timestamps.parse(said) - self.begin).total_seconds() / whole))
 
 
 def span(events: Sequence[Event], now: datetime) -> Span:
     """Return the time from the first of the events, or a quarter of a year ago, to a quarter of a year ahead."""
-    first = min((moments.parse(one["at"]) for one in events), default=now)
+    first = min((timestamps.parse(one["at"]) for one in events), default=now)
     return Span(max(now - AT_MOST, min(first, now - AT_LEAST)), now + AHEAD, now)
 
 
@@ -91,7 +91,7 @@ def _months(time: Span) -> Iterator[tuple[str, str]]:
 
 def svg(events: Sequence[Event], time: Span, title: str) -> str:
     """Return the line of one secret, with all its ``events``."""
-    now = time.place(moments.text(time.now))
+    now = time.place(timestamps.text(time.now))
     parts = [
         *(_at(time.place(at), 0, f'<path class="tick" d="M0 0V{HEIGHT}"/>') for at, _ in _months(time)),
         f'<line class="track" x1="0" x2="100%" y1="{LINE}" y2="{LINE}"/>',
@@ -117,7 +117,7 @@ def _mark(event: Event, time: Span) -> str:
 def _lasting(event: Event, place: float, time: Span) -> str:
     """Return how long a revocation or an incident lasts; one that is open goes on until now, and is dashed."""
     y = REVOKED if event["kind"] == "revocation" else INCIDENT
-    end = time.place(event["until"] or moments.text(time.now))
+    end = time.place(event["until"] or timestamps.text(time.now))
     dashed = "" if event["until"] else " open"
     return f'<line class="lasting{dashed}" x1="{place:.2f}%" x2="{end:.2f}%" y1="{y}" y2="{y}"/>'
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypedDict, cast
 
-from ..base import durable, moments
+from ..base import durable, timestamps
 from ..ground import rows
 from ..host import journal
 from ..host.journal import PHASES, JournalRecord, utc_now
@@ -58,10 +58,10 @@ SHAPE = {
     **dict.fromkeys(("rotation_id", "secret", "title", "environment", "reason", "operator", "outcome"), str),
     "variables": [str],
     "downtime_budget_seconds": float,
-    "started": moments.SHAPE,
-    "finished": (None, moments.SHAPE),
+    "started": timestamps.SHAPE,
+    "finished": (None, timestamps.SHAPE),
     "failure": (None, str),
-    "causes?": [{"at": moments.SHAPE, "cause": str}],
+    "causes?": [{"at": timestamps.SHAPE, "cause": str}],
     "revision?": str,
     "overrides?": {"*": str},
     "log_head?": {"number?": int, "hash?": str},
@@ -166,7 +166,7 @@ def _started(plan: Plan, before: Report, hosts: Hosts) -> str:
     """Return when the rotation began on the first host; not before its id says, whatever a host does."""
     known = [one["started"] for one in (plan, before) if "started" in one]
     told = [one["started"] for one in hosts.values() if "started" in one]
-    return max(min([moments.of_id(plan["rotation_id"]), *known]), min([*known, *told]))
+    return max(min([timestamps.of_id(plan["rotation_id"]), *known]), min([*known, *told]))
 
 
 def _failure(failure: str, ended: bool, taking_part: Hosts) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
-from ..base import durable, files, moments, shape
+from ..base import durable, files, shape, timestamps
 from ..base.errors import KeyturnError
 from ..base.shown import cell
 from ..host.journal import Head, utc_now
@@ -39,25 +39,25 @@ ATTEMPT = {"id": str, "controller": str, "pid": int, "process?": object}
 ENDED = {
     **dict.fromkeys(("outcome", "started", "rotated_by", "verified_by"), str),
     **NAMED,
-    "finished?": (None, moments.SHAPE),
+    "finished?": (None, timestamps.SHAPE),
     **{key: {"*": str} for key in ("excluded?", "overrides?")},
     **LOGIN,
 }
 # what every reader of a record may rest on, by its event; a log without a chain has ends only
 RECORD = (
-    {"event": "started", "attempt": ATTEMPT, "at": moments.SHAPE, "by": str, **LOGIN, **NAMED},
+    {"event": "started", "attempt": ATTEMPT, "at": timestamps.SHAPE, "by": str, **LOGIN, **NAMED},
     {"event": "ended", "attempt?": ATTEMPT, "number": int, "hash": str, **ENDED},
     {"event": ("revoked", "tokens_replaced", TAKEN_OVER), **ENDED},
     {
         "event": "signed",
         "rotation_id": str,
         "signer": str,
-        "at": moments.SHAPE,
+        "at": timestamps.SHAPE,
         "points": {"*": str},
         "signature?": str,
         **LOGIN,
     },
-    {"event": re.compile("setup|closed|cut off"), "at": moments.SHAPE},
+    {"event": re.compile("setup|closed|cut off"), "at": timestamps.SHAPE},
     {"event?": None, **ENDED},
 )
 Record = dict[str, Any]
@@ -150,7 +150,7 @@ def taken_over(
         "environment": environment,
         "reason": f"the log was begun anew from the hosts: {reason}",
         "outcome": outcomes.pop() if len(outcomes) == 1 else "not the same everywhere",
-        "started": moments.of_id(rotation_id),
+        "started": timestamps.of_id(rotation_id),
         "finished": max((past["finished"] for past in told.values() if past["finished"]), default=None),
         "rotated_by": "not known any more",
         "verified_by": f"the journals of {', '.join(told)}",

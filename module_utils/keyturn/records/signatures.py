@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..base import moments
+from ..base import timestamps
 from ..base.errors import KeyturnError
 from ..inputs import persons
 from . import checklist
@@ -120,7 +120,7 @@ def is_of(signer: str, content: bytes, signature: str, allowed: Path, at: str) -
     with tempfile.NamedTemporaryFile() as file:
         file.write(signature.encode())
         file.flush()
-        moment = f"{moments.parse(at):%Y%m%d%H%M%S}"
+        moment = f"{timestamps.parse(at):%Y%m%d%H%M%S}"
         named = ["-n", NAMESPACE, "-f", str(allowed), "-I", signer, "-s", file.name, "-O", f"verify-time={moment}"]
         return _ssh_keygen(["verify", *named], content).returncode == 0
 

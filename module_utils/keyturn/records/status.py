@@ -7,7 +7,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypedDict
 
-from ..base import moments
+from ..base import timestamps
 from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.catalogue import Entry
@@ -49,7 +49,7 @@ def status(
     now: datetime,
     audit: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
-    """Return the state of each secret and of all. ``hosts`` has what ``keyturn_state`` said, None for no answer.
+    """Return the state of each secret and of all. ``hosts`` has what ``keyturn_rotation_info`` said, None for no answer.
 
     ``audit`` is what the controller's own records say (``audit.look``): a log whose chain is broken is broken, and so is one that
     lacks a rotation which hosts have committed. A checklist that nobody has signed is overdue when its time is over, a review of
@@ -65,7 +65,7 @@ def status(
         [*(line["state"] for line in found.values()), *("broken" for _ in broken), *("overdue" for _ in overdue)]
     )
     more = {"unreachable": silent, "expired": expired, "secrets": found, **audit}
-    return {"schema": 4, "state": worst, "at": moments.text(now), **more}
+    return {"schema": 4, "state": worst, "at": timestamps.text(now), **more}
 
 
 def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime) -> StatusLine:
@@ -160,7 +160,7 @@ def _worst(states: list[str]) -> str:
 
 
 def _days(since: str, now: datetime) -> int:
-    return (now - moments.parse(since)).days
+    return (now - timestamps.parse(since)).days
 
 
 def table(found: Mapping[str, Any]) -> str:

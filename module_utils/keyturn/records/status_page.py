@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ..base import moments
+from ..base import timestamps
 from . import life_line, lives
 from .status_csv import age
 from .status_style import STYLE
@@ -116,7 +116,7 @@ def _boxes(legend: str, names: Mapping[str, str]) -> str:
 
 
 def _lives(found: Found, secrets: Mapping[str, str]) -> list[str]:
-    time = life_line.span(found["events"], moments.parse(found["at"]))
+    time = life_line.span(found["events"], timestamps.parse(found["at"]))
     kinds = {life_line.klass(kind): f"{life_line.symbol(kind)}{escape(text)}" for kind, text in NAMES.items()}
     return [
         "<h2>The life of each secret</h2>",
@@ -184,12 +184,12 @@ def _down(one: Found) -> str:
 
 
 def _coming(found: Found) -> list[str]:
-    now = moments.parse(found["at"])
+    now = timestamps.parse(found["at"])
     rows = []
     for line in found["calendar"]:
         if not line["due"]:
             continue
-        left = (moments.parse(line["due"]) - now).days
+        left = (timestamps.parse(line["due"]) - now).days
         when = f"{-left} days ago" if left < 0 else f"in {left} days"
         state = "overdue" if left < 0 else "due" if line["turn"] else "ok"
         rows.append((escape(line["title"]), f"{_state(state, line['due'][:10])} ({when})", _time(line["next_window"])))

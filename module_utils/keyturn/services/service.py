@@ -81,8 +81,8 @@ class Service(ABC):
         """Tell whether the service's own process reads ``path``, as far as its manager knows."""
         return True
 
-    def is_launched_with(self, credential: Path) -> bool:
-        """Tell whether a launcher of keyturn's gives the service the values of ``credential``, with the command of today."""
+    def is_launched_with(self, systemd_credential: Path) -> bool:
+        """Tell whether a launcher of keyturn's gives the service the values of ``systemd_credential``, with the command of today."""
         return False
 
     def log_lines(self) -> Iterator[str] | None:
@@ -118,7 +118,7 @@ class Service(ABC):
     def forget_companions(self) -> None:  # noqa: B027 - a manager without any
         """Forget what was noted: all of it runs."""
 
-    def fit_gate(self, gate: Path) -> None:  # noqa: B027 - a manager without a gate
+    def fit_start_gate(self, gate: Path) -> None:  # noqa: B027 - a manager without a gate
         """Let nothing start the service while the file ``gate`` exists, where the manager can do that."""
 
     @property

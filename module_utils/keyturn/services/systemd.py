@@ -215,13 +215,13 @@ class SystemdService(Service):
         named = [self._property("FragmentPath"), *unit.names(self._property("DropInPaths"))]
         return [Path(name) for name in named if name]
 
-    def fit_gate(self, gate: Path) -> None:
+    def fit_start_gate(self, gate: Path) -> None:
         """Let nothing start the unit while ``gate`` exists, across reboots."""
         head = "# A rotation of keyturn that is not finished keeps this unit stopped.\n"
         self._write_drop_in(self._drop_in(DROP_IN), f"{head}[Unit]\nConditionPathExists=!{_literal(gate)}\n")
 
     def launched_with(self) -> str:
-        """Return the credential that the unit's program is launched with, empty where it is none of keyturn's."""
+        """Return the systemd credential that the unit's program is launched with, empty where it is none of keyturn's."""
         drop_in = self._drop_in(LAUNCH)
         found = (
             re.search(r"^LoadCredentialEncrypted=([^:]+):", drop_in.read_text(errors="replace"), re.MULTILINE)
@@ -230,14 +230,14 @@ class SystemdService(Service):
         )
         return found[1].replace("%%", "%") if found else ""
 
-    def is_launched_with(self, credential: Path) -> bool:
+    def is_launched_with(self, systemd_credential: Path) -> bool:
         """Tell whether ``launch_with`` has nothing to do: the unit's command may have changed since, or the launcher be gone."""
-        written = _holds(self._drop_in(LAUNCH), self._launch(credential)) and _holds(LAUNCHER, LAUNCHER_TEXT)
+        written = _holds(self._drop_in(LAUNCH), self._launch(systemd_credential)) and _holds(LAUNCHER, LAUNCHER_TEXT)
         return written and f"path={LAUNCHER} " in self._ask().one("ExecStart")
 
-    def check_launch(self, credential: Path) -> None:
+    def check_launch(self, systemd_credential: Path) -> None:
         """Refuse a unit for which ``launch_with`` cannot work. Changes nothing."""
-        self._launch(credential)
+        self._launch(systemd_credential)
         roots = [f"{name}={root}" for name in ("RootDirectory", "RootImage") for root in self._settings(name)[-1:]]
         if roots:
             raise KeyturnError(
@@ -245,27 +245,27 @@ class SystemdService(Service):
                 "found: leave its values in `.env`"
             )
         given = self.launched_with()
-        if given not in ("", credential.name):
+        if given not in ("", systemd_credential.name):
             raise KeyturnError(
                 f"service {self.name}: the unit {self.unit} is launched with the credential {given}, of another keyturn_app_root: "
                 "set the one that it was moved with, and take the values back into `.env` first"
             )
 
-    def launch_with(self, credential: Path) -> None:
-        """Let systemd decrypt ``credential`` for the unit, and a launcher make it the environment of its program."""
-        content = self._launch(credential)
+    def launch_with(self, systemd_credential: Path) -> None:
+        """Let systemd decrypt ``systemd_credential`` for the unit, and a launcher make it the environment of its program."""
+        content = self._launch(systemd_credential)
         LAUNCHER.parent.mkdir(parents=True, exist_ok=True)
         LAUNCHER.parent.chmod(0o755)  # whatever root's umask is: the unit's user runs what is in it
         durable.sync_folder(LAUNCHER.parent.parent)
         durable.write_file(LAUNCHER, LAUNCHER_TEXT.encode(), make_executable)
         self._write_drop_in(self._drop_in(LAUNCH), content)
 
-    def _launch(self, credential: Path) -> str:
+    def _launch(self, systemd_credential: Path) -> str:
         command = self._command()
         return (
             "# The values of the application come from a credential that only this host opens (migrate_delivery.yml).\n[Service]\n"
-            f"LoadCredentialEncrypted={_literal(credential.name)}:{_literal(credential)}\n"
-            f"ExecStart=\nExecStart={command[1]}{LAUNCHER} {_literal(credential.name)} {command[2]}\n"
+            f"LoadCredentialEncrypted={_literal(systemd_credential.name)}:{_literal(systemd_credential)}\n"
+            f"ExecStart=\nExecStart={command[1]}{LAUNCHER} {_literal(systemd_credential.name)} {command[2]}\n"
         )
 
     def launch_alone(self) -> None:

@@ -20,12 +20,16 @@ READS = (*CALLS, "keyturn_secrets_here")
 SHAPE = {"hosts": {"*": {**answers.HERE, **dict.fromkeys((f"{name}?" for name in CALLS), answers.STAGED)}}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Compare the hosts that have answered; in check mode say as a table what would become of each."""
-    answers = {name: _answer(said) for name, said in given["hosts"].items()}
-    held_by = holders(given["secret"], given["hosts"])
+    answers = {name: _answer(said) for name, said in parameters["hosts"].items()}
+    held_by = holders(parameters["secret"], parameters["hosts"])
     lost = [name for name in held_by if answers[name].get("unreachable")]
-    going_on = [name for name in who_goes_on(given["value"], list(answers), given["excluded"], lost) if name in held_by]
+    going_on = [
+        name
+        for name in who_goes_on(parameters["value"], list(answers), parameters["excluded"], lost)
+        if name in held_by
+    ]
     if lost and not going_on:
         raise KeyturnError(
             f"{', '.join(lost)} cannot be reached, and no other host is left to turn: bring it back, then run it again"
@@ -41,20 +45,22 @@ def run(given: Parameters, check_mode: bool) -> Answer:
         if "rotation" in answers[name]
     }
     if hosts:
-        agreement.check(given["value"], hosts, given["adopted"])
-    isolation.check(isolation.held_elsewhere(Path(given["reports"]), given["environment"]), hosts, given["may_stay"])
+        agreement.check(parameters["value"], hosts, parameters["adopted"])
+    isolation.check(
+        isolation.held_elsewhere(Path(parameters["reports"]), parameters["environment"]), hosts, parameters["may_stay"]
+    )
     told = (
-        {"text": _forecast(given, {name: answers[name].get("rotation") or {} for name in going_on})}
+        {"text": _forecast(parameters, {name: answers[name].get("rotation") or {} for name in going_on})}
         if check_mode
         else {}
     )
     return {"changed": False, "hosts": going_on, **told}
 
 
-def _forecast(given: Parameters, hosts: Mapping[str, JournalRecord]) -> str:
-    reports = report.documents(Path(given["reports"]) / given["environment"])
-    downtimes = {host: forecast.expected(reports, given["secret"], host) for host in hosts}
-    table = forecast.text(hosts, given["new"], downtimes, shutil.get_terminal_size().columns)
+def _forecast(parameters: Parameters, hosts: Mapping[str, JournalRecord]) -> str:
+    reports = report.documents(Path(parameters["reports"]) / parameters["environment"])
+    downtimes = {host: forecast.expected(reports, parameters["secret"], host) for host in hosts}
+    table = forecast.text(hosts, parameters["new"], downtimes, shutil.get_terminal_size().columns)
     return f"\n{table}\n\n" if table else ""
 
 

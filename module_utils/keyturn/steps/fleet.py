@@ -15,30 +15,30 @@ READS = ("rotation_looked", "keyturn_secrets_here")
 SHAPE = {"plan": answers.PLAN, "hosts": {"*": {**answers.HERE, "rotation_looked?": answers.LOOKED}}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Return the hosts that take part, and the rotation on staging that lets this one pass where there has to be one."""
-    plan, staging = given["plan"], given["staging"]
-    looked = {name: said.get("rotation_looked", {}) for name, said in given["hosts"].items()}
-    held_by = holders(plan["secret"], given["hosts"])
+    plan, staging = parameters["plan"], parameters["staging"]
+    looked = {name: said.get("rotation_looked", {}) for name, said in parameters["hosts"].items()}
+    held_by = holders(plan["secret"], parameters["hosts"])
     lost = [name for name in held_by if looked[name].get("unreachable")]
-    going_on = who_goes_on(plan["value"], list(looked), given["excluded"], lost)
+    going_on = who_goes_on(plan["value"], list(looked), parameters["excluded"], lost)
     hosts = [name for name in going_on if name in held_by]
     answered = {name: said for name, said in looked.items() if "closed" in said}
     if answered:
         abandoned.close(
-            Path(given["folder"]) / plan["environment"], answered, f"rotation {plan['rotation_id']}", check_mode
+            Path(parameters["folder"]) / plan["environment"], answered, f"rotation {plan['rotation_id']}", check_mode
         )
     passed = ""
-    # one that has begun goes on, and no other that a host tells of: what was refused has passed no gate
+    # one that has begun goes on, and no other that a host tells of: what was refused has not passed the staging gate
     begun = any(plan["rotation_id"] in (_open_on(said), *said.get("closed", {})) for said in looked.values())
     if begun:
-        records = rotation_log.read(Path(given["folder"]) / plan["environment"])
+        records = rotation_log.read(Path(parameters["folder"]) / plan["environment"])
         begun = rotation_log.outcomes(records).get(plan["rotation_id"]) != "refused"
-    typed = set(given["typed"]) & set(staging_gate.VARIABLES)
-    if (staging or given["production"] or typed) and not begun and "staging" not in plan["overrides"]:
+    typed = set(parameters["typed"]) & set(staging_gate.VARIABLES)
+    if (staging or parameters["production"] or typed) and not begun and "staging" not in plan["overrides"]:
         staging_gate.check_shut(plan, staging, typed)
-        reports = staging_gate.read_reports(Path(given["folder"]) / staging)
-        passed = staging_gate.check(reports, staging, plan, given["max_age_days"])
+        reports = staging_gate.read_reports(Path(parameters["folder"]) / staging)
+        passed = staging_gate.check(reports, staging, plan, parameters["max_age_days"])
     return {"changed": False, "hosts": hosts, "passed": passed}
 
 

@@ -11,9 +11,9 @@ from ..base.generate import GENERATORS
 from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Write the file; a relative path starts where the run was started."""
-    named = Path(given["dest"])
+    named = Path(parameters["dest"])
     dest = named.parent.resolve() / named.name
     if dest.exists() or dest.is_symlink():
         raise KeyturnError(f"{dest} exists: choose a new file, a value is never overwritten")
@@ -21,7 +21,7 @@ def run(given: Parameters, check_mode: bool) -> Answer:
         raise KeyturnError(f"{dest.parent} is not a folder")
     if check_mode:
         return {"changed": True, "path": str(dest)}
-    value = GENERATORS[given["kind"]]()
-    name = f"{given['variable']}=" if given["variable"] else ""
+    value = GENERATORS[parameters["kind"]]()
+    name = f"{parameters['variable']}=" if parameters["variable"] else ""
     durable.write_file(dest, f"{name}{value}\n".encode())
     return {"changed": True, "path": str(dest), "fingerprint": fingerprint(value)}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import incident
-from ..base import durable, moments, seal
+from ..base import durable, seal, timestamps
 from ..base.errors import KeyturnError
 from ..incident import plan, runs
 from ..inputs import persons, request
@@ -28,24 +28,24 @@ SHAPE = {
 }
 
 
-def run(given: Parameters, check_mode: bool) -> Result:
+def run(parameters: Parameters, check_mode: bool) -> Result:
     """Do what ``action`` says."""
-    return ACTIONS[given["action"]](given, datetime.now(UTC), check_mode)
+    return ACTIONS[parameters["action"]](parameters, datetime.now(UTC), check_mode)
 
 
-def _open(given: Parameters, now: datetime, dry: bool) -> Result:
-    header, steps = _decided(given, now)
-    missing = "; ".join(_missing(given))
+def _open(parameters: Parameters, now: datetime, dry: bool) -> Result:
+    header, steps = _decided(parameters, now)
+    missing = "; ".join(_missing(parameters))
     if missing and not dry:
         raise KeyturnError(missing)
-    folder = incident.folder_of(Path(given["folder"]), header["id"])
+    folder = incident.folder_of(Path(parameters["folder"]), header["id"])
     if not dry:
         incident.make_folder(folder)
     with contextlib.nullcontext() if dry else runs.alone(folder):
-        document = _document(folder, header, steps, given["checklists"], now)
+        document = _document(folder, header, steps, parameters["checklists"], now)
         if not dry:
             incident.write(folder, document)
-    text = plan.text(document, given["order"], document["steps"])
+    text = plan.text(document, parameters["order"], document["steps"])
     return {
         "changed": True,
         "text": text,
@@ -55,11 +55,11 @@ def _open(given: Parameters, now: datetime, dry: bool) -> Result:
     }
 
 
-def _missing(given: Parameters) -> Iterator[str]:
+def _missing(parameters: Parameters) -> Iterator[str]:
     """Say what keeps a run from beginning, and not a person from seeing the plan."""
-    checks: list[Callable[[], object]] = [lambda: plan.check_id(given["id"])]
-    checks.append(lambda: runs.check_asks_nobody(given["options"]))
-    checks += [] if given["without_evidence"] else [lambda: seal.check(given["recipient"])]
+    checks: list[Callable[[], object]] = [lambda: plan.check_id(parameters["id"])]
+    checks.append(lambda: runs.check_asks_nobody(parameters["options"]))
+    checks += [] if parameters["without_evidence"] else [lambda: seal.check(parameters["recipient"])]
     for check in checks:
         try:
             check()
@@ -79,46 +79,50 @@ def _document(
     return document
 
 
-def _decided(given: Parameters, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    if not given["table"]:
+def _decided(parameters: Parameters, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    if not parameters["table"]:
         raise KeyturnError("incident.yml: no table: say what is done when something has leaked; nothing was changed")
     # what a check shows of an incident that has no id yet
-    identity = given["id"] if request.INCIDENT_ID.fullmatch(given["id"]) else "without an id"
-    table = {name: validated(f"keyturn_incident_table.{name}", plan.ROW, row) for name, row in given["table"].items()}
-    plan.check_table(table, given["order"], given["secrets"])
-    if given["leaked"] not in table:
+    identity = parameters["id"] if request.INCIDENT_ID.fullmatch(parameters["id"]) else "without an id"
+    table = {
+        name: validated(f"keyturn_incident_table.{name}", plan.ROW, row) for name, row in parameters["table"].items()
+    }
+    plan.check_table(table, parameters["order"], parameters["secrets"])
+    if parameters["leaked"] not in table:
         raise KeyturnError(
             f"keyturn_incident_leaked must say what has leaked, one of {', '.join(table)}; nothing was changed"
         )
-    if given["drill"] and given["environment"] == "production":
+    if parameters["drill"] and parameters["environment"] == "production":
         raise KeyturnError("a drill rotates for real, and not in production: run it in staging; nothing was changed")
-    row = table[given["leaked"]]
-    since = moments.text(moments.parse(given["since"]) if given["since"] else now - LOOK_BACK)
+    row = table[parameters["leaked"]]
+    since = timestamps.text(timestamps.parse(parameters["since"]) if parameters["since"] else now - LOOK_BACK)
     names = ("leaked", "drill", "environment", "without_evidence", "material")
-    header = {name: given[name] for name in names} | {
+    header = {name: parameters[name] for name in names} | {
         "id": identity,
         "title": row["title"],
         "by_hand": row["by_hand"],
         "since": since,
-        "operator": given["operator"] or request.operator(os.environ),
+        "operator": parameters["operator"] or request.operator(os.environ),
         "login": persons.login(os.environ),
-        "affected": plan.affected(row, given["affected"], given["order"], given["secrets"]),
+        "affected": plan.affected(row, parameters["affected"], parameters["order"], parameters["secrets"]),
     }
-    used = {name for told in given["held"].values() for name, said in told.items() if said["used"]}
+    used = {name for told in parameters["held"].values() for name, said in told.items() if said["used"]}
     # a host that gave no answer may hold all of them
-    unused = set(given["secrets"]) - used if given["held"] and all(given["held"].values()) else set()
-    return header, plan.steps(row, given["affected"], given["order"], given["secrets"], given["rotation_open"], unused)
+    unused = set(parameters["secrets"]) - used if parameters["held"] and all(parameters["held"].values()) else set()
+    return header, plan.steps(
+        row, parameters["affected"], parameters["order"], parameters["secrets"], parameters["rotation_open"], unused
+    )
 
 
-def _report(given: Parameters, now: datetime, dry: bool) -> Result:
-    reports = Path(given["folder"])
-    folder = incident.folder_of(reports, given["id"])
+def _report(parameters: Parameters, now: datetime, dry: bool) -> Result:
+    reports = Path(parameters["folder"])
+    folder = incident.folder_of(reports, parameters["id"])
     with runs.alone(folder):
         document = incident.read(folder)
-        document["evidence"] = _evidence(folder, document, given["hosts"])
+        document["evidence"] = _evidence(folder, document, parameters["hosts"])
         incident.mark_dead(document)
-        told = outbox.sent(reports, f"incident_opened-{given['id']}", "security")
-        incident.tick_by_evidence(document, given["ticks"], "; ".join(told), now)
+        told = outbox.sent(reports, f"incident_opened-{parameters['id']}", "security")
+        incident.tick_by_evidence(document, parameters["ticks"], "; ".join(told), now)
         incident.write(folder, document)
     steps = [
         f"{step['name']}: {step['evidence']}"
@@ -146,22 +150,26 @@ def _evidence(folder: Path, document: Mapping[str, Any], hosts: list[str]) -> li
     ]
 
 
-def _tick(given: Parameters, now: datetime, dry: bool) -> Result:
-    folder = incident.folder_of(Path(given["folder"]), plan.check_id(given["id"]))
+def _tick(parameters: Parameters, now: datetime, dry: bool) -> Result:
+    folder = incident.folder_of(Path(parameters["folder"]), plan.check_id(parameters["id"]))
     incident.read(folder)
     with contextlib.nullcontext() if dry else runs.alone(folder):
         document = incident.read(folder)
-        by = given["operator"] or request.operator(os.environ)
-        incident.tick(document, given["point"], by, persons.login(os.environ), given["note"], now)
+        by = parameters["operator"] or request.operator(os.environ)
+        incident.tick(document, parameters["point"], by, persons.login(os.environ), parameters["note"], now)
         if not dry:
             incident.write(folder, document)
     return {"changed": True, "text": incident.table([document], now)}
 
 
-def _status(given: Parameters, now: datetime, dry: bool) -> Result:
-    reports = Path(given["folder"])
-    documents = [incident.read(incident.folder_of(reports, given["id"]))] if given["id"] else incident.read_all(reports)
-    late = [f"{one.incident}: {one.point} was due {moments.text(one.due)}" for one in incident.late(documents, now)]
+def _status(parameters: Parameters, now: datetime, dry: bool) -> Result:
+    reports = Path(parameters["folder"])
+    documents = (
+        [incident.read(incident.folder_of(reports, parameters["id"]))]
+        if parameters["id"]
+        else incident.read_all(reports)
+    )
+    late = [f"{one.incident}: {one.point} was due {timestamps.text(one.due)}" for one in incident.late(documents, now)]
     return {"changed": False, "text": incident.table(documents, now), "late": late}
 
 

@@ -17,21 +17,26 @@ from ..incident import runs
 from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Do the step."""
     if check_mode:
         return {"changed": False}
     main = multiprocessing.parent_process()
     if main is not None and not main.is_alive():  # a worker outlives the run that was killed
         raise KeyturnError("the run was killed: the next one goes on from here")
-    reports = Path(given["folder"])
-    folder = incident.folder_of(reports, given["id"])
+    reports = Path(parameters["folder"])
+    folder = incident.folder_of(reports, parameters["id"])
     with runs.alone(folder) as held:
-        runner = _Runner(Path(given["playbooks"]), given["options"], held)
+        runner = _Runner(Path(parameters["playbooks"]), parameters["options"], held)
         scene = runs.Scene(
-            reports, given["secrets"], list(os.environ), given["vaulted"], runner.play, lambda: datetime.now(UTC)
+            reports,
+            parameters["secrets"],
+            list(os.environ),
+            parameters["vaulted"],
+            runner.play,
+            lambda: datetime.now(UTC),
         )
-        step = runs.run(folder, given["step"], scene)
+        step = runs.run(folder, parameters["step"], scene)
     return {"changed": runner.ran, "state": step["state"], "evidence": step["evidence"]}
 
 

@@ -48,12 +48,12 @@ def begin(folder: Path, hosts: Mapping[str, Any], told: Mapping[str, str], check
     return len(known)
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Follow the chain, ask for each head that a report, or a person, has kept, and for what the hosts have committed."""
-    folder = Path(given["folder"])
+    folder = Path(parameters["folder"])
     reports = report.documents(folder)
-    if given["begin"]["reason"]:
-        begun = begin(folder, given["hosts"], given["begin"], check_mode)
+    if parameters["begin"]["reason"]:
+        begun = begin(folder, parameters["hosts"], parameters["begin"], check_mode)
         if check_mode:
             return {
                 "changed": True,
@@ -61,14 +61,15 @@ def run(given: Parameters, check_mode: bool) -> Answer:
                 "text": f"the log would begin with {begun} rotations that the hosts know",
             }
     records = rotation_log.read(folder)
-    anchors = audit.anchors(given["hosts"], records)
+    anchors = audit.anchors(parameters["hosts"], records)
     heads = audit.heads(folder, reports) | anchors
-    if given["head"]:
-        heads["keyturn_log_head"] = {"hash": given["head"]}
+    if parameters["head"]:
+        heads["keyturn_log_head"] = {"hash": parameters["head"]}
     found = rotation_log.verify(folder, heads)
-    signed = signatures.told(folder / rotation_log.LINES, records, given["allowed_signers"])
+    signed = signatures.told(folder / rotation_log.LINES, records, parameters["allowed_signers"])
     unknown = [
-        status.unreported_line(name, one) for name, one in audit.unreported(reports, given["hosts"], records).items()
+        status.unreported_line(name, one)
+        for name, one in audit.unreported(reports, parameters["hosts"], records).items()
     ]
     if unknown:
         lost = (
@@ -77,7 +78,7 @@ def run(given: Parameters, check_mode: bool) -> Answer:
             else "; if log and reports are lost, begin them anew: -e keyturn_log_from_hosts=REASON"
         )
         raise KeyturnError(f"{folder} does not know what its hosts do: {'; '.join(unknown)}{lost}")
-    silent = sorted(name for name, said in given["hosts"].items() if said is None)
+    silent = sorted(name for name, said in parameters["hosts"].items() if said is None)
     last = f"record {found['head']['number']}, {found['head']['hash']}" if found["head"] else "none"
     lines = [
         f"log        {folder / rotation_log.LINES}",
@@ -88,4 +89,4 @@ def run(given: Parameters, check_mode: bool) -> Answer:
         *(f"begun      anew from the hosts: {one['taken_over']}" for one in records[:1] if "taken_over" in one),
         *([f"hosts      no answer from {', '.join(silent)}: what they know was not compared"] if silent else []),
     ]
-    return {"changed": bool(given["begin"]["reason"]), "log": found, "text": "\n".join(lines)}
+    return {"changed": bool(parameters["begin"]["reason"]), "log": found, "text": "\n".join(lines)}

@@ -9,35 +9,40 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..base import moments
+from ..base import timestamps
 from ..inputs.validation import Answer, Parameters, validated
 from ..notices import messages, notify, outbox
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Write the message, then send what is open."""
     channels = {
         name: validated(f"keyturn_notification_channels.{name}", notify.CHANNEL, spec, notify.CHANNEL_REQUIRED_IF)
-        for name, spec in given["channels"].items()
+        for name, spec in parameters["channels"].items()
     }
-    folder = Path(given["folder"])
+    folder = Path(parameters["folder"])
     if check_mode:
         return {"changed": False, "sent": [], "open": []}
-    if given["event"]:
-        moment = given["time"] or moments.text(datetime.now(UTC))
+    if parameters["event"]:
+        moment = parameters["time"] or timestamps.text(datetime.now(UTC))
         message = messages.message(
-            given["event"], given["id"], given["environment"], moment, given["facts"], given["drill"]
+            parameters["event"],
+            parameters["id"],
+            parameters["environment"],
+            moment,
+            parameters["facts"],
+            parameters["drill"],
         )
-        outbox.post(folder, message, channels, given["hook_failure"])
-    sent = outbox.deliver(folder, channels, _send, lambda: moments.text(datetime.now(UTC)), time.sleep)
+        outbox.post(folder, message, channels, parameters["hook_failure"])
+    sent = outbox.deliver(folder, channels, _send, lambda: timestamps.text(datetime.now(UTC)), time.sleep)
     left = outbox.open_lines(folder)
     lines = [*(f"sent to {line}" for line in sent), *(f"NOT SENT {line}" for line in left)]
-    if given["event"] == "sessions_invalidated":
-        hosts = ", ".join(given["facts"]["hosts"])
+    if parameters["event"] == "sessions_invalidated":
+        hosts = ", ".join(parameters["facts"]["hosts"])
         lines.insert(
-            0, f"sessions invalidated in {given['environment']} on {hosts} at {moment}: users must sign in again"
+            0, f"sessions invalidated in {parameters['environment']} on {hosts} at {moment}: users must sign in again"
         )
-    return {"changed": bool(given["event"] or sent), "sent": sent, "open": left, "text": "\n".join(lines)}
+    return {"changed": bool(parameters["event"] or sent), "sent": sent, "open": left, "text": "\n".join(lines)}
 
 
 def _send(channel: Mapping[str, Any], message: messages.Message) -> str:

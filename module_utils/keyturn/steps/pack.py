@@ -16,19 +16,19 @@ from ..records import evidence, pack, signatures
 FOLDER = "audits"
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Pack the evidence of a period; the same records give the same archive."""
-    folder, when = Path(given["folder"]), pack.period(given["begin"], given["end"])
-    if given["allowed_signers"]:
-        signatures.check_file(Path(given["allowed_signers"]))
+    folder, when = Path(parameters["folder"]), pack.period(parameters["begin"], parameters["end"])
+    if parameters["allowed_signers"]:
+        signatures.check_file(Path(parameters["allowed_signers"]))
     words = {
         "environment": folder.name,
-        "fault": pack.fault(folder, given["allowed_signers"]),
-        "reason": given["reason"],
+        "fault": pack.fault(folder, parameters["allowed_signers"]),
+        "reason": parameters["reason"],
     }
     if words["fault"]:
         _check_reason(words)
-    found, counts = pack.members(folder, when, given["allowed_signers"], words)
+    found, counts = pack.members(folder, when, parameters["allowed_signers"], words)
     path = folder / FOLDER / f"{folder.name}-{when.begin}-{when.end}.tar.gz"
     _check_writable(path.parent)
     archive = evidence.archive(found, int(datetime.fromisoformat(when.end).replace(tzinfo=UTC).timestamp()))

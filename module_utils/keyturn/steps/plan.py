@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..base.errors import KeyturnError
-from ..fleet import abandoned, answers, attempts, said, staging_gate
+from ..fleet import abandoned, answers, attempts, run_state, staging_gate
 from ..fleet.taking_part import holders
 from ..host import probes
 from ..host.journal import utc_now
@@ -26,7 +26,7 @@ HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
 # folders of an inventory that say nothing: AWX and ansible-runner write that of every job into one of the latter name
 NAMELESS = ("", "inventory")
 PROVED_BY = ("keyturn_checks", "keyturn_delivery")
-READS = (*said.NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
+READS = (*run_state.NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
 TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
 # the variables of a host, as far as ``READS`` names them: each has a type of its own
 HostVariables = Mapping[str, Any]
@@ -34,38 +34,40 @@ HostVariables = Mapping[str, Any]
 SHAPE = {"hosts": {"*": answers.HERE}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Check the request and return the plan."""
-    store(given["store"])
-    entry = _entry(given)
-    hosts = _holders(given)
-    _check_services(given, entry, hosts)
-    environment = _environment(given["inventory"], hosts)
+    store(parameters["store"])
+    entry = _entry(parameters)
+    hosts = _holders(parameters)
+    _check_services(parameters, entry, hosts)
+    environment = _environment(parameters["inventory"], hosts)
     plan: Plan = {
-        "rotation_id": planning.check_rotation_id(given["rotation_id"] or planning.rotation_id()),
-        "secret": given["secret"],
+        "rotation_id": planning.check_rotation_id(parameters["rotation_id"] or planning.rotation_id()),
+        "secret": parameters["secret"],
         "environment": environment,
         "holders": list(hosts),
-        "reason": check_reason(given["reason"]),
-        "operator": given["operator"] or planning.operator(os.environ),
+        "reason": check_reason(parameters["reason"]),
+        "operator": parameters["operator"] or planning.operator(os.environ),
         "started": utc_now(),
         "attempt": attempts.mine(),
-        "revision": staging_gate.revision(ROOT, Path(given["application"])),
-        "until": given["until"],
-        "overrides": planning.check_overrides(given["overrides"])
-        | _unproved(given["secret"], entry, hosts, given["accept_unproved"]),
+        "revision": staging_gate.revision(ROOT, Path(parameters["application"])),
+        "until": parameters["until"],
+        "overrides": planning.check_overrides(parameters["overrides"])
+        | _unproved(parameters["secret"], entry, hosts, parameters["accept_unproved"]),
         "source": entry["source"]["kind"],
         # what commits at once, or goes back at once
         "unit": "fleet" if entry["value"] == "shared" else "batch",
         # the new value of some issuers is the death of the old one: then every host is examined before there is one
-        "examines_first": given["until"] == "ready" or entry["overlap"] == "none",
+        "examines_first": parameters["until"] == "ready" or entry["overlap"] == "none",
         # no host can know a rotation that has just got its id, but perhaps one whose run was killed
-        "looks": bool(given["rotation_id"] or (given["reports"] and abandoned.suspected(Path(given["reports"])))),
-        "store": given["store"]["kind"],
+        "looks": bool(
+            parameters["rotation_id"] or (parameters["reports"] and abandoned.suspected(Path(parameters["reports"])))
+        ),
+        "store": parameters["store"]["kind"],
         "drains": entry["switch"] == "rolling" and any(HOOKS & known.keys() for known in hosts.values()),
         # without data that depends on the value there is nothing to prepare
         "migrates": entry["migration"]["kind"] != "none",
-        "batches": given["batches"] if entry["switch"] == "rolling" else ["100%"],
+        "batches": parameters["batches"] if entry["switch"] == "rolling" else ["100%"],
         "title": entry["title"],
         "variables": entry["variables"],
         "value": entry["value"],
@@ -74,8 +76,8 @@ def run(given: Parameters, check_mode: bool) -> Answer:
         "sessions": entry["sessions"],
         "downtime_budget_seconds": entry["downtime_budget_seconds"],
     }
-    if given["pipeline_log"]:
-        plan["logged"] = _logged(Path(given["pipeline_log"]))
+    if parameters["pipeline_log"]:
+        plan["logged"] = _logged(Path(parameters["pipeline_log"]))
     told = dict(plan)
     return {
         "changed": False,
@@ -85,28 +87,30 @@ def run(given: Parameters, check_mode: bool) -> Answer:
     }
 
 
-def _entry(given: Parameters) -> dict[str, Any]:
-    secret, known = given["secret"], ", ".join(sorted(given["secrets"])) or "nothing"
+def _entry(parameters: Parameters) -> dict[str, Any]:
+    secret, known = parameters["secret"], ", ".join(sorted(parameters["secrets"])) or "nothing"
     if not secret:
         raise KeyturnError(f"name the secret by -e keyturn_secret=NAME: the catalogue has {known}")
-    if secret not in given["secrets"]:
+    if secret not in parameters["secrets"]:
         raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
-    return validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, given["secrets"][secret])
+    return validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, parameters["secrets"][secret])
 
 
-def _holders(given: Parameters) -> dict[str, HostVariables]:
+def _holders(parameters: Parameters) -> dict[str, HostVariables]:
     """Return what the inventory says of the hosts that hold the secret; KeyturnError where it leaves out what is needed."""
-    hosts = {name: given["hosts"][name] for name in holders(given["secret"], given["hosts"])}
-    if given["hosts"] and not hosts:
-        raise KeyturnError(f"no host here holds {given['secret']}: keyturn_secrets_here leaves it out on all of them")
-    if missing := said.missing(hosts):
+    hosts = {name: parameters["hosts"][name] for name in holders(parameters["secret"], parameters["hosts"])}
+    if parameters["hosts"] and not hosts:
+        raise KeyturnError(
+            f"no host here holds {parameters['secret']}: keyturn_secrets_here leaves it out on all of them"
+        )
+    if missing := run_state.missing(hosts):
         raise KeyturnError(
             f"The inventory lacks {', '.join(missing)}: nothing was rotated. Set what is missing, docs/reference/variables.md says how."
         )
     return hosts
 
 
-def _check_services(given: Parameters, entry: dict[str, Any], hosts: Mapping[str, HostVariables]) -> None:
+def _check_services(parameters: Parameters, entry: dict[str, Any], hosts: Mapping[str, HostVariables]) -> None:
     for host, known in hosts.items():
         described = known["keyturn_services"]
         if not isinstance(described, dict):
@@ -115,8 +119,8 @@ def _check_services(given: Parameters, entry: dict[str, Any], hosts: Mapping[str
             )
         try:
             meant = services(described)
-            meaning.check_meaning(given["secret"], entry, meant)
-            meaning.check_reloads(meant, given["secrets"])
+            meaning.check_meaning(parameters["secret"], entry, meant)
+            meaning.check_reloads(meant, parameters["secrets"])
         except KeyturnError as error:
             raise KeyturnError(f"{host}: {error}") from None
 
@@ -141,11 +145,11 @@ def _unproved(secret: str, entry: Entry, hosts: Mapping[str, HostVariables], rea
     """Return the person's ``reason`` where nothing could show that a new value works, nothing elsewhere; KeyturnError without one."""
     lacking = []
     for host, known in hosts.items():
-        given = services(known["keyturn_services"])
+        described = services(known["keyturn_services"])
         kinds = [probe["kind"] for probe in entry["probes"]]
         kinds += ["command"] if (known.get("keyturn_checks") or {}).get(secret) else []
         sealed = known.get("keyturn_delivery") == "systemd_credential"
-        if not probes.can_show(kinds, [given[name] for name in entry["services"]], sealed):
+        if not probes.can_show(kinds, [described[name] for name in entry["services"]], sealed):
             lacking.append(host)
     if not lacking:
         return {}

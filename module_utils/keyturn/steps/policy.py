@@ -11,19 +11,19 @@ from ..inputs.validation import Answer, Parameters
 from ..records import policy, rotation_log
 
 
-def shape(given: Parameters) -> Any:
+def shape(parameters: Parameters) -> Any:
     """Return what this rests on: an entry for each secret that the policy names."""
     entry = {"variables": [str], "max_age_days?": (None, int)}
-    named = {secret: entry for part in ("schedule", "triggers") for secret in given["policy"].get(part, {})}
+    named = {secret: entry for part in ("schedule", "triggers") for secret in parameters["policy"].get(part, {})}
     return {"secrets": {**named, "*": entry}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Render the page, with the dates of an environment where its folder of reports is given."""
-    folder = Path(given["folder"]) if given["folder"] else None
+    folder = Path(parameters["folder"]) if parameters["folder"] else None
     records = rotation_log.read(folder) if folder else []
-    text = policy.render(given["policy"], given["secrets"], records, folder.name if folder else "").encode()
-    dest = Path(given["dest"])
+    text = policy.render(parameters["policy"], parameters["secrets"], records, folder.name if folder else "").encode()
+    dest = Path(parameters["dest"])
     changed = not dest.exists() or dest.read_bytes() != text
     if changed and not check_mode:
         dest.parent.mkdir(parents=True, exist_ok=True)

@@ -12,23 +12,23 @@ from ..records import report, rotation_log
 SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """End what only the controller knows, then choose."""
-    folder = Path(given["reports"])
-    if unread := sorted(name for name, said in given["hosts"].items() if "closed" not in said):
+    folder = Path(parameters["reports"])
+    if unread := sorted(name for name, said in parameters["hosts"].items() if "closed" not in said):
         raise KeyturnError(
             f"{', '.join(unread)} could not be looked at, and nobody knows what is open there; nothing was changed: mend what it says, or "
             "leave it out by keyturn_exclude: {host: reason}"
         )
-    found_by = "resume.yml" if given["wish"] == "forward" else "rollback.yml"
-    ended = abandoned.close(folder, given["hosts"], found_by, check_mode, everywhere=True)
+    found_by = "resume.yml" if parameters["wish"] == "forward" else "rollback.yml"
+    ended = abandoned.close(folder, parameters["hosts"], found_by, check_mode, everywhere=True)
     begun = [
         one
         for one in (*rotation_log.read(folder), *report.documents(folder))
         if {"rotation_id", "secret"} <= one.keys()
     ]
     known = {str(one["rotation_id"]): str(one["secret"]) for one in begun}
-    more = {"unreported": report.unreported(folder), "known": known, "named": given["rotation_id"]}
-    chosen = recovery.choose(given["wish"], given["hosts"], given["secrets"], **more)
+    more = {"unreported": report.unreported(folder), "known": known, "named": parameters["rotation_id"]}
+    chosen = recovery.choose(parameters["wish"], parameters["hosts"], parameters["secrets"], **more)
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
     return {"changed": bool(ended)} | chosen | {"ended": ended, "message": "; ".join([*told, chosen["message"]])}

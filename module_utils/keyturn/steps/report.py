@@ -15,18 +15,20 @@ from ..records.report import Report
 SHAPE = {"plan": answers.PLAN, "hosts": {"*": answers.JOURNAL}, "checklist": answers.POINTS}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Write the log, then the report, which keeps the log's head. A report that tells an end stands, and is not logged again."""
-    plan = given["plan"]
-    folder = Path(given["folder"]) / plan["environment"]
+    plan = parameters["plan"]
+    folder = Path(parameters["folder"]) / plan["environment"]
     path = folder / f"{plan['rotation_id']}.json"
     before = reporting.read(path)
     # what opened the way to an earlier attempt stays written down
     plan["overrides"] = before.get("overrides", {}) | plan.get("overrides", {})
-    document = reporting.build(plan, given["hosts"], given["failure"], given["ended"], given["excluded"], before)
+    document = reporting.build(
+        plan, parameters["hosts"], parameters["failure"], parameters["ended"], parameters["excluded"], before
+    )
     stands = reporting.final(path, document)
     if not stands and not check_mode:
-        document |= _logged(folder, document, given)
+        document |= _logged(folder, document, parameters)
         reporting.write(folder, document)
     document = stands or document
     return {
@@ -36,26 +38,26 @@ def run(given: Parameters, check_mode: bool) -> Answer:
         "failure": document["failure"] or "",
         "ended_at": document["finished"],
         "log_head": {} if stands else document.get("log_head", {}),
-        "ending": reporting.ending(document, given["wish"], given["failure"]),
-        "text": reporting.text(document, path) if given["ended"] else "",
+        "ending": reporting.ending(document, parameters["wish"], parameters["failure"]),
+        "text": reporting.text(document, path) if parameters["ended"] else "",
         "stats": reporting.stats(document),
         # people are told once: not again of a report that stands
-        "events": [] if stands else reporting.events(document, given["plan"]["sessions"]),
-        "facts": reporting.facts(document, reporting.link(given["link"], path)),
+        "events": [] if stands else reporting.events(document, parameters["plan"]["sessions"]),
+        "facts": reporting.facts(document, reporting.link(parameters["link"], path)),
     }
 
 
-def _logged(folder: Path, document: Report, given: Parameters) -> Report:
+def _logged(folder: Path, document: Report, parameters: Parameters) -> Report:
     """Log the begin or the end of this attempt, and return what the report tells of the log."""
-    plan = given["plan"]
-    if not given["ended"]:
+    plan = parameters["plan"]
+    if not parameters["ended"]:
         if not rotation_log.read(folder):
             rotation_log.append(folder, rotation_log.setup(document["environment"], utc_now()))
         return {"log_head": rotation_log.head([rotation_log.begin(folder, rotation_log.started(plan), attempts.alive)])}
     last = rotation_log.append(folder, rotation_log.record(document, plan["attempt"]))
     found: Report = {"log_head": rotation_log.head([last])}
     if document["outcome"] in rotation_log.COMMITTED:
-        entry = validated(f"keyturn_secrets.{document['secret']}", catalogue.ENTRY, given["entry"])
+        entry = validated(f"keyturn_secrets.{document['secret']}", catalogue.ENTRY, parameters["entry"])
         case = audit.case_of(folder, document, entry, rotation_log.read(folder))
-        found["checklist"] = checklist.points(given["checklist"], case)
+        found["checklist"] = checklist.points(parameters["checklist"], case)
     return found

@@ -10,14 +10,14 @@ from ..fleet import schedule
 from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Parameters, rotate: Callable[[str], int]) -> Answer:
+def run(parameters: Parameters, rotate: Callable[[str], int]) -> Answer:
     """Rotate one secret after another by ``rotate``, which returns an exit code; KeyturnError at the first that fails.
 
     None begins when the maintenance window has closed.
     """
-    left: list[str] = list(given["secrets"])
+    left: list[str] = list(parameters["secrets"])
     turned: list[str] = []
-    while left and schedule.is_open(given["window"], datetime.now(UTC)):
+    while left and schedule.is_open(parameters["window"], datetime.now(UTC)):
         secret = left.pop(0)
         code = rotate(secret)
         if code:

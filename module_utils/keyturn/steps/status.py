@@ -19,30 +19,30 @@ from ..records import status as reckoning
 WRITTEN = {"page": "html", "table": "csv", "data": "json"}
 
 
-def shape(given: Parameters) -> Any:
+def shape(parameters: Parameters) -> Any:
     """Return what this rests on."""
     policy = {"checklist": answers.POINTS, "review": {"next": str}}
-    return {"hosts": answers.state(given["secrets"]), "policy": policy}
+    return {"hosts": answers.state(parameters["secrets"]), "policy": policy}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Reckon and write the status, for a program and for a person."""
-    folder = Path(given["folder"])
-    schedule.check_window(given["window"])
-    answered = {name: said for name, said in given["hosts"].items() if said}
+    folder = Path(parameters["folder"])
+    schedule.check_window(parameters["window"])
+    answered = {name: said for name, said in parameters["hosts"].items() if said}
     ended = abandoned.close(folder, answered, "status.yml", check_mode)
-    found = reckoned(given, folder, datetime.now(UTC))
+    found = reckoned(parameters, folder, datetime.now(UTC))
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
     told += [] if check_mode else _write(folder, found)
     return {"changed": bool(ended), "status": found, "text": "\n".join([reckoning.table(found), *told])}
 
 
-def reckoned(given: Parameters, folder: Path, now: datetime) -> dict[str, Any]:
+def reckoned(parameters: Parameters, folder: Path, now: datetime) -> dict[str, Any]:
     """Return the status as it is at a moment, from the hosts' answers and all that the environment's folder holds."""
-    secrets, hosts = entries(given["secrets"]), given["hosts"]
-    records = audit.look(folder, secrets, given["policy"], now, hosts, given["allowed_signers"])
+    secrets, hosts = entries(parameters["secrets"]), parameters["hosts"]
+    records = audit.look(folder, secrets, parameters["policy"], now, hosts, parameters["allowed_signers"])
     found = reckoning.status(secrets, hosts, now, records)
-    found["calendar"] = schedule.calendar(found["secrets"], given["grace_days"], given["window"], now)
+    found["calendar"] = schedule.calendar(found["secrets"], parameters["grace_days"], parameters["window"], now)
     found["unsent"] = outbox.open_lines(folder)
     found["incidents"] = incident.summaries(folder, now)
     coming = lives.of_calendar(found["calendar"], found["at"])

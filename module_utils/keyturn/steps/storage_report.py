@@ -20,29 +20,29 @@ from .status import entries
 SAYS = True
 
 
-def shape(given: Parameters) -> Any:
+def shape(parameters: Parameters) -> Any:
     """Return what this rests on: a finding, and the fingerprints of each secret."""
     finding = {"severity": SEVERITIES, **dict.fromkeys(("rule", "what", "remedy"), str)}
-    values = {f"{name}?": {"*": str} for name in given["secrets"]} | answers.NOTHING
+    values = {f"{name}?": {"*": str} for name in parameters["secrets"]} | answers.NOTHING
     entry = {"variables": [str], "source?": {"may_stay?": [str]}}
     return {"hosts": {"*": {"findings": [finding], "values": values}}, "secrets": {"*": entry}, "store": {"kind": str}}
 
 
-def run(given: Parameters, check_mode: bool, say: checkout.Say = lambda line: None) -> Answer:
+def run(parameters: Parameters, check_mode: bool, say: checkout.Say = lambda line: None) -> Answer:
     """Add what only the controller can see to what the hosts have found; write it down, and say what is too bad."""
-    elsewhere = isolation.held_elsewhere(Path(given["reports"]), given["environment"])
+    elsewhere = isolation.held_elsewhere(Path(parameters["reports"]), parameters["environment"])
     found = {
-        host: [*said["findings"], *_told(_shared(said["values"], elsewhere, given["secrets"]))]
-        for host, said in given["hosts"].items()
+        host: [*said["findings"], *_told(_shared(said["values"], elsewhere, parameters["secrets"]))]
+        for host, said in parameters["hosts"].items()
     }
-    found["controller"] = list(_told(_of_environment(given, say)))
+    found["controller"] = list(_told(_of_environment(parameters, say)))
     bad = [
         f"{place}: {one['what']}"
         for place, all_of in found.items()
-        for one in findings.at_least(given["fail_at"], all_of)
+        for one in findings.at_least(parameters["fail_at"], all_of)
     ]
     if not check_mode:
-        folder = Path(given["reports"]) / given["environment"]
+        folder = Path(parameters["reports"]) / parameters["environment"]
         durable.make_reports_folder(folder)
         durable.write_json(folder / "storage.json", found)
     return {"changed": False, "findings": found, "bad": sorted(bad), "text": findings.table(found)}
@@ -76,27 +76,27 @@ def _of_records(folder: Path) -> Iterator[Finding]:
         yield Finding("warning", "permissions", what, remedy)
 
 
-def _of_environment(given: Parameters, say: checkout.Say) -> Iterator[Finding]:
-    yield from _of_records(Path(given["reports"]) / given["environment"])
-    if not isolation.environments(Path(given["reports"])) - {given["environment"]}:
-        what = f"{given['reports']} has no reports of another environment, so whether one holds the same values is not known"
+def _of_environment(parameters: Parameters, say: checkout.Say) -> Iterator[Finding]:
+    yield from _of_records(Path(parameters["reports"]) / parameters["environment"])
+    if not isolation.environments(Path(parameters["reports"])) - {parameters["environment"]}:
+        what = f"{parameters['reports']} has no reports of another environment, so whether one holds the same values is not known"
         yield Finding(
             "note", "one environment each", what, "give all environments one keyturn_reports_dir: docs/production.md"
         )
-    if given["store"]["kind"] != "dotenv":
-        yield from _rights(given)
-    elif given["production"]:
-        what = f"{given['environment']} keeps its values on its hosts alone"
+    if parameters["store"]["kind"] != "dotenv":
+        yield from _rights(parameters)
+    elif parameters["production"]:
+        what = f"{parameters['environment']} keeps its values on its hosts alone"
         yield Finding("error", "a secret store", what, "set keyturn_store: docs/stores.md says how to move there")
-    if given["checkout"]:
-        folder = Path(given["checkout"])
-        secrets = entries(given["secrets"]).values()
+    if parameters["checkout"]:
+        folder = Path(parameters["checkout"])
+        secrets = entries(parameters["secrets"]).values()
         names = [name for entry in secrets for name in entry["variables"]]
         stored = [place for entry in secrets for place in rows.places(entry["migration"], Path())]
         yield from repository.look(folder, names, [str(place) for place in stored])
         try:
-            yield from _values(folder, given["hosts"], say)
-            if given["history"] or checkout.gitleaks():
+            yield from _values(folder, parameters["hosts"], say)
+            if parameters["history"] or checkout.gitleaks():
                 yield from _history(folder, say)
             else:
                 what = f"the history of {folder} was not searched for secrets"
@@ -110,11 +110,11 @@ def _of_environment(given: Parameters, say: checkout.Say) -> Iterator[Finding]:
             yield Finding("warning", "never in git", str(error), "mend that, and run this again")
 
 
-def _rights(given: Parameters) -> Iterator[Finding]:
+def _rights(parameters: Parameters) -> Iterator[Finding]:
     """The login of an environment reads that environment alone, and not one whose name begins alike."""
-    spec = store(given["store"])
-    mine = given["environment"]
-    others = isolation.environments(Path(given["reports"])) - {mine} | {f"{mine}-another"}
+    spec = store(parameters["store"])
+    mine = parameters["environment"]
+    others = isolation.environments(Path(parameters["reports"])) - {mine} | {f"{mine}-another"}
     try:
         readable = rights.beyond(spec, mine, sorted(others))
     except KeyturnError as error:
@@ -124,7 +124,7 @@ def _rights(given: Parameters) -> Iterator[Finding]:
     for other in readable:
         what = f"the store's login for {mine} may read the environment {other} too"
         remedy = "give each environment a role of its own: files/openbao-policy.hcl, files/iam-policy.json"
-        yield Finding("error" if given["production"] else "warning", "least privilege", what, remedy)
+        yield Finding("error" if parameters["production"] else "warning", "least privilege", what, remedy)
 
 
 def _values(folder: Path, hosts: Mapping[str, Any], say: checkout.Say) -> Iterator[Finding]:

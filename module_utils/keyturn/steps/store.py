@@ -13,9 +13,9 @@ PLACE = ("store", "step", "environment", "secret", "host")
 SHAPE = {"hosts": {"*": answers.LOOKED}, "old": {"*": str}, "new": {"*": str}, "new_values": (None, {"*": str})}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Take the step."""
-    spec = store(given["store"])
-    path = path_of(spec, given["environment"], given["secret"], given["host"])
-    rest = {name: value for name, value in given.items() if name not in PLACE}
-    return {"path": path, **STEPS[given["step"]](Step(open_store(spec), path, check_mode, **rest))}
+    spec = store(parameters["store"])
+    path = path_of(spec, parameters["environment"], parameters["secret"], parameters["host"])
+    rest = {name: value for name, value in parameters.items() if name not in PLACE}
+    return {"path": path, **STEPS[parameters["step"]](Step(open_store(spec), path, check_mode, **rest))}

@@ -11,14 +11,14 @@ TAKES = "stored"
 SHAPE = {"brought": {"values": dict, "exposed": [str], "problem": str}, "stored": {"*": str}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Check the value."""
-    brought = given["brought"]
+    brought = parameters["brought"]
     if not any(brought.values()):
-        brought = brought | {"values": given["stored"]}
+        brought = brought | {"values": parameters["stored"]}
     if check_mode and not any(brought.values()):
         return {"changed": True}
-    entry = validated("the catalogue entry", catalogue.ENTRY, given["entry"])
+    entry = validated("the catalogue entry", catalogue.ENTRY, parameters["entry"])
     values = supplying.check(entry["variables"], entry["source"], brought)
-    reply = supplying.ask(entry, given["overrides"], values)
+    reply = supplying.ask(entry, parameters["overrides"], values)
     return {"changed": True, "new_values": values, "provider": reply._asdict()}

@@ -9,11 +9,11 @@ from ..inputs.mistakes import missing, mistakes
 from ..inputs.validation import Answer, Parameters
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Say all that is wrong with an application's folder."""
-    application = Application(Path(given["folder"]))
-    found, left = mistakes(application, given["secrets"]), missing(application)
+    application = Application(Path(parameters["folder"]))
+    found, left = mistakes(application, parameters["secrets"]), missing(application)
     lines = [f"application {application.name} in {application.folder}", *found, *left]
     if not found:
-        lines.insert(1, f"nothing is wrong with {', '.join(given['secrets'])}")
+        lines.insert(1, f"nothing is wrong with {', '.join(parameters['secrets'])}")
     return {"changed": False, "mistakes": found, "text": "\n".join(lines)}

@@ -10,12 +10,12 @@ from ..inputs.validation import Answer, Parameters
 SHAPE = {"hosts": {"*": answers.LOOKED}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Return the values."""
-    if not needs_value(given["rotation_id"], given["hosts"]):
+    if not needs_value(parameters["rotation_id"], parameters["hosts"]):
         return {"changed": False, "needed": False}
-    kind = given["generator"]
+    kind = parameters["generator"]
     if kind is None or check_mode:
         return {"changed": kind is not None, "needed": True}
     generator = GENERATORS[kind]
-    return {"changed": True, "needed": True, "new_values": {name: generator() for name in given["variables"]}}
+    return {"changed": True, "needed": True, "new_values": {name: generator() for name in parameters["variables"]}}

@@ -18,9 +18,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from ...base import attributes, durable, files, mounts
 from ...base.errors import KeyturnError
-from ...base.procfs import Credentials
+from ...base.procfs import UserAndGroups
 from .. import owner
-from . import credential_file, dotenv, ini_file, json_file, systemd_creds, url, value_file, yaml_file
+from . import dotenv, ini_file, json_file, systemd_credential_file, systemd_creds, url, value_file, yaml_file
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ def _json(consumer: Consumer) -> Format:
     )
 
 
-def _credential(consumer: Consumer) -> Format:
+def _systemd_credential(consumer: Consumer) -> Format:
     nothing: list[str] = []
-    read, replace = credential_file.read, credential_file.replace
+    read, replace = systemd_credential_file.read, systemd_credential_file.replace
     return Format(True, read, replace, lambda content, names, secrets: nothing, lambda content, names: {})
 
 
@@ -285,7 +285,7 @@ def mode(consumer: Consumer) -> int:
 
 
 @_on_its_ground
-def check_reader(consumer: Consumer, reader: Credentials) -> None:
+def check_reader(consumer: Consumer, reader: UserAndGroups) -> None:
     """Raise KeyturnError when the process reads the file by rights that ``replace`` takes away. Changes nothing."""
     if consumer.sealed:
         return  # systemd reads it, and gives the process the values
@@ -436,7 +436,7 @@ _PLACEHOLDER = re.compile(
 
 def _format(consumer: Consumer) -> Format:
     if consumer.sealed:
-        return _credential(consumer)
+        return _systemd_credential(consumer)
     try:
         return INSIDE[consumer.inside](FORMATS[consumer.format](consumer))
     except KeyError:

@@ -51,7 +51,7 @@ class HostAnswer(TypedDict, total=False):
     # stage
     clock_offset: float
     place: str
-    # assess
+    # ask_provider
     verdict: str
     touched: bool
     # state, prune

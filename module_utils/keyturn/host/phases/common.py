@@ -75,27 +75,27 @@ def replace_files(rotation: Rotation, values: Mapping[str, str], before: Journal
         consumers.replace(consumer, values, record.get("modes", {}).get(str(consumer.path)))
 
 
-def gate(rotation: Rotation) -> Path:
+def start_gate(rotation: Rotation) -> Path:
     """Return the file that keeps the services from starting while it exists."""
     return rotation.application.folder / "switching"
 
 
-def fit_gate(rotation: Rotation) -> None:
-    """See that the managers know the gate and would heed it, while it is open. What refuses that has stopped nothing yet."""
+def fit_start_gate(rotation: Rotation) -> None:
+    """See that the managers know the start gate and would heed it, while it is open. What refuses that has stopped nothing yet."""
     for service in rotation.service_list():
-        service.fit_gate(gate(rotation))
+        service.fit_start_gate(start_gate(rotation))
 
 
-def close_gate(rotation: Rotation) -> None:
-    """Let nothing but keyturn start the services, across reboots, where their manager can do that (``fit_gate``)."""
+def close_start_gate(rotation: Rotation) -> None:
+    """Let nothing but keyturn start the services, across reboots, where their manager can do that (``fit_start_gate``)."""
     for service in rotation.service_list():
         service.note_companions()
-    durable.write_file(gate(rotation), rotation.rotation_id.encode())
+    durable.write_file(start_gate(rotation), rotation.rotation_id.encode())
 
 
-def open_gate(rotation: Rotation) -> None:
+def open_start_gate(rotation: Rotation) -> None:
     """Let the services start again."""
-    durable.remove(gate(rotation))
+    durable.remove(start_gate(rotation))
 
 
 def stop(services: Sequence[Service], reloaded: Sequence[str] = ()) -> None:
@@ -141,7 +141,7 @@ def start_companions(services: Sequence[Service]) -> str:
 def check_reader(service: Service, consumer: Consumer) -> None:
     """Its process, where it runs, must be able to read the file that takes the place of today's."""
     pid = service.pid()
-    reader = procfs.credentials(pid) if pid is not None else None
+    reader = procfs.user_and_groups(pid) if pid is not None else None
     if reader is not None and service.reads(consumer.path):
         consumers.check_reader(consumer, reader)
 

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import TypedDict
 
 from ... import providers
 from ...base import durable
 from ...base.errors import KeyturnError
-from ...providers import guards
+from ...providers import Reply, guards
 from ..rotation import Rotation
 
 ACCOUNTS = "accounts.json"
-
-
-class Credential(NamedTuple):
-    """The provider's word on the current credential, whose it is, and what surprises."""
-
-    verdict: str
-    detail: str
-    account: str
-    findings: list[str]
 
 
 class Brought(TypedDict):
@@ -30,7 +21,7 @@ class Brought(TypedDict):
     findings: list[str]
 
 
-def examine(rotation: Rotation, old: Mapping[str, str]) -> Credential | None:
+def examine(rotation: Rotation, old: Mapping[str, str]) -> Reply | None:
     """Ask about the current credential, None for a secret without a provider. One that is dead does not stop a rotation.
 
     An answer that says nothing does: then the proof, which asks from this host as well, could not succeed.
@@ -49,23 +40,26 @@ def examine(rotation: Rotation, old: Mapping[str, str]) -> Credential | None:
         findings.append(f"the current credential is dead already: {reply.detail}")
     else:
         guards.check(rotation.entry, rotation.overrides, [old[name] for name in rotation.variables])
-    return Credential(reply.verdict, reply.detail, reply.identity or known_account(rotation), findings)
+    return reply._replace(identity=reply.identity or known_account(rotation), findings=tuple(findings))
 
 
-def check_account(old: Credential | None, brought: Brought | None) -> tuple[str, list[str]]:
-    """Return the account of the new credential and findings; refuse one that is of another account."""
-    if old is None or not brought:
+def check_account(current: Reply | None, brought: Brought | None) -> tuple[str, list[str]]:
+    """Return the account of the new credential and findings; refuse one that is of another account.
+
+    ``current`` is the provider's word on the credential in use (``examine``).
+    """
+    if current is None or not brought:
         return "", []
-    if not old.account:
+    if not current.identity:
         return brought["identity"], [
             f"the new credential is of account {brought['identity']}; whose the current one was cannot be asked any more"
         ]
-    if brought["identity"] != old.account:
+    if brought["identity"] != current.identity:
         raise KeyturnError(
-            f"the new credential is of account {brought['identity']} and the current one of {old.account}, nothing was "
+            f"the new credential is of account {brought['identity']} and the current one of {current.identity}, nothing was "
             "changed: bring one of the same account"
         )
-    return old.account, list(brought["findings"])
+    return current.identity, list(brought["findings"])
 
 
 def known_account(rotation: Rotation) -> str:

@@ -1,4 +1,4 @@
-"""How the values reach the application: from `.env` into a credential that only this host opens, or back.
+"""How the values reach the application: from `.env` into a systemd credential that only this host opens, or back.
 
 What holds now is decided by evidence, so that a run which was killed is simply run again; one that fails takes itself back.
 At every moment the application, if something starts it, finds all values in one place at least.
@@ -17,7 +17,7 @@ from ...base import durable, leaks, procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprint
 from ...ground import consumers
-from ...ground.consumers import Consumer, credential_file, dotenv, systemd_creds
+from ...ground.consumers import Consumer, dotenv, systemd_credential_file, systemd_creds
 from ...services.service import Service
 from ...services.systemd import SystemdService
 from .. import probes, values
@@ -30,16 +30,16 @@ from .common import check_reader, start, stop
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the values stand: the files in clear, whole and with their modes, and the credential as it lies on disk, if any."""
+    """Where the values stand: the files in clear, whole and with their modes, and the systemd credential as it lies on disk, if any."""
 
     files: Mapping[Path, bytes]
     modes: Mapping[Path, int]
-    credential: bytes | None
+    systemd_credential: bytes | None
 
     @property
     def sealed(self) -> bool:
-        """Whether a credential delivers the values."""
-        return self.credential is not None
+        """Whether a systemd credential delivers the values."""
+        return self.systemd_credential is not None
 
 
 class Host:
@@ -48,7 +48,7 @@ class Host:
     def __init__(self, holdings: Sequence[Holding]) -> None:
         self.holdings = holdings
         self.application = holdings[0].application
-        self.credential = holdings[0].credential
+        self.systemd_credential = holdings[0].systemd_credential
 
     @cached_property
     def services(self) -> list[SystemdService]:
@@ -91,7 +91,7 @@ class Host:
             raise KeyturnError(
                 f"rotation {opened.folder.name} is open on this host: with keyturn_delivery as it was, {RECOVERY}"
             )
-        durable.check_private_folder(self.credential.path.parent)
+        durable.check_private_folder(self.systemd_credential.path.parent)
         for holding in self.holdings:
             holding.check_durable()
         for path in self.files():
@@ -99,7 +99,7 @@ class Host:
             for service in self.services:
                 check_reader(service, self.consumer(path))
         for service in self.services if self.holdings[0].sealed else ():
-            service.check_launch(self.credential.path)
+            service.check_launch(self.systemd_credential.path)
         for holding in self.holdings if self.holdings[0].sealed else ():
             _check_none_in_clear(holding)
 
@@ -108,24 +108,25 @@ class Host:
         files = self.files()
         modes = {path: consumers.mode(self.consumer(path)) for path in files}
         clear = {path: consumers.content(self.consumer(path)) for path in files}
-        path = self.credential.path
+        path = self.systemd_credential.path
         return Layout(clear, modes, path.read_bytes() if path.exists() else None)
 
     def values(self, layout: Layout) -> dict[str, str]:
         """All values, wherever they stand; KeyturnError for one that two places disagree on."""
-        name = self.credential.sealed
-        found = credential_file.all_values(systemd_creds.unseal(layout.credential, name)) if layout.credential else {}
+        name = self.systemd_credential.sealed
+        sealed = layout.systemd_credential
+        found = systemd_credential_file.all_values(systemd_creds.unseal(sealed, name)) if sealed else {}
         for path, names in self.files().items():
             for name, value in dotenv.read(layout.files[path], names).items():
                 if value and found.setdefault(name, value) != value:
                     raise KeyturnError(
-                        f"{name} is {fingerprint(value)} in {path} and {fingerprint(found[name])} in {self.credential.path}: "
+                        f"{name} is {fingerprint(value)} in {path} and {fingerprint(found[name])} in {self.systemd_credential.path}: "
                         f"keep both until it is known with which one the application works; where {path} has the other, remove it there"
                     )
         return found
 
     def origin(self, layout: Layout, held: Mapping[str, str], sealed: bool) -> Layout:
-        """Where a failure leads back to: a credential beside files that hold everything is what a killed call has left."""
+        """Where a failure leads back to: a systemd credential beside files that hold everything is what a killed call has left."""
         whole = {name for path, names in self.files().items() for name in _set_in(layout.files[path], names)} >= set(
             held
         )
@@ -136,7 +137,7 @@ class Host:
         modes = {path: mode & 0o600 for path, mode in layout.modes.items()}
         if sealed:
             files = {path: self._emptied(path, layout.files[path], names, held) for path, names in self.files().items()}
-            return Layout(files, modes, self._sealed(layout.credential, held))
+            return Layout(files, modes, self._sealed(layout.systemd_credential, held))
         self._check_none_lost(held)
         files = {path: _filled(layout.files[path], names, held) for path, names in self.files().items()}
         return Layout(files, modes, None)
@@ -145,7 +146,7 @@ class Host:
         unknown = sorted(set(held) - {name for names in self.files().values() for name in names})
         if unknown:
             raise KeyturnError(
-                f"{self.credential.path} holds {', '.join(unknown)}, which no entry of keyturn_secrets with a `.env` names: it "
+                f"{self.systemd_credential.path} holds {', '.join(unknown)}, which no entry of keyturn_secrets with a `.env` names: it "
                 "would be lost, add the entry again"
             )
 
@@ -160,13 +161,13 @@ class Host:
             )
         return content
 
-    def _sealed(self, credential: bytes | None, held: Mapping[str, str]) -> bytes:
-        """Return the values as a credential: the one that is there where it holds them, since each sealing gives another."""
-        name = self.credential.sealed
-        if credential is not None and credential_file.all_values(systemd_creds.unseal(credential, name)) == held:
-            return credential
+    def _sealed(self, sealed: bytes | None, held: Mapping[str, str]) -> bytes:
+        """Return the values as a systemd credential: the one that is there where it holds them, since each sealing gives another."""
+        name = self.systemd_credential.sealed
+        if sealed is not None and systemd_credential_file.all_values(systemd_creds.unseal(sealed, name)) == held:
+            return sealed
         # systemd makes the host's key when it is first asked
-        return b"" if self.holdings[0].check_mode else systemd_creds.seal(credential_file.written(held), name)
+        return b"" if self.holdings[0].check_mode else systemd_creds.seal(systemd_credential_file.written(held), name)
 
     def is_at(self, layout: Layout) -> bool:
         """Tell whether the values stand so, old ones too, and the services run on them."""
@@ -177,16 +178,16 @@ class Host:
         )
 
     def _launched(self, service: SystemdService, sealed: bool) -> bool:
-        return service.is_launched_with(self.credential.path) if sealed else not service.launched_with()
+        return service.is_launched_with(self.systemd_credential.path) if sealed else not service.launched_with()
 
     def put(self, layout: Layout) -> None:
         """Bring the values there, with the services stopped.
 
         New places are filled before old ones are emptied, and units change in between.
         """
-        if layout.credential is not None:
-            durable.make_private_folder(self.credential.path.parent)
-            durable.write_file(self.credential.path, layout.credential)
+        if layout.systemd_credential is not None:
+            durable.make_private_folder(self.systemd_credential.path.parent)
+            durable.write_file(self.systemd_credential.path, layout.systemd_credential)
         stop(self.services)
         if layout.sealed:
             self._launch(sealed=True)
@@ -220,12 +221,12 @@ class Host:
     def settle(self, layout: Layout) -> None:
         """Forget the place that nobody reads any more."""
         if not layout.sealed:
-            durable.remove(self.credential.path)
+            durable.remove(self.systemd_credential.path)
 
     def _launch(self, sealed: bool) -> None:
         for service in self.services:
             if sealed:
-                service.launch_with(self.credential.path)
+                service.launch_with(self.systemd_credential.path)
             else:
                 service.launch_alone()
 
@@ -244,7 +245,7 @@ class Host:
             for name, value in held.items() if sealed else ():
                 if given.get(name) != value:
                     raise KeyturnError(
-                        f"service {service.name} was not started with the {name} of {self.credential.path}"
+                        f"service {service.name} was not started with the {name} of {self.systemd_credential.path}"
                     )
         for holding in self.holdings:
             mine = {name: held[name] for name in holding.variables}
@@ -282,7 +283,7 @@ def run(holdings: Sequence[Holding]) -> HostAnswer:
         host.prove(held, first.sealed)
         return {"changed": False, **told}
     if first.check_mode:
-        where = host.credential.path if first.sealed else ", ".join(str(path) for path in after.files)
+        where = host.systemd_credential.path if first.sealed else ", ".join(str(path) for path in after.files)
         return {"changed": True, **told, "would": f"move {', '.join(sorted(held))} to {where} and restart the services"}
     with host.application.lock("delivery", LOCK_WAIT_SECONDS):
         host.check()

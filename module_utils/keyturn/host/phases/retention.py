@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
-from ...base import durable, moments
+from ...base import durable, timestamps
 from ...base.errors import KeyturnError
 from ..journal import Application, Journal, JournalRecord, utc_now
 
@@ -26,7 +26,7 @@ def ends(days: int) -> str:
     """Return when a backup that is catalogued now expires (UTC); KeyturnError for days that are none."""
     check(days)
     end = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
-    return moments.text(end)
+    return timestamps.text(end)
 
 
 def kept(journal: Journal, outcome: str, days: int) -> JournalRecord:

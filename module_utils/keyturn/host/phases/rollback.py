@@ -16,9 +16,9 @@ from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from .answers import HostAnswer, open_journal, result, would
 from .common import (
     check_files,
-    close_gate,
+    close_start_gate,
     instant,
-    open_gate,
+    open_start_gate,
     replace_files,
     seconds_since,
     stamp,
@@ -66,7 +66,7 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "clos
                 _turn_back(rotation, journal)
         if until == "accepts":
             return result(journal, changed=True)
-        open_gate(rotation)
+        open_start_gate(rotation)
         journal.record.pop("attention", None)
         # a host that was down meanwhile could not start them behind the gate
         with _tolerating(rotation, journal):
@@ -103,7 +103,7 @@ def _outcome(rotation: Rotation, journal: Journal) -> str:
 
 
 def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
-    """What a provider gave out is put back only when it was asked, and still accepts it (``assess``)."""
+    """What a provider gave out is put back only when it was asked, and still accepts it (``ask_provider``)."""
     said = journal.record.get("old_credential", {})
     puts_back = rotation.entry["provider"] and journal.touched
     if puts_back and journal.decision != "rollback" and said.get("verdict") != "accepted":
@@ -123,7 +123,7 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
         before, stopped = journal.record.get("downtime_seconds", 0.0), stamp()
     else:
         before, stopped = 0.0, journal.stopped
-    close_gate(rotation)
+    close_start_gate(rotation)
     stop(services, rotation.reloaded)
     if store is not None:
         store.recall(journal.folder, journal.prepared)
@@ -131,7 +131,7 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
         _note(journal, left and f"left as they are: {left}")
     replace_files(rotation, staged.old, journal.record)
     journal.update(changed=instant())
-    open_gate(rotation)
+    open_start_gate(rotation)
     with _tolerating(rotation, journal):
         _note(journal, start(services, journal.changed, rotation.reloaded))
         journal.update(downtime_seconds=round(before + seconds_since(stopped), 3) if rotation.stops else 0.0)

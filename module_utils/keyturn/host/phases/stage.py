@@ -12,6 +12,7 @@ from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
 from ...base.generate import GENERATORS
 from ...ground import consumers
+from ...providers import Reply
 from ...services.service import Service, strangers
 from .. import copies, probes, readers, values
 from ..journal import Head, Journal, JournalRecord
@@ -19,8 +20,8 @@ from ..probes import Question
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import credential, retention
 from .answers import HostAnswer, result
-from .common import check_reader, check_space, close_gate, fit_gate
-from .credential import Brought, Credential
+from .common import check_reader, check_space, close_start_gate, fit_start_gate
+from .credential import Brought
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import RowStore
@@ -38,7 +39,8 @@ class Examination:
     store: RowStore | None = None
     rows: dict[str, int] = field(default_factory=dict)
     services: list[Service] = field(default_factory=list)
-    credential: Credential | None = None
+    # the provider's word on the credential in use
+    reply: Reply | None = None
     findings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -88,14 +90,14 @@ def _stage(
     host = examine(rotation)
     if new_values is not None:
         credential.check_is_new(rotation.entry["source"]["may_stay"], host.old, new_values)
-    account, findings = credential.check_account(host.credential, provider)
+    account, findings = credential.check_account(host.reply, provider)
     host.findings.extend(findings)
     fields = _fields(host)
     if rotation.check_mode:
         return {"changed": True, "rotation": {**fields, "phase": "not begun"}, "would": _told(fields)}
     with rotation.application.lock("stage", LOCK_WAIT_SECONDS):
-        if host.credential is not None:
-            credential.remember_account(rotation, host.credential.account)
+        if host.reply is not None:
+            credential.remember_account(rotation, host.reply.identity)
         if only_examine:
             return {"changed": False, "rotation": {**fields, "phase": "not begun"}}
         retention.prune(rotation.application)
@@ -114,7 +116,7 @@ def _make_durable(
     """Keep both values on disk, when all that can be tried without a stop has been tried."""
     for consumer in rotation.consumers():
         consumers.rehearse(consumer)
-    fit_gate(rotation)
+    fit_start_gate(rotation)
     old = rotation.current_values()
     new = dict(new_values or values.staged_before(journal) or _generate(rotation))
     rotation.hide(new.values())
@@ -133,7 +135,7 @@ def _make_durable(
     )
     if rotation.entry["switch"] == "together":
         # a host that dies from here on stays stopped until it has the value of the others
-        close_gate(rotation)
+        close_start_gate(rotation)
 
 
 def _check_generated(rotation: Rotation) -> None:
@@ -195,10 +197,10 @@ def examine(rotation: Rotation) -> Examination:
     host = Examination(rotation, rotation.current_values())
     for check in CHECKS:
         check(host)
-    dead = host.credential is not None and host.credential.verdict == "rejected"
+    dead = host.reply is not None and host.reply.verdict == "rejected"
     if host.problems and not dead:
         raise KeyturnError(host.problems[0])
-    host.findings += [*(host.credential.findings if host.credential else ()), *host.problems]
+    host.findings += [*(host.reply.findings if host.reply else ()), *host.problems]
     return host
 
 
@@ -242,16 +244,16 @@ def _check_readers(host: Examination) -> None:
 
 def _check_credential(host: Examination) -> None:
     host.services = host.rotation.service_list()
-    host.credential = credential.examine(host.rotation, host.old)
+    host.reply = credential.examine(host.rotation, host.old)
 
 
 def _check_services(host: Examination) -> None:
     rotation = host.rotation
     for service in host.services:
         service.check()
-        if rotation.sealed and not service.is_launched_with(rotation.credential.path):
+        if rotation.sealed and not service.is_launched_with(rotation.systemd_credential.path):
             raise KeyturnError(
-                f"service {service.name} is not launched with {rotation.credential.path}, or its command has changed since: run "
+                f"service {service.name} is not launched with {rotation.systemd_credential.path}, or its command has changed since: run "
                 "migrate_delivery.yml"
             )
         host.problems += filter(None, [_unfit(service, host.services)])
@@ -349,9 +351,9 @@ def _fields(host: Examination) -> JournalRecord:
         "rows": host.rows,
         "findings": host.findings + _overridden(rotation),
     }
-    if host.credential:
-        verdict, detail, account, findings = host.credential
-        fields["credential"] = {"verdict": verdict, "detail": detail, "account": account, "findings": findings}
+    if host.reply:
+        verdict, detail, account, findings = host.reply
+        fields["credential"] = {"verdict": verdict, "detail": detail, "account": account, "findings": list(findings)}
     return fields
 
 

@@ -11,10 +11,10 @@ from ..rotation import Rotation
 from ..values import Staged
 from .common import (
     check_files,
-    close_gate,
-    fit_gate,
+    close_start_gate,
+    fit_start_gate,
     instant,
-    open_gate,
+    open_start_gate,
     replace_files,
     seconds_since,
     stamp,
@@ -53,7 +53,7 @@ def run(rotation: Rotation, journal: Journal) -> bool:
         staged = rotation.staged_values(journal)
         check_files(rotation, staged, journal.reached("switching"))
         _turn(rotation, journal, staged)
-    open_gate(rotation)
+    open_start_gate(rotation)
     down = start(services, journal.changed, rotation.reloaded)
     down_for = seconds_since(journal.stopped) if rotation.stops else 0.0
     journal.update(downtime_seconds=down_for)
@@ -70,10 +70,10 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
     store = rotation.migration(staged.old, staged.new)
     if store is not None:
         store.recall(journal.folder, journal.prepared)  # a checksum takes its time: before anything stops
-    fit_gate(rotation)
+    fit_start_gate(rotation)
     if not journal.reached("switching"):
         journal.enter("switching", stopped=stamp())
-    close_gate(rotation)
+    close_start_gate(rotation)
     stop(rotation.service_list(), rotation.reloaded)
     turned: Turned = {}
     if store is not None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: keyturn_replaced
+module: keyturn_log_replacement
 short_description: Write what a replacement of access tokens has come to into the rotation log
 description:
   - Runs on the controller after M(keyturn_replace_tokens) has ended, or failed, on the hosts. Every run has a record.
@@ -53,7 +53,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Log the replacement
-  keyturn_replaced:
+  keyturn_log_replacement:
     issuer: plaid
     environment: staging
     reason: incident INC-1
@@ -72,4 +72,4 @@ failure:
   type: str
 """
 
-# The work is done in the controller's own process: plugins/action/keyturn_replaced.py
+# The work is done in the controller's own process: plugins/action/keyturn_log_replacement.py

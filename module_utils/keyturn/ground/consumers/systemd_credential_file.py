@@ -1,4 +1,4 @@
-"""The consumer format ``credential``: all values of an application in one JSON object, which its launcher makes the environment.
+"""The consumer format ``systemd_credential``: all values of an application in one JSON object, which its launcher makes the environment.
 
 JSON and not `.env`: nothing has to be quoted, so that launcher and editor cannot differ. The file is encrypted with the
 host's key, and systemd decrypts it for the service alone.
@@ -19,17 +19,17 @@ def read(content: bytes, names: Sequence[str]) -> dict[str, str | None]:
 
 
 def replace(content: bytes, values: Mapping[str, str]) -> bytes:
-    """Return the credential with ``values`` in it; the others stay."""
+    """Return the systemd credential with ``values`` in it; the others stay."""
     return written({**all_values(content), **values})
 
 
 def written(values: Mapping[str, str]) -> bytes:
-    """Return a credential that holds ``values`` alone."""
+    """Return a systemd credential that holds ``values`` alone."""
     return json.dumps(dict(sorted(values.items()))).encode()
 
 
 def all_values(content: bytes) -> dict[str, str]:
-    """Return all that a credential holds; KeyturnError for what is none."""
+    """Return all that a systemd credential holds; KeyturnError for what is none."""
     try:
         held = json.loads(content)
     except ValueError:

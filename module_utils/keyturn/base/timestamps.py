@@ -1,4 +1,4 @@
-"""Moments as reports write them: ISO 8601 in UTC, to the second."""
+"""Times as reports write them: ISO 8601 in UTC, to the second."""
 
 from __future__ import annotations
 

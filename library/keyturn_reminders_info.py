@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: keyturn_reminders
+module: keyturn_reminders_info
 short_description: Say what people have to be reminded of
 description:
   - Reads the environment's C(status.json), as the last run of status.yml wrote it, and its incidents. Changes nothing.
@@ -29,7 +29,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: See what people must be reminded of
-  keyturn_reminders:
+  keyturn_reminders_info:
     folder: reports/production
 """
 
@@ -45,4 +45,4 @@ at:
   type: str
 """
 
-# The work is done in the controller's own process: plugins/action/keyturn_reminders.py
+# The work is done in the controller's own process: plugins/action/keyturn_reminders_info.py

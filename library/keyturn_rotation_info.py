@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: keyturn_state
+module: keyturn_rotation_info
 short_description: Say which rotation is open on a host
 description:
   - Reads the journals of one application, and the files of the secrets that it is asked about. Changes nothing.
 options:
   application:
-    description: What M(keyturn_verify) is told of the application, where it is to be told what the host holds.
+    description: What M(keyturn_holdings_info) is told of the application, where it is to be told what the host holds.
     type: dict
   secrets:
     description: The entries of the catalogue, C(keyturn_secrets), of which is to be told what the host holds; nothing is read of others.
@@ -36,7 +36,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Look for an open rotation
-  keyturn_state:
+  keyturn_rotation_info:
     app_root: /opt/shop
     state_dir: /var/lib/keyturn
 """
@@ -62,4 +62,4 @@ held:
   type: dict
 """
 
-# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_state.py
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_rotation_info.py

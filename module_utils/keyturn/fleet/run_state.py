@@ -17,7 +17,7 @@ from .taking_part import speaker
 Hosts = Mapping[str, Mapping[str, Any]]
 NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 # the calls of a rotation in their order; one that failed said nothing
-CALLS = ("looked", "staged", "prepared", "turned", "decided", "finished", "assessed", "went_back", "left_open")
+CALLS = ("looked", "staged", "prepared", "turned", "decided", "finished", "asked_provider", "went_back", "left_open")
 
 
 def missing(hosts: Hosts) -> list[str]:
@@ -102,7 +102,7 @@ def _unknown(known: Mapping[str, Any]) -> bool:
 
 def stays(hosts: Hosts) -> bool:
     """Tell whether no host goes back, since the old value may be dead at its provider."""
-    return recovery.stays([known.get("rotation_assessed", {}) for known in hosts.values()])
+    return recovery.stays([known.get("rotation_asked_provider", {}) for known in hosts.values()])
 
 
 QUESTIONS: dict[str, Callable[..., object]] = {

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: keyturn_storage
+module: keyturn_storage_info
 short_description: Check a host against the policy's rules of key storage
 description:
   - Permissions and owners, placeholders in use, values in logs and in what starts a service, backups beside the value that opens
@@ -31,7 +31,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Check the storage
-  keyturn_storage:
+  keyturn_storage_info:
     application: "{{ rotation_application }}"
     secrets: "{{ keyturn_secrets }}"
     production: false

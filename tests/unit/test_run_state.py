@@ -1,11 +1,11 @@
-"""What follows from what the hosts have said: each question of ``fleet/said.py``, with hosts that failed, are silent or were not asked."""
+"""What follows from what the hosts have said: each question of ``run_state.py``, with hosts that failed, are silent or were not asked."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from keyturn.fleet import said, taking_part
+from keyturn.fleet import run_state, taking_part
 
 ID = "20260101T000000Z-0123456789abcdef"
 
@@ -22,13 +22,13 @@ def test_the_last_word_of_each_host_counts() -> None:
         "app4": {"rotation_staged": {"skipped": True}, "rotation_looked": {"rotation": None}},
         "app5": {},
     }
-    phases = {host: record.get("phase") for host, record in said.records(hosts, ID).items()}
+    phases = {host: record.get("phase") for host, record in run_state.records(hosts, ID).items()}
     assert phases == {"app1": "proved", "app2": "staged", "app3": "switching", "app4": None, "app5": None}
 
 
 def test_a_cause_names_its_host_and_the_controller_needs_no_name() -> None:
     hosts = {"localhost": {"rotation_failure": "refused"}, "app1": {"rotation_failure": "full"}, "app2": {}}
-    assert said.causes(hosts) == ["refused", "app1: full"]
+    assert run_state.causes(hosts) == ["refused", "app1: full"]
 
 
 def test_who_is_silent_is_asked_nothing_and_is_no_answer() -> None:
@@ -37,9 +37,9 @@ def test_who_is_silent_is_asked_nothing_and_is_no_answer() -> None:
         "app2": {"rotation_looked": {"unreachable": True}},
         "app3": {},
     }
-    assert said.unreachable(hosts) == ["app2"]
-    assert said.looked(hosts) == {"app1": told("staged"), "app3": {}}
-    assert said.answers(hosts) == {"app1": told("staged"), "app2": None, "app3": None}
+    assert run_state.unreachable(hosts) == ["app2"]
+    assert run_state.looked(hosts) == {"app1": told("staged"), "app3": {}}
+    assert run_state.answers(hosts) == {"app1": told("staged"), "app2": None, "app3": None}
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,15 @@ def test_who_is_silent_is_asked_nothing_and_is_no_answer() -> None:
 )
 def test_who_has_not_decided(decided: dict[str, Any], left: list[str]) -> None:
     hosts = {host: {"rotation_decided": answer} for host, answer in decided.items()}
-    assert said.undecided(hosts, ID, "fleet") == left
+    assert run_state.undecided(hosts, ID, "fleet") == left
 
 
 def test_nothing_goes_back_to_a_value_that_is_not_accepted() -> None:
     def hosts(*verdicts: str) -> dict[str, Any]:
-        return {f"app{n}": {"rotation_assessed": {"verdict": one}} for n, one in enumerate(verdicts)}
+        return {f"app{n}": {"rotation_asked_provider": {"verdict": one}} for n, one in enumerate(verdicts)}
 
-    assert not said.stays(hosts("accepted", "accepted"))
-    assert said.stays(hosts("accepted", "unknown"))
+    assert not run_state.stays(hosts("accepted", "accepted"))
+    assert run_state.stays(hosts("accepted", "unknown"))
 
 
 def test_one_host_speaks_for_a_shared_value() -> None:
@@ -73,7 +73,7 @@ def test_one_host_speaks_for_a_shared_value() -> None:
 
 def test_what_the_inventory_leaves_out_is_named_by_host() -> None:
     hosts = {
-        "app1": dict.fromkeys(said.NEEDED, "x"),
+        "app1": dict.fromkeys(run_state.NEEDED, "x"),
         "app2": {"keyturn_environment": "test", "keyturn_services": {}},
     }
-    assert said.missing(hosts) == ["keyturn_app_root of app2"]
+    assert run_state.missing(hosts) == ["keyturn_app_root of app2"]

@@ -35,7 +35,7 @@ def run(rotation: Rotation) -> HostAnswer:
         )
         told = would(f"{only}: it says {said['verdict']} ({said['detail']})")
         return told | {"verdict": said["verdict"], "touched": touched, "rotation": journal.record}
-    with rotation.application.lock("assess", LOCK_WAIT_SECONDS):
+    with rotation.application.lock("ask_provider", LOCK_WAIT_SECONDS):
         said = _ask(rotation, journal)
         journal.update(old_credential={**said, "at": utc_now()})
         return result(journal, changed=True) | {"verdict": said["verdict"], "touched": touched}

@@ -1,4 +1,4 @@
-"""The action ``keyturn_revoked``."""
+"""The action ``keyturn_log_revocations``."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ..records import rotation_log
 NEVER_COMMITTED = ("refused", "rolled_back")
 
 
-def shape(given: Parameters) -> Any:
+def shape(parameters: Parameters) -> Any:
     """Return what this rests on: a revocation tells all of it, another line its state."""
     texts = dict.fromkeys(("rotation_id", "evidence"), str)
-    revoked = {"state": "revoked", "secret": tuple(given["secrets"]), **texts}
+    revoked = {"state": "revoked", "secret": tuple(parameters["secrets"]), **texts}
     still_open = {"state": re.compile("(?!revoked$).*"), "rotation_id": str}
     return {"hosts": {"*": [(revoked, still_open)]}, "secrets": {"*": {"variables": [str]}}}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Append a record for each revocation of a rotation that the log knows, where no host says that it is still open.
 
     Who has rotated, and why, the log knows: a host could tell anything. ``unknown`` are the others by their host: somebody else's, or
     nobody's. ``dead`` has the newest of each secret, the only one whose old value can still be the store's previous one.
     """
-    folder = Path(given["folder"])
+    folder = Path(parameters["folder"])
     records = rotation_log.read(folder)
     ended = rotation_log.outcomes(records)
     made = {
@@ -39,7 +39,7 @@ def run(given: Parameters, check_mode: bool) -> Answer:
         and one.get("event") != "revoked"
         and ended.get(one["rotation_id"]) not in NEVER_COMMITTED
     }
-    told = [(host, line) for host, lines in given["hosts"].items() for line in lines]
+    told = [(host, line) for host, lines in parameters["hosts"].items() for line in lines]
     still_open = {line["rotation_id"] for _, line in told if line["state"] != "revoked"}
     closed = [
         (host, line) for host, line in told if line["state"] == "revoked" and line["rotation_id"] not in still_open
@@ -53,13 +53,13 @@ def run(given: Parameters, check_mode: bool) -> Answer:
             "event": "revoked",
             **{name: line[name] for name in ("rotation_id", "secret")},
             **made[line["rotation_id"], line["secret"]],
-            "variables": given["secrets"][line["secret"]]["variables"],
-            "environment": given["environment"],
+            "variables": parameters["secrets"][line["secret"]]["variables"],
+            "environment": parameters["environment"],
             "outcome": "revoked",
             "failure": None,
             "verified_by": f"its provider: {line['evidence']}",
             "hosts": sorted(hosts),
-            "excluded": dict(given["excluded"]),
+            "excluded": dict(parameters["excluded"]),
         }
         told_before = any(entry.items() <= one.items() for one in records)
         if not (told_before or check_mode):

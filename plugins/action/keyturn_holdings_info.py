@@ -1,4 +1,4 @@
-"""The action ``keyturn_state``: one call of a host, as ``keyturn_host`` runs it."""
+"""The action ``keyturn_holdings_info``: one call of a host, as ``keyturn_host`` runs it."""
 
 from ansible.plugins.loader import action_loader
 

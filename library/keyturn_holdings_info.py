@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: keyturn_verify
+module: keyturn_holdings_info
 short_description: Say what a host holds of every secret
 description:
   - Reads the files, opens every row, asks the services. Changes nothing.
@@ -26,7 +26,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Verify
-  keyturn_verify:
+  keyturn_holdings_info:
     application: "{{ rotation_application }}"
     secrets: "{{ keyturn_secrets }}"
 """
@@ -50,7 +50,7 @@ text:
 """
 
 from ansible.module_utils.keyturn.entry.module import SECRETS, Phase, run_phase
-from ansible.module_utils.keyturn.host.phases import verify
+from ansible.module_utils.keyturn.host.phases import holdings_info
 
 if __name__ == "__main__":
-    run_phase(verify.run, Phase(SECRETS))
+    run_phase(holdings_info.run, Phase(SECRETS))

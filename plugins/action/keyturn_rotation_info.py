@@ -1,4 +1,4 @@
-"""The action ``keyturn_assess``: one call of a host, as ``keyturn_host`` runs it."""
+"""The action ``keyturn_rotation_info``: one call of a host, as ``keyturn_host`` runs it."""
 
 from ansible.plugins.loader import action_loader
 

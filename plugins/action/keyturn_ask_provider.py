@@ -1,4 +1,4 @@
-"""The action ``keyturn_storage``: one call of a host, as ``keyturn_host`` runs it."""
+"""The action ``keyturn_ask_provider``: one call of a host, as ``keyturn_host`` runs it."""
 
 from ansible.plugins.loader import action_loader
 

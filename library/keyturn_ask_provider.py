@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: keyturn_assess
+module: keyturn_ask_provider
 short_description: Ask whether the old value still lives, before a host goes back to it
 description:
   - A credential that its provider does not accept any more is never put back. The answer stands in the host's journal.
@@ -15,7 +15,7 @@ extends_documentation_fragment: keyturn
 
 EXAMPLES = r"""
 - name: Ask about the old value
-  keyturn_assess:
+  keyturn_ask_provider:
     rotation: "{{ rotation_context }}"
 """
 
@@ -34,4 +34,4 @@ touched:
   type: bool
 """
 
-# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_assess.py
+# The work is done on the host by keyturn_phase, which all phases share: plugins/action/keyturn_ask_provider.py

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: keyturn_revoked
+module: keyturn_log_revocations
 short_description: Write the evidence of revocations into the rotation log
 description:
   - Runs on the controller after M(keyturn_retire) has closed them on every host. A revocation that is logged is not again, and one of a
@@ -42,7 +42,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Log the evidence
-  keyturn_revoked:
+  keyturn_log_revocations:
     secrets: "{{ keyturn_secrets }}"
     environment: staging
     hosts: {app1: "{{ rotation_retired.revocations }}"}
@@ -67,4 +67,4 @@ unknown:
   elements: str
 """
 
-# The work is done in the controller's own process: plugins/action/keyturn_revoked.py
+# The work is done in the controller's own process: plugins/action/keyturn_log_revocations.py

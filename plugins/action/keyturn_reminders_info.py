@@ -1,4 +1,4 @@
-"""The action ``keyturn_reminders``: a step of the controller, as ``keyturn_controller`` runs it."""
+"""The action ``keyturn_reminders_info``: a step of the controller, as ``keyturn_controller`` runs it."""
 
 from ansible.plugins.loader import action_loader
 

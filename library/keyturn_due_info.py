@@ -4,17 +4,17 @@
 from __future__ import annotations
 
 DOCUMENTATION = r"""
-module: keyturn_due
+module: keyturn_due_info
 short_description: Say which secrets are to be turned now
 description:
-  - Runs on the controller, on what M(keyturn_state) said. Fails while a host is silent or a rotation is open.
+  - Runs on the controller, on what M(keyturn_rotation_info) said. Fails while a host is silent or a rotation is open.
 options:
   secrets:
     description: The catalogue, C(keyturn_secrets).
     type: dict
     required: true
   hosts:
-    description: What M(keyturn_state) returned, by host; nothing for a host that gave no answer.
+    description: What M(keyturn_rotation_info) returned, by host; nothing for a host that gave no answer.
     type: dict
     required: true
   window:
@@ -37,7 +37,7 @@ attributes:
 
 EXAMPLES = r"""
 - name: Say what is due
-  keyturn_due:
+  keyturn_due_info:
     secrets: "{{ keyturn_secrets }}"
     hosts: "{{ rotation_answers }}"
     window: {days: [sat], from: "22:00", to: "02:00"}
@@ -61,4 +61,4 @@ text:
   type: str
 """
 
-# The work is done in the controller's own process: plugins/action/keyturn_due.py
+# The work is done in the controller's own process: plugins/action/keyturn_due_info.py

@@ -1,4 +1,4 @@
-"""The action ``keyturn_due``."""
+"""The action ``keyturn_due_info``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ..base import moments
+from ..base import timestamps
 from ..base.errors import KeyturnError
 from ..fleet import answers, schedule
 from ..host.journal import RECOVERY
@@ -15,28 +15,30 @@ from ..records import status
 from .status import entries
 
 
-def shape(given: Parameters) -> Any:
+def shape(parameters: Parameters) -> Any:
     """Return what this rests on."""
-    return {"hosts": answers.state(given["secrets"])}
+    return {"hosts": answers.state(parameters["secrets"])}
 
 
-def run(given: Parameters, check_mode: bool) -> Answer:
+def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Return the calendar, and what is to be turned now, in its order; nothing while the window is closed."""
     now = datetime.now(UTC)
-    schedule.check_window(given["window"])
-    if given["grace_days"] < 0:
+    schedule.check_window(parameters["window"])
+    if parameters["grace_days"] < 0:
         raise KeyturnError("keyturn_grace_days is the number of days before the due date: it cannot be negative")
-    silent = sorted(name for name, said in given["hosts"].items() if said is None)
+    silent = sorted(name for name, said in parameters["hosts"].items() if said is None)
     if silent:
         raise KeyturnError(f"no answer from {', '.join(silent)}: nobody knows what is due there; nothing was rotated")
-    opened = {str(said["rotation"]["rotation_id"]) for said in given["hosts"].values() if said and said["rotation"]}
+    opened = {
+        str(said["rotation"]["rotation_id"]) for said in parameters["hosts"].values() if said and said["rotation"]
+    }
     if opened:
         raise KeyturnError(f"rotation {', '.join(sorted(opened))} is open: {RECOVERY}; nothing was rotated")
-    secrets = status.status(entries(given["secrets"]), given["hosts"], now)["secrets"]
-    lines = schedule.calendar(secrets, given["grace_days"], given["window"], now)
+    secrets = status.status(entries(parameters["secrets"]), parameters["hosts"], now)["secrets"]
+    lines = schedule.calendar(secrets, parameters["grace_days"], parameters["window"], now)
     wanted = [line["secret"] for line in lines if line["turn"]]
-    inside = schedule.is_open(given["window"], now)
-    text = [schedule.table(lines), "", _sentence(wanted, inside, given["window"], now)]
+    inside = schedule.is_open(parameters["window"], now)
+    text = [schedule.table(lines), "", _sentence(wanted, inside, parameters["window"], now)]
     return {"changed": False, "calendar": lines, "turn": wanted if inside else [], "text": "\n".join(text)}
 
 
@@ -45,5 +47,5 @@ def _sentence(wanted: list[str], inside: bool, window: Mapping[str, Any], now: d
         return "nothing is due"
     if inside:
         return f"due now, in this order: {', '.join(wanted)}"
-    opens = moments.text(schedule.next_opening(window, now))
+    opens = timestamps.text(schedule.next_opening(window, now))
     return f"due: {', '.join(wanted)}; the maintenance window is closed until {opens}, so nothing is turned now"

@@ -15,7 +15,7 @@ WHOLE = {"total": 3, "proven": 3, "relink_required": [], "ended": True}
 
 def replaced(folder: Path, hosts: dict[str, Any], **more: Any) -> dict[str, Any]:
     return Lab.action(
-        "replaced",
+        "log_replacement",
         issuer="plaid",
         environment="test",
         reason="a leak",

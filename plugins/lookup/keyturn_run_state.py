@@ -8,12 +8,12 @@ from ansible.plugins.loader import action_loader
 from ansible.plugins.lookup import LookupBase
 
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.fleet.said import QUESTIONS  # noqa: E402
+from ansible.module_utils.keyturn.fleet.run_state import QUESTIONS  # noqa: E402
 
 DOCUMENTATION = r"""
-name: keyturn_said
+name: keyturn_run_state
 short_description: What the hosts have said in this run so far
-description: A question to what the hosts' calls have returned, answered by the function of its name in C(fleet/said.py).
+description: A question to what the hosts' calls have returned, answered by the function of its name in C(fleet/run_state.py).
 author: The Keyturn maintainers
 options:
   _terms:
@@ -25,7 +25,7 @@ options:
 """
 
 EXAMPLES = r"""
-rotation_causes: "{{ lookup('keyturn_said', 'causes', ['localhost'] + rotation_group) }}"
+rotation_causes: "{{ lookup('keyturn_run_state', 'causes', ['localhost'] + rotation_group) }}"
 """
 
 RETURN = r"""
@@ -37,7 +37,7 @@ _raw:
 
 
 class LookupModule(LookupBase):
-    """The lookup ``keyturn_said``."""
+    """The lookup ``keyturn_run_state``."""
 
     def run(self, terms: list[Any], variables: Any = None, **kwargs: Any) -> list[Any]:
         """Return the answer to ``terms[0]``."""
