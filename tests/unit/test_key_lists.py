@@ -250,6 +250,23 @@ def test_a_worker_that_was_not_restarted_is_named_and_the_old_key_stays(
     own.check_ended("committed")
 
 
+@pytest.mark.covering()
+@pytest.mark.parametrize("forgotten", ["old", "old,new"])
+def test_a_process_with_another_list_in_its_environment_is_named(own: Host, forgotten: str) -> None:
+    to(own, "leads")
+    given = ",".join({"old": own.old, "new": own.new}[side] for side in forgotten.split(","))
+    with subprocess.Popen(["sleep", "600"], env={KEY: given}) as process:
+        try:
+            with pytest.raises(
+                KeyturnError, match=rf"process {process.pid} \(sleep\) has {KEY} in its environment.*stop it"
+            ):
+                turn.run(own.rotation(), "turned")
+        finally:
+            process.kill()
+    turn.run(own.rotation(), "turned")
+    own.go_back()
+
+
 def test_going_back_waits_for_who_writes_under_the_new_key(own: Host) -> None:
     to(own, "leads")
     with holding(own) as worker:

@@ -75,15 +75,11 @@ def _put(connection: sqlite3.Connection, target: Column, goals: Sequence[Goal]) 
     """Write a page and return how many rows still stood as they were read: of the others somebody else knows better."""
     if not goals:
         return 0
+    # an error closes the connection, which takes the page back
     connection.execute("BEGIN IMMEDIATE")
-    try:
-        with triggers_away(connection, target):
-            written = write(connection, target, [(goal.row, goal.stored) for goal in goals])
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
+    with triggers_away(connection, target):
+        written = write(connection, target, [(goal.row, goal.stored) for goal in goals])
+    connection.execute("COMMIT")
     return written
 
 

@@ -120,7 +120,7 @@ def reencrypt(rotation: Rotation, journal: Journal) -> bool:
     _after(journal, "leads", "write under the new key")
     if not journal.reached("turning"):
         journal.enter("turning")
-    _check_stale(rotation, journal)
+    _check_stale(rotation, journal, "new")
     began, before = time.monotonic(), journal.online
     part = _store(rotation, journal).turn_online("new", journal.folder, SECONDS)
     now: OnlineRows = {
@@ -153,7 +153,7 @@ def _settle(rotation: Rotation, journal: Journal, to: Side, part: Online) -> Non
         raise KeyturnError(f"{store.name}: rows open under neither value, and the old one is kept: {part.refusals}")
     if part.refusals:
         journal.update(findings=[*journal.findings, f"left as they are: {part.refusals}"])
-    _check_stale(rotation, journal)
+    _check_stale(rotation, journal, to)
 
 
 def drop(rotation: Rotation, journal: Journal) -> bool:
@@ -181,7 +181,7 @@ def _check_nothing_needs_old(rotation: Rotation, journal: Journal) -> None:
         raise KeyturnError(_written_again(rotation, journal, store, "old", census["under"]["old"]))
     if census["refused"]:
         raise KeyturnError(f"{store.refusal(census)}; the old value is kept")
-    _check_stale(rotation, journal)
+    _check_stale(rotation, journal, "new")
 
 
 def turn_back(rotation: Rotation, journal: Journal, only_accept: bool) -> None:
@@ -196,7 +196,7 @@ def turn_back(rotation: Rotation, journal: Journal, only_accept: bool) -> None:
     if only_accept:
         return
     if led:
-        _check_stale(rotation, journal)
+        _check_stale(rotation, journal, "old")
         part = _store(rotation, journal).turn_online("old", journal.folder, math.inf)
         _settle(rotation, journal, "old", part)
     restart(rotation, journal, staged.old, journal.record)
@@ -236,22 +236,26 @@ def _after(journal: Journal, phase: str, what: str) -> None:
         )
 
 
-def _check_stale(rotation: Rotation, journal: Journal) -> None:
-    if found := stale(rotation, journal):
-        raise KeyturnError(
-            f"{', '.join(found)} has the data open since before the keys in the files last changed, so it may write under another key: "
-            "add it to keyturn_services and to the services of the secret, or stop it"
-        )
+def _stale(rotation: Rotation, journal: Journal, to: Side) -> str:
+    """Say which processes of this host may still write under the other key than that of ``to``, and what there is to do."""
+    staged = rotation.staged_values(journal)
+    accepting, leading = key_lists.accepting(rotation, staged), key_lists.leading(rotation, staged)
+    found = stale(rotation, journal, [staged.old, accepting] if to == "new" else [staged.new, leading])
+    remedy = "add it to keyturn_services and to the services of the secret, or stop it"
+    return f"{'; '.join(found)}: it may write under another key, so {remedy}" if found else ""
+
+
+def _check_stale(rotation: Rotation, journal: Journal, to: Side) -> None:
+    if found := _stale(rotation, journal, to):
+        raise KeyturnError(found)
 
 
 def _written_again(rotation: Rotation, journal: Journal, store: RowStore, side: Side, count: int) -> str:
     from ...ground.rows.contract import OTHER_WRITER
 
-    found = stale(rotation, journal)
-    named = f" (by {', '.join(found)}, which has not been restarted)" if found else ""
     return (
-        f"{store.name}: {count} rows were written under the {side} value{named} after all of them had been turned, so that value is kept: "
-        f"{OTHER_WRITER}"
+        f"{store.name}: {count} rows were written under the {side} value after all of them had been turned, so that value is kept: "
+        f"{_stale(rotation, journal, other(side)) or OTHER_WRITER}"
     )
 
 

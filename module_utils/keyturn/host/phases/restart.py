@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from ...base import procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
 from ...ground import consumers
+from .. import readers
 from ..journal import Journal, JournalRecord
 from ..rotation import Rotation
 from .common import instant, replace_files, seconds_since, stamp, start, stop
@@ -57,11 +58,12 @@ def runs_on(rotation: Rotation, journal: Journal, held: Mapping[str, str]) -> bo
     )
 
 
-def stale(rotation: Rotation, journal: Journal) -> list[str]:
-    """Return the processes that have the data open since before the files last changed: they write under another key."""
-    if not journal.has("changed"):
-        return []
-    return [
-        f"{procfs.command_name(pid)} (pid {pid})"
-        for pid in procfs.older(procfs.holders(rotation.row_places()), journal.changed)
-    ]
+def stale(rotation: Rotation, journal: Journal, forgotten: Sequence[Mapping[str, str]]) -> list[str]:
+    """Say which processes may write under another key than that of the files.
+
+    Those have the data open since before the files last changed, or one of the ``forgotten`` values in their environment.
+    """
+    opened = procfs.older(procfs.holders(rotation.row_places()), journal.changed)
+    since = "has the data open since before the keys in the files last changed"
+    given = [one for held in forgotten for one in readers.others(rotation, held) if one.certain and not one.declared]
+    return [*(f"{procfs.command_name(pid)} (pid {pid}) {since}" for pid in opened), *map(str, given)]
