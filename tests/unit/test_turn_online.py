@@ -16,10 +16,11 @@ from keyturn.base.errors import KeyturnError
 from keyturn.base.sides import Side
 from keyturn.ground.rows import fernet_online, sqlite_file
 from keyturn.ground.rows.contract import Online
+from keyturn.ground.rows.several import Several
 from keyturn.ground.rows.sqlite_store import SqliteStore
 
 OLD, NEW, OLDER = (Fernet.generate_key().decode() for _ in range(3))
-COLUMN = {"table": "items", "key": "name", "column": "token", "plaintext": "^access-"}
+COLUMN = {"table": "items", "key": ["name"], "column": "token", "plaintext": "^access-"}
 SPEC = {"database": "data.db", "columns": [COLUMN], "separator": ","}
 CIPHERS = {"old": Fernet(OLD), "new": Fernet(NEW), "older": Fernet(OLDER)}
 ROWS = 12
@@ -287,3 +288,25 @@ def test_an_application_that_writes_all_the_time_loses_nothing(tmp_path: Path) -
     assert not failures, "a write of the application has failed"
     assert sum(part.turned for part in parts) > 500
     application.check("new")
+
+
+def test_rows_in_several_places_are_all_turned_and_none_is_read_for_ever(tmp_path: Path) -> None:
+    applications = [Application(tmp_path / name, rows=rows) for name, rows in (("first", 3000), ("second", 1500))]
+    folder = tmp_path / "kept"
+    folder.mkdir(mode=0o700)
+    several = Several([application.store() for application in applications])
+    parts = []
+    while not parts or not parts[-1].finished:
+        parts.append(several.turn_online("new", folder, 0))
+        assert len(parts) < 10
+    assert [part.read for part in parts] == [1000, 1000, 1000, 1000, 500, 0], "what is turned is read again"
+    assert sum(part.turned for part in parts) == 4500 and parts[-1].left == 0
+    for application in applications:
+        application.check("new")
+    assert not [*folder.rglob("prepared.*")]
+    # it begins anew, and sees what has come since
+    applications[0].update("old", "item-7")
+    assert several.turn_online("new", folder, 60).turned == 1
+    several.turn_online("old", folder, 60)
+    for application in applications:
+        application.check("old")

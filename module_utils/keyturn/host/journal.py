@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 from ..base import durable, timestamps
 from ..base.errors import KeyturnError
@@ -32,7 +32,7 @@ from ..base.procfs import Moment
 from ..ground import owner
 
 if TYPE_CHECKING:
-    from ..ground.rows.contract import Turned
+    from ..ground.rows.contract import Backup, Turned
 
 # between `prepared` and `switching` those of a key list alone: docs/decisions/12-key-lists-by-restarts.md
 LISTS = ("accepting", "accepts", "leading", "leads", "turning", "turned")
@@ -49,7 +49,7 @@ ONLINE = {"read": int, "turned": int, "seconds": float}
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
     "phase": PHASES,
-    "rotation_id": str,
+    "rotation_id": timestamps.ROTATION_ID,
     "secret": str,
     "operator": str,
     "started": timestamps.SHAPE,
@@ -114,6 +114,7 @@ class PreparedRows(TypedDict, total=False):
     boot_id: str
     mark: list[int]
     sha256: str
+    parts: list[dict[str, Any]]
 
 
 class OnlineRows(TypedDict):
@@ -130,6 +131,7 @@ class Kept(TypedDict, total=False):
     path: str
     bytes: int
     sha256: str
+    parts: list[Backup]
     opens_with: Marks
     expires: str
     pruned: str
@@ -363,8 +365,11 @@ class Journal:
         return self.folder / name
 
     def kept(self, what: str) -> list[Path]:
-        """Return what a row store keeps for this rotation: its ``backup``, or what it has ``prepared``, also half made."""
-        return sorted(self.folder.glob(f"{what}.*"))
+        """Return what row stores keep for this rotation: their ``backup``, or what they have ``prepared``, also half made.
+
+        One of several stores has a folder of its own.
+        """
+        return sorted([*self.folder.glob(f"{what}.*"), *self.folder.glob(f"*/{what}.*")])
 
 
 class Application:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from ..base import durable, timestamps
 from ..base.errors import KeyturnError
+from ..base.timestamps import ROTATION_ID
 from ..inputs import persons
-from ..inputs.request import ROTATION_ID
 from . import markdown
 
 Document = dict[str, Any]

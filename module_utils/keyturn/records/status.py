@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypedDict
@@ -11,6 +11,7 @@ from ..base import timestamps
 from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.catalogue import Entry
+from . import ages
 
 STATES = ("ok", "due", "overdue", "broken")
 DUE_BEFORE_DAYS = 14
@@ -48,14 +49,16 @@ def status(
     hosts: Hosts,
     now: datetime,
     audit: Mapping[str, Any] = MappingProxyType({}),
+    records: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the state of each secret and of all. ``hosts`` has what ``keyturn_rotation_info`` said, None for no answer.
 
-    ``audit`` is what the controller's own records say (``audit.look``): a log whose chain is broken is broken, and so is one that
-    lacks a rotation which hosts have committed. A checklist that nobody has signed is overdue when its time is over, a review of
-    the policy when its day is past, an old value when it has expired and is still there.
+    ``records`` are those of the log, by which a secret's age is reckoned (``ages``). ``audit`` is what the controller's own records say
+    (``audit.look``): a log whose chain is broken is broken, and so is one that lacks a rotation which hosts have committed. A checklist
+    that nobody has signed is overdue when its time is over, a review of the policy when its day is past, an old value when it has expired
+    and is still there.
     """
-    found = {name: _secret(name, entry, hosts, now) for name, entry in secrets.items()}
+    found = {name: _secret(name, entry, hosts, now, records) for name, entry in secrets.items()}
     silent = sorted(name for name, said in hosts.items() if said is None)
     expired = {name: said["expired"] for name, said in hosts.items() if said and said["expired"]}
     broken = [*silent, *filter(None, [(audit.get("log") or {}).get("problem")]), *audit.get("unreported", {})]
@@ -68,20 +71,18 @@ def status(
     return {"schema": 4, "state": worst, "at": timestamps.text(now), **more}
 
 
-def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime) -> StatusLine:
+def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime, records: Sequence[Mapping[str, Any]]) -> StatusLine:
     told = {host: said for host, said in hosts.items() if said is not None}
     answered = {host: said for host, said in told.items() if said["held"][name]["used"]}
     unused = bool(told) and not answered
     limit = None if unused else entry.get("max_age_days")
     past = {host: _ended(said, name) for host, said in answered.items()}
-    # the host that waits longest counts
-    ends = [max((str(journal["finished"]) for journal in journals), default="") for journals in past.values()]
-    last = min(ends, default="")
+    last, doubts = ages.of(name, entry["value"] == "shared", answered, records)
     age = _days(last, now) if last else None
     opened = sorted(host for host, said in answered.items() if (said["rotation"] or {}).get("secret") == name)
     revocations = _revocations(past)
     differ = _differ(name, answered) if entry["value"] == "shared" else {}
-    problems = _problems(name, answered, opened)
+    problems = doubts | _problems(name, answered, opened)
     states = [_by_age(limit, age), *("broken" for _ in [*opened, *differ, *problems])]
     states += ["overdue" if _days(line["since"], now) >= REVOCATION_DAYS else "due" for line in revocations.values()]
     return {

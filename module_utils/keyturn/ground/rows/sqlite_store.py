@@ -11,7 +11,7 @@ from typing import Any
 from ...base import attributes, procfs
 from ...base.errors import KeyturnError
 from ...base.sides import Side
-from .contract import Backup, Census, Deferred, Examined, Online, Prepared, Space, Turned
+from .contract import Backup, Census, Deferred, Examined, Online, Prepared, RowStore, Space, Turned
 from .fernet_keys import fernet_keys
 from .fernet_online import turn_online
 from .fernet_sqlite import FernetSqlite
@@ -49,6 +49,11 @@ class SqliteStore:
         self.label = self.columns.database.path.name
         self._side: SideFile | None = None
         self._recalled = False
+
+    @property
+    def parts(self) -> Sequence[RowStore]:
+        """It is one."""
+        return (self,)
 
     def _at(self, root: Path) -> FernetSqlite:
         return FernetSqlite(self._spec, root, self._variable, self._keys, self._accepted, self._older)

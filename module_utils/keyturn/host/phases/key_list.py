@@ -98,7 +98,7 @@ def _take(rotation: Rotation, journal: Journal, begun: str, done: str) -> bool:
     )
     proofs = [
         *probes.process(question.services, journal.changed),
-        *probes.environment(question.services, rotation.with_aliases(held)),
+        *probes.environment(question.services, held, rotation.given),
         *probes.ask(rotation.entry["probes"], question),
     ]
     if failure := probes.first_failure(proofs):
