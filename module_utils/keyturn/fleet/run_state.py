@@ -17,7 +17,10 @@ from .taking_part import speaker
 Hosts = Mapping[str, Mapping[str, Any]]
 NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 # the calls of a rotation in their order; one that failed said nothing
-CALLS = ("looked", "staged", "prepared", "turned", "decided", "finished", "asked_provider", "went_back", "left_open")
+CALLS = (
+    *("looked", "staged", "issued", "prepared", "turned", "decided", "ended_old", "finished"),
+    *("taken_back", "asked_provider", "went_back", "left_open"),
+)
 
 
 def missing(hosts: Hosts) -> list[str]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...base import procfs
 from ...base.errors import KeyturnError
+from ...ground import consumers
 from .. import probes
 from ..journal import Journal
 from ..rotation import Rotation
@@ -71,6 +73,7 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
     store = rotation.migration(staged.old, staged.new)
     if store is not None:
         store.recall(journal.folder, journal.prepared)  # a checksum takes its time: before anything stops
+    _check_issued(rotation, staged)
     fit_start_gate(rotation)
     if not journal.reached("switching"):
         journal.enter("switching", stopped=stamp())
@@ -83,12 +86,32 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
             journal.update(backup=backup(journal, store, online=False))
         turned = store.switch("new", rotation.encrypt_plaintext_rows)
     replace_files(rotation, staged.new)
-    if rotation.reloaded and not tells_apart(rotation, journal, staged):
+    if _has_one_from_before(rotation) and not tells_apart(rotation, journal, staged):
         raise KeyturnError(
             f"the probes of {rotation.secret} have held before {', '.join(rotation.reloaded)} was reloaded, so they do not show which "
             "value it has: give it one that fails on the old value, or take the secret out of its reloads"
         )
     journal.enter("switched", changed=instant(), turned=turned)
+
+
+def _has_one_from_before(rotation: Rotation) -> bool:
+    """Tell whether a service that is reloaded runs since before its files changed: one that has started since has read them."""
+    again = [service for service in rotation.service_list() if service.name in rotation.reloaded]
+    if not again:
+        return False
+    changed = procfs.moment_of(max(consumers.changed_at(consumer) for consumer in rotation.consumers()))
+    return any(procfs.older(service.processes(), changed) for service in again)
+
+
+def _check_issued(rotation: Rotation, staged: Staged) -> None:
+    """Refuse to stop anything for a value that its issuer does not accept from this host."""
+    if not rotation.entry["issuer"]:
+        return
+    reply = rotation.ask_provider(staged.new)
+    if reply.verdict != "accepted":
+        raise KeyturnError(
+            f"the new value is {reply.verdict} from this host ({reply.detail}); nothing was stopped here: see why, then rotate again"
+        )
 
 
 def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:
