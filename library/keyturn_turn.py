@@ -17,11 +17,12 @@ description:
 options:
   until:
     description:
-      - The phase of the host's journal after which the call ends. V(accepts), V(leads) and V(turned) are those of a list of keys, at
-        which hosts that share a value wait for each other.
+      - The phase of the host's journal after which the call ends.
+      - Of data that all hosts share, every one is V(stopped) before one of them has V(turned) it, and none starts before that.
+      - V(accepts), V(leads) and V(turned) are those of a list of keys, at which hosts that share a value wait for each other.
     type: str
     default: proved
-    choices: [prepared, accepts, leads, turned, switched, proved]
+    choices: [prepared, stopped, accepts, leads, turned, switched, proved]
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """

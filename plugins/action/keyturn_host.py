@@ -27,9 +27,16 @@ from ansible.module_utils.keyturn.host import calls  # noqa: E402
 
 # what a call of each phase does, in order; a phase that changes nothing is not told
 STEPS = {"stage": ("stage",), "issue": ("issue",), "rollback": ("rollback",)}
+# of a step, or of a call that ends before the last one
+TOLD = {
+    "turn_rows": "turn the rows of all hosts",
+    "stopped": "stop",
+    "turned": "turn the rows of all hosts",
+    "accepts": "accept",
+}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
-MAY_BE_SILENT = ("ask_provider", "prune", "rotation_info", "stage")
+MAY_BE_SILENT = ("ask_provider", "prune", "reach_info", "rotation_info", "stage")
 
 NO_ANSWER = (
     "the host's Python has ended without an answer (exit code {}): what it says stands there with -vvv. Name one of at least 3.11 with "
@@ -104,7 +111,10 @@ def _steps(phase: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     if phase == "turn":
         asked = arguments["rotation"]
         entry = asked["entry"] if isinstance(asked, Mapping) else {}
-        return calls.steps(entry.get("overlap", ""), entry.get("value", ""), arguments.get("until", "proved"))
+        names = calls.steps(entry.get("overlap", ""), entry.get("value", ""), arguments.get("until", "proved"))
+        return tuple(TOLD.get(name, name) for name in names)
+    if phase == "rollback" and (told := TOLD.get(arguments.get("until", ""))):
+        return (told,)
     return COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
 
 

@@ -7,10 +7,20 @@ from typing import TYPE_CHECKING
 
 from ..host import calls
 from ..inputs import catalogue
-from .module import ROTATION, SECRETS, Code, Phase
+from .module import ROTATION, SECRET, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import ask_provider, commit, issue, prune, rollback, rotation_info, stage, turn  # noqa: F401
+    from ..host.phases import (  # noqa: F401
+        ask_provider,
+        commit,
+        issue,
+        prune,
+        reach_info,
+        rollback,
+        rotation_info,
+        stage,
+        turn,
+    )
 
 PHASES = {
     "rotation_info": Phase(
@@ -22,6 +32,7 @@ PHASES = {
         },
     ),
     "prune": Phase(SECRETS),
+    "reach_info": Phase(SECRET),
     "stage": Phase(
         {
             **ROTATION,
@@ -56,7 +67,11 @@ PHASES = {
             **ROTATION,
             "cause": {"type": "str", "required": True},
             "abandon_commit": {"type": "bool", "default": False},
-            "until": {"type": "str", "default": "closed", "choices": ["accepts", "closed"]},
+            "until": {
+                "type": "str",
+                "default": "rolled_back",
+                "choices": ["stopped", "turned", "accepts", "rolled_back"],
+            },
         },
         diff=("new", "old"),
     ),

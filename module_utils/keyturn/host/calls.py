@@ -5,6 +5,9 @@ from __future__ import annotations
 # by the phase after which the call ends
 ONE_KEY = {
     "prepared": ("prepare",),
+    # of data that all hosts share
+    "stopped": ("stop",),
+    "turned": ("turn_rows",),
     "switched": ("prepare", "switch"),
     "proved": ("prepare", "switch", "prove"),
 }
@@ -25,7 +28,7 @@ SHARED_LIST = {
     "switched": ("drop",),
     "proved": ("drop", "prove"),
 }
-UNTIL = ("prepared", "accepts", "leads", "turned", "switched", "proved")
+UNTIL = ("prepared", "stopped", "accepts", "leads", "turned", "switched", "proved")
 
 
 def steps(overlap: str, value: str, until: str) -> tuple[str, ...]:

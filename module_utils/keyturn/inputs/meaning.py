@@ -77,6 +77,11 @@ def _check_key_list(where: str, entry: dict[str, Any]) -> None:
 
 def _check_rows(where: str, entry: dict[str, Any]) -> None:
     kind = entry["migration"]["kind"]
+    if rows.shared(entry["migration"]) and (entry["value"], entry["switch"]) != ("shared", "together"):
+        raise KeyturnError(
+            f"{where}: the rows of the migration {kind} are one for all hosts, and so is the value that opens them: value shared, switch "
+            "together"
+        )
     if kind in rows.KINDS:
         import_module(f"{rows.__name__}.{kind}_meaning").check(where, entry)
     for name, store in rows.KINDS.items():

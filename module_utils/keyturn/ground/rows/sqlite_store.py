@@ -85,6 +85,10 @@ class SqliteStore:
         """Open every row."""
         return self.columns.open_rows()
 
+    def sample(self) -> Census:
+        """Open every row: no other host does."""
+        return self.census()
+
     def refusal(self, census: Census) -> str:
         """Return the sentence about rows that cannot be turned."""
         return self.columns.refusal(census)
@@ -139,6 +143,13 @@ class SqliteStore:
     def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
         """Turn page by page beside the application; where it has come to stands in ``folder``."""
         return turn_online(self.columns, to, SideFile(folder / ONLINE[to]), seconds)
+
+    def forget(self, rotation_id: str) -> None:
+        """Remove nothing: all that is kept lies in the folder of the rotation."""
+
+    def left(self) -> list[str]:
+        """Name nothing."""
+        return []
 
     def residue(self) -> list[str]:
         """Look for old tokens in the bytes of the database's files."""

@@ -66,7 +66,7 @@ def back_up(rotation: Rotation, journal: Journal) -> bool:
         return False
     if not journal.reached("preparing"):
         journal.enter("preparing")
-    if not (journal.has("backup") or journal.has("backup_deferred")):
+    if rotation.speaks and not (journal.has("backup") or journal.has("backup_deferred")):
         journal.update(**prepare.backup_online(journal, _store(rotation, journal)))
     journal.enter("prepared")
     return True
@@ -109,7 +109,7 @@ def _take(rotation: Rotation, journal: Journal, begun: str, done: str) -> bool:
 
 
 def _deferred_backup(rotation: Rotation, journal: Journal) -> None:
-    if not journal.has("backup"):
+    if rotation.speaks and not journal.has("backup"):
         journal.update(backup=prepare.backup(journal, _store(rotation, journal), online=False))
 
 
@@ -121,6 +121,9 @@ def reencrypt(rotation: Rotation, journal: Journal) -> bool:
     if not journal.reached("turning"):
         journal.enter("turning")
     _check_stale(rotation, journal, "new")
+    if not rotation.speaks:
+        journal.enter("turned")  # one turns what all share, and each looks before it drops the old key
+        return True
     began, before = time.monotonic(), journal.online
     part = _store(rotation, journal).turn_online("new", journal.folder, SECONDS)
     now: OnlineRows = {
