@@ -9,6 +9,7 @@ from ansible.plugins.lookup import LookupBase
 
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
 from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
+from ansible.module_utils.keyturn.fleet.run_state import speaker  # noqa: E402
 from ansible.module_utils.keyturn.fleet.taking_part import hosts_of  # noqa: E402
 
 DOCUMENTATION = r"""
@@ -70,4 +71,5 @@ class LookupModule(LookupBase):
         fixed = (controller.get(name, {}) for name in ("rotation_agreed", "rotation_fleet"))
         hosts = next((said["hosts"] for said in fixed if "hosts" in said), [])
         adopted = variables["hostvars"][group[0]].get("keyturn_adopt", "")
-        return hosts_of(play, plan, hosts, adopted, "rotation_failed" in controller) or NOBODY
+        speaks = speaker({host: variables["hostvars"][host] for host in hosts}, plan, adopted)
+        return hosts_of(play, plan, hosts, speaks, "rotation_failed" in controller) or NOBODY

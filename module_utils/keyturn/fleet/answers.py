@@ -140,6 +140,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "haproxy": {**CHANGED, "kept_out": bool},
     "issue": OF_A_ROTATION,
     "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
+    "reach_info": {**CHANGED, "reaches": bool, "why": str},
     "replace_tokens": {
         **CHANGED,
         **dict.fromkeys(("total", "done"), int),

@@ -39,6 +39,7 @@ HOST_FIELDS = (
     "held",
     "attention",
     "rows",
+    "speaker",
     "times",
     "downtime_seconds",
     "backup",
@@ -420,6 +421,8 @@ def _host(host: HostReport, budget: float) -> Sequence[str]:
         lines.append(
             "rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in _forms() if form in host["rows"])
         )
+    if host.get("speaker"):
+        lines.append(f"rows of    all hosts, turned by {host['speaker']}")
     if host.get("times"):
         times = [f"{step} {host['times'][step]:.1f} s" for step in STEPS if step in host["times"]]
         lines.append("times      " + ", ".join(times))
