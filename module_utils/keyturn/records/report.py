@@ -378,7 +378,7 @@ def text(report: Report, path: Path) -> str:
     # a host may have written it, and no line of it is one of the report's
     lines += [cause.replace("\n", "\n" + " " * 11) for cause in causes]
     for name, host in report["hosts"].items():
-        lines += ["", f"{name}: {_state(host)}"]
+        lines += ["", f"{name}: {_state(host, report['outcome'])}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
     if report.get("checklist"):
         lines += ["", *checklist.text(report["checklist"])]
@@ -390,10 +390,10 @@ def text(report: Report, path: Path) -> str:
     return "\n".join(lines)
 
 
-def _state(host: HostReport) -> str:
+def _state(host: HostReport, outcome: str) -> str:
     if "excluded" in host:
         return f"left out ({host['excluded']})"
-    return str(host.get("outcome") or host.get("phase") or "said nothing")
+    return str(host.get("outcome") or host.get("phase") or ("as it was" if outcome == "refused" else "said nothing"))
 
 
 def _change(host: HostReport, variable: str, new: str | None) -> str:
