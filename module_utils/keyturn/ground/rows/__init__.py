@@ -19,6 +19,7 @@ class Kind(NamedTuple):
     ``places`` are the files on a host that must be on a disk and private, by the ``migration`` and the application's folder. ``open`` gets
     these two, the secret's variables, the values by side and variable (KeyturnError where one is no key), and the keys of rows that may
     have another shape than is declared. What no argument spec can say, ``check`` of the file NAME_meaning.py says on the controller.
+    ``reach`` is of data that is one for all hosts: it refuses (Unreached) where this host does not reach it.
     """
 
     options: Mapping[str, Spec]
@@ -27,6 +28,7 @@ class Kind(NamedTuple):
     probe: str
     places: Callable[[Spec, Path], list[Path]]
     open: Callable[[Spec, Path, Sequence[str], Mapping[Side, Mapping[str, str]], Collection[str]], RowStore]
+    reach: Callable[[Spec, Path], None] | None = None
 
 
 def _fernet_sqlite(
@@ -55,6 +57,8 @@ FERNET_KEY = {
     "salt": {"type": "str"},
     "iterations": {"type": "int"},
 }
+# by its rule, what makes a value of which the key is made
+GENERATORS = {"": "fernet", "hex": "hex", "sha256": "token_urlsafe"}
 # each keeps its data in one place
 ALONE: dict[str, Kind] = {
     "fernet_sqlite": Kind(
@@ -89,7 +93,9 @@ def _several(
 ) -> RowStore:
     from .several import Several
 
-    return Several([ALONE[one["kind"]].open(one, root, variables, values, accepted) for one in spec["stores"]])
+    given = {"separator": spec["separator"]} if "separator" in spec else {}
+    stores = [ALONE[one["kind"]].open({**one, **given}, root, variables, values, accepted) for one in spec["stores"]]
+    return Several(stores)
 
 
 ALONE_SPEC: dict[str, Spec] = {
@@ -114,6 +120,12 @@ KINDS: dict[str, Kind] = {
         open=_several,
     ),
 }
+
+
+def shared(migration: Spec) -> bool:
+    """Tell whether the data of the catalogue's ``migration`` is one for all hosts."""
+    kind = KINDS.get(migration["kind"])
+    return kind is not None and kind.reach is not None
 
 
 def places(migration: Spec, root: Path) -> list[Path]:
