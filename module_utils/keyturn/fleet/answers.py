@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..base import shape, timestamps
 from ..base.shown import LONGEST, harmless
-from ..ground.rows import KINDS
+from ..ground.rows import ALONE
 from ..host import journal
 
 NOTHING = {"*": re.compile("(?!)")}
@@ -103,8 +103,9 @@ SURVEY = {
     **{key: [SECRET] for key in ("keys", "secrets")},
     "columns": [
         {
-            **dict.fromkeys(("database", "table", "key", "column", "path", "flag"), str),
-            "store": tuple(KINDS),
+            **dict.fromkeys(("database", "table", "column", "path", "flag"), str),
+            "key": [str],
+            "store": tuple(ALONE),
             "objects": bool,
             **dict.fromkeys(("rows", "empty", "plain", "unopened"), int),
             "under": {"*": int},
