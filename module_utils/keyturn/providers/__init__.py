@@ -35,18 +35,21 @@ class Reply(NamedTuple):
 
 
 class Provider(NamedTuple):
-    """One provider: its name for a person, what its variables are in their order, the call, and what is wrong with an address of it."""
+    """One provider: its name for a person, what its variables are in their order, the call, and what is wrong with an entry of it."""
 
     title: str
     fields: tuple[str, ...]
     ask: Callable[[Spec, Sequence[str]], Reply]
-    fault: Callable[[str], str] = http.fault
+    fault: Callable[[Spec], str]
 
 
 def fields(spec: Spec) -> tuple[str, ...]:
-    """Return what the variables of a secret must be, in their order: a user that the entry names is none of them."""
-    parts = PROVIDERS[spec["kind"]].fields
-    return parts[1:] if parts[0] == USER and spec.get(USER) else parts
+    """Return what the variables of a secret must be, in their order: a user that the entry names is none of them.
+
+    Of a provider that is data the entry says it.
+    """
+    parts = PROVIDERS[spec["kind"]].fields or tuple(spec["fields"])
+    return parts[1:] if parts[:1] == (USER,) and spec.get(USER) else parts
 
 
 def ask(spec: Spec, values: Sequence[str]) -> Reply:
@@ -150,10 +153,46 @@ def postgresql(spec: Spec, values: Sequence[str]) -> Reply:
         return Reply("rejected" if failed.code == protocol.WRONG_PASSWORD else "unknown", f"{call}: {failed.reason}")
 
 
-def _fault_of_postgresql(url: str) -> str:
+def by_smtp(spec: Spec, values: Sequence[str]) -> Reply:
+    """Log in at a mail server, and send nothing."""
+    from . import smtp as mail
+
+    return Reply(*mail.ask(spec, *user_and_password(spec, values), TIMEOUT_SECONDS))
+
+
+def by_data(spec: Spec, values: Sequence[str]) -> Reply:
+    """Make the request of the entry, which also says what its answers mean, and under which key of a JSON answer the owner stands."""
+    from . import http_data as data
+
+    verdict, call, answer = data.ask(spec, values, TIMEOUT_SECONDS)
+    identity = word(answer.document().get(spec["identity"])) if verdict == "accepted" and spec["identity"] else ""
+    return Reply(verdict, evidence(call, answer, None, answer.headers.get("x-request-id")), identity)
+
+
+def _of_http(spec: Spec) -> str:
+    return _address(http.fault(spec["url"]))
+
+
+def _of_postgresql(spec: Spec) -> str:
     from ..base import postgresql as protocol
 
-    return protocol.fault(url)
+    return _address(protocol.fault(spec["url"]))
+
+
+def _of_smtp(spec: Spec) -> str:
+    from . import smtp as mail
+
+    return _address(mail.fault(spec["url"]))
+
+
+def _of_http_data(spec: Spec) -> str:
+    from . import http_data as data
+
+    return data.fault(spec)
+
+
+def _address(fault: str) -> str:
+    return f"the provider's url {fault}" if fault else ""
 
 
 def evidence(call: str, answer: Answer, code: Any, request_id: Any) -> str:
@@ -170,8 +209,10 @@ def word(said: Any) -> str:
 
 
 PROVIDERS: dict[str, Provider] = {
-    "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca),
-    "huggingface": Provider("Hugging Face", ("token",), huggingface),
-    "plaid": Provider("Plaid", ("client id", "secret"), plaid),
-    "postgresql": Provider("PostgreSQL", (USER, "password"), postgresql, _fault_of_postgresql),
+    "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca, _of_http),
+    "huggingface": Provider("Hugging Face", ("token",), huggingface, _of_http),
+    "http": Provider("The provider", (), by_data, _of_http_data),
+    "plaid": Provider("Plaid", ("client id", "secret"), plaid, _of_http),
+    "postgresql": Provider("PostgreSQL", (USER, "password"), postgresql, _of_postgresql),
+    "smtp": Provider("The mail server", (USER, "password"), by_smtp, _of_smtp),
 }
