@@ -2,16 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.plugins.loader import action_loader
-from ansible.plugins.lookup import LookupBase
-
-action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
-from ansible.module_utils.keyturn.fleet.run_state import speaker  # noqa: E402
-from ansible.module_utils.keyturn.fleet.taking_part import hosts_of  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn_hosts
 short_description: The hosts of a play of the lifecycle
@@ -39,6 +29,16 @@ _raw:
   type: list
   elements: str
 """
+
+from typing import Any
+
+from ansible.plugins.loader import action_loader
+from ansible.plugins.lookup import LookupBase
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.entry import inventory
+from ansible.module_utils.keyturn.fleet.run_state import speaker
+from ansible.module_utils.keyturn.fleet.taking_part import hosts_of
 
 NOBODY = ["!all"]
 

@@ -5,7 +5,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import fcntl
+import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,11 +23,22 @@ from keyturn.host.phases import ask_provider, commit, issue, rollback, stage, tu
 from keyturn.host.rotation import Rotation
 from keyturn.issuers import postgresql_role
 from support import faults, selection
-from support.databases import ALTERNATE, APPLICATION, PostgreSQL, Way, entry, turns
+from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, PostgreSQL, Way, entry, turns
 from support.faults import Call, Host, record
+from support.watching import wait_for
 
 OLD, NEW = "canary-of-the-old-password", "canary-of-the-new-password"
-STRATEGIES = ("single", "alternating", "single by an admin")
+STRATEGIES = ("single", "alternating", "single by an admin", "single by a command")
+# what an owner of another server writes, with the driver of that server
+PROGRAM = """#!/usr/bin/python3
+import json, sys, psycopg2, psycopg2.extensions
+side, (place, user, password) = sys.argv[1], open("issuer.conf").read().splitlines()
+told = json.load(sys.stdin)
+session = psycopg2.connect(place, user=user, password=password, connect_timeout=2)
+session.autocommit = True
+given = psycopg2.extensions.encrypt_password(told[side]["DB_PASSWORD"], "trader", session, "scram-sha-256")
+session.cursor().execute("ALTER ROLE trader PASSWORD %s", [given])
+"""
 CALLS = ("set", "unset", "retire")
 FAULTS = ("away", "stuck", "refused", "lost", "twice", "slow")
 WAYS = ("forward", "back")
@@ -44,14 +59,28 @@ class Issued(Host):
         self.server = server
         self.alternates = strategy == "alternating"
         self.way = Way(server)
-        by_admin = {"admin": server.admin_by_password(folder.parent)} if strategy.endswith("an admin") else {}
-        given = turns(server) if self.alternates else {"strategy": "single", **by_admin}
+        given: dict[str, Any] = {"strategy": "single"}
+        if strategy.endswith("an admin"):
+            given |= {"admin": server.admin_by_password(folder.parent)}
+        elif strategy.endswith("a command"):
+            sides = {"set": ["./issuer", "new"], "unset": ["./issuer", "old"]}
+            given |= {"kind": "command", "seconds": 20, **sides}
+        elif self.alternates:
+            given = turns(server)
         described = entry(server, self.way.url, **given) | {"probes": [{"kind": "provider"}]}
         super().__init__(folder, rows=1, secret="db_password", entry=described)
-        # a script that a call has started is killed with it, and the start of the next one waits for it
+        self._write_program()
         self.variables = described["variables"]
         self.put()
         self.save("begin")
+
+    def _write_program(self) -> None:
+        program, conf = self.lab.app / "issuer", self.lab.app / "issuer.conf"
+        program.write_text(PROGRAM)
+        program.chmod(0o700)
+        host, port = self.way.server_address[:2]
+        conf.write_text(f"host={host} port={port} dbname=trader\n{ADMIN}\n{ADMINS_PASSWORD}\n")
+        conf.chmod(0o600)
 
     def put(self) -> None:
         """Give both sides the old value again."""
@@ -72,10 +101,10 @@ class Issued(Host):
         """Return the rotation, and see that nothing that it reads is left to be shown."""
         return self.rotation()
 
-    def forward(self) -> None:
+    def forward(self, **more: Any) -> None:
         """End the rotation on the new value, as a run and resume.yml do."""
-        rotation = self.told()
-        stage.run(rotation, self.given)
+        rotation = dataclasses.replace(self.told(), **more)
+        stage.run(rotation, self.given | ({"DB_PASSWORD": more["rotation_id"]} if more else {}))
         issue.run(rotation, "set", "", False)
         turn.run(rotation, "proved")
         commit.decide(rotation)
@@ -271,6 +300,123 @@ def test_nothing_is_stopped_for_a_value_that_is_not_accepted_from_here(host: Iss
         turn.run(host.rotation(), "proved")
     assert (host.lab.app / "run/pid").read_text() == pid
     host.back()
+    host.check_end("old")
+
+
+RIGHTS = f"""
+SELECT r.rolname, pg_get_userbyid(c.relowner), c.relacl, array_agg(m.roleid::regrole::text)
+FROM pg_class c, pg_roles r LEFT JOIN pg_auth_members m ON m.member = r.oid
+WHERE c.relname = 'orders' AND r.rolname IN ('{APPLICATION}', '{ALTERNATE}') GROUP BY 1, 2, 3 ORDER BY 1
+"""
+# a client of its own process, as the application is one: it logs in as the files say, all the time, and tells of each login
+CLIENT = """
+import sys, psycopg2
+path, place = sys.argv[1:]
+while True:
+    held = dict(line.rstrip("\\n").split("=", 1) for line in open(path) if "=" in line)
+    try:
+        with psycopg2.connect(place, user=held["DB_USER"], password=held["DB_PASSWORD"]) as session:
+            session.cursor().execute("CREATE TABLE IF NOT EXISTS orders (number int); INSERT INTO orders VALUES (1)")
+        session.close()
+        print("in", flush=True)
+    except psycopg2.Error as error:
+        print("failed:", str(error).splitlines()[0], flush=True)
+"""
+
+
+@pytest.mark.parametrize("strategy", ["alternating"])
+def test_ten_turns_leave_the_rights_as_they_were_and_no_login_fails(
+    host: Issued, strategy: str, tmp_path: Path
+) -> None:
+    host.server.sql("DROP TABLE IF EXISTS orders", "trader")
+    place = f"host={host.server.host} port={host.server.port} dbname=trader"
+    said = tmp_path / "said"
+
+    def logins() -> list[str]:
+        return said.read_text().splitlines()
+
+    users = []
+    with said.open("w") as output:
+        client = subprocess.Popen(["/usr/bin/python3", "-c", CLIENT, host.lab.env, place], stdout=output)
+        try:
+            wait_for("the first login", logins)
+            before = host.server.sql(RIGHTS, "trader")
+            for number in range(10):
+                was = len(logins())
+                host.forward(rotation_id=f"20260101T0000{number:02}Z-0123456789abcdef")
+                users.append(host.held()["DB_USER"])
+                wait_for("another login", lambda was=was: len(logins()) > was + 1)
+        finally:
+            client.kill()
+            client.wait()
+    assert set(logins()) == {"in"}
+    assert users == [ALTERNATE, APPLICATION] * 5
+    assert before and host.server.sql(RIGHTS, "trader") == before
+    assert (host.server.verifier(ALTERNATE), host.server.verifier(APPLICATION) != "") == ("", True)
+
+
+@pytest.mark.parametrize("strategy", ["alternating"])
+@pytest.mark.parametrize(
+    ("statement", "undo", "message"),
+    [
+        (f"GRANT pg_monitor TO {ALTERNATE}", f"REVOKE pg_monitor FROM {ALTERNATE}", "differ in their attributes"),
+        (
+            f"ALTER ROLE {ALTERNATE} SET work_mem = '1MB'",
+            f"ALTER ROLE {ALTERNATE} RESET work_mem",
+            "differ in their attributes",
+        ),
+        (f"ALTER ROLE {ALTERNATE} NOLOGIN", f"ALTER ROLE {ALTERNATE} LOGIN", "the role trader_b may not log in"),
+        (
+            f"CREATE TABLE own (x int); ALTER TABLE own OWNER TO {APPLICATION}",
+            "DROP TABLE own",
+            r"trader owns objects or has rights of its own \(1\)",
+        ),
+        (
+            f"ALTER ROLE {ALTERNATE} RENAME TO gone",
+            f"ALTER ROLE gone RENAME TO {ALTERNATE}",
+            "the role trader_b is not there",
+        ),
+    ],
+)
+def test_roles_that_may_not_do_the_same_take_no_turns(
+    host: Issued, strategy: str, statement: str, undo: str, message: str
+) -> None:
+    host.until("set")
+    host.server.sql(statement, "trader")
+    try:
+        with pytest.raises(KeyturnError, match=message):
+            issue.run(host.rotation(), "set", "", False)
+    finally:
+        host.server.sql(undo, "trader")
+    assert host.journal()["phase"] == "staged", "nothing was changed"
+    host.back()
+    assert host.verdicts()["old"] == "accepted"
+
+
+@pytest.mark.parametrize("strategy", ["single by a command"])
+def test_a_program_that_outlives_its_call_has_not_the_last_word(host: Issued, strategy: str) -> None:
+    """The call that started it was killed, and it sets the new value only after the way back has begun."""
+    host.until("set")
+    rotation = host.rotation()
+    journal = rotation.application.get(rotation.rotation_id)
+    assert journal is not None
+    journal.enter("issuing")
+    lock = (rotation.application.folder / "issuer").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    told = json.dumps({"new": {"DB_PASSWORD": NEW}})
+    with subprocess.Popen(
+        ["sh", "-c", "sleep 1; ./issuer new"],
+        cwd=host.lab.app,
+        stdin=subprocess.PIPE,
+        pass_fds=[lock.fileno()],
+        text=True,
+    ) as orphan:
+        lock.close()
+        assert orphan.stdin
+        orphan.stdin.write(told)
+        orphan.stdin.close()
+        host.back()
+        assert orphan.poll() == 0, "the way back has not waited for it"
     host.check_end("old")
 
 

@@ -26,15 +26,38 @@ SOURCE: Spec = {
     "may_stay": {"type": "list", "elements": "str", "default": []},
 }
 SOURCE_REQUIRED_IF = [["kind", "generated", ["generator"]], ["kind", "supplied", ["steps"]]]
+ANSWER: Spec = {
+    "verdict": {"type": "str", "required": True, "choices": ["accepted", "rejected"]},
+    "status": {"type": "list", "elements": "int", "required": True},
+    "says": {"type": "str"},
+}
 PROVIDER: Spec = {
-    "kind": {"type": "str", "required": True, "choices": ["alpaca", "huggingface", "plaid", "postgresql"]},
-    "url": {"type": "str", "required": True},
+    "kind": {
+        "type": "str",
+        "required": True,
+        "choices": ["alpaca", "command", "http", "huggingface", "plaid", "postgresql", "smtp"],
+    },
+    "url": {"type": "str"},
     "account": {"type": "str", "choices": ["live", "paper"]},
     "user": {"type": "str"},
     "tls": {"type": "bool", "default": True},
     "ca_bundle": {"type": "path"},
+    "method": {"type": "str", "default": "GET", "choices": ["GET", "HEAD", "POST"]},
+    "headers": {"type": "dict", "default": {}},
+    "body": {"type": "str"},
+    "fields": {"type": "list", "elements": "str"},
+    "answers": {"type": "list", "elements": "dict", "options": ANSWER},
+    "identity": {"type": "str"},
+    "command": {"type": "list", "elements": "str"},
+    "seconds": {"type": "int", "default": 30},
+    "system_user": {"type": "str"},
 }
-PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]]]
+PROVIDER_REQUIRED_IF = [
+    *(["kind", kind, ["url"]] for kind in ("alpaca", "http", "huggingface", "plaid", "postgresql", "smtp")),
+    ["kind", "alpaca", ["account"]],
+    ["kind", "command", ["command", "fields"]],
+    ["kind", "http", ["answers", "fields"]],
+]
 ADMIN: Spec = {
     "user": {"type": "str", "required": True},
     "system_user": {"type": "str"},
@@ -48,6 +71,11 @@ ISSUER: Spec = {
     "users": {"type": "list", "elements": "str", "default": []},
     "admin": {"type": "dict", "options": ADMIN, "required_one_of": [["system_user", "password_file"]]},
     "valid_days": {"type": "int"},
+    "set": {"type": "list", "elements": "str"},
+    "unset": {"type": "list", "elements": "str"},
+    "retire": {"type": "list", "elements": "str"},
+    "seconds": {"type": "int", "default": 60},
+    "system_user": {"type": "str"},
     "sessions": {"type": "str", "default": "kept", "choices": ["ended", "kept"]},
 }
 CONSUMER: Spec = {
@@ -106,6 +134,11 @@ RETIRE: Spec = {
     "steps": {"type": "list", "elements": "str"},
 }
 
+# how a consumer writes a list of keys, and for how long nobody may write under the old one once no row is under it
+KEY_LIST: Spec = {
+    "separator": {"type": "str", "default": ","},
+    "grace_seconds": {"type": "int", "default": 10},
+}
 ENTRY: Spec = {
     "title": {"type": "str", "required": True},
     "variables": {"type": "list", "elements": "str", "required": True},
@@ -115,7 +148,8 @@ ENTRY: Spec = {
     "issuer": {"type": "dict", "options": ISSUER},
     "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
     "switch": {"type": "str", "required": True, "choices": ["rolling", "together"]},
-    "overlap": {"type": "str", "required": True, "choices": ["both", "none", "none_needed"]},
+    "overlap": {"type": "str", "required": True, "choices": ["both", "key_list", "none", "none_needed"]},
+    "key_list": {"type": "dict", "default": {}, "options": KEY_LIST, "apply_defaults": True},
     "max_age_days": {"type": "int"},
     "consumers": {
         "type": "list",

@@ -7,8 +7,10 @@ it is a plain word.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..base import http
@@ -22,6 +24,8 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAID_REFUSAL = "INVALID_API_KEYS"
 ALPACA_REFUSAL = 40110000
 Spec = Mapping[str, Any]
+# of a program that is asked
+ENDINGS: Mapping[int | None, str] = {0: "accepted", 1: "rejected"}
 KEY_PREFIXES = {"alpaca": {"PK": "paper", "AK": "live"}}
 
 
@@ -35,18 +39,21 @@ class Reply(NamedTuple):
 
 
 class Provider(NamedTuple):
-    """One provider: its name for a person, what its variables are in their order, the call, and what is wrong with an address of it."""
+    """One provider: its name for a person, what its variables are in their order, the call, and what is wrong with an entry of it."""
 
     title: str
     fields: tuple[str, ...]
     ask: Callable[[Spec, Sequence[str]], Reply]
-    fault: Callable[[str], str] = http.fault
+    fault: Callable[[Spec], str]
 
 
 def fields(spec: Spec) -> tuple[str, ...]:
-    """Return what the variables of a secret must be, in their order: a user that the entry names is none of them."""
-    parts = PROVIDERS[spec["kind"]].fields
-    return parts[1:] if parts[0] == USER and spec.get(USER) else parts
+    """Return what the variables of a secret must be, in their order: a user that the entry names is none of them.
+
+    Of a provider that is data the entry says it.
+    """
+    parts = PROVIDERS[spec["kind"]].fields or tuple(spec["fields"])
+    return parts[1:] if parts[:1] == (USER,) and spec.get(USER) else parts
 
 
 def ask(spec: Spec, values: Sequence[str]) -> Reply:
@@ -150,10 +157,66 @@ def postgresql(spec: Spec, values: Sequence[str]) -> Reply:
         return Reply("rejected" if failed.code == protocol.WRONG_PASSWORD else "unknown", f"{call}: {failed.reason}")
 
 
-def _fault_of_postgresql(url: str) -> str:
+def by_smtp(spec: Spec, values: Sequence[str]) -> Reply:
+    """Log in at a mail server, and send nothing."""
+    from . import smtp as mail
+
+    return Reply(*mail.ask(spec, *user_and_password(spec, values), TIMEOUT_SECONDS))
+
+
+def by_data(spec: Spec, values: Sequence[str]) -> Reply:
+    """Make the request of the entry, which also says what its answers mean, and under which key of a JSON answer the owner stands."""
+    from . import http_data as data
+
+    verdict, call, answer = data.ask(spec, values, TIMEOUT_SECONDS)
+    identity = word(answer.document().get(spec["identity"])) if verdict == "accepted" and spec["identity"] else ""
+    return Reply(verdict, evidence(call, answer, None, answer.headers.get("x-request-id")), identity)
+
+
+def by_command(spec: Spec, values: Sequence[str]) -> Reply:
+    """Run a program that logs in with the values, which it reads as JSON from its standard input; its exit code is the answer."""
+    from ..ground.scripts import Scripts
+
+    (name, *_), seconds = spec["command"], spec["seconds"]
+    given = json.dumps(dict(zip(spec["fields"], values, strict=True))).encode()
+    try:
+        code = Scripts(Path("/"), spec["system_user"]).run(spec["command"], seconds, told=given)
+    except KeyturnError as error:
+        return Reply("unknown", str(error))
+    ended = f"did not end within {seconds} s" if code is None else f"exit code {code}"
+    return Reply(ENDINGS.get(code, "unknown"), f"{name}: {ended}")
+
+
+def _of_command(spec: Spec) -> str:
+    if not spec["command"] or not spec["command"][0].startswith("/"):
+        return "the provider's command begins with the path of a program, from / on"
+    return "" if spec["fields"] else "fields of the provider name its variables"
+
+
+def _of_http(spec: Spec) -> str:
+    return _address(http.fault(spec["url"]))
+
+
+def _of_postgresql(spec: Spec) -> str:
     from ..base import postgresql as protocol
 
-    return protocol.fault(url)
+    return _address(protocol.fault(spec["url"]))
+
+
+def _of_smtp(spec: Spec) -> str:
+    from . import smtp as mail
+
+    return _address(mail.fault(spec["url"]))
+
+
+def _of_http_data(spec: Spec) -> str:
+    from . import http_data as data
+
+    return data.fault(spec)
+
+
+def _address(fault: str) -> str:
+    return f"the provider's url {fault}" if fault else ""
 
 
 def evidence(call: str, answer: Answer, code: Any, request_id: Any) -> str:
@@ -170,8 +233,11 @@ def word(said: Any) -> str:
 
 
 PROVIDERS: dict[str, Provider] = {
-    "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca),
-    "huggingface": Provider("Hugging Face", ("token",), huggingface),
-    "plaid": Provider("Plaid", ("client id", "secret"), plaid),
-    "postgresql": Provider("PostgreSQL", (USER, "password"), postgresql, _fault_of_postgresql),
+    "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca, _of_http),
+    "command": Provider("The program", (), by_command, _of_command),
+    "huggingface": Provider("Hugging Face", ("token",), huggingface, _of_http),
+    "http": Provider("The provider", (), by_data, _of_http_data),
+    "plaid": Provider("Plaid", ("client id", "secret"), plaid, _of_http),
+    "postgresql": Provider("PostgreSQL", (USER, "password"), postgresql, _of_postgresql),
+    "smtp": Provider("The mail server", (USER, "password"), by_smtp, _of_smtp),
 }

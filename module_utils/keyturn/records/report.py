@@ -19,7 +19,20 @@ from . import attention, checklist, rotation_log
 from .rotation_log import COMMITTED
 
 SCHEMA = 1
-STEPS = ("stage", "prepare", "issue", "switch", "prove", "decide", "finish")
+STEPS = (
+    "stage",
+    "prepare",
+    "issue",
+    "back_up",
+    "accept",
+    "lead",
+    "reencrypt",
+    "switch",
+    "drop",
+    "prove",
+    "decide",
+    "finish",
+)
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
 OPEN = ("interrupted", "needs_attention")
 # The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
@@ -378,7 +391,7 @@ def text(report: Report, path: Path) -> str:
     # a host may have written it, and no line of it is one of the report's
     lines += [cause.replace("\n", "\n" + " " * 11) for cause in causes]
     for name, host in report["hosts"].items():
-        lines += ["", f"{name}: {_state(host)}"]
+        lines += ["", f"{name}: {_state(host, report['outcome'])}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
     if report.get("checklist"):
         lines += ["", *checklist.text(report["checklist"])]
@@ -390,10 +403,10 @@ def text(report: Report, path: Path) -> str:
     return "\n".join(lines)
 
 
-def _state(host: HostReport) -> str:
+def _state(host: HostReport, outcome: str) -> str:
     if "excluded" in host:
         return f"left out ({host['excluded']})"
-    return str(host.get("outcome") or host.get("phase") or "said nothing")
+    return str(host.get("outcome") or host.get("phase") or ("as it was" if outcome == "refused" else "said nothing"))
 
 
 def _change(host: HostReport, variable: str, new: str | None) -> str:
@@ -403,7 +416,7 @@ def _change(host: HostReport, variable: str, new: str | None) -> str:
         return "(kept)" if held == host["old"][variable] else f"before; now {held}"
     if not new or host.get("outcome") == "rolled_back":
         return "(kept)"
-    if host.get("phase") in PHASES[: PHASES.index("switching")]:
+    if host.get("phase") in PHASES[: PHASES.index(journal.LISTS[0])]:
         return "(not switched)"
     return f"-> {new}" if host.get("outcome") == "committed" else f"-> {new}, not ended: either may be in use"
 

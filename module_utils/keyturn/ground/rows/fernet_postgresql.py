@@ -22,7 +22,7 @@ from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprint
 from ...base.sides import Side, other
 from . import fernet_forms, postgresql_copy, postgresql_scan
-from .contract import Backup, Census, Examined, Prepared, RowStore, Space, Turned
+from .contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Turned
 from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
 from .fernet_json import JsonPages
 from .fernet_keys import fernet_key
@@ -358,6 +358,12 @@ class PostgresqlStore:
                         raise KeyturnError(f"{self.name}: {left.count} rows cannot be turned, all stay: {left}")
                     self._check(cursor, target, values, Known(target, staged, to), before, rows)
         return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
+
+    def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
+        """Refuse: the catalogue takes no list of keys with rows that all hosts share."""
+        raise KeyturnError(
+            f"{self.name}: its rows are turned while all hosts are stopped, and not beside the application"
+        )
 
     def _held(
         self, cursor: Cursor, target: Column, values: Pages, known: Known, key: bytes
