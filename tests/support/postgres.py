@@ -36,7 +36,7 @@ class Server:
             file.write(
                 f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
                 "shared_buffers = 64MB\nmax_connections = 40\ndeadlock_timeout = 200ms\nautovacuum = off\n"
-                "max_wal_size = 4GB\n"
+                "max_wal_size = 4GB\nwal_level = minimal\nmax_wal_senders = 0\n"
             )
         self.start()
 
