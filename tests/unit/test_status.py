@@ -255,3 +255,13 @@ def test_the_word_of_one_host_makes_nothing_due_on_others(
         name for name, why in line["problems"].items() if "is in other hands" in why or "see which" in why
     ] == doubted
     assert line["state"] == "broken" or not doubted
+
+
+@pytest.mark.parametrize("entry", [SHARED, ENTRY], ids=["shared", "of its own"])
+@pytest.mark.parametrize("records", [[logged(TURNED, "h0", "h1") | {"finished": f"{TURNED}T00:00:09Z"}], []])
+def test_one_rotation_ends_on_each_host_and_in_the_log_at_a_second_of_its_own(
+    entry: dict[str, Any], records: list[dict[str, Any]]
+) -> None:
+    hosts = {f"h{second}": host(past("x", TURNED) | {"finished": f"{TURNED}T00:00:0{second}Z"}) for second in range(2)}
+    line = status.status({"x": entry}, hosts, NOW, records=records)["secrets"]["x"]
+    assert (line["problems"], line["state"]) == ({}, "ok")

@@ -16,7 +16,10 @@ from .rotation_log import COMMITTED, TAKEN_OVER
 
 
 class End(NamedTuple):
-    """The end of a rotation: its id, which begins with its time, and when it had finished; both empty for none."""
+    """The end of a rotation: its id, which begins with its time, and when it had finished; both empty for none.
+
+    Ids tell which was later. Each host, and the log, has finished the same rotation at a second of its own.
+    """
 
     rotation_id: str = ""
     finished: str = ""
@@ -38,19 +41,21 @@ def of(secret: str, shared: bool, hosts: Mapping[str, HostAnswer], records: Sequ
         host: f"its journals do not know rotation {end.rotation_id}, with which the log says that {secret} was turned there: it was made "
         f"anew, or is in other hands; look at it, then rotate {secret}"
         for host, end in logged.items()
-        if claims[host] < end
+        if claims[host].rotation_id < end.rotation_id
     }
     if not shared:
         return Age(min((max(logged[host], claims[host]).finished for host in hosts), default=""), doubts)
-    agreed, number = Counter(sorted(claims.values())).most_common(1)[0] if claims else (End(), 0)
-    if newest.finished and not (number == len(hosts) and agreed > newest):
+    ids = Counter(sorted(claim.rotation_id for claim in claims.values()))
+    common, number = ids.most_common(1)[0] if ids else ("", 0)
+    agreed = min((claim for claim in claims.values() if claim.rotation_id == common), default=End())
+    if newest.finished and not (number == len(hosts) and common > newest.rotation_id):
         known = [end.finished for end in logged.values() if end.finished]
         return Age(min(known, default=newest.finished), doubts)
     others = {
         host: f"it says that {secret} was turned last {_told(claim)}, and {number} of {len(hosts)} hosts say {_told(agreed)}: see which "
         "is right"
         for host, claim in claims.items()
-        if claim != agreed
+        if claim.rotation_id != common
     }
     return Age(agreed.finished, others | doubts)
 
