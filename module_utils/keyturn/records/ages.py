@@ -9,20 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..host.phases.answers import HostAnswer
 from .rotation_log import COMMITTED, TAKEN_OVER
 
 
-class End(NamedTuple):
+@dataclass(frozen=True, order=True)
+class End:
     """The end of a rotation: its id, which begins with its time, and when it had finished; both empty for none.
 
-    Ids tell which was later. Each host, and the log, has finished the same rotation at a second of its own.
+    The id alone is compared: each host, and the controller, finishes at a second of its own.
     """
 
     rotation_id: str = ""
-    finished: str = ""
+    finished: str = field(default="", compare=False)
 
 
 class Age(NamedTuple):
@@ -41,21 +43,19 @@ def of(secret: str, shared: bool, hosts: Mapping[str, HostAnswer], records: Sequ
         host: f"its journals do not know rotation {end.rotation_id}, with which the log says that {secret} was turned there: it was made "
         f"anew, or is in other hands; look at it, then rotate {secret}"
         for host, end in logged.items()
-        if claims[host].rotation_id < end.rotation_id
+        if claims[host] < end
     }
     if not shared:
         return Age(min((max(logged[host], claims[host]).finished for host in hosts), default=""), doubts)
-    ids = Counter(sorted(claim.rotation_id for claim in claims.values()))
-    common, number = ids.most_common(1)[0] if ids else ("", 0)
-    agreed = min((claim for claim in claims.values() if claim.rotation_id == common), default=End())
-    if newest.finished and not (number == len(hosts) and common > newest.rotation_id):
+    agreed, number = Counter(sorted(claims.values())).most_common(1)[0] if claims else (End(), 0)
+    if newest.finished and not (number == len(hosts) and agreed > newest):
         known = [end.finished for end in logged.values() if end.finished]
         return Age(min(known, default=newest.finished), doubts)
     others = {
         host: f"it says that {secret} was turned last {_told(claim)}, and {number} of {len(hosts)} hosts say {_told(agreed)}: see which "
         "is right"
         for host, claim in claims.items()
-        if claim.rotation_id != common
+        if claim != agreed
     }
     return Age(agreed.finished, others | doubts)
 
