@@ -34,7 +34,7 @@ $(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian bin/setup-npm
-	@bin/setup-debian strace systemd procps age haproxy e2fsprogs
+	@bin/setup-debian strace systemd procps age haproxy e2fsprogs pgbouncer postgresql python3-psycopg2
 	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage release test
 	@bin/setup-npm $(VENV)
 	@touch $@
@@ -50,8 +50,7 @@ lock: $(VENV)/.run ## write requirements.lock anew, and what the image has besid
 
 demo: $(VENV)/.run ## start the stand-in application with its own database (PORT=8765)
 	@[ -e $(DEMO)/.env ] || PYTHONPATH=demo python demo/seed.py --root $(DEMO) --rows $(ROWS) --port $(or $(PORT),8765)
-	@$(if $(PORT),grep -qx PORT=$(PORT) $(DEMO)/service.conf || { $(DEMO)/stop.sh; sed -i 's/^PORT=.*/PORT=$(PORT)/' $(DEMO)/service.conf; })
-	@$(DEMO)/start.sh
+	@$(DEMO)/start.sh $(PORT)
 
 tour: $(VENV)/.run ## take a tour: five secrets and what goes wrong with them, on this machine, in some minutes
 	@PYTHONPATH=demo python demo/tour.py
@@ -73,14 +72,16 @@ stop: ## stop the stand-in application
 policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the page of the local environment
 	@ansible-playbook playbooks/policy.yml
 
-docs: $(VENV)/.test ## write the tables of docs/reference/services.md from the tests' own rows, the README's figures, and the schemas for editors
+docs: $(VENV)/.test ## write what is made from data: pages of docs/reference, the README's figures, schemas for editors
 	@PYTHONPATH=tests:module_utils:demo python -m support.shapes
+	@PYTHONPATH=tests:module_utils:demo python -m support.reference
 	@PYTHONPATH=tests:module_utils:demo python -m support.editor_schemas
 	@PYTHONPATH=tests:module_utils:demo python -m bench.readme
 
 SITE := .local/site-source
 site: $(VENV)/.run ## build the pages as a site in .local/site, where a dead link is an error
 	@bin/setup-venv $(VENV) $(PYTHON) demo site
+	@[ $(VENV)/mermaid.min.js -nt pyproject.toml ] || bin/setup-mermaid $(VENV)
 	@rm -rf $(SITE) && mkdir -p $(SITE)
 	@cp -R docs CONTRIBUTING.md CHANGELOG.md SECURITY.md LICENSE $(SITE) && cp README.md $(SITE)/index.md
 	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs $(SITE) .local/site

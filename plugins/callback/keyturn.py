@@ -2,26 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import io
-import os
-import sys
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
-
-import ansible.module_utils
-from ansible import constants
-from ansible.plugins.callback.default import CallbackModule as Default
-
-# Ansible loads each callback that it finds, whatever it runs: this much costs nothing, and the controller's actions would
-MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
-if MODULE_UTILS not in ansible.module_utils.__path__:
-    ansible.module_utils.__path__.append(MODULE_UTILS)  # where a packed module finds them
-
-from ansible.module_utils.keyturn.base import pipelines, shown  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn
 type: stdout
@@ -51,13 +31,36 @@ EXAMPLES = r"""
 # stdout_callback = keyturn
 """
 
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible import constants
+from ansible.plugins.callback.default import CallbackModule as Default
+
+# Ansible loads each callback that it finds, whatever it runs: this much costs nothing, and the controller's actions would
+MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
+if MODULE_UTILS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(MODULE_UTILS)  # where a packed module finds them
+
+from ansible.module_utils.keyturn.base import pipelines, shown
+
 OURS = "keyturn_"
 CONTROLLER = "localhost"
 # the calls that print how far they are
 TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollback"))
 # whose summary is printed here, with the line of it that an error may have told
-REPORT, CAUSE = "keyturn_report", "cause"
+REPORT = "keyturn_report"
+CAUSE = "cause"
 INDENT = "\n       "
+# how Ansible begins to say it
+LACKS = "missing required arguments: "
 HIDDEN = "what it says is hidden (no_log)"
 
 
@@ -259,8 +262,19 @@ class CallbackModule(Default):
 
 
 def _message(result: Any) -> str:
-    message = result.result.get("msg")
+    missing = _missing(result.result)
+    message = "\n".join(missing) if missing else result.result.get("msg")
     return "\n".join(shown.lines(message.strip())) if isinstance(message, str) else HIDDEN
+
+
+def _missing(said: dict[str, Any]) -> list[str]:
+    """Return a line for each argument that a role's spec wants and nobody has said, where nothing else is wrong."""
+    errors = said.get("argument_errors", [])
+    names = [name for error in errors for name in error.removeprefix(LACKS).split(", ")]
+    if not errors or not all(error.startswith(LACKS) for error in errors):
+        return []
+    about = {name: str(said["argument_spec_data"][name].get("description", "")) for name in names}
+    return [f"{name} is missing: {text} Say it by -e {name}=..., or in the inventory" for name, text in about.items()]
 
 
 def _prints(action: str) -> bool:

@@ -2,25 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from ansible import constants, context
-from ansible.errors import AnsibleError
-from ansible.inventory.manager import InventoryManager
-from ansible.plugins.loader import action_loader
-from ansible.plugins.lookup import LookupBase
-from ansible.utils.display import Display
-from ansible.utils.vars import load_extra_vars
-from ansible.vars.hostvars import HostVars
-from ansible.vars.manager import VariableManager
-
-action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.base.errors import KeyturnError  # noqa: E402
-from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
-from ansible.module_utils.keyturn.inputs import application, settings, tree  # noqa: E402
-from ansible.module_utils.keyturn.inputs import variables as public  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn_whole_run
 short_description: The hosts of a play, of a run that is refused where it cannot be meant as it was started
@@ -50,6 +31,10 @@ options:
     description: Whether the command line may name the application, for a playbook that only looks at its folder.
     type: bool
     default: false
+  may_be_unknown:
+    description: Whether there may be no folder of the application yet, for a playbook that makes one or needs none.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -63,6 +48,25 @@ _raw:
   type: list
   elements: str
 """
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible import constants, context
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.loader import action_loader
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.base.errors import KeyturnError
+from ansible.module_utils.keyturn.entry import inventory
+from ansible.module_utils.keyturn.inputs import application, settings, tree
+from ansible.module_utils.keyturn.inputs import variables as public
 
 WHOLE = {"tags": {"all"}, "skip_tags": set(), "start_at_task": None, "step": False, "subset": None}
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in WHOLE} | {"subset": "--limit"}
@@ -94,7 +98,8 @@ class LookupModule(LookupBase):
                 chosen = inventory.choose(known, typed.get(public.APPLICATION))
                 group, hosts = chosen.group, variables["groups"].get(chosen.group, [])
                 # a playbook that looks at the folder tells what is wrong there, and at more leisure
-                wrong = [] if may_choose else list(chosen.application.problems())
+                folder_counts = not (may_choose or self.get_option("may_be_unknown"))
+                wrong = list(chosen.application.problems()) if folder_counts else []
                 found += wrong or ([] if may_choose else _problems(known, variables, chosen))
             except KeyturnError as error:
                 found.append(str(error))

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import test_draft
 from ansible.plugins.loader import action_loader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -52,7 +53,9 @@ REAL: dict[str, dict[str, Any]] = {
     "delivery": {"changed": True, "delivery": "dotenv", "names": [KEY], "services": ["backend"], "downtime_seconds": 1.5},
     "evidence": {"changed": True, "archive": "aGVsbG8=", "members": [MEMBER], "missing": {"plaid": "no answer"}},
     "haproxy": {"changed": True, "kept_out": False},
+    "issue": OF_A_ROTATION,
     "prune": {"changed": True, "pruned": [ROTATION_ID]},
+    "reach_info": {"changed": False, "reaches": False, "why": "no login"},
     "replace_tokens": {
         "changed": True, "total": 3, "done": 3, "proven": 2, "relink_required": ["item"], "gone": [], "ended": True
     },
@@ -61,6 +64,7 @@ REAL: dict[str, dict[str, Any]] = {
     "stage": OF_A_ROTATION | {"clock_offset": 0.5, "place": "a machine", "diff": {"before": "a\n", "after": "b\n"}},
     "rotation_info": {"changed": False, **STATE},
     "storage_info": {"changed": False, "findings": [FINDING], "values": {"db_key": {KEY: MARK}}},
+    "survey_info": test_draft.SURVEY,
     "turn": OF_A_ROTATION | {"progress": {"done": 1, "total": 2, "seconds": 0.5}},
     "holdings_info": {"changed": False, "verified": {"db_key": VERIFIED}, "problems": [], "text": "two\nlines"},
     "watcher": {"changed": True, "did": ["enable", "start"]},
@@ -104,7 +108,7 @@ def test_what_a_host_has_to_say_is_taken_as_it_is_and_nothing_else(action: str) 
     assert action == "rotation_info" or wanted == said
 
 
-@pytest.mark.parametrize("action", ["commit", "rollback", "stage", "turn"])
+@pytest.mark.parametrize("action", ["commit", "issue", "rollback", "stage", "turn"])
 def test_an_answer_about_another_rotation_is_none(action: str) -> None:
     assert answers.taken(action, REAL[action], ROTATION_ID) == REAL[action]
     told = answers.taken(action, REAL[action], "20260101T000000Z-fedcba9876543210")
@@ -283,7 +287,8 @@ def test_an_answer_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("output", ["", "sh: 1: python3: not found", "{ this is none }", "[1]", "{\n"])
 def test_what_is_no_json_is_a_failure(output: str) -> None:
     told = call("turn", output)
-    assert told["failed"] and told["module_stdout"] == output.replace("{", "(")
+    assert told["failed"] and told["module_stdout"] == output
+    assert "without an answer (exit code 0)" in told["msg"] and "ansible_python_interpreter" in told["msg"]
 
 
 def test_what_is_nearly_json_does_not_become_an_answer_by_being_made_harmless() -> None:

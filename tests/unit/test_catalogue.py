@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import providers, stores
+from keyturn import issuers, providers, stores
 from keyturn.base import generate, http
 from keyturn.base.errors import KeyturnError
 from keyturn.ground import consumers, rows
@@ -41,12 +41,17 @@ REGISTRIES: dict[str, set[str]] = {
     "source.kind": {path.stem.removeprefix("value_") for path in TASKS.glob("value_*.yml")},
     "provider.kind": set(providers.PROVIDERS),
     "provider.account": {"live", "paper"},
+    "provider.answers.verdict": {"accepted", "rejected"},
+    "provider.method": {"GET", "HEAD", "POST"},
+    "issuer.kind": set(issuers.ISSUERS),
+    "issuer.strategy": set(issuers.STRATEGIES),
+    "issuer.sessions": {"ended", "kept"},
     "guard.kind": {"none", *guards.GUARDS},
     "consumers.form": {"environment", "kept", "literal", "reference"},
     "value": {"per_host", "shared"},
     "switch": {"rolling", "together"},
     "sessions": {"kept", "invalidated"},
-    "overlap": {"both", "none", "none_needed"},
+    "overlap": {"both", "key_list", "none", "none_needed"},
     "retire.kind": {"none", "revoke"},
     "kind": {"dotenv", *stores.STORES},
     "auth.method": set(openbao.LOGINS),
@@ -120,7 +125,7 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
         ("title", ..., "missing required arguments: title"),
         ("source.generator", "dice", "must be one of: fernet, hex, password, token_urlsafe, got: dice"),
         ("consumers.0.format", "toml", "must be one of: dotenv, file, ini, json, yaml, got: toml"),
-        ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, several, got: mongo"),
+        ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, fernet_postgresql, several, got: mongo"),
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),
         ("migration.columns.0.key", ..., "missing required arguments: key"),

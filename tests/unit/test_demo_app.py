@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -173,30 +174,37 @@ def test_the_key_is_read_at_each_construction(monkeypatch, tmp_path):
 def test_login_modes(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no .env here
     monkeypatch.setenv("JWT_SECRET_KEY", "x")  # one character is accepted
-    from fastapi import HTTPException
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
     from trader_ai import app, auth
+
+    def login() -> dict:
+        async def body() -> dict:
+            return {"type": "http.request", "body": b'{"user_id": "test"}'}
+
+        return json.loads(bytes(asyncio.run(app.login(Request({"type": "http"}, body))).body))
 
     monkeypatch.delenv("TRADER_AI_LOGIN", raising=False)
     with pytest.raises(HTTPException) as refusal:
-        app.login(app.Login(user_id="test"))
+        login()
     assert refusal.value.status_code == 404
     for name in ("session_token", "access_token", "jwt_token"):
         monkeypatch.setenv("TRADER_AI_LOGIN", name)
         before = int(time.time())
-        answer = app.login(app.Login(user_id="test"))
+        answer = login()
         claims = jwt.decode(answer[name], auth.SIGNING_SECRET, algorithms=["HS256"])
         assert claims["sub"] == "test" and before + 3600 <= claims["exp"] <= time.time() + 3600
 
 
 def has_the_packages(python: str) -> bool:
-    command = [python, "-c", "import cryptography, dotenv, fastapi, jose, uvicorn"]
+    command = [python, "-c", "import cryptography, dotenv, jose, starlette, uvicorn"]
     return Path(python).exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("python", [sys.executable, "/usr/bin/python3"], ids=["venv", "system"])
 def test_service_answers_and_logs(application, python):
     if not has_the_packages(python):
-        pytest.skip("Debian's python3-fastapi, -uvicorn, -jose and -dotenv are not installed")
+        pytest.skip("Debian's python3-starlette, -uvicorn, -jose and -dotenv are not installed")
     app = application(50, python=python)
     app.start()
     assert app.call("GET", "/health")[0] == app.call("GET", "/api/health")[0] == 200
@@ -356,6 +364,18 @@ def test_a_taken_port_is_status_3(application):
         other.bind(("127.0.0.1", app.port))
         other.listen()
         assert app.run("start.sh").returncode == 3
+
+
+def test_it_moves_to_a_free_port_and_stays_where_the_other_is_taken(application):
+    app = application(1)
+    app.start()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        moved = subprocess.run([app.root / "start.sh", str(other.getsockname()[1])], capture_output=True)
+    assert (moved.returncode, app.call("GET", "/health")[0]) == (3, 200), "nothing was stopped"
+    app.port = free_port()
+    subprocess.run([app.root / "start.sh", str(app.port)], capture_output=True, check=True)
+    assert app.call("GET", "/health")[0] == 200
+    assert f"PORT={app.port}\n" in (app.root / "service.conf").read_text()
 
 
 def test_a_port_that_is_taken_is_said_with_its_owner_and_the_way_out(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyturn.base import shown
+from keyturn.host import calls
 from keyturn.host.journal import PHASES
 from keyturn.records import report, rotation_log
 from keyturn.steps import report as reporting
@@ -194,7 +195,8 @@ def test_the_text_lacks_what_is_missing_and_nothing_else(hosts: dict[str, set[st
     built = report.build(HEADER, records | {"silent": {}}, "", ended)
     jsonschema.validate(built, SCHEMA)
     lines = report.text(built, Path("r.json")).splitlines()
-    assert "silent: said nothing" in lines and all(f"{name}: {phase}" in lines for name in hosts)
+    silent = "as it was" if built["outcome"] == "refused" else "said nothing"
+    assert f"silent: {silent}" in lines and all(f"{name}: {phase}" in lines for name in hosts)
 
 
 # -- the log ---------------------------------------------------------------------------------------------------------
@@ -327,3 +329,11 @@ def test_the_table_parses_back(rotations: list[tuple[str, str]]) -> None:
         ]
         for who, outcome in rotations
     ]
+
+
+def test_the_schema_has_every_phase_and_every_step_that_takes_time() -> None:
+    host = SCHEMA["$defs"]["host"]["properties"]
+    assert host["phase"]["enum"] == [*PHASES]
+    assert [*host["times"]["properties"]] == [*report.STEPS]
+    lists = {step for kind in (calls.LIST_OF_ITS_OWN, calls.SHARED_LIST) for taken in kind.values() for step in taken}
+    assert lists <= {*report.STEPS}

@@ -21,7 +21,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.base.sides import Side, other
 from keyturn.ground import rows
 from keyturn.ground.rows import fernet_forms, tokens
-from keyturn.ground.rows.contract import Backup, Census, Examined, Prepared, RowStore, Space, Turned
+from keyturn.ground.rows.contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Turned
 from keyturn.host import probes, storage
 from keyturn.host.journal import Journal
 from keyturn.host.phases import commit, holdings_info, rollback, stage, turn
@@ -97,6 +97,15 @@ class JsonRows:
             "empty_tables": [],
         }
 
+    def sample(self) -> Census:
+        return self.census()
+
+    def forget(self, rotation_id: str) -> None:
+        (self.path.parent / f"left-of-{rotation_id}").unlink(missing_ok=True)
+
+    def left(self) -> list[str]:
+        return [f"{path} is left" for path in self.path.parent.glob("left-of-*")]
+
     def refusal(self, census: Census) -> str:
         return f"{self.name}: {census['refusals']} cannot be turned" if census["refused"] else ""
 
@@ -131,6 +140,11 @@ class JsonRows:
         turned = {item: self._turn(stored, to) for item, stored in held.items() if self._side(stored) == other(to)}
         self.path.write_text(json.dumps(held | turned))
         return {"turned": len(turned), "on_the_fly": len(turned.keys() - known.keys()), "left": ""}
+
+    def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
+        held = self._read()
+        turned = self.switch(to)["turned"]
+        return Online(len(held), turned, finished=True)
 
     def residue(self) -> list[str]:
         return ["the notes leave nothing behind"]
@@ -252,6 +266,20 @@ def test_a_rotation_goes_back_with_what_was_written_since(tmp_path: Path, entry:
     assert not app.journal().kept("prepared")
 
 
+@pytest.mark.parametrize("way", ["forward", "back"])
+def test_a_list_of_keys_needs_one_method_more(tmp_path: Path, entry: dict[str, Any], way: str) -> None:
+    entry |= {"overlap": "key_list", "key_list": {"separator": ",", "grace_seconds": 0}}
+    app = Notes(tmp_path, entry)
+    stage.run(app.rotation())
+    turn.run(app.rotation(), "turned" if way == "back" else "proved")
+    if way == "back":
+        rollback.run(app.rotation(), "a test", abandon_commit=False)
+        assert app.key() == "first-key" and app.notes() == {name: f"first-key:{name}" for name in "abcd"}
+        return
+    assert app.notes() == {name: f"{app.key()}:{name}" for name in "abcd"}
+    assert commit.run(app.rotation(), "both")["rotation"]["outcome"] == "committed"
+
+
 def test_what_was_prepared_and_changed_by_another_is_not_gone_on_with(tmp_path: Path, entry: dict[str, Any]) -> None:
     app = Notes(tmp_path, entry)
     stage.run(app.rotation())
@@ -296,12 +324,12 @@ def test_a_store_need_not_know_tokens(tmp_path: Path, entry: dict[str, Any]) -> 
 
 def test_the_forms_that_a_store_counts_are_those_of_the_table() -> None:
     counted = {*fernet_forms.FORMS, fernet_forms.JSON}
-    assert counted == set(rows.KINDS["fernet_sqlite"].forms)
+    assert counted == set(rows.KINDS["fernet_sqlite"].forms) == set(rows.KINDS["fernet_postgresql"].forms)
 
 
 def test_options_of_two_stores_do_not_differ_under_one_name() -> None:
-    names = [name for kind in rows.KINDS.values() for name in kind.options]
-    assert len(names) == len(set(names)) and "kind" not in names
+    options = [(name, option) for kind in rows.KINDS.values() for name, option in kind.options.items()]
+    assert all(option is dict(options)[name] for name, option in options) and "kind" not in dict(options)
     assert all((LOGIC / f"ground/rows/{name}_meaning.py").exists() for name in rows.KINDS)
 
 

@@ -8,19 +8,50 @@ import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet.taking_part import hosts_of, who_goes_on
 
+LISTS = ("accept", "lead", "reencrypt", "accept_back", "accept_all_back")
 HOSTS = ["app1", "app2", "app3"]
-PLAYS = ("examine", "keep", "stage", "compare", "turn", "turn_in_steps", "decide", "promote", "finish", "take_back")
+SHARED = ("prepare_shared", "stop_shared", "turn_shared")
+PLAYS = (
+    *(
+        "reach",
+        "examine",
+        "keep",
+        "stage",
+        "compare",
+        "issue",
+        *LISTS,
+        *SHARED,
+        "turn",
+        "turn_in_steps",
+        "decide",
+        "promote",
+        "end_old",
+        "finish",
+    ),
+    *("take_value_back", "take_back", "forget_new"),
+)
 
 
 def plan(**more: Any) -> dict[str, Any]:
-    return {"until": "committed", "store": "dotenv", "unit": "batch", "drains": False, "examines_first": False, **more}
+    return {
+        "until": "committed",
+        "store": "dotenv",
+        "unit": "batch",
+        "drains": False,
+        "examines_first": False,
+        "issues": False,
+        "old_lives": False,
+        "overlap": "none_needed",
+        "shares": False,
+        **more,
+    }
 
 
 def plays(
-    described: dict[str, Any], hosts: list[str] = HOSTS, adopted: str = "", failed: bool = False
+    described: dict[str, Any], hosts: list[str] = HOSTS, speaker: str = "app1", failed: bool = False
 ) -> dict[str, Any]:
     """Return the plays that take place, with their hosts where these are not all."""
-    found = {play: hosts_of(play, described, hosts, adopted, failed) for play in PLAYS}
+    found = {play: hosts_of(play, described, hosts, speaker, failed) for play in PLAYS}
     return {play: None if part == hosts else part for play, part in found.items() if part}
 
 
@@ -33,8 +64,16 @@ def plays(
         (plan(unit="fleet"), {"stage", "turn", "decide", "finish"}),
         (plan(unit="fleet", drains=True), {"stage", "turn_in_steps", "decide", "finish"}),
         (plan(unit="fleet", store="openbao"), {"stage", "compare", "turn", "decide", "promote", "finish"}),
+        (plan(unit="fleet", shares=True), {"reach", "stage", *SHARED, "turn", "decide", "finish"}),
+        (plan(unit="fleet", shares=True, until="ready"), {"reach"}),
         (plan(unit="fleet", examines_first=True), {"examine", "stage", "turn", "decide", "finish"}),
         (plan(unit="fleet", examines_first=True, until="ready"), {"examine"}),
+        (plan(overlap="key_list"), {"stage", "turn"}),
+        (plan(overlap="key_list", drains=True), {"stage", "lead", "reencrypt", "turn_in_steps"}),
+        (
+            plan(overlap="key_list", unit="fleet"),
+            {"stage", "accept", "lead", "reencrypt", "turn", "decide", "finish", "accept_all_back"},
+        ),
     ],
 )
 def test_a_play_takes_place_where_it_has_something_to_do(described: dict[str, Any], taking_place: set[str]) -> None:
@@ -44,9 +83,31 @@ def test_a_play_takes_place_where_it_has_something_to_do(described: dict[str, An
 def test_one_host_speaks_for_a_shared_value_and_each_for_its_own() -> None:
     shared = plan(unit="fleet", store="openbao")
     assert plays(shared)["compare"] == plays(shared)["promote"] == ["app1"]
-    assert plays(shared, adopted="app3")["promote"] == ["app3"]
-    assert plays(shared, adopted="elsewhere")["promote"] == ["app1"]
+    assert plays(shared, speaker="app3")["promote"] == ["app3"]
     assert plays(plan(store="openbao"))["compare"] is None
+
+
+def test_one_host_turns_what_all_share_while_all_are_stopped() -> None:
+    shared = plays(plan(unit="fleet", shares=True), speaker="app2")
+    assert [shared[play] for play in SHARED] == [["app2"], None, ["app2"]]
+    assert not {"prepare_shared", "turn_shared"} & plays(plan(unit="fleet", shares=True), speaker="").keys()
+
+
+def test_one_host_alone_turns_what_it_could_share_in_one_call() -> None:
+    assert not {*SHARED} & plays(plan(unit="fleet", shares=True), ["app1"]).keys()
+
+
+def test_one_host_tells_the_issuer_and_the_old_value_ends_before_any_forgets_it() -> None:
+    issued = plan(unit="fleet", issues=True)
+    assert plays(issued) == {
+        "issue": ["app1"],
+        "end_old": ["app1"],
+        **dict.fromkeys(("stage", "turn", "decide", "finish")),
+    }
+    assert plays(issued, failed=True)["take_value_back"] == ["app1"]
+    both_live = plays(issued | {"old_lives": True}, failed=True)
+    assert (both_live["forget_new"], "take_value_back" in both_live) == (["app1"], False)
+    assert "finish" in plays(issued, ["app1"]), "one host alone does not finish before the old value is ended"
 
 
 def test_one_host_alone_finishes_when_it_decides_but_not_before_a_store() -> None:
@@ -57,6 +118,8 @@ def test_one_host_alone_finishes_when_it_decides_but_not_before_a_store() -> Non
 def test_a_fleet_goes_back_only_when_a_phase_has_failed_and_a_batch_does_it_itself() -> None:
     assert "take_back" in plays(plan(unit="fleet"), failed=True)
     assert "take_back" not in plays(plan(), failed=True)
+    assert "accept_back" in plays(plan(unit="fleet", overlap="key_list"), failed=True)
+    assert "accept_back" not in plays(plan(unit="fleet"), failed=True)
 
 
 def test_nobody_takes_part_before_the_hosts_are_fixed() -> None:

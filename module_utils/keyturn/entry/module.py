@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -54,6 +55,11 @@ def attempt(call: Callable[[], Answer]) -> tuple[dict[str, Any], str]:
         return dict(call()), ""
     except KeyturnError as error:
         return {}, str(error)
+    except ModuleNotFoundError as error:
+        return {}, (
+            f"the Python {sys.executable} has no {error.name}: on a host install python3-cryptography, or name a Python that has it by "
+            "ansible_python_interpreter; on the controller make setup"
+        )
     except OSError as error:
         return {}, f"{error.filename or 'the system'}: {error.strerror}"
     except Exception as error:  # a library's text may quote a value, so only the place is told
@@ -82,7 +88,8 @@ def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Code]) ->
     if name not in phases:
         run(arguments, lambda module: {})  # it refuses
     phase = phases[name]
-    run({**arguments, **phase.arguments}, _passing_on(code(name), phase))
+    # what it imports a host may not have: that is told as any other failure
+    run({**arguments, **phase.arguments}, _passing_on(lambda **given: code(name)(**given), phase))
 
 
 def _passing_on(code: Code, phase: Phase) -> Call:
@@ -108,7 +115,7 @@ def _passing_on(code: Code, phase: Phase) -> Call:
 
 def rotation_of(module: AnsibleModule) -> Rotation:
     """Return the rotation that the parameter ``rotation`` describes."""
-    given = _typed(module, module.params["rotation"])
+    given = _typed(module, module.params["rotation"], [module.params["rotation"]["entry"]])
     return Rotation(**given | {"allow_empty_tables": tuple(given["allow_empty_tables"])})
 
 
@@ -117,19 +124,26 @@ def holdings_of(module: AnsibleModule, secrets: Mapping[str, Any]) -> dict[str, 
     if not secrets:
         return {}
     entries = {name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in secrets.items()}
-    given = _typed(module, module.params["application"])
+    given = _typed(module, module.params["application"], list(entries.values()))
     return {name: Holding(secret=name, entry=entry, **given) for name, entry in entries.items()}
 
 
-def _typed(module: AnsibleModule, described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with their types; values that are read by what they make are masked in whatever is returned."""
+def _typed(module: AnsibleModule, described: Mapping[str, Any], entries: Sequence[catalogue.Entry]) -> dict[str, Any]:
+    """Return parameters with their types; values that are read by what they make are masked in whatever is returned.
+
+    The names of users that take turns are no secret, and stand in paths and messages.
+    """
+    named = {user for entry in entries for user in (entry["issuer"] or {}).get("users", ())}
     given = dict(described)
     given["app_root"] = Path(given["app_root"])
     given["state_dir"] = Path(given["state_dir"])
     if given["secrets_here"] is not None:
         given["secrets_here"] = tuple(given["secrets_here"])
     given["services"] = services(given["services"])
-    return given | {"check_mode": module.check_mode, "hide": module.no_log_values.update}
+    return given | {
+        "check_mode": module.check_mode,
+        "hide": lambda values: module.no_log_values.update(set(values) - named),
+    }
 
 
 def _diff(record: JournalRecord, before: str, after: str) -> dict[str, str]:

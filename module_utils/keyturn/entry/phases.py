@@ -5,11 +5,22 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..host import calls
 from ..inputs import catalogue
-from .module import ROTATION, SECRETS, Code, Phase
+from .module import ROTATION, SECRET, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import ask_provider, commit, prune, rollback, rotation_info, stage, turn  # noqa: F401
+    from ..host.phases import (  # noqa: F401
+        ask_provider,
+        commit,
+        issue,
+        prune,
+        reach_info,
+        rollback,
+        rotation_info,
+        stage,
+        turn,
+    )
 
 PHASES = {
     "rotation_info": Phase(
@@ -21,6 +32,7 @@ PHASES = {
         },
     ),
     "prune": Phase(SECRETS),
+    "reach_info": Phase(SECRET),
     "stage": Phase(
         {
             **ROTATION,
@@ -36,17 +48,30 @@ PHASES = {
     "turn": Phase(
         {
             **ROTATION,
-            "until": {"type": "str", "default": "proved", "choices": ["prepared", "switched", "proved"]},
+            "until": {"type": "str", "default": "proved", "choices": [*calls.UNTIL]},
         },
         diff=("old", "new"),
     ),
     "commit": Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}}),
+    "issue": Phase(
+        {
+            **ROTATION,
+            "step": {"type": "str", "required": True, "choices": ["set", "unset", "retire"]},
+            "cause": {"type": "str", "default": ""},
+            "abandon_commit": {"type": "bool", "default": False},
+        },
+    ),
     "ask_provider": Phase(ROTATION),
     "rollback": Phase(
         {
             **ROTATION,
             "cause": {"type": "str", "required": True},
             "abandon_commit": {"type": "bool", "default": False},
+            "until": {
+                "type": "str",
+                "default": "rolled_back",
+                "choices": ["stopped", "turned", "accepts", "rolled_back"],
+            },
         },
         diff=("new", "old"),
     ),

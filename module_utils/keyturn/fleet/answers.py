@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..base import json_text, shape, timestamps
 from ..base.shown import LONGEST, harmless
+from ..ground.rows import ALONE
 from ..host import journal
 
 NOTHING = {"*": re.compile("(?!)")}
@@ -88,6 +89,32 @@ VERIFIED = {
     "services": {"*": str},
     **{key: [str] for key in ("problems", "findings")},
 }
+# of a look at an application of which nothing is known yet: names and counts, and fingerprints in the place of values
+SECRET = {
+    **dict.fromkeys(("name", "place", "section", "key"), str),
+    "format": ("dotenv", "environment", "file", "ini", "json", "yaml"),
+    "inside": ("", "url"),
+    "number": int,
+    "rule": ("", "hex", "sha256"),
+    "mark": re.compile("(?:kt:[0-9a-f]{12})?"),
+}
+SURVEY = {
+    **CHANGED,
+    **{key: [SECRET] for key in ("keys", "secrets")},
+    "columns": [
+        {
+            **dict.fromkeys(("database", "table", "column", "path", "flag"), str),
+            "key": [str],
+            "store": tuple(ALONE),
+            "objects": bool,
+            **dict.fromkeys(("rows", "empty", "plain", "unopened"), int),
+            "under": {"*": int},
+        }
+    ],
+    "services": [{"name": str, "unit": bool, "user": int, "does": [str], "ports": [int]}],
+    **{key: [str] for key in ("databases", "findings")},
+    "text": str,
+}
 DIGEST = re.compile("[0-9a-f]{64}")
 SOURCES = ("alpaca", "files", "journal", "logs", "plaid")
 # the names are ours: they stand in the document of an incident
@@ -112,7 +139,9 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         "missing": {f"{source}?": str for source in SOURCES} | NOTHING,
     },
     "haproxy": {**CHANGED, "kept_out": bool},
+    "issue": OF_A_ROTATION,
     "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
+    "reach_info": {**CHANGED, "reaches": bool, "why": str},
     "replace_tokens": {
         **CHANGED,
         **dict.fromkeys(("total", "done"), int),
@@ -131,6 +160,7 @@ ANSWERS: Mapping[str, Mapping[str, Any]] = {
         "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
     },
     "storage_info": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
+    "survey_info": SURVEY,
     "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
     "holdings_info": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
     "watcher": {**CHANGED, "did": [str]},
@@ -234,7 +264,8 @@ def progress(action: str, said: Mapping[str, Any]) -> Progress | None:
     if action == "turn" and "progress" in said:
         done, total, seconds = (said["progress"][name] for name in ("done", "total", "seconds"))
         rate = max(done, 1) / max(seconds, 0.001)
-        line = f"{done:,} of {total:,} rows prepared, {rate:,.0f} rows/s, {max(total - done, 0) / rate:.0f} s left"
+        what = "turned" if said.get("rotation", {}).get("phase") == "turning" else "prepared"
+        line = f"{done:,} of {total:,} rows {what}, {rate:,.0f} rows/s, {max(total - done, 0) / rate:.0f} s left"
         return Progress(done, total, line)
     if action == "replace_tokens" and not said["ended"]:
         # of each token two steps: it is replaced, and proved; one that is lost or gone takes none any more

@@ -11,6 +11,11 @@ from typing import Any
 from ..base.errors import KeyturnError
 from ..inputs.request import Plan
 
+ONCE = (
+    *("compare", "end_old", "forget_new", "issue", "promote", "take_value_back"),
+    *("prepare_shared", "turn_shared"),
+)
+
 
 def holders(secret: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Return those of ``hosts`` of which nobody has said that they do not hold the secret (``keyturn_secrets_here``)."""
@@ -37,36 +42,54 @@ def who_goes_on(value: str, group: Sequence[str], excluded: Collection[str], unr
 
 
 def speaker(hosts: Collection[str], adopted: str) -> str:
-    """Return who speaks for a value that the hosts share: the one that a person holds right, else the first."""
+    """Return who speaks for what the hosts share: the one whose value a person holds right, else the first."""
     return adopted if adopted in hosts else next(iter(hosts), "")
 
 
-def hosts_of(play: str, plan: Plan, hosts: Sequence[str], adopted: str, failed: bool) -> list[str]:
-    """Return the hosts of a play. ``adopted`` is the host whose value a person holds right, ``failed`` whether a phase has failed.
+def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: bool) -> list[str]:
+    """Return the hosts of a play. ``speaker`` is who speaks for a shared value, empty for nobody; ``failed`` whether a phase has failed.
 
-    ``compare`` and ``promote`` are for who speaks for the value: one host for a shared one, else each for its own.
+    What is done once for a shared value is for who speaks for it (``ONCE``); each host speaks for a value of its own.
+    Data that the hosts share is turned in steps of its own: none may run while one turns it. One host alone needs none.
     """
     turns = plan["until"] == "committed"
     stored = plan["store"] != "dotenv"
     fleet, batch = plan["unit"] == "fleet", plan["unit"] == "batch"
     # more than the calls of a host: hooks of a balancer, or a secret store between a decision and its end
     in_steps = plan["drains"] or (stored and batch)
+    listed = turns and plan["overlap"] == "key_list"
+    one_for_all = turns and plan["shares"] and len(hosts) > 1 and not listed
     takes_place = {
+        "reach": plan["shares"],
         "examine": plan["examines_first"],
         "keep": turns and stored and batch,
         "stage": turns,
         "compare": turns and stored,
+        "prepare_shared": one_for_all,
+        "stop_shared": one_for_all,
+        "turn_shared": one_for_all,
+        "issue": turns and plan["issues"],
+        # of a list of keys: where hosts share it none goes on before all are there; one by itself does all in its turn
+        "accept": listed and fleet,
+        "lead": listed and (fleet or in_steps),
+        "reencrypt": listed and (fleet or in_steps),
+        "accept_back": listed and fleet and failed,
+        "accept_all_back": plan["overlap"] == "key_list" and fleet,
         "turn": turns and not in_steps,
         "turn_in_steps": turns and in_steps,
         "decide": turns and fleet,
         "promote": turns and fleet and stored,
+        "end_old": turns and plan["issues"],
         # one host alone has done both when it decided
-        "finish": turns and fleet and (stored or len(hosts) > 1),
+        "finish": turns and fleet and (stored or plan["issues"] or len(hosts) > 1),
+        "take_value_back": turns and plan["issues"] and failed and not plan["old_lives"],
         "take_back": turns and fleet and failed,
+        # where both live, the hosts need the new one until they are back
+        "forget_new": turns and plan["old_lives"] and failed,
         "back": True,
     }
     if not hosts or not takes_place[play]:
         return []
-    if fleet and play in ("compare", "promote"):
-        return [speaker(hosts, adopted)]
+    if fleet and play in ONCE:
+        return [speaker] if speaker else []
     return list(hosts)

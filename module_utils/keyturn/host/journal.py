@@ -32,9 +32,25 @@ from ..base.procfs import Moment
 from ..ground import owner
 
 if TYPE_CHECKING:
+    from ..base.sides import Side
     from ..ground.rows.contract import Backup, Turned
 
-PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
+# of a key list alone: docs/decisions/12-key-lists-by-restarts.md
+LISTS = ("accepting", "accepts", "leading", "leads", "turning", "turned")
+# ``issuing`` and ``issued`` are of the host that speaks for all at an issuer; every other one goes past them
+PHASES = (
+    "staging",
+    "staged",
+    "preparing",
+    "prepared",
+    "issuing",
+    "issued",
+    *LISTS,
+    "switching",
+    "switched",
+    "proved",
+    "closed",
+)
 # the log of a replacement of access tokens (token_log.py), which keeps a rotation away
 REPLACEMENT = "replacement.jsonl"
 MARKS = {"*": str}
@@ -43,6 +59,7 @@ STAMP = [str, float]
 # what was the head of the controller's log when it began the rotation here: who rewrites the log does not reach it
 HEAD = {"number": int, "hash": re.compile("[0-9a-f]{64}")}
 RETIRE = {"state": str, "since": timestamps.SHAPE, "evidence?": str, "verdict?": str}
+ONLINE = {"read": int, "turned": int, "seconds": float}
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
     "phase": PHASES,
@@ -62,10 +79,13 @@ SHAPE = {
     "findings?": [str],
     "failure?": (None, str),
     "proofs?": [PROOF],
-    "downtime_seconds?": float,
+    **dict.fromkeys(("downtime_seconds?", "down_before?"), float),
     "stopped?": {"moment": STAMP, "time": float},
     "changed?": STAMP,
     "turned?": dict,
+    "online?": ONLINE,
+    "speaker?": str,
+    "rows_under?": ("old", "new"),
     "forms?": dict,
     "modes?": {"*": int},
     "prepared?": {"mark?": [int], "boot_id?": str, "read": int, "rows": int, "seconds": float, "sha256?": str},
@@ -88,7 +108,7 @@ SHAPE = {
         "backup?": ({"ok": True, "rows": int}, {"ok": False, "failure?": str}),
     },
     "held?": MARKS,
-    **dict.fromkeys(("attention?", "unproved?"), str),
+    **dict.fromkeys(("attention?", "unproved?", "issuer_mark?", "issuer_retired?"), str),
 }
 Marks = dict[str, str]
 Instant = list[str | float]
@@ -111,6 +131,14 @@ class PreparedRows(TypedDict, total=False):
     mark: list[int]
     sha256: str
     parts: list[dict[str, Any]]
+
+
+class OnlineRows(TypedDict):
+    """How many rows were read and turned beside the application, and in how many seconds."""
+
+    read: int
+    turned: int
+    seconds: float
 
 
 class Kept(TypedDict, total=False):
@@ -196,8 +224,12 @@ class JournalRecord(TypedDict, total=False):
     stopped: Stamp
     changed: Instant
     downtime_seconds: float
+    down_before: float
     turned: Turned
+    online: OnlineRows
     turned_back: bool
+    speaker: str
+    rows_under: Side
     forms: dict[str, dict[str, str]]
     modes: dict[str, int]
     prepared: PreparedRows
@@ -207,6 +239,9 @@ class JournalRecord(TypedDict, total=False):
     credential: Verdict
     old_credential: Verdict
     account: str
+    issuer_mark: str
+    issuer_retired: str
+    withdrawn: bool
     retire: Retire
     log_head: Head
     counted: bool
@@ -216,7 +251,11 @@ class JournalRecord(TypedDict, total=False):
 # what a call that goes on with a rotation needs besides, by its phase
 STAGED = {"findings": [str], "old": MARKS}
 SWITCHING = STAGED | {"stopped": {"moment": STAMP, "time": float}}
-NEEDED = {"switching": SWITCHING, "switched": SWITCHING | {"changed": STAMP}, "proved": SWITCHING | {"changed": STAMP}}
+SWITCHED = SWITCHING | {"changed": STAMP}
+NEEDED = {
+    "switching": SWITCHING,
+    **dict.fromkeys((*LISTS[LISTS.index("accepts") :], "switched", "proved"), SWITCHED),
+}
 RECOVERY = "end it with resume.yml (on the new value) or rollback.yml (on the old one)"
 
 
@@ -279,6 +318,11 @@ class Journal:
         return self.record.get("prepared")
 
     @property
+    def online(self) -> OnlineRows:
+        """How many rows were turned beside the application."""
+        return self.record.get("online") or {"read": 0, "turned": 0, "seconds": 0.0}
+
+    @property
     def retire(self) -> Retire:
         """What is known of the old credential's end, nothing where it has none to come to."""
         return self.record.get("retire", {})
@@ -310,6 +354,11 @@ class Journal:
     def closed(self) -> bool:
         """Whether the rotation has ended on this host."""
         return self.phase == "closed"
+
+    @property
+    def touched(self) -> bool:
+        """Whether the switch has begun, or of a key list the first change of the files: something is to be put back."""
+        return self.reached(LISTS[0])
 
     def reached(self, phase: str) -> bool:
         """Tell whether the rotation has come to ``phase``, or further."""

@@ -272,6 +272,16 @@ class Holding:
         self.hide([*staged.old.values(), *staged.new.values()])
         return staged
 
+    @property
+    def separator(self) -> str:
+        """What stands between the keys of a list; empty where the application reads one key alone."""
+        return str(self.entry["key_list"]["separator"]) if self.entry["overlap"] == "key_list" else ""
+
+    @property
+    def shares(self) -> bool:
+        """Whether the data that depends on the value is one for all hosts."""
+        return rows.shared(self.entry["migration"])
+
     def row_places(self) -> list[Path]:
         """The files with the data that depends on the value."""
         return rows.places(self.entry["migration"], self.app_root)
@@ -287,7 +297,8 @@ class Holding:
             for item, why in self.accept_shapes.items():
                 check_reason(str(why), f"keyturn_accept_shapes of {item}")
         values: dict[Side, Mapping[str, str]] = {"old": old} if new is None else {"old": old, "new": new}
-        store = kind.open(self.entry["migration"], self.app_root, self.variables, values, self.accept_shapes)
+        spec = self.entry["migration"] | ({"separator": self.separator} if self.separator else {})
+        store = kind.open(spec, self.app_root, self.variables, values, self.accept_shapes)
         self.hide(store.secrets)
         return store
 
@@ -305,3 +316,7 @@ class Rotation(Holding):
     backup_retention_days: int = 30
     overrides: Mapping[str, str] = field(default_factory=dict)
     error_lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # of what all hosts share: who turns it, whether this host does, and the side that it has said to have brought it to
+    speaker: str = ""
+    speaks: bool = True
+    rows_under: str = ""

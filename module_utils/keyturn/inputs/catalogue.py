@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..ground.rows import KINDS
+from ..issuers import ISSUERS, STRATEGIES
 
 Spec = dict[str, dict[str, Any]]
 # What a spec below has validated. The spec is its shape, and a type with the same names would be a second one.
@@ -25,12 +26,58 @@ SOURCE: Spec = {
     "may_stay": {"type": "list", "elements": "str", "default": []},
 }
 SOURCE_REQUIRED_IF = [["kind", "generated", ["generator"]], ["kind", "supplied", ["steps"]]]
-PROVIDER: Spec = {
-    "kind": {"type": "str", "required": True, "choices": ["alpaca", "huggingface", "plaid"]},
-    "url": {"type": "str", "required": True},
-    "account": {"type": "str", "choices": ["live", "paper"]},
+ANSWER: Spec = {
+    "verdict": {"type": "str", "required": True, "choices": ["accepted", "rejected"]},
+    "status": {"type": "list", "elements": "int", "required": True},
+    "says": {"type": "str"},
 }
-PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]]]
+PROVIDER: Spec = {
+    "kind": {
+        "type": "str",
+        "required": True,
+        "choices": ["alpaca", "command", "http", "huggingface", "plaid", "postgresql", "smtp"],
+    },
+    "url": {"type": "str"},
+    "account": {"type": "str", "choices": ["live", "paper"]},
+    "user": {"type": "str"},
+    "tls": {"type": "bool", "default": True},
+    "ca_bundle": {"type": "path"},
+    "method": {"type": "str", "default": "GET", "choices": ["GET", "HEAD", "POST"]},
+    "headers": {"type": "dict", "default": {}},
+    "body": {"type": "str"},
+    "fields": {"type": "list", "elements": "str"},
+    "answers": {"type": "list", "elements": "dict", "options": ANSWER},
+    "identity": {"type": "str"},
+    "command": {"type": "list", "elements": "str"},
+    "seconds": {"type": "int", "default": 30},
+    "system_user": {"type": "str"},
+}
+PROVIDER_REQUIRED_IF = [
+    *(["kind", kind, ["url"]] for kind in ("alpaca", "http", "huggingface", "plaid", "postgresql", "smtp")),
+    ["kind", "alpaca", ["account"]],
+    ["kind", "command", ["command", "fields"]],
+    ["kind", "http", ["answers", "fields"]],
+]
+ADMIN: Spec = {
+    "user": {"type": "str", "required": True},
+    "system_user": {"type": "str"},
+    "socket": {"type": "path", "default": "/var/run/postgresql"},
+    "port": {"type": "int"},
+    "password_file": {"type": "path"},
+}
+ISSUER: Spec = {
+    "kind": {"type": "str", "required": True, "choices": sorted(ISSUERS)},
+    "strategy": {"type": "str", "required": True, "choices": list(STRATEGIES)},
+    "users": {"type": "list", "elements": "str", "default": []},
+    "admin": {"type": "dict", "options": ADMIN, "required_one_of": [["system_user", "password_file"]]},
+    "valid_days": {"type": "int"},
+    "set": {"type": "list", "elements": "str"},
+    "unset": {"type": "list", "elements": "str"},
+    "retire": {"type": "list", "elements": "str"},
+    "seconds": {"type": "int", "default": 60},
+    "system_user": {"type": "str"},
+    "sessions": {"type": "str", "default": "kept", "choices": ["ended", "kept"]},
+}
 CONSUMER: Spec = {
     "format": {"type": "str", "required": True, "choices": ["dotenv", "file", "ini", "json", "yaml"]},
     "path": {"type": "path", "required": True},
@@ -65,7 +112,7 @@ PROBE: Spec = {
         "type": "str",
         "required": True,
         "choices": sorted(
-            ["command", "http", "jwt", "log", "log_line", "login", "provider", *(kind.probe for kind in KINDS.values())]
+            {"command", "http", "jwt", "log", "log_line", "login", "provider", *(kind.probe for kind in KINDS.values())}
         ),
     },
     "path": {"type": "str"},
@@ -87,15 +134,22 @@ RETIRE: Spec = {
     "steps": {"type": "list", "elements": "str"},
 }
 
+# how a consumer writes a list of keys, and for how long nobody may write under the old one once no row is under it
+KEY_LIST: Spec = {
+    "separator": {"type": "str", "default": ","},
+    "grace_seconds": {"type": "int", "default": 10},
+}
 ENTRY: Spec = {
     "title": {"type": "str", "required": True},
     "variables": {"type": "list", "elements": "str", "required": True},
     "aliases": {"type": "dict", "default": {}},
     "source": {"type": "dict", "required": True, "options": SOURCE, "required_if": SOURCE_REQUIRED_IF},
     "provider": {"type": "dict", "options": PROVIDER, "required_if": PROVIDER_REQUIRED_IF},
+    "issuer": {"type": "dict", "options": ISSUER},
     "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
     "switch": {"type": "str", "required": True, "choices": ["rolling", "together"]},
-    "overlap": {"type": "str", "required": True, "choices": ["both", "none", "none_needed"]},
+    "overlap": {"type": "str", "required": True, "choices": ["both", "key_list", "none", "none_needed"]},
+    "key_list": {"type": "dict", "default": {}, "options": KEY_LIST, "apply_defaults": True},
     "max_age_days": {"type": "int"},
     "consumers": {
         "type": "list",
@@ -179,6 +233,9 @@ ROTATION: Spec = {
     "overrides": {"type": "dict", "default": {}},
     "error_lines": {"type": "dict", "default": {}},
     "backup_retention_days": {"type": "int", "default": 30},
+    "speaker": {"type": "str", "default": ""},
+    "speaks": {"type": "bool", "default": True},
+    "rows_under": {"type": "str", "default": "", "choices": ["", "new", "old"]},
 }
 
 AUTH: Spec = {

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
 
+from .. import issuers, providers
 from ..base import http
 from ..base.errors import KeyturnError
 from ..ground import rows
-from ..providers import PROVIDERS
 
 
 def check_reloads(services: Mapping[str, Mapping[str, Any]], secrets: Collection[str]) -> None:
@@ -37,12 +38,15 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
             raise KeyturnError(f"{where}: service {name} is not in keyturn_services of this host (it has: {known})")
     if (entry["value"], entry["switch"]) == ("per_host", "together"):
         raise KeyturnError(f"{where}: value per_host goes with switch rolling")
-    if (entry["value"], entry["switch"]) == ("shared", "rolling") and entry["overlap"] != "both":
+    if (entry["value"], entry["switch"]) == ("shared", "rolling") and entry["overlap"] not in ("both", "key_list"):
         raise KeyturnError(
-            f"{where}: a shared value is switched rolling only where old and new are valid at once (overlap: both)"
+            f"{where}: a shared value is switched rolling only where old and new are valid at once (overlap: both, or key_list)"
         )
+    if entry["overlap"] == "key_list":
+        _check_key_list(where, entry)
     _check_consumers(where, entry)
     _check_supplied(where, entry)
+    _check_issuer(where, entry)
     _check_names(where, entry)
     _check_rows(where, entry)
     for name in entry["services"]:
@@ -56,13 +60,34 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
         )
 
 
+def _check_key_list(where: str, entry: dict[str, Any]) -> None:
+    """A list of keys is for data that several processes read while it is turned; its separator must not occur in a key."""
+    if entry["migration"]["kind"] == "none" or entry["switch"] != "rolling":
+        raise KeyturnError(
+            f"{where}: overlap key_list goes with a migration, whose rows it turns, and with switch rolling"
+        )
+    given = entry["key_list"]
+    if not given["separator"] or re.search(r"[\w+/=-]|\n", given["separator"]):
+        raise KeyturnError(
+            f"{where}: key_list.separator must be characters that are in no key, such as , or ; and it is {given['separator']!r}"
+        )
+    if given["grace_seconds"] < 0:
+        raise KeyturnError(f"{where}: key_list.grace_seconds is {given['grace_seconds']}: give a number from 0 on")
+
+
 def _check_rows(where: str, entry: dict[str, Any]) -> None:
     kind = entry["migration"]["kind"]
+    if rows.shared(entry["migration"]) and (entry["value"], entry["switch"]) != ("shared", "together"):
+        raise KeyturnError(
+            f"{where}: the rows of the migration {kind} are one for all hosts, and so is the value that opens them: value shared, switch "
+            "together"
+        )
     if kind in rows.KINDS:
         import_module(f"{rows.__name__}.{kind}_meaning").check(where, entry)
-    for name, store in rows.KINDS.items():
-        if name != kind and any(probe["kind"] == store.probe for probe in entry["probes"]):
-            raise KeyturnError(f"{where}: probe {store.probe} needs the migration {name}")
+    mine = rows.KINDS[kind].probe if kind in rows.KINDS else ""
+    for probe in entry["probes"]:
+        if stores := [name for name, store in rows.KINDS.items() if store.probe == probe["kind"] != mine]:
+            raise KeyturnError(f"{where}: probe {probe['kind']} needs the migration {' or '.join(stores)}")
 
 
 def _check_reload(
@@ -138,11 +163,36 @@ def _check_supplied(where: str, entry: dict[str, Any]) -> None:
         raise KeyturnError(f"{where}: the probes provider and log_line, a guard and retire revoke need a provider")
     if provider is None:
         return
-    fields = PROVIDERS[provider["kind"]].fields
+    fields = providers.fields(provider)
     if len(entry["variables"]) != len(fields):
         raise KeyturnError(f"{where}: variables must be, in this order, {' and '.join(fields)} of the provider")
-    if fault := http.fault(provider["url"]):
-        raise KeyturnError(f"{where}: the provider's url {fault}")
+    if fault := providers.PROVIDERS[provider["kind"]].fault(provider):
+        raise KeyturnError(f"{where}: {fault}")
+
+
+def _check_issuer(where: str, entry: dict[str, Any]) -> None:
+    """Refuse what an issuer could not be told, or could not be asked about afterwards."""
+    issuer = entry["issuer"]
+    if issuer is None:
+        return
+    if entry["provider"] is None or not any(probe["kind"] == "provider" for probe in entry["probes"]):
+        raise KeyturnError(
+            f"{where}: an issuer needs a provider, which is asked about the value, and the probe provider"
+        )
+    if entry["source"]["kind"] != "generated" or entry["value"] != "shared" or entry["migration"]["kind"] != "none":
+        raise KeyturnError(
+            f"{where}: an issuer is told a value that is generated and shared, and that no rows depend on"
+        )
+    lives = issuers.old_lives(issuer)
+    if (entry["overlap"] == "both") != lives or entry["overlap"] == "none_needed":
+        wanted = "both" if lives else "none"
+        raise KeyturnError(f"{where}: with the strategy {issuer['strategy']} of its issuer, overlap is {wanted}")
+    if issuer["strategy"] == "alternating" and entry["variables"][0] not in entry["source"]["may_stay"]:
+        raise KeyturnError(
+            f"{where}: {entry['variables'][0]} is one of two names in every environment, and no secret: name it in source.may_stay"
+        )
+    if fault := issuers.fault(issuer, entry["provider"], entry["variables"]):
+        raise KeyturnError(f"{where}: {fault}")
 
 
 def _check_names(where: str, entry: dict[str, Any]) -> None:

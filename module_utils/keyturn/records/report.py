@@ -19,7 +19,20 @@ from . import attention, checklist, rotation_log
 from .rotation_log import COMMITTED
 
 SCHEMA = 1
-STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
+STEPS = (
+    "stage",
+    "prepare",
+    "issue",
+    "back_up",
+    "accept",
+    "lead",
+    "reencrypt",
+    "switch",
+    "drop",
+    "prove",
+    "decide",
+    "finish",
+)
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
 OPEN = ("interrupted", "needs_attention")
 # The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
@@ -39,6 +52,7 @@ HOST_FIELDS = (
     "held",
     "attention",
     "rows",
+    "speaker",
     "times",
     "downtime_seconds",
     "backup",
@@ -377,20 +391,22 @@ def text(report: Report, path: Path) -> str:
     # a host may have written it, and no line of it is one of the report's
     lines += [cause.replace("\n", "\n" + " " * 11) for cause in causes]
     for name, host in report["hosts"].items():
-        lines += ["", f"{name}: {_state(host)}"]
+        lines += ["", f"{name}: {_state(host, report['outcome'])}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
     if report.get("checklist"):
         lines += ["", *checklist.text(report["checklist"])]
     lines += ["", f"report     {path}"]
     if report.get("log_head"):
         lines.append(f"log head   record {report['log_head']['number']}, {report['log_head']['hash']}")
+    if follows := stats(report)["next"]:
+        lines.append(f"next       {follows}")
     return "\n".join(lines)
 
 
-def _state(host: HostReport) -> str:
+def _state(host: HostReport, outcome: str) -> str:
     if "excluded" in host:
         return f"left out ({host['excluded']})"
-    return str(host.get("outcome") or host.get("phase") or "said nothing")
+    return str(host.get("outcome") or host.get("phase") or ("as it was" if outcome == "refused" else "said nothing"))
 
 
 def _change(host: HostReport, variable: str, new: str | None) -> str:
@@ -400,13 +416,13 @@ def _change(host: HostReport, variable: str, new: str | None) -> str:
         return "(kept)" if held == host["old"][variable] else f"before; now {held}"
     if not new or host.get("outcome") == "rolled_back":
         return "(kept)"
-    if host.get("phase") in PHASES[: PHASES.index("switching")]:
+    if host.get("phase") in PHASES[: PHASES.index(journal.LISTS[0])]:
         return "(not switched)"
     return f"-> {new}" if host.get("outcome") == "committed" else f"-> {new}, not ended: either may be in use"
 
 
 def _forms() -> list[str]:
-    return [form for kind in rows.KINDS.values() for form in kind.forms]
+    return list(dict.fromkeys(form for kind in rows.KINDS.values() for form in kind.forms))
 
 
 def _host(host: HostReport, budget: float) -> Sequence[str]:
@@ -418,6 +434,8 @@ def _host(host: HostReport, budget: float) -> Sequence[str]:
         lines.append(
             "rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in _forms() if form in host["rows"])
         )
+    if host.get("speaker"):
+        lines.append(f"rows of    all hosts, turned by {host['speaker']}")
     if host.get("times"):
         times = [f"{step} {host['times'][step]:.1f} s" for step in STEPS if step in host["times"]]
         lines.append("times      " + ", ".join(times))

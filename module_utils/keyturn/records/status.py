@@ -166,17 +166,18 @@ def _days(since: str, now: datetime) -> int:
 
 def table(found: Mapping[str, Any]) -> str:
     """Return the status for a person."""
-    lines = [f"{'secret':<12}{'state':<10}{'age':<12}{'last rotated':<22}{'due':<12}open"]
+    wide = max([11, *map(len, found["secrets"])]) + 1
+    lines = [f"{'secret':<{wide}}{'state':<10}{'age':<12}{'last rotated':<22}{'due':<12}open"]
     coming = {line["secret"]: line for line in found.get("calendar", [])}
     for name, line in found["secrets"].items():
         age = "-" if line["age_days"] is None else f"{line['age_days']} d"
         limit = f" / {line['max_age_days']} d" if line["max_age_days"] else ""
         due = (coming.get(name, {}).get("due") or "-")[:10]
         lines.append(
-            f"{name:<12}{line['state']:<10}{age + limit:<12}{line['last_rotated'] or 'never':<22}{due:<12}"
+            f"{name:<{wide}}{line['state']:<10}{age + limit:<12}{line['last_rotated'] or 'never':<22}{due:<12}"
             f"{'; '.join(_notes(line)) or '-'}"
         )
-        lines += [f"{'':<12}- {step}" for step in line["revoke"]]
+        lines += [f"{'':<{wide}}- {step}" for step in line["revoke"]]
     if found["unreachable"]:
         lines.append(f"no answer from {', '.join(found['unreachable'])}")
     lines += expired_lines(found)
@@ -223,10 +224,10 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
 
 
 def signing(one: Mapping[str, Any]) -> str:
-    """Return until when a checklist is to be signed and closed, or only closed."""
+    """Return by when a checklist is to be signed and closed, or only closed."""
     signed, by_key = one["signer"], " -e keyturn_signing_key=KEY" if one["by_key"] else ""
     what = "closed (close_rotation.yml)" if signed else f"signed (sign_off.yml{by_key}) and closed (close_rotation.yml)"
-    when = f"{'was' if one['late'] else 'is'} to be {what} until {one['until'][:10]}"
+    when = f"{'was' if one['late'] else 'is'} to be {what} by {one['until'][:10]}"
     return f"is signed by {signed}, and {when}" if signed else when
 
 

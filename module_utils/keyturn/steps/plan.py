@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import issuers
 from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, attempts, run_state, staging_gate
 from ..fleet.taking_part import holders
+from ..ground import rows
 from ..host import probes
 from ..host.journal import utc_now
 from ..inputs import catalogue, meaning
@@ -40,6 +42,11 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     entry = _entry(parameters)
     hosts = _holders(parameters)
     _check_services(parameters, entry, hosts)
+    if entry["issuer"] and entry["issuer"]["strategy"] == "alternating" and parameters["store"]["kind"] != "dotenv":
+        raise KeyturnError(
+            f"keyturn_secrets.{parameters['secret']}: whose turn it is stands on the hosts, and a store would keep another user: take the "
+            "strategy single, or no store"
+        )
     environment = _environment(parameters["inventory"], hosts)
     plan: Plan = {
         "rotation_id": planning.check_rotation_id(parameters["rotation_id"] or planning.rotation_id()),
@@ -58,7 +65,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         # what commits at once, or goes back at once
         "unit": "fleet" if entry["value"] == "shared" else "batch",
         # the new value of some issuers is the death of the old one: then every host is examined before there is one
-        "examines_first": parameters["until"] == "ready" or entry["overlap"] == "none",
+        "examines_first": parameters["until"] == "ready" or (entry["overlap"] == "none" and entry["issuer"] is None),
         # no host can know a rotation that has just got its id, but perhaps one whose run was killed
         "looks": bool(
             parameters["rotation_id"] or (parameters["reports"] and abandoned.suspected(Path(parameters["reports"])))
@@ -67,6 +74,10 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "drains": entry["switch"] == "rolling" and any(HOOKS & known.keys() for known in hosts.values()),
         # without data that depends on the value there is nothing to prepare
         "migrates": entry["migration"]["kind"] != "none",
+        # what is one for all hosts is turned by one of them, while all are stopped
+        "shares": rows.shared(entry["migration"]),
+        "issues": entry["issuer"] is not None,
+        "old_lives": entry["issuer"] is not None and issuers.old_lives(entry["issuer"]),
         "batches": parameters["batches"] if entry["switch"] == "rolling" else ["100%"],
         "title": entry["title"],
         "variables": entry["variables"],
@@ -185,4 +196,6 @@ def _text(plan: Plan, hosts: list[str], check_mode: bool) -> str:
         "store": plan["store"],
         "hosts": ", ".join(hosts),
     }
+    if plan["shares"]:
+        lines["rows"] = "of all hosts: the first that reaches them turns them, while all are stopped"
     return "\n".join(f"{name:<11} {line}" for name, line in lines.items())

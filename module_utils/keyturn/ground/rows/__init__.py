@@ -19,6 +19,7 @@ class Kind(NamedTuple):
     ``places`` are the files on a host that must be on a disk and private, by the ``migration`` and the application's folder. ``open`` gets
     these two, the secret's variables, the values by side and variable (KeyturnError where one is no key), and the keys of rows that may
     have another shape than is declared. What no argument spec can say, ``check`` of the file NAME_meaning.py says on the controller.
+    ``reach`` is of data that is one for all hosts: it refuses (Unreached) where this host does not reach it.
     """
 
     options: Mapping[str, Spec]
@@ -27,6 +28,7 @@ class Kind(NamedTuple):
     probe: str
     places: Callable[[Spec, Path], list[Path]]
     open: Callable[[Spec, Path, Sequence[str], Mapping[Side, Mapping[str, str]], Collection[str]], RowStore]
+    reach: Callable[[Spec, Path], None] | None = None
 
 
 def _fernet_sqlite(
@@ -39,6 +41,24 @@ def _fernet_sqlite(
     from .sqlite_store import SqliteStore
 
     return SqliteStore(spec, root, variables, values, accepted)
+
+
+def _fernet_postgresql(
+    spec: Spec,
+    root: Path,
+    variables: Sequence[str],
+    values: Mapping[Side, Mapping[str, str]],
+    accepted: Collection[str],
+) -> RowStore:
+    from .fernet_postgresql import PostgresqlStore
+
+    return PostgresqlStore(spec, root, variables, values, accepted)
+
+
+def _reach_postgresql(spec: Spec, root: Path) -> None:
+    from .fernet_postgresql import reach
+
+    reach(spec, root)
 
 
 FERNET_COLUMN = {
@@ -55,20 +75,29 @@ FERNET_KEY = {
     "salt": {"type": "str"},
     "iterations": {"type": "int"},
 }
+# by its rule, what makes a value of which the key is made
+GENERATORS = {"": "fernet", "hex": "hex", "sha256": "token_urlsafe"}
+FERNET: Spec = {
+    "columns": {"type": "list", "elements": "dict", "options": FERNET_COLUMN},
+    "key": {
+        "type": "dict",
+        "options": FERNET_KEY,
+        "required_if": [["rule", "pbkdf2_sha256", ["salt", "iterations"]]],
+    },
+}
+# the variables of a file in which the login of a database stands: its URL, or its parts by the names that PostgreSQL gives them
+LOGIN = {
+    "path": {"type": "path", "default": ".env"},
+    "url": {"type": "str"},
+    "parts": {"type": "dict"},
+}
+FORMS = ("two_layer", "one_layer", "json", "plaintext", "empty")
 # each keeps its data in one place
 ALONE: dict[str, Kind] = {
     "fernet_sqlite": Kind(
-        options={
-            "database": {"type": "path"},
-            "columns": {"type": "list", "elements": "dict", "options": FERNET_COLUMN},
-            "key": {
-                "type": "dict",
-                "options": FERNET_KEY,
-                "required_if": [["rule", "pbkdf2_sha256", ["salt", "iterations"]]],
-            },
-        },
+        options={"database": {"type": "path"}, **FERNET},
         required=["database", "columns"],
-        forms=("two_layer", "one_layer", "json", "plaintext", "empty"),
+        forms=FORMS,
         probe="fernet_rows",
         places=lambda spec, root: [root / spec["database"]],
         open=_fernet_sqlite,
@@ -89,7 +118,9 @@ def _several(
 ) -> RowStore:
     from .several import Several
 
-    return Several([ALONE[one["kind"]].open(one, root, variables, values, accepted) for one in spec["stores"]])
+    given = {"separator": spec["separator"]} if "separator" in spec else {}
+    stores = [ALONE[one["kind"]].open({**one, **given}, root, variables, values, accepted) for one in spec["stores"]]
+    return Several(stores)
 
 
 ALONE_SPEC: dict[str, Spec] = {
@@ -98,6 +129,23 @@ ALONE_SPEC: dict[str, Spec] = {
 }
 KINDS: dict[str, Kind] = {
     **ALONE,
+    "fernet_postgresql": Kind(
+        options={
+            **FERNET,
+            "login": {
+                "type": "dict",
+                "options": LOGIN,
+                "required_one_of": [["url", "parts"]],
+                "mutually_exclusive": [["url", "parts"]],
+            },
+        },
+        required=["login", "columns"],
+        forms=FORMS,
+        probe="fernet_rows",
+        places=lambda spec, root: [],
+        open=_fernet_postgresql,
+        reach=_reach_postgresql,
+    ),
     "several": Kind(
         options={
             "stores": {
@@ -114,6 +162,12 @@ KINDS: dict[str, Kind] = {
         open=_several,
     ),
 }
+
+
+def shared(migration: Spec) -> bool:
+    """Tell whether the data of the catalogue's ``migration`` is one for all hosts."""
+    kind = KINDS.get(migration["kind"])
+    return kind is not None and kind.reach is not None
 
 
 def places(migration: Spec, root: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict
 
+from ...base.errors import KeyturnError
 from ...base.sides import Side
 
 OTHER_WRITER = (
@@ -48,6 +49,20 @@ class Prepared(NamedTuple):
     finished: bool
 
 
+class Online(NamedTuple):
+    """What one call has turned beside the application: rows read and turned, and whether all are read.
+
+    Then ``left`` is how many are still under the other value, as they were seen at one moment, and ``refusals`` names rows that
+    open under neither.
+    """
+
+    read: int
+    turned: int
+    finished: bool
+    left: int = 0
+    refusals: str = ""
+
+
 class Backup(TypedDict):
     """The copy that was made; of several stores all of them, each also by itself."""
 
@@ -70,8 +85,15 @@ class Deferred(Exception):
     """A backup that cannot be made beside the running service; the text is the reason."""
 
 
+class Unreached(KeyturnError):
+    """Data that several hosts share, and that this one does not reach."""
+
+
 class RowStore(Protocol):
-    """The data of one secret. What it keeps for a rotation lies in the folder of that, as ``backup.*`` and ``prepared.*``."""
+    """The data of one secret. What it keeps for a rotation lies in the folder of that, as ``backup.*`` and ``prepared.*``.
+
+    What is one for all hosts is turned by one of them, and may keep more in the data itself, which ``forget`` removes.
+    """
 
     @property
     def name(self) -> str:
@@ -101,6 +123,9 @@ class RowStore(Protocol):
     def census(self) -> Census:
         """Open every row, reading only."""
 
+    def sample(self) -> Census:
+        """Open some rows, reading only: for a host that shares the data, and leaves the whole of it to another."""
+
     def refusal(self, census: Census) -> str:
         """Return the sentence about rows that cannot be turned, empty where all can."""
 
@@ -127,6 +152,19 @@ class RowStore(Protocol):
 
         Towards ``new`` a row that cannot be turned is refused, towards ``old`` it is left.
         """
+
+    def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
+        """Turn rows to the value of ``to`` for about ``seconds`` while the application, which reads both values, serves and writes.
+
+        A row is written only where it still holds the ciphertext that was read, in short transactions that are durable. It goes on
+        from where the last call has come to, which is kept in ``folder``, and begins anew once all rows were read.
+        """
+
+    def forget(self, rotation_id: str) -> None:
+        """Remove what a rotation has left in the data itself, when that has ended; to repeat it changes nothing."""
+
+    def left(self) -> list[str]:
+        """Name what rotations have left in the data itself, each with its remedy. None is open."""
 
     def residue(self) -> list[str]:
         """Return findings about old ciphertexts that are left in free parts of the data."""

@@ -260,6 +260,12 @@ class Database:
         if wal and connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
             raise KeyturnError(f"{self.path}: the WAL cannot be emptied, somebody still reads the database")
 
+    def checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Do the same beside the application, as far as it lets: what it reads just now stays for its own checkpoints."""
+        connection.execute("PRAGMA busy_timeout=0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+
     def check_unused(self) -> None:
         """Refuse while another process has the database open; the message names it."""
         pids = procfs.holders(self.files)
@@ -533,9 +539,12 @@ def behind(target: Column, table: str = "") -> str:
 def write(connection: sqlite3.Connection, target: Column, goals: Sequence[tuple[Row, Any]]) -> int:
     """Give rows that stand as they were read another value; return how many did. Without any the statement is compiled.
 
+    What a flag does not call encrypted any more is another value, whatever it looks like.
+
     ABORT overrides a constraint of the table that would take away or pass over rows without a word.
     """
     where = " AND ".join(f"{locator} = ?" for locator in target.locators)
+    where += f" AND {target.flag} IS 1" if target.flag else ""
     statement = f"UPDATE OR ABORT main.{target.table} SET {target.column} = ? WHERE {where} AND {target.column} IS ? COLLATE BINARY"  # noqa: S608 - quoted names
     values = ((goal, *row.locator, row.stored) for row, goal in goals)
     return connection.executemany(statement, values).rowcount

@@ -54,6 +54,9 @@ class HostAnswer(TypedDict, total=False):
     # ask_provider
     verdict: str
     touched: bool
+    # reach_info
+    reaches: bool
+    why: str
     # state, prune
     closed: dict[str, JournalRecord]
     expired: list[str]
@@ -113,6 +116,12 @@ def open_journal(rotation: Rotation) -> Journal:
     path = str(journal.path("journal.json"))
     shape.check(path, NEEDED.get(journal.phase, STAGED), journal.record, "somebody or the disk damaged it; restore it")
     return journal
+
+
+def refuse_decided(rotation: Rotation, journal: Journal, abandon_commit: bool) -> None:
+    """Refuse to go back on a decision, where the controller has not seen a host of the unit that lacks it (``abandon_commit``)."""
+    if journal.decision == "commit" and not abandon_commit:
+        raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
 
 
 def forward_journal(rotation: Rotation) -> Journal:

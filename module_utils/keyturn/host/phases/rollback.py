@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ... import issuers
 from ...base import procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
@@ -13,7 +14,7 @@ from ...ground import consumers
 from .. import probes, values
 from ..journal import Journal, JournalRecord
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .answers import HostAnswer, open_journal, result, would
+from .answers import HostAnswer, open_journal, refuse_decided, result, would
 from .common import (
     check_files,
     close_start_gate,
@@ -28,14 +29,17 @@ from .common import (
 )
 from .finish import close
 from .prove import collect
+from .shared import check_turned
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import RowStore
 
 
-def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
+def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "rolled_back") -> HostAnswer:
     """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
 
+    Of rows that all hosts share each is ``stopped`` first, then one has ``turned`` them, and then all end: ``until`` is how far to go. With
+    ``accepts`` a host with a list of keys writes under the old one again and reads both, before any that shares the value goes on.
     ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
     that has decided go back, since nobody can have finished.
     """
@@ -43,33 +47,41 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
     journal = application.get(rotation.rotation_id)
     if journal is None or journal.closed:
         return {"changed": False, "rotation": journal.record if journal else {}}
-    if journal.decision == "commit" and not abandon_commit:
-        raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+    refuse_decided(rotation, journal, abandon_commit)
     if rotation.check_mode:
-        return would(f"go back to the old value from phase {journal.phase}")
+        return would(f"go back to the old value from phase {journal.phase}" if until == "rolled_back" else "")
     with application.lock("rollback", LOCK_WAIT_SECONDS):
         # the call that held the lock may have gone on
         journal = open_journal(rotation)
         if journal.closed:
             return result(journal, changed=False)
-        if journal.decision == "commit" and not abandon_commit:
-            raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+        refuse_decided(rotation, journal, abandon_commit)
         _refuse_dead_value(rotation, journal)
         journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
-        if journal.reached("switching") and not journal.record.get("turned_back"):
-            _turn_back(rotation, journal)
+        if journal.touched and not journal.record.get("turned_back"):
+            (LIST_STEPS if rotation.separator else STEPS)[until](rotation, journal)
+        if until != "rolled_back":
+            return result(journal, changed=True)
         open_start_gate(rotation)
         journal.record.pop("attention", None)
         # a host that was down meanwhile could not start them behind the gate
         with _tolerating(rotation, journal):
             start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
         _note(journal, start_companions(rotation.service_list()))
+        if _still_issued(rotation, journal):
+            return result(journal, changed=True)
         outcome = _outcome(rotation, journal)
         values.discard_pending(journal)
         for consumer in rotation.consumers():
             consumers.clean(consumer)
         close(rotation, journal, outcome)
         return result(journal, changed=True)
+
+
+def _still_issued(rotation: Rotation, journal: Journal) -> bool:
+    """Tell whether this host has yet to take a new value back that lives beside the old one: it does when all hosts are back."""
+    issuer = rotation.entry["issuer"]
+    return bool(issuer and issuers.old_lives(issuer) and journal.reached("issuing") and not journal.has("withdrawn"))
 
 
 def _outcome(rotation: Rotation, journal: Journal) -> str:
@@ -95,9 +107,12 @@ def _outcome(rotation: Rotation, journal: Journal) -> str:
 
 
 def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
-    """What a provider gave out is put back only when it was asked, and still accepts it (``ask_provider``)."""
+    """What a provider gave out is put back only when it was asked, and still accepts it (``ask_provider``).
+
+    Where an issuer may have been told, a new value that is still needed is not forgotten either.
+    """
     said = journal.record.get("old_credential", {})
-    puts_back = rotation.entry["provider"] and journal.reached("switching")
+    puts_back = rotation.entry["provider"] and journal.reached("issuing")
     if puts_back and journal.decision != "rollback" and said.get("verdict") != "accepted":
         raise KeyturnError(
             f"the old value is {said.get('verdict', 'unknown')} at its provider and is not put back: mend what failed, then "
@@ -105,28 +120,43 @@ def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
         )
 
 
-def _turn_back(rotation: Rotation, journal: Journal) -> None:
-    staged = rotation.staged_values(journal)
-    check_files(rotation, staged)
-    store = rotation.migration(staged.old, staged.new)
+def _halt(rotation: Rotation, journal: Journal) -> None:
+    check_files(rotation, rotation.staged_values(journal))
     services = rotation.service_list()
     if all(service.healthy() for service in services):
         # the switch had brought them up: its downtime counts, and a second one begins
-        before, stopped = journal.record.get("downtime_seconds", 0.0), stamp()
-    else:
-        before, stopped = 0.0, journal.stopped
+        down = journal.record.get("downtime_seconds", 0.0)
+        journal.update(stopped=stamp(), down_before=down)
     close_start_gate(rotation)
     stop(services, rotation.reloaded)
-    if store is not None:
-        store.recall(journal.folder, journal.prepared)
-        left = _turn_rows(store)
-        _note(journal, left and f"left as they are: {left}")
+
+
+def _rows_back(rotation: Rotation, journal: Journal) -> None:
+    staged = rotation.staged_values(journal)
+    store = rotation.migration(staged.old, staged.new)
+    if store is None:
+        return
+    store.recall(journal.folder, journal.prepared)
+    left = _turn_rows(store)
+    _note(journal, left and f"left as they are: {left}")
+    if rotation.shares:
+        journal.update(rows_under="old", speaker=rotation.speaker)
+
+
+def _turn_back(rotation: Rotation, journal: Journal) -> None:
+    _halt(rotation, journal)
+    staged = rotation.staged_values(journal)
+    if rotation.speaks and journal.record.get("rows_under") != "old":
+        _rows_back(rotation, journal)
+    elif (store := rotation.migration(staged.old, staged.new)) is not None:
+        check_turned(rotation, store, "old")
     replace_files(rotation, staged.old, journal.record)
     journal.update(changed=instant())
     open_start_gate(rotation)
     with _tolerating(rotation, journal):
-        _note(journal, start(services, journal.changed, rotation.reloaded))
-        journal.update(downtime_seconds=round(before + seconds_since(stopped), 3) if rotation.stops else 0.0)
+        _note(journal, start(rotation.service_list(), journal.changed, rotation.reloaded))
+        down = journal.record.get("down_before", 0.0) + seconds_since(journal.stopped)
+        journal.update(downtime_seconds=round(down, 3) if rotation.stops else 0.0)
         proofs = collect(rotation, journal, staged)
         journal.update(proofs=proofs)
         failure = probes.first_failure(proofs)
@@ -135,6 +165,24 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
                 f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
             )
     journal.update(turned_back=True)
+
+
+def _accept_again(rotation: Rotation, journal: Journal) -> None:
+    from . import key_list  # most rotations have none
+
+    key_list.turn_back(rotation, journal, only_accept=True)
+
+
+def _list_back(rotation: Rotation, journal: Journal) -> None:
+    from . import key_list
+
+    with _tolerating(rotation, journal):
+        key_list.turn_back(rotation, journal, only_accept=False)
+    journal.update(turned_back=True)
+
+
+STEPS = {"stopped": _halt, "turned": _rows_back, "rolled_back": _turn_back}
+LIST_STEPS = {"accepts": _accept_again, "rolled_back": _list_back}
 
 
 @contextlib.contextmanager
@@ -148,7 +196,7 @@ def _tolerating(rotation: Rotation, journal: Journal) -> Iterator[None]:
     except KeyturnError as error:
         if rotation.overrides.get("dead_value"):
             journal.update(findings=[*journal.findings, f"left on a value that is dead: {error}"])
-        elif journal.reached("switching"):
+        elif journal.touched:
             raise
         else:
             journal.update(attention=f"{error}; this rotation has switched nothing here")

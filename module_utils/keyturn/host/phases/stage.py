@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ... import issuers
 from ...base import leaks, procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
@@ -22,6 +23,7 @@ from . import credential, retention
 from .answers import HostAnswer, result
 from .common import check_reader, check_space, close_start_gate, fit_start_gate
 from .credential import Brought
+from .shared import census
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import RowStore
@@ -81,6 +83,7 @@ def _stage(
     began = time.monotonic()
     rotation.hide((new_values or {}).values())
     journal = _resumable(rotation)
+    new_values = _with_turn(rotation, journal, new_values)
     if journal is not None and (journal.closed or _staged(rotation, journal, new_values)):
         return result(journal, changed=False)
     if new_values is None and journal is not None and journal.phase == "staged":
@@ -136,6 +139,18 @@ def _make_durable(
     if rotation.entry["switch"] == "together":
         # a host that dies from here on stays stopped until it has the value of the others
         close_start_gate(rotation)
+
+
+def _with_turn(
+    rotation: Rotation, journal: Journal | None, new_values: Mapping[str, str] | None
+) -> Mapping[str, str] | None:
+    """Return the new values with those that follow from the old ones: which of two roles is next."""
+    issuer = rotation.entry["issuer"]
+    if new_values is None or not issuer:
+        return new_values
+    staged = journal is not None and not journal.closed and journal.reached("staged")
+    old = values.read(journal).old if journal is not None and staged else rotation.current_values()
+    return {**new_values, **issuers.chosen(issuer, rotation.variables, old)}
 
 
 def _check_generated(rotation: Rotation) -> None:
@@ -220,10 +235,26 @@ def _check_rows(host: Examination) -> None:
         host.store = host.rotation.migration(host.old, None)
     except KeyturnError as error:
         raise KeyturnError("; ".join([str(error), *host.findings])) from None
-    if host.store is not None:
+    if host.store is not None and not host.rotation.speaks:
+        host.findings += _shared(host.rotation, host.store)
+    elif host.store is not None:
+        if host.rotation.separator and host.rotation.encrypt_plaintext_rows:
+            raise KeyturnError(
+                f"{host.store.name}: with a list of keys plaintext rows stay: unset keyturn_encrypt_plaintext_rows"
+            )
         host.rows, findings = host.store.examine(host.rotation.allow_empty_tables, host.rotation.encrypt_plaintext_rows)
         host.findings += findings
         check_space(host.rotation.state_dir, host.store.space())
+
+
+def _shared(rotation: Rotation, store: RowStore) -> list[str]:
+    """Look at some of the rows that another host turns; return what a person should know."""
+    found = census(rotation, store)
+    if found is None:
+        return [f"{store.name} is not reached from here: {rotation.speaker} turns and proves its rows"]
+    if refusal := store.refusal(found):
+        raise KeyturnError(refusal)
+    return []
 
 
 def _check_readers(host: Examination) -> None:
@@ -347,6 +378,8 @@ def _fields(host: Examination) -> JournalRecord:
         "rows": host.rows,
         "findings": host.findings + _overridden(rotation),
     }
+    if rotation.speaker:
+        fields["speaker"] = rotation.speaker
     if host.reply:
         verdict, detail, account, findings = host.reply
         fields["credential"] = {"verdict": verdict, "detail": detail, "account": account, "findings": list(findings)}

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...base import procfs
 from ...base.errors import KeyturnError
+from ...ground import consumers
 from .. import probes
 from ..journal import Journal
 from ..rotation import Rotation
@@ -24,9 +26,10 @@ from .common import (
 )
 from .prepare import backup
 from .prove import tells_apart
+from .shared import check_turned
 
 if TYPE_CHECKING:
-    from ...ground.rows.contract import Turned
+    from ...ground.rows.contract import RowStore, Turned
 
 
 def would(rotation: Rotation, begun: Journal | None) -> str:
@@ -36,7 +39,7 @@ def would(rotation: Rotation, begun: Journal | None) -> str:
     names = ", ".join(name for name in rotation.entry["services"] if name not in rotation.reloaded) or "nothing"
     files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
     again = f", reload {', '.join(rotation.reloaded)}" if rotation.reloaded else ""
-    rows = ", turn the rows" if rotation.entry["migration"]["kind"] != "none" else ""
+    rows = ", turn the rows" if rotation.entry["migration"]["kind"] != "none" and rotation.speaks else ""
     return f"stop {names}{rows}, replace {', '.join(rotation.variables)} in {files}, start {names}{again}"
 
 
@@ -67,28 +70,90 @@ def _check(down: str) -> None:
         raise KeyturnError(down)
 
 
+def would_halt(rotation: Rotation, begun: Journal | None) -> str:
+    """Say nothing: ``would`` tells the whole of the switch."""
+    return ""
+
+
+def halt(rotation: Rotation, journal: Journal) -> bool:
+    """Stop the services, and let nothing start them: for rows that all hosts share, before the speaker turns them."""
+    if journal.reached("switched"):
+        return False
+    check_files(rotation, rotation.staged_values(journal), journal.reached("switching"))
+    _halt(rotation, journal)
+    return True
+
+
+def turn_rows(rotation: Rotation, journal: Journal) -> bool:
+    """Turn the rows that all hosts share, once all of them are stopped."""
+    staged = rotation.staged_values(journal)
+    store = rotation.migration(staged.old, staged.new)
+    if store is None or journal.reached("switched"):
+        return False
+    if journal.has("rows_under") and not store.sample()["under"]["old"]:
+        return False
+    store.recall(journal.folder, journal.prepared)
+    _turn_rows(rotation, journal, store)
+    return True
+
+
 def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
     store = rotation.migration(staged.old, staged.new)
-    if store is not None:
+    turns = store is not None and rotation.speaks and not journal.has("rows_under")
+    if store is not None and turns:
         store.recall(journal.folder, journal.prepared)  # a checksum takes its time: before anything stops
-    fit_start_gate(rotation)
-    if not journal.reached("switching"):
-        journal.enter("switching", stopped=stamp())
-    close_start_gate(rotation)
-    stop(rotation.service_list(), rotation.reloaded)
-    turned: Turned = {}
-    if store is not None:
-        store.check_unused()
-        if not journal.has("backup"):
-            journal.update(backup=backup(journal, store, online=False))
-        turned = store.switch("new", rotation.encrypt_plaintext_rows)
+    _check_issued(rotation, staged)
+    _halt(rotation, journal)
+    turned = journal.record.get("turned", {})
+    if store is not None and turns:
+        turned = _turn_rows(rotation, journal, store)
+    elif store is not None:
+        check_turned(rotation, store, "new")
     replace_files(rotation, staged.new)
-    if rotation.reloaded and not tells_apart(rotation, journal, staged):
+    if _has_one_from_before(rotation) and not tells_apart(rotation, journal, staged):
         raise KeyturnError(
             f"the probes of {rotation.secret} have held before {', '.join(rotation.reloaded)} was reloaded, so they do not show which "
             "value it has: give it one that fails on the old value, or take the secret out of its reloads"
         )
     journal.enter("switched", changed=instant(), turned=turned)
+
+
+def _halt(rotation: Rotation, journal: Journal) -> None:
+    fit_start_gate(rotation)
+    if not journal.reached("switching"):
+        journal.enter("switching", stopped=stamp())
+    close_start_gate(rotation)
+    stop(rotation.service_list(), rotation.reloaded)
+
+
+def _turn_rows(rotation: Rotation, journal: Journal, store: RowStore) -> Turned:
+    store.check_unused()
+    if not journal.has("backup"):
+        journal.update(backup=backup(journal, store, online=False))
+    turned: Turned = store.switch("new", rotation.encrypt_plaintext_rows)
+    if rotation.shares:
+        journal.update(turned=turned, rows_under="new", speaker=rotation.speaker)
+    return turned
+
+
+def _has_one_from_before(rotation: Rotation) -> bool:
+    """Tell whether a service that is reloaded runs since before its files changed: one that has started since has read them."""
+    again = [service for service in rotation.service_list() if service.name in rotation.reloaded]
+    if not again:
+        return False
+    changed = procfs.moment_of(max(consumers.changed_at(consumer) for consumer in rotation.consumers()))
+    return any(procfs.older(service.processes(), changed) for service in again)
+
+
+def _check_issued(rotation: Rotation, staged: Staged) -> None:
+    """Refuse to stop anything for a value that its issuer does not accept from this host."""
+    if not rotation.entry["issuer"]:
+        return
+    reply = rotation.ask_provider(staged.new)
+    if reply.verdict != "accepted":
+        raise KeyturnError(
+            f"the new value is {reply.verdict} from this host ({reply.detail}); nothing was stopped here: see why, then rotate again"
+        )
 
 
 def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:
