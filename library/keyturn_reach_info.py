@@ -10,7 +10,7 @@ description:
   - Of data that is one for all hosts, one that reaches it turns it for all of them. Changes nothing.
 options:
   application:
-    description: What M(keyturn_verify) is told of the application.
+    description: What M(keyturn_holdings_info) is told of the application.
     type: dict
     required: true
   secret:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from keyturn.fleet import schedule
-from keyturn.records import status
+from keyturn.records import ages, status
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ENTRY = {
@@ -255,3 +255,15 @@ def test_the_word_of_one_host_makes_nothing_due_on_others(
         name for name, why in line["problems"].items() if "is in other hands" in why or "see which" in why
     ] == doubted
     assert line["state"] == "broken" or not doubted
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_host_that_has_finished_a_second_before_the_controller_knows_the_rotation(shared: bool) -> None:
+    end = {"rotation_id": "20260101T000000Z-0123456789abcdef", "secret": "x", "outcome": "committed"}
+    hosts: Any = {
+        name: {"closed": {"r": end | {"finished": f"2026-01-01T00:00:0{second}Z"}}}
+        for name, second in (("a", 1), ("b", 2))
+    }
+    records = [end | {"event": "ended", "finished": "2026-01-01T00:00:03Z", "hosts": ["a", "b"], "excluded": {}}]
+    assert ages.of("x", shared, hosts, records).doubts == {}
+    assert ages.of("x", shared, hosts, []).doubts == {}

@@ -33,6 +33,7 @@ PLAINTEXT = "access-never-to-be-seen"
 SCHEMA = """
 CREATE TABLE accounts (id INTEGER PRIMARY KEY, token TEXT, note TEXT, is_encrypted BOOLEAN);
 CREATE TABLE links (shop TEXT, user TEXT, blob BLOB, PRIMARY KEY (shop, user));
+CREATE TABLE letters (number INTEGER PRIMARY KEY, body TEXT, sealed BOOLEAN);
 CREATE TABLE plain (id INTEGER PRIMARY KEY, token TEXT);
 """
 
@@ -67,6 +68,7 @@ def folder(tmp_path: Path) -> Path:
         connection.execute("INSERT INTO links VALUES ('s', 'u', ?)", (text.encode(),))
         within = f"see {token(OF_PHRASE)} for more"
         connection.executemany("INSERT INTO links VALUES (?, 'u', ?)", [("t", within), ("v", token(OF_PHRASE, "{}"))])
+        connection.executemany("INSERT INTO letters VALUES (?, ?, ?)", [(1, token(OF_HEX), 1), (2, "in clear", None)])
         connection.execute("INSERT INTO plain VALUES (1, 'gAAAAA is how a token begins')")
     return folder
 
@@ -81,6 +83,7 @@ def test_every_column_with_tokens_is_found_with_the_keys_that_open_it(folder: Pa
     held = columns(found)
     assert held.keys() == {
         ("accounts", "token", ""),
+        ("letters", "body", ""),
         *(("links", "blob", path) for path in ("", "a.secret", "list[*]", "(another key)", "(within a longer text)")),
     }
     accounts = held["accounts", "token", ""]
@@ -91,6 +94,7 @@ def test_every_column_with_tokens_is_found_with_the_keys_that_open_it(folder: Pa
     }
     counts = {name: accounts[name] for name in ("rows", "empty", "plain", "unopened", "key", "flag")}
     assert counts == {"rows": 5, "empty": 1, "plain": 1, "unopened": 1, "key": ["id"], "flag": "is_encrypted"}
+    assert held["letters", "body", ""]["flag"] == "sealed"
     assert held["links", "blob", ""]["key"] == ["shop", "user"]
     assert (held["links", "blob", ""]["objects"], accounts["objects"]) == (True, False)
     assert set(names.values()) >= {("CORE_HEX_KEY", 0, "hex"), ("VAULT_PASSPHRASE", 0, "sha256")}
@@ -176,6 +180,23 @@ def test_a_database_that_cannot_be_read_does_not_hide_the_others(folder: Path) -
     assert [one for one in found["findings"] if "broken.db" in one]
 
 
+def test_a_document_that_is_nested_without_end_ends(folder: Path) -> None:
+    deep = '{"a":' * 900 + json.dumps(token(KEY)) + "}" * 900
+    with contextlib.closing(sqlite3.connect(folder / "data/shop.db")) as connection, connection:
+        connection.execute("UPDATE plain SET token = ?", (deep,))
+    found = survey.look(folder, None, [])
+    assert [one["under"] for key, one in columns(found).items() if key[:2] == ("plain", "token")] == [{"0": 1}]
+
+
+def test_what_is_told_has_an_end(folder: Path) -> None:
+    for number in range(205):
+        (folder / f"{number}.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4000)
+        (folder / f"{number}.env").write_text(f"A_SECRET_{number}=abcdef{number}\n")
+    found = survey.look(folder, None, [])
+    assert (len(found["databases"]), len(found["secrets"]), len(found["findings"])) == (200, 200, 50)
+    assert any("secrets the first 200 are told" in one for one in found["findings"])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -190,6 +211,7 @@ def test_a_database_that_cannot_be_read_does_not_hide_the_others(folder: Path) -
         ("cookie_secret", "0123456789abcdef0123\n", {"COOKIE_SECRET"}),
         ("shop", "# of systemd\n\nAPI_KEY=abcdef123\nPORT=80\n", {"API_KEY"}),
         ("key", KEY, {"KEY"}),
+        ("a.conf", "[a]\nauth_token s3cr3t-word=on-and-on\n", set()),
         ("README.txt", "words about a secret\n", set()),
         ("module.py", "SECRET_KEY = 'abcdef123'\n", set()),
     ],

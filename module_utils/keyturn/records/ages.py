@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..host.phases.answers import HostAnswer
 from .rotation_log import COMMITTED, TAKEN_OVER
 
 
-class End(NamedTuple):
-    """The end of a rotation: its id, which begins with its time, and when it had finished; both empty for none."""
+@dataclass(frozen=True, order=True)
+class End:
+    """The end of a rotation: its id, which begins with its time, and when it had finished; both empty for none.
+
+    The id alone is compared: each host, and the controller, finishes at a second of its own.
+    """
 
     rotation_id: str = ""
-    finished: str = ""
+    finished: str = field(default="", compare=False)
 
 
 class Age(NamedTuple):

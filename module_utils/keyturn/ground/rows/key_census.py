@@ -23,7 +23,7 @@ from .sqlite_file import Column, Database, column, quote, unquote
 
 # how many tokens are opened together, and of how many a look at what they protect is taken
 TOGETHER, LOOKED_INTO = 1000, 100
-MOST_PLACES = 20
+MOST_PLACES, LONGEST_PATH = 20, 500
 MOST_SECONDS = 900
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 WHOLE = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{92,}={0,2}")
@@ -155,21 +155,28 @@ def _tokens(value: bytes, opener: _Opener) -> Iterator[tuple[str, bytes]]:
             (NOT_JSON, token) for token in fernet_forms.tokens_in(value.replace(b"\0", b"")) if opener.opens(token)
         )
         return
-    for path, text in _strings(parsed, ""):
+    for path, text in _strings(parsed):
         if WHOLE.fullmatch(encoded := text.encode(errors="replace")):
             yield path, encoded
 
 
-def _strings(found: Any, path: str) -> Iterator[tuple[str, str]]:
+def _strings(found: Any) -> Iterator[tuple[str, str]]:
     """Yield the strings of JSON with their paths, as the catalogue writes them; a key that is no name may be a person's."""
-    if isinstance(found, str):
-        yield path, found
-    elif isinstance(found, dict):
-        for key, inner in found.items():
-            yield from _strings(inner, f"{path}.{key if NAME.fullmatch(key) else '(another key)'}".lstrip("."))
-    elif isinstance(found, list):
-        for inner in found:
-            yield from _strings(inner, f"{path}[*]")
+    left = [("", found)]
+    while left:  # a document may be nested as deep as it likes
+        path, one = left.pop()
+        if isinstance(one, str):
+            yield path, one
+        elif len(path) > LONGEST_PATH:
+            left += (
+                (path, inner)
+                for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+            )
+        elif isinstance(one, dict):
+            named = ((key if NAME.fullmatch(key) else "(another key)", inner) for key, inner in one.items())
+            left += ((f"{path}.{key}".lstrip("."), inner) for key, inner in named)
+        elif isinstance(one, list):
+            left += ((f"{path}[*]", inner) for inner in one)
 
 
 def _parsed(text: bytes) -> Any:
@@ -185,10 +192,14 @@ def _key(columns: Sequence[Sequence[Any]]) -> list[str]:
 
 
 def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Any]]) -> str:
-    """Return the column that says of each row whether it is encrypted, empty where there is none: it must be right of every row."""
-    names = [str(row[1]) for row in columns if FLAG.search(str(row[1]).lower()) and row[1] != place.column]
+    """Return the column that says of each row whether it is encrypted, empty where there is none: it must be right of every row.
+
+    Where no row is in clear every column of ones would be, so its name has to tell as well.
+    """
+    others = [str(row[1]) for row in columns if row[1] != place.column and not row[6]]
+    names = [name for name in others if place.plain or FLAG.search(name.lower())]
     # is_extra_encrypted is of the column extra, and is_encrypted of any other
-    names.sort(key=lambda name: place.column.lower() not in name.lower())
+    names.sort(key=lambda name: (not FLAG.search(name.lower()), place.column.lower() not in name.lower()))
     for name in names if not place.path else ():
         wrong = connection.execute(
             f"SELECT count(*) FROM main.{quote(place.table)} WHERE length({quote(place.column)}) > 0 AND "  # noqa: S608
