@@ -104,6 +104,7 @@ def held(fleet: Fleet) -> dict[str, str]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_no_request_fails_and_no_write_is_lost(fleet: Fleet, shared: tuple[str, ...]) -> None:
     before = fleet.look()
     secret = fleet.run("app1", "sed -n s/^JWT_SECRET_KEY=//p /opt/trader-ai/.env").strip()
