@@ -84,9 +84,10 @@ def _check_rows(where: str, entry: dict[str, Any]) -> None:
         )
     if kind in rows.KINDS:
         import_module(f"{rows.__name__}.{kind}_meaning").check(where, entry)
-    for name, store in rows.KINDS.items():
-        if name != kind and any(probe["kind"] == store.probe for probe in entry["probes"]):
-            raise KeyturnError(f"{where}: probe {store.probe} needs the migration {name}")
+    mine = rows.KINDS[kind].probe if kind in rows.KINDS else ""
+    for probe in entry["probes"]:
+        if stores := [name for name, store in rows.KINDS.items() if store.probe == probe["kind"] != mine]:
+            raise KeyturnError(f"{where}: probe {probe['kind']} needs the migration {' or '.join(stores)}")
 
 
 def _check_reload(
@@ -186,6 +187,10 @@ def _check_issuer(where: str, entry: dict[str, Any]) -> None:
     if (entry["overlap"] == "both") != lives or entry["overlap"] == "none_needed":
         wanted = "both" if lives else "none"
         raise KeyturnError(f"{where}: with the strategy {issuer['strategy']} of its issuer, overlap is {wanted}")
+    if issuer["strategy"] == "alternating" and entry["variables"][0] not in entry["source"]["may_stay"]:
+        raise KeyturnError(
+            f"{where}: {entry['variables'][0]} is one of two names in every environment, and no secret: name it in source.may_stay"
+        )
     if fault := issuers.fault(issuer, entry["provider"], entry["variables"]):
         raise KeyturnError(f"{where}: {fault}")
 
