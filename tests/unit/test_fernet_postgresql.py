@@ -69,8 +69,8 @@ class Shop:
         rows = [
             (f"n{number}", sealed(key, f"access-{number}", 1 + number % 2)) for number in range(start, start + count)
         ]
-        for name, token in rows:
-            self.sql("INSERT INTO items (name, token) VALUES (%s, %s)", name, token)
+        places = ", ".join(["(%s, %s)"] * count)
+        self.sql(f"INSERT INTO items (name, token) VALUES {places}", *(cell for row in rows for cell in row))
 
     def store(self, new: str | None = NEW, old: str = OLD) -> PostgresqlStore:
         spec = {"kind": "fernet_postgresql", "login": {"path": ".env", "url": "DATABASE_URL", "parts": None}}
