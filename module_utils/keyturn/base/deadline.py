@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 # a library may take the first for a reason to try again
 AGAIN_SECONDS = 0.5
@@ -28,5 +27,5 @@ def within(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
-def _over(*_: Any) -> None:
+def _over(*_: object) -> None:
     raise TimeoutError

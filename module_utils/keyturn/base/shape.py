@@ -19,7 +19,7 @@ from .errors import KeyturnError
 HALF = re.compile("[\ud800-\udfff\0]")
 TEXTS = object()
 NUMBERS = {int: (int,), float: (int, float)}
-WORDS: dict[Any, str] = {
+WORDS: dict[object, str] = {
     object: "anything",
     str: "a text",
     int: "a whole number",
@@ -31,7 +31,7 @@ WORDS: dict[Any, str] = {
 }
 
 
-def parse(content: bytes | str) -> Any:
+def parse(content: bytes | str) -> object:
     """Return what JSON says, None for what is none."""
     try:
         return json.loads(content)
@@ -39,14 +39,14 @@ def parse(content: bytes | str) -> Any:
         return None
 
 
-def check(where: str, shape: Any, found: Any, remedy: str) -> None:
+def check(where: str, shape: object, found: object, remedy: str) -> None:
     """Raise KeyturnError for what has not the shape: the place in ``where``, what must stand there, and the remedy."""
     misfit = next(misfits("", shape, found), None)
     if misfit:
         raise KeyturnError(f"{where}: {misfit.lstrip('.')}: {remedy}")
 
 
-def misfits(place: str, shape: Any, found: Any) -> Iterator[str]:
+def misfits(place: str, shape: object, found: object) -> Iterator[str]:
     """Yield, one by one, each place of ``found`` that has not the shape, and what must stand there. No content is told."""
     if isinstance(shape, Mapping) and isinstance(found, Mapping):
         yield from _names(place, shape, found)
@@ -66,7 +66,7 @@ def misfits(place: str, shape: Any, found: Any) -> Iterator[str]:
         yield f"{place} must be {_word(shape)}"
 
 
-def _names(place: str, shape: Mapping[str, Any], found: Mapping[Any, Any]) -> Iterator[str]:
+def _names(place: str, shape: Mapping[str, object], found: Mapping[object, object]) -> Iterator[str]:
     for name, inner in shape.items():
         plain = name.removesuffix("?")
         if plain in found:
@@ -75,13 +75,13 @@ def _names(place: str, shape: Mapping[str, Any], found: Mapping[Any, Any]) -> It
             yield f"{place}.{name} must be {_word(inner)}"
     if "*" in shape:
         known = {name.removesuffix("?") for name in shape}
-        for name in (name for name in found if name not in known):
-            yield from misfits(f"{place}.{name}", shape["*"], found[name])
-            if not _fits(str, name):
+        for other in (one for one in found if one not in known):
+            yield from misfits(f"{place}.{other}", shape["*"], found[other])
+            if not _fits(str, other):
                 yield f"{place} must be a mapping by texts"
 
 
-def fitting(shape: Any, found: Any) -> Any:
+def fitting(shape: object, found: Any) -> Any:
     """Return what has the shape without the names that its mappings do not know, at every depth."""
     if isinstance(shape, tuple):
         return fitting(next(one for one in shape if not any(misfits("", one, found))), found)
@@ -97,7 +97,7 @@ def fitting(shape: Any, found: Any) -> Any:
     return found
 
 
-def _fits(shape: Any, found: Any) -> bool:
+def _fits(shape: object, found: object) -> bool:
     if isinstance(shape, re.Pattern):
         return isinstance(found, str) and bool(shape.fullmatch(found))
     if isinstance(shape, str | bool) or shape is None:
@@ -114,7 +114,7 @@ def _fits(shape: Any, found: Any) -> bool:
     return isinstance(shape, type) and isinstance(found, shape)
 
 
-def _word(shape: Any) -> str:
+def _word(shape: object) -> str:
     if isinstance(shape, re.Pattern):
         return WORDS.get(shape, f"a text like {shape.pattern}")
     if isinstance(shape, str | bool):

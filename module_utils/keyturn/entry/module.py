@@ -16,7 +16,7 @@ from ..host.rotation import Holding, Rotation
 from ..inputs import catalogue
 from ..inputs.validation import services, validated
 
-Answer = Mapping[str, Any]
+Answer = Mapping[str, object]
 Call = Callable[[AnsibleModule], Answer]
 Code = Callable[..., HostAnswer]
 ROTATION: dict[str, Any] = {"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}}

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from ..base.errors import KeyturnError
+from ..inputs.catalogue import Entry, Spec
 from ..inputs.request import INCIDENT_ID
-
-Spec = dict[str, dict[str, Any]]
-Step = dict[str, Any]
+from .shapes import Header, Row, Step
 
 ROW: Spec = {
     "title": {"type": "str", "required": True},
@@ -30,9 +28,7 @@ def check_id(given: str) -> str:
     return given
 
 
-def check_table(
-    table: Mapping[str, Mapping[str, Any]], order: Mapping[str, str], secrets: Mapping[str, Mapping[str, Any]]
-) -> None:
+def check_table(table: Mapping[str, Row], order: Mapping[str, str], secrets: Mapping[str, Entry]) -> None:
     """Refuse a table that names secrets which are not there, or an order that leaves one out."""
     missing = sorted(set(secrets) - set(order))
     if missing:
@@ -49,9 +45,7 @@ def _called(names: Sequence[str]) -> str:
     return f"secret{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def affected(
-    row: Mapping[str, Any], named: Sequence[str], order: Mapping[str, str], secrets: Mapping[str, Any]
-) -> list[str]:
+def affected(row: Row, named: Sequence[str], order: Mapping[str, str], secrets: Mapping[str, Entry]) -> list[str]:
     """Return the secrets that are rotated at once, the widest door first. ``named`` adds to the table's."""
     unknown = sorted(set(named) - set(secrets))
     if unknown:
@@ -69,10 +63,10 @@ def affected(
 
 
 def steps(
-    row: Mapping[str, Any],
+    row: Row,
     named: Sequence[str],
     order: Mapping[str, str],
-    secrets: Mapping[str, Mapping[str, Any]],
+    secrets: Mapping[str, Entry],
     opened: bool,
     unused: Collection[str] = (),
 ) -> list[Step]:
@@ -95,7 +89,7 @@ def steps(
     concerned = {"tokens": {name for name, entry in secrets.items() if entry["migration"]["kind"] != "none"}}
     for step in found:
         if concerned.get(step["kind"], {step["secret"]}) <= set(unused):
-            step.update(state="skipped", evidence="not used here: no host holds it")
+            step.update({"state": "skipped", "evidence": "not used here: no host holds it"})
     return found
 
 
@@ -113,7 +107,7 @@ def _step(name: str, kind: str, tier: str, secret: str = "", condition: str = "a
     }
 
 
-def text(header: Mapping[str, Any], order: Mapping[str, str], planned: Sequence[Step]) -> str:
+def text(header: Header, order: Mapping[str, str], planned: Sequence[Step]) -> str:
     """Return the plan for a person."""
     lines = [
         f"incident    {header['id']} in {header['environment']}{' (drill)' if header['drill'] else ''}",

@@ -14,7 +14,7 @@ from . import catalogue
 
 # What an action of the controller is given, and what it answers: its documentation in library/ is the shape of both.
 Parameters = Mapping[str, Any]
-Answer = dict[str, Any]
+Answer = dict[str, object]
 
 
 def validated(where: str, spec: Mapping[str, Any], given: Any, required_if: Any = None) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _of(url: str, rotation_id: str) -> list[str]:
     if not http.good(answer.status) or silences is None:
         raise _unanswered(url, answer.status)
     mine = {"id": ID, "createdBy": CREATED_BY, "comment": _comment(rotation_id), "status": {"state": NOT_ENDED}}
-    return [one["id"] for one in silences if not any(shape.misfits("", mine, one))]
+    return [str(one["id"]) for one in silences if not any(shape.misfits("", mine, one))]
 
 
 def _comment(rotation_id: str) -> str:

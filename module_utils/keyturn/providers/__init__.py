@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from ..base import http
 from ..base.errors import KeyturnError
@@ -21,6 +21,14 @@ WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAID_REFUSAL = "INVALID_API_KEYS"
 ALPACA_REFUSAL = 40110000
 KEY_PREFIXES = {"alpaca": {"PK": "paper", "AK": "live"}}
+
+
+class ProviderSpec(TypedDict):
+    """What the catalogue says of a secret's provider; ``account`` is live or paper, where there are both."""
+
+    kind: str
+    url: str
+    account: str | None
 
 
 class Reply(NamedTuple):
@@ -40,7 +48,7 @@ class Provider(NamedTuple):
     ask: Callable[[str, Sequence[str]], Reply]
 
 
-def ask(spec: Mapping[str, Any], values: Sequence[str]) -> Reply:
+def ask(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """Ask the provider of a catalogue entry about ``values``, which stand in the order of the entry's variables."""
     provider = PROVIDERS[spec["kind"]]
     if len(values) != len(provider.fields):
@@ -50,7 +58,7 @@ def ask(spec: Mapping[str, Any], values: Sequence[str]) -> Reply:
     return provider.ask(spec["url"].rstrip("/"), values)
 
 
-def check_place(spec: Mapping[str, Any], values: Sequence[str]) -> None:
+def check_place(spec: ProviderSpec, values: Sequence[str]) -> None:
     """Refuse a credential that says by its form that it is for another place, before that place sees it."""
     for prefix, account in KEY_PREFIXES.get(spec["kind"], {}).items():
         if values[0].startswith(prefix) and spec["account"] != account:
@@ -109,20 +117,20 @@ def huggingface(url: str, values: Sequence[str]) -> Reply:
     return Reply("rejected" if answer.status == 401 and said else "unknown", detail)
 
 
-def _role(said: Mapping[str, Any]) -> str:
+def _role(said: Mapping[str, object]) -> str:
     auth = said.get("auth")
     token = auth.get("accessToken") if isinstance(auth, dict) else None
     return word(token.get("role")) if isinstance(token, dict) else ""
 
 
-def evidence(call: str, answer: Answer, code: Any, request_id: Any) -> str:
+def evidence(call: str, answer: Answer, code: object, request_id: object) -> str:
     """Return what was asked and answered, in words that may stand in a log."""
     status = "no answer" if answer.status is None else f"HTTP {answer.status}"
     parts = [status, word(code), f"request {word(request_id)}" if word(request_id) else ""]
     return f"{call}: {', '.join(part for part in parts if part)}"
 
 
-def word(said: Any) -> str:
+def word(said: object) -> str:
     """Return what came from outside where it is a plain word or a number, else nothing."""
     text = str(said) if isinstance(said, str | int) else ""
     return text if WORD.fullmatch(text) else ""

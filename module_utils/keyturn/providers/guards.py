@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from .. import providers
 from ..base import http, shape
 from ..base.errors import KeyturnError
+from . import ProviderSpec
 
 
-def check(entry: Mapping[str, Any], overrides: Mapping[str, str], values: Sequence[str]) -> None:
+def check(kind: str, provider: ProviderSpec, overrides: Mapping[str, str], values: Sequence[str]) -> None:
     """Refuse to go on where a restart would do harm. ``values`` is a credential that works."""
-    kind = entry["guard"]["kind"]
     if kind != "none" and not overrides.get(kind):
-        GUARDS[kind](entry["provider"], values)
+        GUARDS[kind](provider, values)
 
 
-def open_orders(provider: Mapping[str, Any], values: Sequence[str]) -> None:
+def open_orders(provider: ProviderSpec, values: Sequence[str]) -> None:
     """Refuse while the market is open and orders are: nobody would watch them. What cannot be told counts as open."""
     url, headers = provider["url"].rstrip("/"), providers.alpaca_headers(values)
     remedy = "wait, or go on by keyturn_override_open_orders: REASON"
@@ -36,4 +35,4 @@ def open_orders(provider: Mapping[str, Any], values: Sequence[str]) -> None:
         )
 
 
-GUARDS: dict[str, Callable[[Mapping[str, Any], Sequence[str]], None]] = {"open_orders": open_orders}
+GUARDS: dict[str, Callable[[ProviderSpec, Sequence[str]], None]] = {"open_orders": open_orders}
