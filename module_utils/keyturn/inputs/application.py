@@ -11,12 +11,13 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import yaml
 
 from ..base import files, shape
 from ..base.errors import KeyturnError
+from .catalogue import Entry
 from .variables import APPLICATION, GROUP, Kind, kind_of
 
 DEFAULT = "trader_ai"
@@ -46,7 +47,7 @@ THRESHOLD = {"metric": str, "title": str, "warning": int, "critical": int, "per?
 COUNTED = {"line": str, "ends?": {"*": str}, "counter": str}
 METRIC = {"alert": str, "counters": [str], "runbook": str, "lines?": [str], "expected?": str}
 # by the file, what may stand in it; what a name without "?" stands for is needed wherever its mapping is
-FILES: Mapping[str, Mapping[str, Any]] = {
+FILES: Mapping[str, Mapping[str, object]] = {
     "catalogue.yml": {"log_lines?": {"*": LINE}, "secrets": {"*": dict}, "error_lines?": {"*": LINE}},
     "policy.yml": {
         **dict.fromkeys(("version?", "updated?", "owner?", "purpose?", "page?"), str),
@@ -86,6 +87,12 @@ REMEDY = "docs/guides/adopt.md says what stands there"
 LISTS = {("policy.yml", name) for name in ("metrics", "thresholds", "checklist", "appendix")} | {
     ("monitoring.yml", "counts")
 }
+
+
+class Rule(TypedDict):
+    """What the policy's schedule promises of a secret."""
+
+    max_age_days: int
 
 
 class Application(NamedTuple):
@@ -150,7 +157,7 @@ def shipped(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/") if (path / "catalogue.yml").is_file()]
 
 
-def chosen(given: Any, root: Path) -> Application:
+def chosen(given: object, root: Path) -> Application:
     """Return the application that an inventory names; KeyturnError where that is neither a name nor a folder."""
     text = str(given)
     if NAME.fullmatch(text):
@@ -164,7 +171,7 @@ def chosen(given: Any, root: Path) -> Application:
     return Application(folder)
 
 
-def one_of(name: str, stated: Iterable[Any], default: str) -> str:
+def one_of(name: str, stated: Iterable[object], default: str) -> str:
     """Return what hosts say of the application, the same all of them; KeyturnError where two say two things.
 
     A host that says nothing has nothing against it: not every host of an inventory is one of the application.
@@ -177,7 +184,7 @@ def one_of(name: str, stated: Iterable[Any], default: str) -> str:
     return found[0] if found else default
 
 
-def group(stated: Iterable[Any]) -> str:
+def group(stated: Iterable[object]) -> str:
     """Return the group of the application's hosts, as those say (``stated``)."""
     found = one_of(GROUP, stated, DEFAULT)
     if not GROUP_NAME.fullmatch(found):
@@ -185,7 +192,7 @@ def group(stated: Iterable[Any]) -> str:
     return found
 
 
-def secrets(entries: Mapping[str, Mapping[str, Any]], schedule: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def secrets(entries: Mapping[str, Entry], schedule: Mapping[str, Rule]) -> dict[str, Entry]:
     """Return the catalogue's entries, each with the age that the policy's ``schedule`` promises."""
     promised = {name: {"max_age_days": rule["max_age_days"]} for name, rule in schedule.items()}
     return {name: promised.get(name, {}) | dict(entry) for name, entry in entries.items()}
@@ -213,7 +220,7 @@ def _read(path: Path) -> dict[str, Any]:
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _unknown(form: Mapping[str, Any], found: Mapping[Any, Any]) -> list[str]:
+def _unknown(form: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
     """Return names at the top of a file that stand for nothing: a slip of the hand would be a missing part."""
     known = {name.removesuffix("?") for name in form}
     return [] if "*" in form else sorted(str(name) for name in found if name not in known)

@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from ..base.errors import KeyturnError
 from .reason import REASON
@@ -38,7 +37,7 @@ SAID = {
 }
 
 
-def variables(environment: str, playbook: str, said: Mapping[str, str]) -> dict[str, Any]:
+def variables(environment: str, playbook: str, said: Mapping[str, str]) -> dict[str, object]:
     """Return the variables of a run; ``said`` are those of the environment. KeyturnError for what is not on the list or no such word.
 
     The text of what is refused is not told: it would be read where the pipeline's output is.
@@ -57,7 +56,7 @@ def variables(environment: str, playbook: str, said: Mapping[str, str]) -> dict[
         raise KeyturnError(
             "KEYTURN_SECRET names the secret for the playbook rotate, and no other takes it: nothing was run"
         )
-    found = {
+    found: dict[str, object] = {
         "keyturn_reason": given["KEYTURN_REASON"] or (f"incident {incident}" if incident else "scheduled"),
         "keyturn_override_staging": incident,
         "keyturn_override_log": given["KEYTURN_OVERRIDE_LOG"],
@@ -68,12 +67,12 @@ def variables(environment: str, playbook: str, said: Mapping[str, str]) -> dict[
     return found | ({"keyturn_reports_dir": folder} if folder else {}) | ({"keyturn_secret": secret} if secret else {})
 
 
-def option(given: Mapping[str, Any]) -> str:
+def option(given: Mapping[str, object]) -> str:
     """Return variables for ``-e``: their texts are data, which Ansible takes for no template whatever stands in them."""
     return f"{{{', '.join(f'{json.dumps(name)}: {_data(value)}' for name, value in given.items())}}}"
 
 
-def _data(value: Any) -> str:
+def _data(value: object) -> str:
     # of a marked text Ansible guesses the type anew, and takes an empty one for nothing and "7" for a number: none of those has a brace
     mark = "!unsafe " if isinstance(value, str) and "{" in value else ""
     return mark + json.dumps(value, ensure_ascii=False)

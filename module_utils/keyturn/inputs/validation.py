@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -11,13 +12,14 @@ from ansible.module_utils.errors import UnsupportedError
 from ..base import shape
 from ..base.errors import KeyturnError
 from . import catalogue
+from .catalogue import ServiceSpec, Spec, StoreSpec
 
 # What an action of the controller is given, and what it answers: its documentation in library/ is the shape of both.
 Parameters = Mapping[str, Any]
 Answer = dict[str, object]
 
 
-def validated(where: str, spec: Mapping[str, Any], given: Any, required_if: Any = None) -> dict[str, Any]:
+def validated(where: str, spec: Spec, given: object, required_if: object = None) -> dict[str, Any]:
     """Return ``given`` with defaults; KeyturnError names ``where`` and the legal values."""
     if not isinstance(given, dict):
         raise KeyturnError(f"{where} must be a mapping")
@@ -32,7 +34,7 @@ def validated(where: str, spec: Mapping[str, Any], given: Any, required_if: Any 
     return dict(outcome.validated_parameters)
 
 
-def taken(name: str, action: Any, spec: Mapping[str, Any], given: Any) -> dict[str, Any]:
+def taken(name: str, action: ModuleType, spec: Spec, given: object) -> dict[str, Any]:
     """Return what the action ``name`` of the controller was given, with defaults, when it is what the action may rest on."""
     found = validated(f"keyturn_{name}", spec, given)
     form = action.shape(found) if hasattr(action, "shape") else getattr(action, "SHAPE", {})
@@ -47,7 +49,7 @@ def _said(error: Exception) -> str:
     return f"Unsupported parameters: {error}" if isinstance(error, UnsupportedError) else str(error)
 
 
-def services(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def services(given: Mapping[str, object]) -> dict[str, ServiceSpec]:
     """Return ``keyturn_services`` with defaults."""
     return {
         name: validated(f"keyturn_services.{name}", catalogue.SERVICE, spec, catalogue.SERVICE_REQUIRED_IF)
@@ -55,7 +57,7 @@ def services(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def store(given: Mapping[str, Any]) -> dict[str, Any]:
+def store(given: object) -> StoreSpec:
     """Return ``keyturn_store`` with defaults."""
     from ..base import http  # only the controller asks this
 

@@ -9,6 +9,7 @@ from typing import Any
 from ...base.errors import KeyturnError
 from ...base.generate import GENERATORS
 from ...base.json_text import PATH
+from . import Spec
 
 
 def check(where: str, entry: Mapping[str, Any]) -> None:
@@ -36,7 +37,7 @@ def _check_key(where: str, entry: Mapping[str, Any]) -> None:
         raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator {wanted} and exactly one variable")
 
 
-def _check_paths(where: str, column: Mapping[str, Any]) -> None:
+def _check_paths(where: str, column: Spec) -> None:
     if column["paths"] == []:
         raise KeyturnError(
             f"{where}: paths of {column['table']}.{column['column']} is empty: leave it out where the column is no JSON"

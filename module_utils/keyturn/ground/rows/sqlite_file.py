@@ -43,11 +43,15 @@ SCHEMA_ERROR = re.compile(
 )
 
 
+# what SQLite gives for a column of a row
+Cell = str | bytes | int | float | None
+
+
 class Row(NamedTuple):
     """One row of a column: where it is, the key that a person knows it by, and what is stored."""
 
-    locator: tuple[Any, ...]
-    item: Any
+    locator: tuple[Cell, ...]
+    item: Cell
     stored: Any
 
 
@@ -70,7 +74,7 @@ class Column(NamedTuple):
         """Whether a row gets another locator when it is turned, since the column is part of it."""
         return self.column in self.locators
 
-    def identity(self, row: Row) -> tuple[Any, ...]:
+    def identity(self, row: Row) -> tuple[Cell, ...]:
         """Return what a row is known by before and after it is turned."""
         parts = zip(self.locators, row.locator, strict=True)
         return (row.item, *(part for locator, part in parts if locator != self.column))
@@ -410,7 +414,7 @@ def column(
 
 
 def pages(
-    connection: sqlite3.Connection, target: Column, after: Sequence[Any] = (), size: int = PAGE_ROWS
+    connection: sqlite3.Connection, target: Column, after: Sequence[Cell] = (), size: int = PAGE_ROWS
 ) -> Iterator[list[Row]]:
     """Yield all rows behind the locator ``after`` in pages, in the order of their locators.
 
@@ -427,7 +431,7 @@ def pages(
         after = rows[-1].locator
 
 
-def some(found: sqlite3.Cursor) -> list[tuple[Any, ...]]:
+def some(found: sqlite3.Cursor) -> list[tuple[Cell, ...]]:
     """Return the rows of a page, or fewer where they are so wide that it would not fit into memory."""
     rows, left = [], PAGE_BYTES
     with contextlib.closing(found):
@@ -442,7 +446,7 @@ def some(found: sqlite3.Cursor) -> list[tuple[Any, ...]]:
 def chunk(
     connection: sqlite3.Connection,
     target: Column,
-    after: Sequence[Any] = (),
+    after: Sequence[Cell] = (),
     size: int = CHUNK_ROWS,
     *,
     with_rowids: bool = True,
