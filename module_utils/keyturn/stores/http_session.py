@@ -12,7 +12,9 @@ MOST_BYTES = 1 << 22
 
 
 class _Bounded(HTTPAdapter):
-    def send(self, request: Any, stream: bool = False, *args: Any, **more: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **more: Any
+    ) -> requests.Response:
         answer = super().send(request, True, *args, **more)
         content = answer.raw.read(MOST_BYTES + 1, decode_content=True)
         if len(content) > MOST_BYTES:
