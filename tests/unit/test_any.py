@@ -8,8 +8,49 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2] / "module_utils/keyturn"
-# each that is left has its reason beside it, or in docs/decisions; this only falls
-MOST = 285
+# those that are left, by their reason
+LEFT = {
+    "the caller has named the shape that was looked for, and gives what it gets that shape's type": {
+        "base.durable.parse_json",
+        "base.durable.read_json",
+        "base.shape.fitting",
+        "inputs.validation.taken",
+        "inputs.validation.validated",
+    },
+    "a record as an auditor's Python reads it, whose file goes into every pack and imports nothing of Keyturn's": {
+        "records.verify_chain.chain",
+        "records.verify_chain.part",
+        "records.verify_chain.parsed",
+        "records.verify_chain.reports",
+        "records.verify_chain.signatures",
+    },
+    "a file of an application's, whose parts each have a shape of their own (`FILES`)": {
+        "inputs.application._read",
+        "inputs.application.file",
+        "inputs.application.part",
+    },
+    "what a library takes or answers, and has no types for": {
+        "base.http.__init__",
+        "entry.module.run",
+        "stores.aws_secretsmanager._call",
+        "stores.http_session.send",
+        "stores.openbao._read",
+    },
+    "Ansible's own: the variables of hosts, options of a documentation, parameters before they have their types": {
+        "entry.inventory._stated",
+        "entry.inventory.choose",
+        "entry.module._typed",
+        "inputs.documented._spec",
+        "inputs.documented.one",
+    },
+    "its name lies on a floor above": {
+        "ground.rows.fernet_sqlite_meaning._check_key",
+        "ground.rows.fernet_sqlite_meaning.check",
+        "providers.supplied.ask",
+        "records.lives.of_incidents",
+    },
+}
+MOST = 60
 # an argument spec is their shape, and has checked them before anything reads them; a type with the same names would be a second spec
 HAVE_A_SPEC = {
     "inputs.catalogue.Entry",
@@ -18,7 +59,7 @@ HAVE_A_SPEC = {
     "inputs.catalogue.StoreSpec",
     "inputs.validation.Parameters",
     "notices.notify.Channel",
-    "ground.rows.Spec",
+    "ground.rows.contract.Spec",
 }
 
 
@@ -54,13 +95,13 @@ class Page:
                 yield from self.names(ast.parse(node.value, mode="eval").body)
 
     def signatures(self) -> Iterator[tuple[str, list[ast.expr]]]:
-        """Yield each function, by its line and name, with the annotations of its parameters and its result."""
+        """Yield each function, by its name, with the annotations of its parameters and its result."""
         for node in ast.walk(self.page):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 of = node.args
                 parameters = [*of.posonlyargs, *of.args, *of.kwonlyargs, *filter(None, (of.vararg, of.kwarg))]
                 annotations = [*(one.annotation for one in parameters), node.returns]
-                yield f"{node.lineno} {node.name}", [one for one in annotations if one]
+                yield node.name, [one for one in annotations if one]
 
 
 def hiding(pages: list[Page]) -> set[str]:
@@ -69,23 +110,21 @@ def hiding(pages: list[Page]) -> set[str]:
     while found != before:
         before = set(found)
         for page in pages:
-            found |= {name for name, value in page.aliases.items() if found & set(page.names(value))}
-        found -= HAVE_A_SPEC
+            found |= {name for name, value in page.aliases.items() if found & set(page.names(value))} - HAVE_A_SPEC
     return found
 
 
 def test_any_does_not_spread_in_signatures() -> None:
     pages = [Page(path) for path in sorted(ROOT.rglob("*.py"))]
     hidden = hiding(pages)
+    assert {name for page in pages for name in page.aliases} >= HAVE_A_SPEC
     found = Counter[str]()
     for page in pages:
         for function, of in page.signatures():
-            found[f"{page.name}:{function}"] += sum(
-                name in hidden for annotation in of for name in page.names(annotation)
-            )
-    rooms = Counter[str]()
-    for place, number in (+found).items():
-        rooms[place.split(".")[0].split(":")[0]] += number
-    print("\n".join(f"{number} {place}" for place, number in (+found).items()))
-    print(f"{found.total()} Any in signatures: {', '.join(f'{room} {number}' for room, number in rooms.most_common())}")
-    assert found.total() <= MOST, f"{found.total()} Any in signatures, and {MOST} were there: name the shape"
+            found[f"{page.name}.{function}"] += sum(name in hidden for one in of for name in page.names(one))
+    found = +found
+    print(f"{found.total()} Any in the signatures of {len(found)} functions")
+    known = {name for names in LEFT.values() for name in names}
+    assert found.keys() - known == set(), "name the shape, or say in LEFT why it has none"
+    assert known - found.keys() == set(), "these have none any more: take them out of LEFT"
+    assert found.total() < MOST

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..base import shape, timestamps
 from ..base.shown import harmless
 from ..host import journal
+from ..host.phases.answers import HostAnswer
 
 NOTHING = {"*": re.compile("(?!)")}
 JOURNAL = (NOTHING, journal.SHAPE)
@@ -53,7 +54,7 @@ PLAN = {
 }
 
 
-def state(secrets: Any) -> dict[str, Any]:
+def state(secrets: Iterable[str]) -> dict[str, object]:
     """Return the shape of what ``keyturn_rotation_info`` says of each host, with all ``secrets``; None for no answer."""
     held = {secret: {"used": bool, "values": journal.MARKS, "problem": str} for secret in secrets}
     return {"*": (None, {"rotation": JOURNAL, "closed": {"*": PAST}, "expired": [str], "held": held})}
@@ -92,7 +93,7 @@ MEMBER = re.compile(
     r"files\.jsonl|journal\.log|logs/(\d{4,6}\.log|names\.json)|alpaca/(account|activities|orders)\.json|plaid/items\.jsonl"
 )
 # by the action, ``keyturn_NAME``; what an answer has beside these names is dropped, at every depth
-ANSWERS: Mapping[str, Mapping[str, Any]] = {
+ANSWERS: Mapping[str, Mapping[str, object]] = {
     "ask_provider": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
     "commit": OF_A_ROTATION,
     "delivery": {
@@ -154,14 +155,14 @@ def most(action: str) -> int:
     return MOST_BYTES_OF_EVIDENCE if action == "evidence" else MOST_BYTES
 
 
-def taken(action: str, said: Mapping[str, Any], rotation_id: str = "") -> dict[str, Any]:
+def taken(action: str, said: Mapping[str, object], rotation_id: str = "") -> dict[str, object]:
     """Return a host's answer to ``keyturn_ACTION``, of a call that was about a rotation where ``rotation_id`` is given.
 
     One of another shape is a failure of the host, as one that says itself that it has failed.
     """
     try:
         warnings = [harmless(_words(one)) for one in _list(said.get("warnings"))[:WARNINGS]]
-        told = {"warnings": warnings} if warnings else {}
+        told: dict[str, object] = {"warnings": warnings} if warnings else {}
         if said.get("failed"):
             return {
                 **told,
@@ -173,8 +174,8 @@ def taken(action: str, said: Mapping[str, Any], rotation_id: str = "") -> dict[s
         if "archive" in said and "archive" in known:  # base64, and large
             found["archive"] = said["archive"]
         misfit = next(shape.misfits("", ANSWERS[action], found), "")
-        other = (found.get("rotation") or {}).get("rotation_id", rotation_id) if not misfit else rotation_id
-        if misfit or (rotation_id and other != rotation_id):
+        about: Any = found.get("rotation") or {}
+        if misfit or (rotation_id and about.get("rotation_id", rotation_id) != rotation_id):
             raise Unfit(misfit.lstrip(".") or "rotation.rotation_id must be the one that was asked for")
     except Unfit as why:
         return {"failed": True, "msg": f"what the host has answered is no answer to keyturn_{action}: {why}. {REMEDY}"}
@@ -195,9 +196,9 @@ def alone(output: str) -> str:
     return "\n".join(found) if found else output
 
 
-def check_secret(said: Mapping[str, Any], host: str, asked: str | None) -> None:
+def check_secret(said: HostAnswer, host: str, asked: str | None) -> None:
     """Refuse what a host tells of another secret than it was ``asked`` about: nobody has looked at that one elsewhere."""
-    if others := sorted({line["secret"] for line in said.get("revocations", ()) if "secret" in line} - {asked}):
+    if others := sorted({str(line["secret"]) for line in said.get("revocations", ()) if "secret" in line} - {asked}):
         raise Unfit(f"{host} tells of a revocation of {', '.join(others)}, and was asked about {asked}. {REMEDY}")
 
 
@@ -212,12 +213,13 @@ class Progress(NamedTuple):
     line: str
 
 
-def progress(action: str, said: Mapping[str, Any]) -> Progress | None:
+def progress(action: str, said: HostAnswer) -> Progress | None:
     """Return how far the work is that an answer tells of; None where no other call is needed."""
     if said.get("failed"):
         return None
     if action == "turn" and "progress" in said:
-        done, total, seconds = (said["progress"][name] for name in ("done", "total", "seconds"))
+        read = said["progress"]
+        done, total, seconds = read["done"], read["total"], read["seconds"]
         rate = max(done, 1) / max(seconds, 0.001)
         line = f"{done:,} of {total:,} rows prepared, {rate:,.0f} rows/s, {max(total - done, 0) / rate:.0f} s left"
         return Progress(done, total, line)
@@ -237,7 +239,7 @@ class Work:
         self.done, self.most = 0, 0
         self.ends = time.monotonic() + MOST_HOURS * 3600
 
-    def left(self, said: Mapping[str, Any]) -> str:
+    def left(self, said: HostAnswer) -> str:
         """Return the line about what an answer leaves to further calls, empty for nothing; Unfit where none is to be made."""
         told = progress(self.action, said)
         if told is None:
@@ -258,17 +260,17 @@ class Work:
         return told.line
 
 
-def _words(warning: Any) -> str:
+def _words(warning: object) -> str:
     """Return the text of a warning, which may be one of Ansible's own objects."""
     event = warning.get("event") if isinstance(warning, Mapping) else None
     return str(event.get("msg") if isinstance(event, Mapping) else warning)
 
 
-def _list(found: Any) -> list[Any]:
+def _list(found: object) -> list[object]:
     return found if isinstance(found, list) else []
 
 
-def _clean(found: Any, lines: bool, depth: int = 0) -> Any:
+def _clean(found: object, lines: bool, depth: int = 0) -> object:
     """Return plain data with harmless texts; Unfit for what JSON has no word for, and for what is too deep."""
     if depth > DEEPEST:
         raise Unfit("it is nested too deep")

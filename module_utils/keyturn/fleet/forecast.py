@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from ..host.journal import JournalRecord
-from ..records.report import Report
 from ..records.rotation_log import COMMITTED
+from ..records.shapes import Report
 
 # the phase of a host that was only examined
 NOT_BEGUN = "not begun"

@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from ..base.errors import KeyturnError
 from ..inputs.request import Plan
+from .host_variables import Hosts
 
 
-def holders(secret: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def holders(secret: str, hosts: Hosts) -> list[str]:
     """Return those of ``hosts`` of which nobody has said that they do not hold the secret (``keyturn_secrets_here``)."""
     return [host for host, known in hosts.items() if secret in known.get("keyturn_secrets_here", [secret])]
 

@@ -11,7 +11,7 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import yaml
 
@@ -93,6 +93,16 @@ class Rule(TypedDict):
     """What the policy's schedule promises of a secret."""
 
     max_age_days: int
+
+
+class Threshold(TypedDict):
+    """From how many on a metric is worth a warning, and from how many on somebody is woken; ``per`` is a minute, an hour or a day."""
+
+    metric: str
+    title: str
+    warning: int
+    critical: int
+    per: NotRequired[str]
 
 
 class Application(NamedTuple):

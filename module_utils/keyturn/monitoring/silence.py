@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any
 
 from ..base import http, shape, timestamps
 from ..base.errors import KeyturnError
@@ -19,7 +18,7 @@ WINDOW = timedelta(hours=1)
 TOKEN_LIFETIME = timedelta(minutes=60)
 
 
-def matchers(alert: str, environment: str) -> list[dict[str, Any]]:
+def matchers(alert: str, environment: str) -> list[dict[str, object]]:
     """Return whom the silence concerns. Other causes, and more wrong signatures than expected, have alerts of other names."""
     return [
         {"name": name, "value": value, "isRegex": False, "isEqual": True}

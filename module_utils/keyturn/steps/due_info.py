@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
 
 from ..base import timestamps
 from ..base.errors import KeyturnError
@@ -15,7 +13,7 @@ from ..records import status
 from .status import entries
 
 
-def shape(parameters: Parameters) -> Any:
+def shape(parameters: Parameters) -> object:
     """Return what this rests on."""
     return {"hosts": answers.state(parameters["secrets"])}
 
@@ -42,7 +40,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     return {"changed": False, "calendar": lines, "turn": wanted if inside else [], "text": "\n".join(text)}
 
 
-def _sentence(wanted: list[str], inside: bool, window: Mapping[str, Any], now: datetime) -> str:
+def _sentence(wanted: list[str], inside: bool, window: schedule.Window, now: datetime) -> str:
     if not wanted:
         return "nothing is due"
     if inside:

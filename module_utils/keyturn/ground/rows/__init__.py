@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ...base.sides import Side
-    from .contract import RowStore
-
-Spec = Mapping[str, Any]
+    from .contract import RowStore, Spec
 
 
 class Kind(NamedTuple):

@@ -16,6 +16,10 @@ OTHER_WRITER = (
 )
 
 
+# the catalogue's ``migration``, as the options of its kind have validated it
+Spec = Mapping[str, Any]
+
+
 class Census(TypedDict):
     """How many rows there are by form, how many open under which value, and which are refused (up to ten named)."""
 

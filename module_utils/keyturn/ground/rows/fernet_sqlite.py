@@ -17,8 +17,8 @@ from cryptography.fernet import Fernet
 
 from ...base.errors import KeyturnError
 from ...base.sides import Side, other
-from . import Spec, fernet_forms, token_scan
-from .contract import Census, Prepared, Turned
+from . import fernet_forms, token_scan
+from .contract import Census, Prepared, Spec, Turned
 from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
 from .fernet_json import JsonPages
 from .fernet_pages import BROKEN, OpenedChunk, Pages

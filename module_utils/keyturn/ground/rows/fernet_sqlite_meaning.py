@@ -9,7 +9,7 @@ from typing import Any
 from ...base.errors import KeyturnError
 from ...base.generate import GENERATORS
 from ...base.json_text import PATH
-from . import Spec
+from .contract import Spec
 
 
 def check(where: str, entry: Mapping[str, Any]) -> None:

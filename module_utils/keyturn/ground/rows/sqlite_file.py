@@ -481,7 +481,7 @@ def behind(target: Column, table: str = "") -> str:
     return f"({locators}) > ({', '.join('?' * len(target.locators))})"
 
 
-def write(connection: sqlite3.Connection, target: Column, goals: Sequence[tuple[Row, Any]]) -> int:
+def write(connection: sqlite3.Connection, target: Column, goals: Sequence[tuple[Row, Cell]]) -> int:
     """Give rows that stand as they were read another value; return how many did. Without any the statement is compiled.
 
     ABORT overrides a constraint of the table that would take away or pass over rows without a word.

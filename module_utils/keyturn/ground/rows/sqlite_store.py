@@ -10,8 +10,7 @@ from pathlib import Path
 from ...base import attributes, procfs
 from ...base.errors import KeyturnError
 from ...base.sides import Side
-from . import Spec
-from .contract import Backup, Census, Deferred, Examined, Prepared, Space, Turned
+from .contract import Backup, Census, Deferred, Examined, Prepared, Space, Spec, Turned
 from .fernet_keys import fernet_key
 from .fernet_sqlite import FernetSqlite
 from .side_file import SideFile

@@ -82,6 +82,8 @@ class HostAnswer(TypedDict, total=False):
     # of one that does not answer as a host does
     unreachable: bool
     lost: bool
+    failed: bool
+    msg: str
 
 
 def result(journal: Journal, changed: bool) -> HostAnswer:

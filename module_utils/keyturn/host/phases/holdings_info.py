@@ -66,6 +66,12 @@ def look_at(holding: Holding) -> Verified:
             findings += _turnable(store)
     except KeyturnError as error:
         problems.append(str(error))
+    _look_at_services(holding, found)
+    return found
+
+
+def _look_at_services(holding: Holding, found: Verified) -> None:
+    problems, findings = found["problems"], found["findings"]
     changed = _last_change(holding)
     try:
         services = holding.service_list()
@@ -81,7 +87,6 @@ def look_at(holding: Holding) -> Verified:
         elif old:
             numbers = ", ".join(map(str, old))
             findings.append(f"service {service.name} (process {numbers}) started before its files changed: restart it")
-    return found
 
 
 def _left(holding: Holding) -> list[Path]:
