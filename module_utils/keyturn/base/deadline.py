@@ -1,4 +1,4 @@
-"""One deadline for what a library does, which knows a timeout for each piece of an answer and none for the whole of it."""
+"""One deadline for a whole exchange. Libraries have a timeout for each piece of an answer, and none for the whole."""
 
 from __future__ import annotations
 

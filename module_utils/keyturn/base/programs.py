@@ -1,4 +1,4 @@
-"""What a program prints, up to a size: whoever has a say in it may have it print without end."""
+"""What a program prints, up to a size. Others may have a say in that, and could have it print without end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rotations that were begun on the controller, and whose run was killed before any host knew them: only the controller can end them."""
+"""Rotations that no host knows, since their run was killed before one was told. Only the controller can end them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the actions on the controller rest on in what others say: the hosts, the inventory, the run so far.
+"""What the controller takes from others: the hosts, the inventory, the run so far.
 
 A host may be in other hands, and then says what it likes. So each answer is taken here once, before Ansible or Keyturn acts on it: it
 has the shape of its action, nothing beside it, and texts that do nothing where they are shown.

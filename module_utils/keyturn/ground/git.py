@@ -1,4 +1,4 @@
-"""git in a checkout that belongs to somebody else: whose configuration names programs, none of which is run."""
+"""git in somebody else's checkout. Its configuration may name programs, and none of them is run."""
 
 from __future__ import annotations
 

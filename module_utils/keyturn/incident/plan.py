@@ -1,4 +1,4 @@
-"""From what has leaked to what is done: the decision table read, and the steps in the order that closes the widest door first."""
+"""The decision table: what is done when something has leaked. The steps that close the widest door come first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the document of an incident is made of. ``SHAPE`` of the room says what every reader may rest on, this how it is called."""
+"""What the document of an incident is made of, as types. ``SHAPE`` of the room is what a file is checked by."""
 
 from __future__ import annotations
 

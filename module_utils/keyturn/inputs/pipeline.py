@@ -1,4 +1,4 @@
-"""What whoever starts a pipeline may say: a name of a list, or words of a pattern. It becomes data, and never a template.
+"""What may be said by whoever starts a pipeline: a name of a list, or words of a pattern. It becomes data, and never a template.
 
 ``ci/rotate`` runs this file as a program: ENVIRONMENT PLAYBOOK, the rest by the environment. It prints the option for ``-e``.
 """

@@ -1,4 +1,4 @@
-"""Why somebody does what a run would not do without a word: it stands in the log, and what a host is told it sees as well."""
+"""The reason that a person gives for an exception. It stands in the log, and a host may see it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings of Ansible that a run must not have: they win over ansible.cfg, from the environment of whoever starts it.
+"""Settings of Ansible that a run must not have. They come from the environment of whoever starts it, and win over ansible.cfg.
 
 All others are harmless, or Ansible itself then finds nothing to run; docs/settings.md has each with its reason.
 """

@@ -1,4 +1,4 @@
-"""What the controller's records and a status are made of: names for what ``SHAPE`` of each file lets every reader rest on."""
+"""What the controller's records and a status are made of, as types. ``SHAPE`` of each file is what a document is checked by."""
 
 from __future__ import annotations
 

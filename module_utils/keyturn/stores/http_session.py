@@ -1,4 +1,4 @@
-"""What OpenBao's client talks by: an answer has a size, and a store behind TLS leads nowhere else."""
+"""The HTTP session of OpenBao's client: an answer has a size, and no redirect leads from https to http."""
 
 from __future__ import annotations
 

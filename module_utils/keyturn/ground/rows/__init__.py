@@ -1,4 +1,4 @@
-"""The data under a key, and the table of the row stores that there are. A host asks for none of their code but of the one it has."""
+"""The data under a key, and the table of the row stores. A host imports the code of its own store alone."""
 
 from __future__ import annotations
 

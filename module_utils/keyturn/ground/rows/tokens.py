@@ -1,4 +1,4 @@
-"""The row stores in which tokens can be replaced that somebody else gave out: only what asks for one has their code."""
+"""The row stores in which tokens of a provider can be replaced. Only who replaces them imports their code."""
 
 from __future__ import annotations
 

@@ -54,12 +54,12 @@ class HostAnswer(TypedDict, total=False):
     # ask_provider
     verdict: str
     touched: bool
-    # state, prune
+    # rotation_info, prune
     closed: dict[str, JournalRecord]
     expired: list[str]
     held: dict[str, Held]
     pruned: list[str]
-    # verify, storage
+    # holdings_info, storage_info
     verified: dict[str, Verified]
     problems: list[str]
     text: str

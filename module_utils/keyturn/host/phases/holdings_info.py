@@ -1,4 +1,4 @@
-"""Verify: what one host holds now, reading only. Also while a rotation is open."""
+"""What one host holds now. Nothing is changed, and a rotation may be open."""
 
 from __future__ import annotations
 
