@@ -170,10 +170,10 @@ def ask(
         return Answer(None, b"")
 
 
-def _answer(status: int, said: http.client.HTTPResponse | urllib.error.HTTPError, limit: int) -> Answer:
-    headers = {name.lower(): value for name, value in said.headers.items()}
+def _answer(status: int, response: http.client.HTTPResponse | urllib.error.HTTPError, limit: int) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
     try:
-        return Answer(status, said.read(limit), headers)
+        return Answer(status, response.read(limit), headers)
     except (OSError, http.client.HTTPException):  # cut off: what is missing cannot be judged
         return Answer(status, b"", headers)
 

@@ -19,13 +19,13 @@ ROW: Spec = {
 TOKENS_STEP = "replace access tokens"
 
 
-def check_id(given: str) -> str:
+def check_id(identity: str) -> str:
     """Return the id of an incident; KeyturnError when it cannot be a folder's name."""
-    if not INCIDENT_ID.fullmatch(given):
+    if not INCIDENT_ID.fullmatch(identity):
         raise KeyturnError(
             "keyturn_incident_id must be 1 to 64 letters, digits or . _ -, such as INC-2026-007: give the id of your tracker"
         )
-    return given
+    return identity
 
 
 def check_table(table: Mapping[str, Row], order: Mapping[str, str], secrets: Mapping[str, Entry]) -> None:
@@ -52,14 +52,14 @@ def affected(row: Row, named: Sequence[str], order: Mapping[str, str], secrets: 
         raise KeyturnError(
             f"keyturn_incident_affected names {', '.join(unknown)}, and catalogue.yml has {', '.join(sorted(secrets))}"
         )
-    found = {*row["affected"], *named}
-    if not found:
+    chosen = {*row["affected"], *named}
+    if not chosen:
         examples = ", ".join(f'"{name}"' for name in list(order)[:2])
         raise KeyturnError(
             f"when {row['title']} only a person knows which: name them, "
             f"-e '{{\"keyturn_incident_affected\": [{examples}]}}'"
         )
-    return [name for name in order if name in found]
+    return [name for name in order if name in chosen]
 
 
 def steps(
@@ -77,20 +77,20 @@ def steps(
     """
     first = affected(row, named, order, secrets)
     later = [name for name in order if name in row["precaution"] and name not in first]
-    found = [_step("end the open rotation", "resume", "affected")] if opened else []
-    found += [_step(f"rotate {name}", "rotate", "affected", name) for name in first]
+    planned = [_step("end the open rotation", "resume", "affected")] if opened else []
+    planned += [_step(f"rotate {name}", "rotate", "affected", name) for name in first]
     if row["tokens"] != "never":
-        found.append(_step(TOKENS_STEP, "tokens", "affected", condition=row["tokens"]))
-    found += [_step(f"rotate {name}", "rotate", "precaution", name) for name in later]
+        planned.append(_step(TOKENS_STEP, "tokens", "affected", condition=row["tokens"]))
+    planned += [_step(f"rotate {name}", "rotate", "precaution", name) for name in later]
     for tier, names in (("affected", first), ("precaution", later)):
         revoked = [name for name in names if secrets[name]["retire"]["kind"] == "revoke"]
-        found += [_step(f"prove the old {name} dead", "revoke", tier, name) for name in revoked]
+        planned += [_step(f"prove the old {name} dead", "revoke", tier, name) for name in revoked]
     # access tokens stand in the rows of a key
     concerned = {"tokens": {name for name, entry in secrets.items() if entry["migration"]["kind"] != "none"}}
-    for step in found:
+    for step in planned:
         if concerned.get(step["kind"], {step["secret"]}) <= set(unused):
             step.update({"state": "skipped", "evidence": "not used here: no host holds it"})
-    return found
+    return planned
 
 
 def _step(name: str, kind: str, tier: str, secret: str = "", condition: str = "always") -> Step:

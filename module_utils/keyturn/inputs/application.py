@@ -167,9 +167,9 @@ def shipped(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/") if (path / "catalogue.yml").is_file()]
 
 
-def chosen(given: object, root: Path) -> Application:
+def chosen(named: object, root: Path) -> Application:
     """Return the application that an inventory names; KeyturnError where that is neither a name nor a folder."""
-    text = str(given)
+    text = str(named)
     if NAME.fullmatch(text):
         return Application(root / "applications" / text)
     folder = Path(text).resolve()
@@ -211,7 +211,7 @@ def secrets(entries: Mapping[str, Entry], schedule: Mapping[str, Rule]) -> dict[
 @cache
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.load(files.read(path, MOST_BYTES), Loader=LOADER)  # noqa: S506 - of the safe ones, the fast one
+        content = yaml.load(files.read(path, MOST_BYTES), Loader=LOADER)  # noqa: S506 - of the safe ones, the fast one
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -222,15 +222,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise KeyturnError(f"{path}{line}: this is no YAML: mend it") from None
     except (ValueError, RecursionError):  # a day that there is none of, or lists in lists without end
         raise KeyturnError(f"{path}: a date in it is none, or it is nested too deeply: mend it") from None
-    if not isinstance(found, dict) and found is not None:
+    if not isinstance(content, dict) and content is not None:
         raise KeyturnError(f"{path}: a mapping of names must stand there: {REMEDY}")
-    return found or {}
+    return content or {}
 
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _unknown(form: Mapping[str, object], found: Mapping[str, object]) -> list[str]:
+def _unknown(form: Mapping[str, object], content: Mapping[str, object]) -> list[str]:
     """Return names at the top of a file that stand for nothing: a slip of the hand would be a missing part."""
     known = {name.removesuffix("?") for name in form}
-    return [] if "*" in form else sorted(str(name) for name in found if name not in known)
+    return [] if "*" in form else sorted(str(name) for name in content if name not in known)

@@ -25,11 +25,11 @@ def open_orders(provider: ProviderSpec, values: Sequence[str]) -> None:
     if market is False:
         return
     orders = http.ask(f"{url}/v2/orders?status=open&limit=1", providers.TIMEOUT_SECONDS, headers)
-    found = shape.parse(orders.body) if http.good(orders.status) else None
-    if not isinstance(found, list) or (found and market is None):
-        said = providers.evidence("GET /v2/clock and /v2/orders", orders, None, orders.headers.get("x-request-id"))
-        raise KeyturnError(f"Alpaca does not say whether orders are open ({said}), nothing was changed: {remedy}")
-    if found:
+    orders_open = shape.parse(orders.body) if http.good(orders.status) else None
+    if not isinstance(orders_open, list) or (orders_open and market is None):
+        evidence = providers.evidence("GET /v2/clock and /v2/orders", orders, None, orders.headers.get("x-request-id"))
+        raise KeyturnError(f"Alpaca does not say whether orders are open ({evidence}), nothing was changed: {remedy}")
+    if orders_open:
         raise KeyturnError(
             f"the market is open and so are orders, and the trading engine would be restarted; nothing was changed: {remedy}"
         )

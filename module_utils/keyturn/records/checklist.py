@@ -57,9 +57,9 @@ def points(wanted: Sequence[Wanted], case: Case) -> list[Point]:
     return found
 
 
-def still_open(found: Sequence[Point]) -> list[Point]:
+def still_open(all_points: Sequence[Point]) -> list[Point]:
     """Return the points that nobody has evidence for."""
-    return [point for point in found if point["state"] == "open"]
+    return [point for point in all_points if point["state"] == "open"]
 
 
 def signer(records: Records, rotation_id: str) -> str:
@@ -101,10 +101,10 @@ def sign(case: Case, name: str, notes: Mapping[str, str], wanted: Sequence[Wante
             f"{name} is signed here by the login of who has rotated ({', '.join(same)}), so somebody else must verify, from a login of "
             "their own or with a key (keyturn_allowed_signers); nothing was signed"
         )
-    found = {point["id"]: point for point in points(wanted, case)}
-    unknown = sorted(set(notes) - set(found))
+    known = {point["id"]: point for point in points(wanted, case)}
+    unknown = sorted(set(notes) - set(known))
     if unknown:
-        raise KeyturnError(f"keyturn_points names {', '.join(unknown)}; the points are {', '.join(found)}")
+        raise KeyturnError(f"keyturn_points names {', '.join(unknown)}; the points are {', '.join(known)}")
     empty = sorted(point for point, note in notes.items() if not str(note).strip())
     if empty:
         raise KeyturnError(f"keyturn_points says nothing of {', '.join(empty)}: say what was seen")
@@ -304,6 +304,6 @@ EVIDENCE: dict[str, Callable[[Case], Said]] = {
 MARKS = {"proved": "[x]", "signed": "[x]", "not applicable": "[-]", "open": "[ ]"}
 
 
-def text(found: Sequence[Point]) -> list[str]:
+def text(all_points: Sequence[Point]) -> list[str]:
     """Return the checklist for a person, a line for each point."""
-    return [f"{MARKS[point['state']]} {point['text']}: {point['detail']}" for point in found]
+    return [f"{MARKS[point['state']]} {point['text']}: {point['detail']}" for point in all_points]

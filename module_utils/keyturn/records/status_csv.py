@@ -14,25 +14,25 @@ from .shapes import Event, Status, StatusLine
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
-def render(found: Status) -> str:
+def render(status: Status) -> str:
     """Return the status, with its ``attention`` and ``events``, as CSV (RFC 4180)."""
     written = io.StringIO()
     rows = csv.writer(written)
     rows.writerow(lives.COLUMNS)
-    for one in [*_attention(found), *_secrets(found), *found["events"]]:
+    for one in [*_attention(status), *_secrets(status), *status["events"]]:
         known: Mapping[str, object] = one
         rows.writerow(cell(known[name]) for name in lives.COLUMNS)
     return written.getvalue()
 
 
-def _attention(found: Status) -> list[Event]:
-    return [lives.event("attention", "", found["at"], one["state"], detail=one["text"]) for one in found["attention"]]
+def _attention(status: Status) -> list[Event]:
+    return [lives.event("attention", "", status["at"], one["state"], detail=one["text"]) for one in status["attention"]]
 
 
-def _secrets(found: Status) -> list[Event]:
+def _secrets(status: Status) -> list[Event]:
     return [
         lives.event("secret", name, line["last_rotated"], line["state"], detail=age(line))
-        for name, line in found["secrets"].items()
+        for name, line in status["secrets"].items()
     ]
 
 

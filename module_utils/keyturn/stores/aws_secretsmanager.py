@@ -67,14 +67,14 @@ class AwsSecretsManager:
             return False
         if CURRENT not in self._labels(path):
             self._make(path)
-        said = self._call(
+        written = self._call(
             path,
             "put_secret_value",
             ClientRequestToken=rotation_id,
             SecretString=_text(values),
             VersionStages=[PENDING],
         )
-        if said is None:
+        if written is None:
             raise KeyturnError(
                 f"{path}: rotation {rotation_id} has another value in the store already, or the secret is marked for deletion: "
                 "start a new rotation, or restore the secret"

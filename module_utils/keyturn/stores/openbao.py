@@ -207,18 +207,18 @@ class OpenBao:
         """The engine, when the mount has been seen to be one: others take a value, and do not give it back."""
         try:
             with self._told(f"the mount {self.mount}"):
-                said = self._client.adapter.get(url=f"/v1/sys/internal/ui/mounts/{self.mount}")["data"]
-                version = (said["options"] or {}).get("version", "")
-                found = tuple(harmless(str(one)) for one in (said["path"].strip("/"), said["type"], version))
+                mount = self._client.adapter.get(url=f"/v1/sys/internal/ui/mounts/{self.mount}")["data"]
+                version = (mount["options"] or {}).get("version", "")
+                seen = tuple(harmless(str(one)) for one in (mount["path"].strip("/"), mount["type"], version))
         except Denied:
             raise Denied(
                 f"{self.where} refuses the mount {self.mount} (keyturn_store.mount): there is none of this name, or the login has "
                 "expired, or its policy does not allow this"
             ) from None
-        if found != (self.mount.strip("/"), "kv", "2"):
+        if seen != (self.mount.strip("/"), "kv", "2"):
             raise KeyturnError(
-                f"{self.where} has no mount {self.mount} of KV version 2 (keyturn_store.mount): {found[0]} is of the kind {found[1]}"
-                f"{', version ' + found[2] if found[2] else ''}. Name the mount alone, the rest of a path is keyturn_store.prefix; "
+                f"{self.where} has no mount {self.mount} of KV version 2 (keyturn_store.mount): {seen[0]} is of the kind {seen[1]}"
+                f"{', version ' + seen[2] if seen[2] else ''}. Name the mount alone, the rest of a path is keyturn_store.prefix; "
                 "give Keyturn a mount of its own, since to make version 2 of version 1 moves the paths of all who read it"
             )
         return self._client.secrets.kv.v2
