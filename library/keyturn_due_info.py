@@ -17,6 +17,10 @@ options:
     description: What M(keyturn_rotation_info) returned, by host; nothing for a host that gave no answer.
     type: dict
     required: true
+  folder:
+    description: The reports and the log of the environment. By the log a secret's age is reckoned, more than by the word of a host.
+    type: str
+    required: true
   window:
     description: The maintenance window, C(days), C(from) and C(to) in UTC; always open if empty.
     type: dict
@@ -40,6 +44,7 @@ EXAMPLES = r"""
   keyturn_due_info:
     secrets: "{{ keyturn_secrets }}"
     hosts: "{{ rotation_answers }}"
+    folder: "{{ rotation_folder }}"
     window: {days: [sat], from: "22:00", to: "02:00"}
   register: rotation_due
 """

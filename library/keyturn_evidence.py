@@ -95,6 +95,7 @@ def collect(module):
         services(parameters["application"]["services"]),
         parameters["logs"],
         timestamps.parse(parameters["since"]),
+        parameters["application"]["app_user"],
     )
     members, missing = evidence.collect(scene, parameters["sources"])
     packed = base64.b64encode(evidence.archive(members, int(time.time()))).decode()

@@ -35,7 +35,7 @@ NOBODY = 65534
 DATABASE = "data/bank_accounts.db"
 VARIABLE = "DATABASE_ENCRYPTION_KEY"
 ROTATION_ID = "20260101T000000Z-0123456789abcdef"
-COLUMN = {"table": "plaid_items", "key": "item_id", "column": "access_token", "plaintext": "^access-"}
+COLUMN = {"table": "plaid_items", "key": ["item_id"], "column": "access_token", "plaintext": "^access-"}
 # the catalogue's db_key of an application without services: what they cost is no part of the database's cost
 ENTRY = {
     "variables": [VARIABLE],

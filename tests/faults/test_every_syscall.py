@@ -20,14 +20,26 @@ from support import others, selection
 from support.faults import Call, Host, record
 
 SHARES = 4 if selection.exhaustive() else 1
-# What is killed, the phase that it starts from, and the journal mode of the database, which may have texts with tokens in them as well.
+# What is killed, the phase that it starts from, and the journal mode of the database, which may have texts with tokens in them as well,
+# or a second database beside it.
 SERIES = [
     ("switch", "prepared", "delete"),
     ("switch", "prepared", "wal"),
     ("switch", "prepared", "delete and JSON"),
+    ("switch", "prepared", "delete and two"),
     ("rollback", "proved", "delete"),
     ("rollback", "switched", "wal"),
-    *([("rollback", "switched", "delete and JSON")] if selection.exhaustive() else []),
+    *(
+        [
+            ("rollback", "switched", "delete and JSON"),
+            ("switch", "prepared", "wal and two"),
+            ("rollback", "switched", "delete and two"),
+            ("prepare", "staged", "delete and two"),
+            ("commit", "decided", "delete and two"),
+        ]
+        if selection.exhaustive()
+        else []
+    ),
     ("stage", "nothing", "delete"),
     ("prepare", "staged", "delete"),
     ("commit", "decided", "delete"),
@@ -50,7 +62,7 @@ def host(tmp_path: Path, journal_mode: str) -> Iterator[Host]:
     if more == "theirs" and os.geteuid() != 0:
         pytest.skip("only root can become another user")
     with others.ground() if more == "theirs" else contextlib.nullcontext(tmp_path / "app") as app:
-        made = Host(app.parent / "host", mode, documents=more == "JSON", theirs=more == "theirs")
+        made = Host(app.parent / "host", mode, documents=more == "JSON", vault=more == "two", theirs=more == "theirs")
         yield made
         made.stop()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support.fleet import Fleet
@@ -87,11 +88,16 @@ def test_what_cannot_be_handled_is_refused_while_it_runs(host: UnitHost, shape: 
     assert host.run(f"cat {APP}/.env; systemctl show -p InvocationID {host.running[0]}") == before
 
 
+@pytest.mark.parametrize("by", ["signal", "reload"])
 @pytest.mark.parametrize("does", ["rereads", ""])
-def test_a_reload_stops_nothing_and_is_believed_by_tokens_alone(host: UnitHost, does: str) -> None:
+def test_a_reload_stops_nothing_and_is_believed_by_tokens_alone(host: UnitHost, does: str, by: str) -> None:
     """One that reads nothing anew, and lives, is found by them."""
     ignores = "ExecReload=/bin/true"
-    staged(host, Shape("reload", unit("simple", RELOAD if does else ignores, does=does), says={"reloads": ["jwt"]}))
+    made = unit("simple", RELOAD if does else ignores, does=does)
+    says: dict[str, Any] = {"reloads": ["jwt"]}
+    if by == "signal":
+        made, says = unit("simple", does=does or "deaf"), says | {"reload_signal": "HUP"}
+    staged(host, Shape("reload", made, says=says))
     before = host.run("systemctl show -p InvocationID,MainPID shape.service")
     if does:
         goes(host, "turn")

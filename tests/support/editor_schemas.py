@@ -34,7 +34,9 @@ def _option(option: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "dict":
         return inner or {"type": "object"}
     if kind == "list":
-        return {"type": "array", "items": inner or {"type": TYPES[option["elements"]]}}
+        items = inner or {"type": TYPES[option["elements"]]}
+        # one text is a list of one
+        return {"type": ["array", "string"] if items == {"type": "string"} else "array", "items": items}
     plain = {"enum": option["choices"]} if "choices" in option else {"type": TYPES[kind]}
     return plain if plain == {"type": "string"} else {"anyOf": [plain, TEMPLATE]}
 

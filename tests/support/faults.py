@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,6 +116,13 @@ TRIGGER = (
 
 
 # a table of texts with a token at a path of each
+# a second database, whose rows say by themselves which of them are encrypted; a quarter is not
+VAULT = {
+    "kind": "fernet_sqlite",
+    "database": "data/vault.db",
+    "columns": [{"table": "vault", "key": ["name", "note"], "column": "secret", "flag": "sealed"}],
+}
+OPEN_IN_VAULT = 4
 DOCUMENTS = {"table": "linked", "key": "item", "column": "doc", "plaintext": "^access-", "paths": ["links[*].token"]}
 
 
@@ -144,15 +151,19 @@ class Host:
         rows: int = 12,
         *,
         documents: bool = False,
+        vault: bool = False,
         theirs: bool = False,
         **rotation: Any,
     ) -> None:
-        """``theirs`` gives the application to the user nobody, who runs it by the system's Python: ours may stand where nobody can go."""
+        """``documents`` adds a table of JSON, ``vault`` a second database, of the other journal mode.
+
+        ``theirs`` gives the application to the user nobody, who runs it by the system's Python: ours may stand where nobody can go."""
         folder.mkdir(exist_ok=True)
         self.theirs = theirs
         self.lab = Lab(folder, rows, journal_mode)
         self.more = rotation
         self.linked: dict[str, str] = {}
+        self.vault: dict[str, str] = {}
         for name, text in {"start.sh": START, "stop.sh": STOP, "server.py": SERVER}.items():
             python = "/usr/bin/python3" if theirs else sys.executable
             (self.lab.app / name).write_text(
@@ -164,7 +175,9 @@ class Host:
         self.old = self.lab.key()
         if documents:
             self._add_documents(rows)
-        self.tokens = self.lab.tokens | self.linked
+        if vault:
+            self._add_vault(rows, "delete" if journal_mode == "wal" else "wal")
+        self.tokens = self.lab.tokens | self.linked | self.vault
         self.new = ""
         self.old_env = self.lab.env.read_bytes()
         self.untouched = self.everything_else()
@@ -185,6 +198,23 @@ class Host:
                 connection.execute(
                     "INSERT INTO linked VALUES (?, ?)", (item, json.dumps(doc, indent=number % 3 or None))
                 )
+
+    def _add_vault(self, rows: int, journal_mode: str) -> None:
+        entry = self.lab.rotation()["entry"]
+        both = {"kind": "several", "stores": [entry["migration"], VAULT]}
+        probes = [{"kind": "rows"}, *(probe for probe in entry["probes"] if probe["kind"] != "fernet_rows")]
+        self.more["entry"] = entry | {"migration": both, "probes": probes}
+        path = self.lab.app / VAULT["database"]  # type: ignore[operator]
+        with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(f"PRAGMA journal_mode={journal_mode}")
+            connection.execute("CREATE TABLE vault (name TEXT PRIMARY KEY, secret TEXT, note TEXT, sealed BOOLEAN)")
+            for number in range(rows):
+                name, token = f"vault-{number}", f"access-vault-{number}"
+                self.vault[name] = token
+                sealed = number % OPEN_IN_VAULT > 0
+                secret = Fernet(self.old).encrypt(token.encode()).decode() if sealed else token
+                connection.execute("INSERT INTO vault VALUES (?, ?, ?, ?)", (name, secret, f"note {number}", sealed))
+        path.chmod(0o600)
 
     def _give(self) -> None:
         if self.theirs:
@@ -340,7 +370,8 @@ class Host:
         with self._copied_database() as connection:
             items = list(connection.execute("SELECT item_id, access_token FROM plaid_items ORDER BY item_id"))
             linked = list(connection.execute("SELECT item, doc FROM linked")) if self.linked else []
-            return items + [(item, json.loads(doc)["links"][1]["token"]) for item, doc in linked]
+            vault = list(connection.execute("SELECT name, secret FROM vault.vault")) if self.vault else []
+            return [*items, *((item, json.loads(doc)["links"][1]["token"]) for item, doc in linked), *vault]
 
     def everything_else(self) -> str:
         """Return the database as text without the tokens: schema with its triggers, other columns, other tables."""
@@ -355,7 +386,9 @@ class Host:
             ]
             linked = list(connection.execute("SELECT rowid, item, doc FROM linked")) if self.linked else []
             around = [(*row, doc.replace(json.loads(doc)["links"][1]["token"], "")) for *row, doc in linked]
-            return repr([schema, items, others, around])
+            vault = ["vault.sqlite_master", "(SELECT rowid, name, note, sealed FROM vault.vault)"] if self.vault else []
+            beside = [list(connection.execute(f"SELECT * FROM {place}")) for place in vault]
+            return repr([schema, items, others, around, [(*row[:3], row[-1]) for row in itertools.chain(*beside)]])
 
     def forms_under(self) -> tuple[dict[str, str], set[str]]:
         """Return the form of each row and the sides that rows are under; fail where a row's token is not what it was."""
@@ -370,6 +403,13 @@ class Host:
             sides |= {opened.side} - {None}
         assert forms.keys() == self.tokens.keys()
         return forms, {str(side) for side in sides}
+
+    def sides_of(self, items: Collection[str]) -> set[str]:
+        """Return the sides that some rows are under."""
+        ciphers = {side: Fernet(key) for side, key in (("old", self.old), ("new", self.new)) if key}
+        turner = Turner(ciphers, "^access-")  # type: ignore[arg-type]
+        found = {turner.open(stored).side for item, stored in self.rows() if item in items}
+        return {str(side) for side in found - {None}}
 
     def lost_rows(self) -> int:
         """Return the number of rows that no stored value opens to their token."""
@@ -394,7 +434,8 @@ class Host:
         """Check invariants 1 to 4 on what a kill left. Comparisons have names: pytest would print both sides."""
         forms, sides = self.forms_under()
         assert forms == self.forms, "a row came back in another form"
-        assert len(sides) == 1, "one transaction, yet rows are under both values"
+        each = [self.sides_of(self.tokens.keys() - self.vault), *([self.sides_of(self.vault)] if self.vault else [])]
+        assert {len(one) for one in each} == {1}, "one transaction, yet rows are under both values"
         assert self.everything_else() == self.untouched, "something beside the tokens changed"
         self.check_owners()
         assert stat.S_IMODE(self.lab.env.stat().st_mode) == 0o600
@@ -409,7 +450,8 @@ class Host:
             assert keeps_both, "rows or files have a value that nothing else holds"
         if any(step["phase"] == "switched" for step in self.journal().get("history", [])):
             return  # a rollback may be on its way, and there the rows go first as well
-        assert (sides, file) != ({"old"}, "new"), "the file was replaced before the rows"
+        assert file == "old" or sides == {"new"}, "the file was replaced before the rows"
+        assert each != [{"old"}, {"new"}], "the second store was turned before the first"
 
     def check_owners(self) -> None:
         """Check that everything belongs to whom it belonged, also what a kill has left: the application's to its user, the rest to root."""
@@ -440,7 +482,15 @@ class Host:
         folder = self.state_file("journal.json").parent
         left = {path.name for path in folder.iterdir()} if folder.exists() else set()
         if outcome:
-            assert left == {"journal.json", *(("previous.json", "backup.db") if "backup" in journal else ())}
+            folders = {"1", "2"} if self.vault else set()
+            kept = {"backup.db"} if "backup" in journal else set()
+            assert left - folders == {
+                "journal.json",
+                *(["previous.json"] if kept else []),
+                *(set() if folders else kept),
+            }
+            for name in folders & left:
+                assert {path.name for path in (folder / name).iterdir()} == kept
         else:
             assert {durable.LEFT.sub("", name) for name in left - {"journal.json"}} <= {"journal.json"}
         assert not self.new or self.files_with(self.new) == (["app/.env"] if committed else [])
@@ -492,6 +542,8 @@ class Host:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(self.lab.database.parent, copy)
         with contextlib.closing(sqlite3.connect(copy / self.lab.database.name)) as connection:
+            if self.vault:
+                connection.execute("ATTACH ? AS vault", (str(copy / "vault.db"),))
             yield connection
 
 

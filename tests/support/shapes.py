@@ -71,6 +71,9 @@ WORKS = {
     "`ExecReload=` that makes the application read `.env` anew": Shape(
         "reload", unit("simple", RELOAD, does="rereads"), says={"reloads": ["jwt"]}
     ),
+    "a signal that does the same": Shape(
+        "signal", unit("simple", does="rereads"), says={"reloads": ["jwt"], "reload_signal": "HUP"}
+    ),
     "`PartOf=` on it": Shape(
         "follower", unit(), {"shape-b.service": beside("PartOf=shape.service")}, ("shape-b.service",)
     ),
@@ -228,7 +231,8 @@ HAPPENS = {
         "that stops first, and starts in one transaction with the unit, so that a descriptor is handed over; a timer is the same"
     ),
     "restarted": (
-        "the start gate keeps it down while a rotation has it stopped; a delivery has none, and starts anew what began before it was done"
+        "the start gate keeps it down while a rotation has it stopped; a delivery has none, and starts anew what began before it "
+        "was done"
     ),
     "journal": (
         "a process that lives and whose start the journal has lost counts as healthy; one that Keyturn starts has to say its line"
@@ -238,6 +242,7 @@ HAPPENS = {
 OPTIONS = {
     "kill_left": "`kill_left: true`: what is left after the stop is killed",
     "reload": "`reloads: [jwt]`: it is reloaded and not stopped, in a switch and on the way back",
+    "signal": "`reloads: [jwt]` and `reload_signal: HUP`, `USR1` or `USR2`: its main process gets the signal",
 }
 
 

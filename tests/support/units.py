@@ -66,6 +66,8 @@ def serve():
             told.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
     print("up", flush=True)
     server.serve_forever()
+if "deaf" in sys.argv:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 if "rereads" in sys.argv:
     signal.signal(signal.SIGHUP, reread)
 if "forking" in sys.argv:

@@ -130,6 +130,51 @@ def test_what_has_another_shape_is_a_failure_of_the_host(said: dict[str, Any], w
     assert told["failed"] and wanted in told["msg"] and "look at the host" in told["msg"]
 
 
+@pytest.mark.parametrize(
+    ("action", "long", "wanted"),
+    [
+        ("turn", {"rotation": RECORD | {"findings": ["x"] * 1001}}, "findings has 1,001 entries, and may have 1,000"),
+        ("turn", {"rotation": RECORD | {"rows": dict.fromkeys(map(str, range(1001)), 1)}}, "rows has 1,001 entries"),
+        ("turn", {"rotation": RECORD | {"turned": {"x": {"closed": [0] * 1001}}}}, "closed has 1,001 entries"),
+        ("rotation_info", {"closed": dict.fromkeys(map(str, range(10_001)), RECORD)}, "closed has 10,001 entries"),
+        ("holdings_info", {"problems": ["x"] * 1001}, "problems has 1,001 entries"),
+        ("storage_info", {"findings": [FINDING] * 1001}, "findings has 1,001 entries"),
+    ],
+)
+def test_a_list_without_end_is_no_answer(action: str, long: dict[str, Any], wanted: str) -> None:
+    told = answers.taken(action, REAL[action] | long)
+    assert told["failed"] and wanted in told["msg"]
+
+
+def test_what_grows_with_the_rows_may_have_more_entries_and_a_text_has_a_length() -> None:
+    gone = [f"item-{number}" for number in range(5000)]
+    assert answers.taken("replace_tokens", REAL["replace_tokens"] | {"gone": gone})["gone"] == gone
+    told = answers.taken("turn", REAL["turn"] | {"rotation": RECORD | {"findings": ["x" * 10_000]}})
+    assert told["rotation"]["findings"] == ["x" * 4096 + " ... (5904 more characters)"]
+    assert len(answers.taken("turn", REAL["turn"] | {"would": "x" * 10_000})["would"]) == 10_000
+
+
+@pytest.mark.parametrize(
+    "other", ["x", "20260101T000000Z-0123456789abcdef -e a=b", "20260101T000000Z-" + "x" * 48, "../../x"]
+)
+@pytest.mark.parametrize("action", ["prune", "retire", "rotation_info", "turn"])
+def test_what_is_no_id_is_no_answer(action: str, other: str) -> None:
+    said: dict[str, Any] = {
+        "prune": {"pruned": [other]},
+        "retire": {"revocations": [REVOCATION | {"rotation_id": other}]},
+        "rotation_info": {"closed": {other: RECORD}},
+        "turn": {"rotation": RECORD | {"rotation_id": other}},
+    }[action]
+    told = answers.taken(action, REAL[action] | said)
+    assert told["failed"] and "the id of a rotation like 20260131T235959Z-0123456789abcdef" in told["msg"]
+    assert other not in told["msg"]
+    if action == "rotation_info":
+        assert "expired" in answers.taken(action, REAL[action] | {"expired": [other]})["msg"]
+        assert answers.taken(action, REAL[action] | {"closed": {ROTATION_ID: RECORD | {"rotation_id": other}}})[
+            "failed"
+        ]
+
+
 def test_a_failure_is_its_words_and_nothing_else() -> None:
     said = {"failed": True, "msg": "why\nand\x1b[2J", "rc": 1, **ORDERS}
     assert answers.taken("turn", said) == {"failed": True, "msg": "why\nand\\x1b[2J"}

@@ -46,6 +46,7 @@ LEFT = {
     "its name lies on a floor above": {
         "ground.rows.fernet_sqlite_meaning._check_key",
         "ground.rows.fernet_sqlite_meaning.check",
+        "ground.rows.several_meaning.check",
         "providers.supplied.ask",
         "records.lives.of_incidents",
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 from collections.abc import Iterator
@@ -154,8 +155,34 @@ def test_what_everybody_may_change_decides_nothing(mine: Path) -> None:
     (said,) = Application(mine).problems()
     assert (
         said
-        == f"{mine}/catalogue.yml may be changed by everybody, and decides what a run does: chmod o-w {mine}/catalogue.yml"
+        == f"{mine}/catalogue.yml may be changed by everybody, and decides what a run does: chmod go-w {mine}/catalogue.yml"
     )
+
+
+def problem(mine: Path) -> str:
+    (said,) = Application(mine).problems()
+    return said
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a folder to a group of others")
+def test_what_a_group_may_change_decides_nothing_unless_nobody_else_is_in_it(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (mine / "catalogue.yml", mine):
+        os.chown(place, -1, 4711)
+        place.chmod(0o770)
+        assert list(Application(mine).problems()) == []
+        with monkeypatch.context() as patch:
+            patch.setattr(pwd, "getpwall", lambda: [pwd.struct_passwd(("eve", "x", 4712, 4711, "", "/", ""))])
+            assert problem(mine).startswith(f"{place} may be changed by a group (eve), and decides what a run does")
+        place.chmod(0o700)
+
+
+def test_what_may_be_exchanged_on_the_way_to_it_decides_nothing(mine: Path) -> None:
+    mine.parent.chmod(0o777)
+    assert problem(mine).startswith(f"{mine.parent}, in which {mine} lies, may be changed by everybody")
+    mine.parent.chmod(0o1777)
+    assert list(Application(mine).problems()) == [], "nobody renames there what is another's"
 
 
 def test_no_file_is_followed_that_would_never_end(mine: Path) -> None:

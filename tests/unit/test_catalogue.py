@@ -34,6 +34,8 @@ REGISTRIES: dict[str, set[str]] = {
     "consumers.inside": set(consumers.INSIDE) - {""},
     "migration.key.rule": set(fernet_keys.RULES),
     "migration.kind": {"none", *rows.KINDS},
+    "migration.stores.kind": {*rows.ALONE},
+    "migration.stores.key.rule": set(fernet_keys.RULES),
     "probes.kind": set(probes.PROBES),
     "manager": set(managers.MANAGERS),
     "source.kind": {path.stem.removeprefix("value_") for path in TASKS.glob("value_*.yml")},
@@ -49,6 +51,8 @@ REGISTRIES: dict[str, set[str]] = {
     "kind": {"dotenv", *stores.STORES},
     "auth.method": set(openbao.LOGINS),
     "proof_auth": set(probes.LOGINS),
+    # what systemctl is told as it is
+    "reload_signal": {"HUP", "USR1", "USR2"},
 }
 
 
@@ -82,6 +86,9 @@ SERVICES = {
 }
 
 
+SCRIPT = {"manager": "script", "start": "a", "stop": "b"}
+
+
 def with_change(path: str, value: Any) -> dict[str, Any]:
     """The shipped entry of the database key with one change; the value ``...`` takes the field away."""
     entry = copy.deepcopy(shipped()["db_key"])
@@ -113,14 +120,14 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
         ("title", ..., "missing required arguments: title"),
         ("source.generator", "dice", "must be one of: fernet, hex, password, token_urlsafe, got: dice"),
         ("consumers.0.format", "toml", "must be one of: dotenv, file, ini, json, yaml, got: toml"),
-        ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, got: mongo"),
+        ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, several, got: mongo"),
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),
         ("migration.columns.0.key", ..., "missing required arguments: key"),
         (
             "probes.0.kind",
             "hope",
-            "must be one of: command, fernet_rows, http, jwt, log, log_line, login, provider, got: hope",
+            "must be one of: command, fernet_rows, http, jwt, log, log_line, login, provider, rows, got: hope",
         ),
         ("typo", 1, "typo"),
         ("downtime_budget_seconds", "soon", "downtime_budget_seconds"),
@@ -251,16 +258,46 @@ def test_a_probe_by_http_needs_a_service_with_a_url() -> None:
     ("secret", "change", "message"),
     [
         ("db_key", {}, "whose rows are turned while the service is stopped"),
-        ("hf_token", {}, "only a refused token shows"),
-        ("jwt", {"manager": "script", "start": "a", "stop": "b"}, "the manager script knows no reload"),
+        ("hf_token", {}, "no probe would show which value it has"),
+        ("plaid", {"proof_path": "/x"}, "only a refused token would show"),
+        ("jwt", SCRIPT, "has no script that reloads it"),
     ],
 )
-def test_a_reload_is_for_what_tokens_prove(secret: str, change: dict[str, Any], message: str) -> None:
+def test_a_reload_is_for_what_a_probe_can_show(secret: str, change: dict[str, Any], message: str) -> None:
     entry = validated(secret, catalogue.ENTRY, shipped()[secret])
-    spec = {"manager": "systemd", "unit": "b", "health_url": "http://127.0.0.1:1/", "reloads": [secret], **change}
+    spec = {"health_url": "http://127.0.0.1:1/", "reloads": [secret], **({"manager": "systemd", "unit": "b"} | change)}
     given = services(dict.fromkeys(entry["services"], spec))
     with pytest.raises(KeyturnError, match=rf"^keyturn_services\.\w+: reloads names {secret}, .*{message}"):
         check_meaning(secret, entry, given)
+
+
+def test_a_reload_may_be_shown_by_what_fails_on_the_old_value() -> None:
+    """By the application's own checks, or a path of its own; of all services of the secret, since one that is stopped answers nothing."""
+    probes = [{"kind": "http"}, {"kind": "command", "checks": [{"command": ["./check"]}]}]
+    given = shipped()["jwt"] | {"services": ["a", "b"]}
+    spec = {"manager": "systemd", "unit": "b", "health_url": "http://127.0.0.1:1/", "reloads": ["jwt"]}
+    for probe, more in zip(probes, ({"proof_path": "/x"}, {}), strict=True):
+        entry = validated("jwt", catalogue.ENTRY, given | {"probes": [probe]})
+        check_meaning("jwt", entry, services({"a": spec | more, "b": SCRIPT | {"reload": "c"} | spec_of(spec, more)}))
+        with pytest.raises(KeyturnError, match=r"^keyturn_services\.a: reloads names jwt, and b is stopped for it"):
+            check_meaning("jwt", entry, services({"a": spec | more, "b": spec | {"reloads": []}}))
+    with pytest.raises(KeyturnError, match="no probe would show which value it has"):
+        check_meaning(
+            "jwt", validated("jwt", catalogue.ENTRY, given | {"probes": [probes[0]]}), services({"a": spec, "b": spec})
+        )
+
+
+def spec_of(spec: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    return {name: spec[name] for name in ("health_url", "reloads")} | more
+
+
+@pytest.mark.parametrize(("option", "value"), [("reload", "./reload"), ("reload_signal", "HUP")])
+def test_a_way_to_reload_is_one_of_its_manager(option: str, value: str) -> None:
+    spec = {"health_url": "http://127.0.0.1:1/", option: value}
+    wrong = SCRIPT if option == "reload_signal" else {"manager": "systemd", "unit": "b"}
+    entry = validated("jwt", catalogue.ENTRY, shipped()["jwt"])
+    with pytest.raises(KeyturnError, match=rf"^keyturn_services\.backend: {option} is for the manager"):
+        check_meaning("jwt", entry, services({"backend": wrong | spec}))
 
 
 @pytest.mark.parametrize(

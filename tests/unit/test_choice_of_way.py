@@ -64,7 +64,12 @@ def test_nobody_goes_back_on_a_decision(hosts: list[dict[str, Any]]) -> None:
 
 def test_two_open_rotations_are_refused() -> None:
     with pytest.raises(KeyturnError, match=f"{ID} on a; {OTHER} on b"):
-        recovery.choose("forward", {"a": opened("staged"), "b": opened("staged", rotation_id=OTHER)}, CATALOGUE)
+        recovery.choose(
+            "forward",
+            {"a": opened("staged"), "b": opened("staged", rotation_id=OTHER)},
+            CATALOGUE,
+            known={ID: "jwt", OTHER: "jwt"},
+        )
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ class Table:
     def migration(self) -> FernetSqlite:
         spec = {
             "database": "data.db",
-            "columns": [{"table": "t", "key": "item", "column": "token", "plaintext": "^access-"}],
+            "columns": [{"table": "t", "key": ["item"], "column": "token", "plaintext": "^access-"}],
         }
         return FernetSqlite(spec, self.folder, "KEY", KEYS)
 
@@ -155,7 +155,7 @@ def test_pages_hold_what_a_select_finds_and_open_as_stock_fernet_opens(
         found: list[tuple[int, Any]] = []
         with table.connected() as connection:
             for page in fernet_sqlite._read(
-                connection, column(connection, "t", "item", "token"), values, with_rowids=True
+                connection, column(connection, "t", ["item"], "token"), values, with_rowids=True
             ):
                 if not isinstance(page, Alike):
                     found += [(*row.locator, row.stored) for row in page]
@@ -216,7 +216,7 @@ def check_turned(old: Any, new: Any) -> None:
 
 def read(table: Table, **where: Any) -> Chunk | None:
     with table.connected() as connection:
-        return chunk(connection, column(connection, "t", "item", "token"), **where)
+        return chunk(connection, column(connection, "t", ["item"], "token"), **where)
 
 
 def test_alike_rows_come_in_one_piece_whatever_their_rowids_are(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_text_of_utf_16_and_rows_without_rowid_do_not_come_in_one_piece(tmp_path
     table.execute("CREATE TABLE w (item PRIMARY KEY, token) WITHOUT ROWID")
     table.execute("INSERT INTO w VALUES (1, 'aaaa'), (2, 'bbbb')")
     with table.connected() as connection:
-        assert chunk(connection, column(connection, "w", "item", "token")) is None
+        assert chunk(connection, column(connection, "w", ["item"], "token")) is None
 
 
 # -- a broken way is caught --------------------------------------------------------------------------------------------

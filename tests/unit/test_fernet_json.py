@@ -35,7 +35,7 @@ class Data:
 
     def __init__(self, folder: Path, **rows: Any) -> None:
         self.path, self.side = folder / "b.db", SideFile(folder / "side.db")
-        declared = {"table": "t", "key": "id", "column": "doc", "plaintext": "^access-", "paths": PATHS}
+        declared = {"table": "t", "key": ["id"], "column": "doc", "plaintext": "^access-", "paths": PATHS}
         self.both = FernetSqlite(
             {"database": "b.db", "columns": [declared]}, folder, "KEY", {"old": OLD, "new": NEW}, ("accepted",)
         )

@@ -28,7 +28,7 @@ from trader_ai.token_store import SCHEMA, TokenStore
 
 OLD, NEW, FOREIGN = (Fernet.generate_key().decode() for _ in range(3))
 PLAINTEXT = "^access-"
-COLUMN = {"table": "plaid_items", "key": "item_id", "column": "access_token", "plaintext": PLAINTEXT}
+COLUMN = {"table": "plaid_items", "key": ["item_id"], "column": "access_token", "plaintext": PLAINTEXT}
 MODES = ("delete", "wal")
 
 
@@ -559,9 +559,9 @@ def test_an_empty_table_is_refused_unless_allowed_by_name(host: Host) -> None:
         ({"table": "nothing"}, "no table nothing .it has: bank_accounts, bank_transactions, plaid_items"),
         ({"table": "a view"}, "no table a view"),
         ({"column": "nothing"}, "no column nothing .it has: item_id, access_token"),
-        ({"key": "x"}, "no column x"),
-        ({"key": "Access_Token"}, "plaid_items.access_token: `key` must be another column"),
-        ({"table": "hidden", "key": "oid", "column": "token"}, "no row of it can be addressed"),
+        ({"key": ["x"]}, "no column x"),
+        ({"key": ["Access_Token"]}, "plaid_items.access_token: `key` must be another column"),
+        ({"table": "hidden", "key": ["oid"], "column": "token"}, "no row of it can be addressed"),
     ],
 )
 def test_a_wrong_catalogue_is_told_what_the_database_has(host: Host, change: dict[str, str], message: str) -> None:
@@ -874,7 +874,7 @@ if limit == "tmpfs":
 else:
     resource.setrlimit(resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
 before = (folder / "data.db").read_bytes()
-spec = {"database": "data.db", "columns": [dict(table="plaid_items", key="item_id", column="access_token", plaintext="^access-")]}
+spec = {"database": "data.db", "columns": [dict(table="plaid_items", key=["item_id"], column="access_token", plaintext="^access-")]}
 migration = FernetSqlite(spec, folder, "K", {"old": os.environ["OLD"], "new": os.environ["NEW"]})
 for call in (lambda: migration.switch("new", None), lambda: migration.prepare(SideFile(folder / "side.db"), False),
              lambda: migration.database.backup(folder / "backup.db", True)):

@@ -30,7 +30,7 @@ from support.others import NOBODY, as_nobody, give, ground, needs_root
 
 pytestmark = needs_root
 OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
-COLUMN = {"table": "items", "key": "item", "column": "token", "plaintext": "^access-"}
+COLUMN = {"table": "items", "key": ["item"], "column": "token", "plaintext": "^access-"}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.records import rotation_log
-from unit.test_report_and_log import begun, entry
+from unit.test_report_and_log import begun, entry, identity
 
 Lines = list[bytes]
 
@@ -91,12 +91,12 @@ def test_a_log_of_before_the_chain_is_read_and_sealed_by_the_next_record(tmp_pat
     old = {key: value for key, value in entry(0).items() if key not in ("event", "attempt", "at")} | {"schema": 1}
     path = tmp_path / rotation_log.LINES
     path.write_text(
-        json.dumps(old) + '\n{"a line that a kill cut off\n' + json.dumps(old | {"rotation_id": "two"}) + "\n"
+        json.dumps(old) + '\n{"a line that a kill cut off\n' + json.dumps(old | {"rotation_id": identity(2)}) + "\n"
     )
     assert rotation_log.verify(tmp_path, {}) == {"records": 0, "sealed": 3, "head": {}}
     rotation_log.append(tmp_path, entry(7))
     assert rotation_log.verify(tmp_path, {})["sealed"] == 3
-    assert [record["rotation_id"] for record in rotation_log.read(tmp_path)] == ["rotation-0", "two", "rotation-7"]
+    assert [record["rotation_id"] for record in rotation_log.read(tmp_path)] == [identity(0), identity(2), identity(7)]
     assert (tmp_path / rotation_log.TABLE).read_text().count("\n") == 2 + 3
     rewrite(tmp_path, lambda lines: [lines[0].replace(b"somebody", b"nobody!!"), *lines[1:]])
     with pytest.raises(KeyturnError, match="record 4 does not follow"):
@@ -144,7 +144,7 @@ def events(folder: Path) -> list[tuple[str, str]]:
 def test_a_killed_attempt_is_found_and_ended_by_the_next(tmp_path: Path) -> None:
     rotation_log.begin(tmp_path, begun(1), alive=lambda attempt: False)
     rotation_log.begin(tmp_path, begun(2), alive=lambda attempt: False)
-    assert events(tmp_path) == [("rotation-1", "started"), ("rotation-1", "killed"), ("rotation-2", "started")]
+    assert events(tmp_path) == [(identity(1), "started"), (identity(1), "killed"), (identity(2), "started")]
     assert "found by attempt attempt-2" in rotation_log.read(tmp_path)[1]["failure"]
     assert "scheduled (killed)" in (tmp_path / rotation_log.TABLE).read_text()
 
@@ -154,19 +154,19 @@ def test_an_attempt_that_is_at_work_is_left_alone(tmp_path: Path) -> None:
     rotation_log.begin(tmp_path, begun(2), alive=lambda attempt: attempt["pid"] == 1)
     rotation_log.append(tmp_path, entry(1))
     rotation_log.begin(tmp_path, begun(3), alive=lambda attempt: attempt["pid"] == 2)
-    assert ("rotation-1", "killed") not in events(tmp_path) and ("rotation-2", "killed") not in events(tmp_path)
+    assert (identity(1), "killed") not in events(tmp_path) and (identity(2), "killed") not in events(tmp_path)
     assert [record["rotation_id"] for record in rotation_log.unended(rotation_log.read(tmp_path))] == [
-        "rotation-2",
-        "rotation-3",
+        identity(2),
+        identity(3),
     ]
 
 
 def test_another_controllers_attempt_is_dead_when_its_rotation_is_taken_up(tmp_path: Path) -> None:
     rotation_log.begin(tmp_path, begun(1, controller="c2"), alive=lambda attempt: False)
     rotation_log.begin(tmp_path, begun(2), alive=lambda attempt: False)
-    assert ("rotation-1", "killed") not in events(tmp_path)
-    rotation_log.begin(tmp_path, begun(3, rotation="rotation-1"), alive=lambda attempt: True)
-    assert ("rotation-1", "killed") in events(tmp_path)
+    assert (identity(1), "killed") not in events(tmp_path)
+    rotation_log.begin(tmp_path, begun(3, rotation=identity(1)), alive=lambda attempt: True)
+    assert (identity(1), "killed") in events(tmp_path)
 
 
 PROGRAM = """
@@ -199,11 +199,11 @@ def test_a_kill_at_each_write_leaves_a_log_that_the_next_writer_continues(tmp_pa
         assert done.returncode == -signal.SIGKILL, done.stderr
         fired += 1
         after = rotation_log.read(tmp_path)
-        assert after[0]["rotation_id"] == "rotation-0"
+        assert after[0]["rotation_id"] == identity(0)
         rotation_log.append(tmp_path, entry(10 + when))
-        assert rotation_log.read(tmp_path)[-1]["rotation_id"] == f"rotation-{10 + when}"
+        assert rotation_log.read(tmp_path)[-1]["rotation_id"] == identity(10 + when)
         rotation_log.verify(tmp_path, {})
     assert fired > 0
     rotation_log.append(tmp_path, entry(1))
     ids = [record["rotation_id"] for record in rotation_log.read(tmp_path) if record.get("event") == "ended"]
-    assert sorted(ids) == sorted({*ids}) and "rotation-1" in ids
+    assert sorted(ids) == sorted({*ids}) and identity(1) in ids

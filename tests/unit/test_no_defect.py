@@ -132,8 +132,8 @@ STATE = {
     "expired": [ROTATION_ID],
     "held": {name: {"used": True, "values": {KEY: OTHER}, "problem": ""} for name in catalogue()},
 }
-REVOKED = {"state": "revoked", "secret": "plaid", "since": AT} | dict.fromkeys(
-    ("rotation_id", "reason", "operator", "evidence"), "x"
+REVOKED = {"state": "revoked", "secret": "plaid", "since": AT, "rotation_id": ROTATION_ID} | dict.fromkeys(
+    ("reason", "operator", "evidence"), "x"
 )
 FINDING = {"severity": "note", "rule": "x", "what": "x", "remedy": "x"}
 SERVICE = {"manager": "systemd", "unit": "app", "health_url": "http://localhost/health"}
@@ -180,7 +180,9 @@ def parameters(folder: Path) -> dict[str, dict[str, Any]]:
             "folder": str(own), "secrets": secrets, "checklist": points, "rotation_id": ROTATION_ID, "step": "sign",
             "signer": "a person", "points": {"users_notified": "seen"}, "signing_key": "", "allowed_signers": "",
         },
-        "due_info": {"secrets": secrets, "hosts": {"a": STATE}, "window": {"days": ["sat"], "from": "22:00", "to": "02:00"}},
+        "due_info": {
+            "folder": str(own), "secrets": secrets, "hosts": {"a": STATE}, "window": {"days": ["sat"], "from": "22:00", "to": "02:00"},
+        },
         "fleet": {"plan": PLAN, "hosts": {"a": HOST}, "folder": str(folder), "staging": "local", "production": True},
         "incident": {
             "action": "report", "folder": str(own), "id": "INC-2", "environment": "local", "secrets": secrets, "hosts": ["a"],

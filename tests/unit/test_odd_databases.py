@@ -37,7 +37,7 @@ class Data:
         self.folder = folder
         self.path = folder / "b.db"
         self.side = SideFile(folder / "side.db")
-        declared = {"table": "t", "key": "id", "column": "token", "plaintext": plaintext}
+        declared = {"table": "t", "key": ["id"], "column": "token", "plaintext": plaintext}
         spec = {"database": "b.db", "columns": [declared]}
         self.both = FernetSqlite(spec, folder, "KEY", {"old": OLD, "new": NEW})
         with self.open() as connection:
@@ -149,8 +149,8 @@ def test_whatever_finds_rows_wrongly_is_seen(tmp_path: Path, rows: int, monkeypa
     """As if a third sort of identity were not unique: the count of rows is another statement than their reading."""
     data = Data(tmp_path, "CREATE TABLE t (id TEXT PRIMARY KEY, token TEXT, same DEFAULT 'x')", rows=rows)
     before = data.opened(OLD)
-    wrong = Column('"t"', '"id"', '"token"', ('"same"',), "t.token")
-    monkeypatch.setattr(fernet_sqlite, "column", lambda *given: wrong)
+    wrong = Column('"t"', ('"id"',), '"token"', ('"same"',), "t.token")
+    monkeypatch.setattr(fernet_sqlite, "column", lambda *given, **named: wrong)
     data.refuse("prepared ciphertexts", lambda: data.both.prepare(data.side, False))
     if rows > 1000:
         data.refuse("t has 1005 rows, and 1000 are found one by one", data.both.open_rows)

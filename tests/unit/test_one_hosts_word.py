@@ -47,6 +47,22 @@ def test_a_rotation_that_one_host_has_made_up_begins_on_no_other() -> None:
     assert recovery.choose("forward", {"a": opened("staged")}, CATALOGUE, known={})["way"] == "forward"
 
 
+def test_what_one_host_says_to_be_open_is_named_as_its_word(tmp_path: Path) -> None:
+    """A host in other hands would have resume.yml and rotate_due.yml look for a rotation that nobody has begun."""
+    lie = opened("staged")
+    lie["rotation"]["rotation_id"] = other = "20260202T000000Z-0123456789abcdef"
+    word = "as that host says and neither log nor reports know"
+    with pytest.raises(KeyturnError, match=f"{ID} on a; {other} on b, {word} .*keyturn_exclude"):
+        recovery.choose("forward", {"a": opened("staged"), "b": lie}, CATALOGUE, known={ID: "jwt"})
+    assert word in recovery.choose("back", {"a": opened("staged"), "b": NOTHING}, CATALOGUE)["message"]
+    assert word not in recovery.choose("back", {"a": opened("staged")}, CATALOGUE, known={ID: "jwt"})["message"]
+    environment(tmp_path)
+    given = parameters(tmp_path)["due_info"]
+    told = STATE | {"rotation": RECORD | {"phase": "staged", "rotation_id": other}}
+    with pytest.raises(KeyturnError, match=f"rotation {other} on b, {word} .*nothing was rotated"):
+        take("due_info", given | {"hosts": {"a": STATE, "b": told}})
+
+
 @pytest.mark.parametrize("known", [{ID: "jwt"}, {}], ids=["known", "not known"])
 def test_a_host_does_not_say_which_secret_the_rotation_of_others_turns(known: dict[str, str]) -> None:
     lie = opened("staged")
@@ -373,7 +389,7 @@ def test_a_log_that_begins_anew_takes_no_rotation_over_that_cannot_have_been(tmp
     told = {"rotation": {}, "closed": {"../x": RECORD}}
     given = parameters(tmp_path)["log"] | {"head": "", "allowed_signers": "", "hosts": {"a": told}}
     given["begin"] = {"reason": "lost", "environment": "local", "operator": "x"}
-    with pytest.raises(KeyturnError, match="a tells of a rotation with an id that none has"):
+    with pytest.raises(KeyturnError, match="closed must be a mapping by the id of a rotation"):
         take("log", given)
     assert rotation_log.read(tmp_path / "local") == []
 

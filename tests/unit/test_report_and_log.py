@@ -204,16 +204,20 @@ def attempt(number: int = 0, controller: str = "c1") -> dict[str, Any]:
     return {"id": f"attempt-{number}", "controller": controller, "pid": number, "process_started": 1.0}
 
 
+def identity(number: int) -> str:
+    return f"20260101T000000Z-{number:016x}"
+
+
 def entry(number: int = 0, outcome: str = "committed", **changes: Any) -> dict[str, Any]:
     hosts = {"a": COMMITTED | FULL} if outcome == "committed" else {"a": BACK}
     built = report.build(HEADER, hosts, "" if outcome == "committed" else "why", ended=True)
     assert built["outcome"] == outcome
-    fixed = {"rotation_id": f"rotation-{number}", "finished": "2026-01-01T00:01:00Z"}
+    fixed = {"rotation_id": identity(number), "finished": "2026-01-01T00:01:00Z"}
     return rotation_log.record(built | fixed, attempt(number)) | {"at": "2026-01-01T00:01:00Z"} | changes
 
 
 def begun(number: int = 0, controller: str = "c1", rotation: str = "") -> dict[str, Any]:
-    plan = HEADER | {"rotation_id": rotation or f"rotation-{number}", "attempt": attempt(number, controller)}
+    plan = HEADER | {"rotation_id": rotation or identity(number), "attempt": attempt(number, controller)}
     return rotation_log.started(plan)
 
 
@@ -247,9 +251,9 @@ def test_the_log_grows_by_one_line_and_a_repetition_adds_nothing(tmp_path: Path)
     rotation_log.append(folder, entry(0, "rolled_back"))
     records = rotation_log.read(folder)
     assert [(line["rotation_id"], line["outcome"]) for line in records] == [
-        ("rotation-0", "committed"),
-        ("rotation-1", "committed"),
-        ("rotation-0", "rolled_back"),
+        (identity(0), "committed"),
+        (identity(1), "committed"),
+        (identity(0), "rolled_back"),
     ]
     assert entry(0).items() <= records[0].items()
     assert (folder / rotation_log.TABLE).read_text() == rotation_log.table(records)
@@ -280,7 +284,7 @@ for line in sys.stdin:
         process.stdin.close()
     assert [process.wait() for process in processes] == [0, 0, 0]
     records = rotation_log.read(tmp_path)
-    assert sorted(line["rotation_id"] for line in records) == sorted(f"rotation-{number}" for number in range(35))
+    assert sorted(line["rotation_id"] for line in records) == sorted(identity(number) for number in range(35))
     assert (tmp_path / rotation_log.TABLE).read_text().count("\n") == 2 + 35
     assert rotation_log.verify(tmp_path, {})["records"] == 35
 

@@ -60,6 +60,10 @@ class JsonRows:
         self.prepared, self.secrets = Path(), ()
         self.recalled = False
 
+    @property
+    def parts(self) -> Sequence[RowStore]:
+        return (self,)
+
     def _read(self) -> dict[str, str]:
         return dict(json.loads(self.path.read_text()))
 
@@ -286,7 +290,7 @@ def test_the_catalogue_takes_what_the_table_says(entry: dict[str, Any], monkeypa
 def test_a_store_need_not_know_tokens(tmp_path: Path, entry: dict[str, Any]) -> None:
     store = Notes(tmp_path, entry).rotation().migration({"NOTES_KEY": "first-key"}, None)
     assert store is not None
-    with pytest.raises(KeyturnError, match=r"notes\.json: keyturn replaces no tokens in a json_rows"):
+    with pytest.raises(KeyturnError, match=r"notes\.json: keyturn replaces no tokens in rows of the kind json_rows"):
         tokens.of("json_rows", store)
 
 

@@ -20,7 +20,7 @@ from keyturn.host.phases import commit, holdings_info, stage
 from support.faults import Host
 
 OLD, NEW = (Fernet.generate_key().decode() for _ in range(2))
-SPEC = {"database": "b.db", "columns": [{"table": "t", "key": "id", "column": "token", "plaintext": "^access-"}]}
+SPEC = {"database": "b.db", "columns": [{"table": "t", "key": ["id"], "column": "token", "plaintext": "^access-"}]}
 ODD = Fernet(OLD).encrypt(b"test_access_token").decode()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import fcntl
 import json
 import os
 import resource
@@ -13,17 +14,19 @@ import socket
 import sqlite3
 import struct
 import subprocess
+import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn.base import json_text, log_lines, procfs, programs
+from keyturn.base import durable, files, folders, json_text, log_lines, procfs, programs
 from keyturn.base.errors import KeyturnError
 from keyturn.ground import consumers, git, repository, scripts
 from keyturn.ground.consumers import Consumer, dotenv
 from keyturn.ground.rows import fernet_sqlite, sqlite_file, sqlite_time, token_scan
+from keyturn.ground.rows.fernet_sqlite import FernetSqlite
 from keyturn.ground.rows.sqlite_file import Database
 from keyturn.ground.scripts import Scripts
 from keyturn.host import copies, probes, readers
@@ -268,6 +271,82 @@ def test_what_cannot_be_read_is_not_free_of_tokens(tmp_path: Path, monkeypatch: 
         token_scan.left_over(tmp_path / "db", Fernet.generate_key().decode(), lambda text: True, 60)
 
 
+@contextlib.contextmanager
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Count how many names of folders are ever in memory at a time."""
+    counted, alive = [0], [0]
+    scandir = os.scandir
+
+    class Entry:
+        def __init__(self, entry: os.DirEntry[str]) -> None:
+            self.entry = entry
+            alive[0] += 1
+            counted[0] = max(counted[0], alive[0])
+
+        def __del__(self) -> None:
+            alive[0] -= 1
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.entry, name)
+
+    @contextlib.contextmanager
+    def scanned(folder: Any) -> Iterator[Iterator[Entry]]:
+        with scandir(folder) as entries:
+            yield map(Entry, entries)
+
+    def listed(folder: Any) -> list[str]:
+        raise AssertionError(f"all names of {folder} at a time")
+
+    monkeypatch.setattr(os, "scandir", scanned)
+    monkeypatch.setattr(os, "listdir", listed)
+    yield counted
+
+
+LOOKS: dict[str, Callable[[Path], Any]] = {
+    "what a kill has left": lambda folder: durable.left(folder / ".env"),
+    "a write": lambda folder: durable.write_file(folder / ".env", b"A=1"),
+    "templates": repository._templates,
+    "rotated logs": lambda folder: service("http://127.0.0.1:1", folder, log_file="log")._rotated(),
+    "logs of a pattern": lambda folder: list(folders.matching(f"{folder}/*.log")),
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_a_folder_of_names_without_end_is_named_and_takes_no_memory(
+    look: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(300):
+        (tmp_path / f"x{number}").touch()
+    with names(monkeypatch) as most:
+        LOOKS[look](tmp_path)
+        assert most[0] < 10
+        monkeypatch.setattr(folders, "MOST_NAMES", 299)
+        with pytest.raises(KeyturnError, match=r"has more than 299 names, which are not looked through"):
+            LOOKS[look](tmp_path)
+
+
+def test_logs_of_an_incident_say_where_there_were_too_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "MOST_NAMES", 10, raising=False)
+    (tmp_path / "logs").mkdir()
+    for number in range(20):
+        (tmp_path / f"logs/{number}.log").touch()
+    (tmp_path / "first").write_bytes(b"first")
+    found = evidence.logs(evidence.Scene({}, tmp_path, {}, [f"{tmp_path}/first"], SINCE))
+    assert found["logs/0001.log"] == b"first"
+    assert "logs/*.log has more than 10 names" in json.loads(found["logs/names.json"])["left out"]
+
+
+def test_a_tree_of_empty_folders_has_an_end(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "MOST_BELOW", 40, raising=False)
+    for number in range(10):
+        (host.lab.app / f"empty/{number}/a/b/c").mkdir(parents=True)
+    held = {KEY: host.lab.key()}
+    assert f"{host.lab.app} has more than 40 names" in copies.undeclared([(host.rotation(), held)])[1][0]
+    listed = evidence.files(evidence.Scene({}, host.lab.app, {}, [], SINCE))["files.jsonl"].decode().splitlines()
+    assert json.loads(listed[0])["path"].startswith(str(host.lab.app))
+    assert json.loads(listed[-1])["left out"].startswith(f"{host.lab.app} has more than 40 names")
+
+
 def test_copies_are_told_up_to_a_number(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(copies, "MOST_COPIES", 3, raising=False)
     held = {KEY: host.lab.key()}
@@ -321,7 +400,7 @@ def test_wide_rows_come_in_pages_of_a_size(monkeypatch: pytest.MonkeyPatch) -> N
     connection = sqlite3.connect(":memory:")
     connection.execute("CREATE TABLE t (k, v)")
     connection.executemany("INSERT INTO t VALUES (?, ?)", [(number, "x" * 400) for number in range(10)])
-    target = sqlite_file.column(connection, "t", "k", "v")
+    target = sqlite_file.column(connection, "t", ["k"], "v")
     found = list(sqlite_file.pages(connection, target))
     assert [len(page) for page in found] == [3, 3, 3, 1]
     assert [row.item for page in found for row in page] == list(range(10))
@@ -380,6 +459,119 @@ def test_a_single_step_without_end_is_the_end_of_the_process(tmp_path: Path) -> 
     assert said["failed"] and said["msg"].startswith(f"{path}: SQLite has not come to an end within 0 s: look at")
 
 
+def test_files_beside_a_database_give_it_no_time(tmp_path: Path) -> None:
+    path = made(tmp_path / "db", "k")
+    before = sqlite_time.allowed(path)
+    for companion in Database(path).files[1:]:
+        companion.write_bytes(os.urandom(1 << 20) * 8)
+    assert sqlite_time.allowed(path) == before
+    with path.open("ab") as file:
+        file.write(bytes(1 << 20))
+    assert before < sqlite_time.allowed(path)
+    assert sqlite_time.allowed(Path("/proc/kcore")) <= 4 * 3600
+
+
+def test_no_size_gives_a_database_more_than_four_hours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_time, "BYTES_A_SECOND", 0.001)
+    assert sqlite_time.allowed(made(tmp_path / "db", "k")) == 4 * 3600
+
+
+def wordy(path: Path, views: int) -> Path:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE t (k, v)")
+        for number in range(views):
+            connection.execute(f"CREATE VIEW v{number} AS SELECT '{'x' * 900_000}'")
+    return path
+
+
+def test_a_schema_has_a_size_before_it_is_read(tmp_path: Path) -> None:
+    wordy(tmp_path / "db", 20)
+    declared = {"table": "t", "key": "k", "column": "v", "plaintext": "^access-"}
+    store = FernetSqlite(
+        {"database": "db", "columns": [declared]}, tmp_path, "KEY", {"old": Fernet.generate_key().decode()}
+    )
+    for look in (store.open_rows, store.census, store.check_schema):
+        with pytest.raises(KeyturnError, match=r"db.*its schema has more than 16 MiB of text, which is not read"):
+            look()
+
+
+def test_what_sqlite_itself_takes_of_memory_has_a_limit(tmp_path: Path) -> None:
+    """It is one for the whole process, and cannot be raised again."""
+    path = wordy(tmp_path / "db", 20)
+    heard, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        sqlite_file.DISTRUST = (*sqlite_file.DISTRUST[:-1], "hard_heap_limit=10000000")
+        try:
+            with Database(path).reading() as connection:
+                connection.execute("SELECT count(*) FROM t").fetchone()
+        except KeyturnError as error:
+            os.write(told, str(error).encode())
+        os._exit(0)
+    os.close(told)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert os.read(heard, 4096).startswith(f"{path}: SQLite would take more than 768 MiB of memory".encode())
+    os.close(heard)
+    with Database(path).reading() as connection:
+        assert connection.execute("PRAGMA hard_heap_limit").fetchone() == (3 << 28,)
+
+
+# -- leases --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def leased(path: Path) -> Iterator[int]:
+    """A process that takes a lease on a file as soon as it can, again and again, and lets go of none."""
+    heard, told = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(120)
+        signal.signal(signal.SIGIO, lambda *_: None)
+        descriptor = os.open(path, os.O_RDWR)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        os.write(told, b"1")
+        while True:
+            signal.pause()
+    assert os.read(heard, 1) == b"1"
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        os.close(heard)
+        os.close(told)
+
+
+@pytest.mark.parametrize("end", ["", "-wal", "-journal"])
+def test_a_lease_is_not_waited_for_by_each_opening(tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel lets whoever opens the file wait for 45 seconds, and who holds the lease may take it again."""
+    path = made(tmp_path / "db", "k")
+    beside = tmp_path / f"db{end}"
+    beside.touch()
+    monkeypatch.setattr(files._patience, "seconds", 0.2)
+    with leased(beside) as pid:
+        for opened in (Database(path).reading(), Database(path).writing()):
+            with (
+                pytest.raises(
+                    KeyturnError, match=rf"db{end} is under a lease of .*\(pid {pid}\), .*: end that process"
+                ),
+                opened,
+            ):
+                pass
+        with pytest.raises(KeyturnError, match="under a lease"):
+            files.read(beside)
+
+
+def test_while_a_database_is_open_nobody_takes_a_lease_on_it(tmp_path: Path) -> None:
+    path = made(tmp_path / "db", "k")
+    with path.open("rb") as file:
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+        fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+        for opened in (Database(path).reading(), Database(path).writing()):
+            with opened, pytest.raises(BlockingIOError):
+                fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+
+
 def test_templates_have_a_size_and_a_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repository, "MOST_TEMPLATES", 3, raising=False)
     for number in range(5):
@@ -435,3 +627,67 @@ def test_a_program_that_a_kill_does_not_end_is_named(tmp_path: Path, monkeypatch
     )  # as the kernel does while a file system does not answer
     with pytest.raises(KeyturnError, match=r"sleep in .* \(process \d+\) does not end although it is killed"):
         Scripts(tmp_path, None).run(["sleep", "5"], 0.1)
+
+
+# -- what others let be parsed -------------------------------------------------------------------------------------
+
+DENSE = {
+    "empty texts": ("[%s]", '""'),
+    "texts": ("[%s]", '"x"'),
+    "wide texts": ("[%s]", '"\U0001f600"'),
+    "undeclared texts": ('{"b": [%s]}', '"\U0001f600"'),
+    "keys": ("{%s}", '"{number}": 0'),
+    "objects": ("[%s]", '{{"": ""}}'),
+    "lists": ("[%s]", "[]"),
+}
+
+
+def json_store(folder: Path, *documents: str) -> FernetSqlite:
+    declared = {"table": "t", "key": "k", "column": "v", "plaintext": "^access-", "paths": ["[*]"]}
+    with contextlib.closing(sqlite3.connect(folder / "db")) as connection, connection:
+        connection.execute("CREATE TABLE t (k, v)")
+        connection.executemany("INSERT INTO t VALUES (?, ?)", enumerate(documents))
+    key = Fernet.generate_key().decode()
+    return FernetSqlite({"database": "db", "columns": [declared]}, folder, "KEY", {"old": key})
+
+
+@pytest.mark.parametrize("dense", DENSE)
+def test_a_page_of_json_takes_no_more_memory_than_a_page(
+    dense: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A text may have a value in every two of its characters, and reading takes hundreds of bytes for each."""
+    monkeypatch.setattr(sqlite_file, "PAGE_BYTES", most := 1 << 20)
+    form, part = DENSE[dense]
+    store = json_store(tmp_path, *[form % ",".join(part.format(number=number) for number in range(500))] * 16)
+    read = 0
+    with store.database.reading() as connection:
+        for page in sqlite_file.pages(connection, store.columns(connection)[0]):
+            tracemalloc.start()
+            store.turners[0].open([row.stored for row in page])
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert peak < 2 * most
+            read += len(page)
+    assert read == 16
+
+
+def test_a_text_of_json_has_a_size_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_text, "_Decoder", None)  # nothing is made of it
+    texts = "[" + "0," * 100_000 + "0]", '"' + "x" * (1 << 22) + '"'
+    census = json_store(tmp_path, *texts).open_rows()
+    assert census["refused"] == 2
+    for said in ("100,000 values", "4 MiB"):
+        assert f"is JSON of more than {said}, which is not read" in census["refusals"]
+
+
+@pytest.mark.parametrize("depth", [60, 900, 100_000])
+def test_a_json_file_that_is_nested_without_end_is_refused_by_name(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "settings.json"
+    path.write_text('{"a":' * depth + "1" + "}" * depth)
+    path.chmod(0o600)
+    with pytest.raises(
+        KeyturnError, match=r"settings\.json.*(in one another|nested too deeply|values, which is not read)"
+    ):
+        consumers.findings(
+            consumers.Consumer("json", path, keys={"KEY": "k"}, forms={"KEY": "kept"}), ["KEY"], ["value"]
+        )

@@ -175,3 +175,77 @@ def test_what_no_host_uses_is_never_due() -> None:
 def test_what_the_records_say_counts(record: dict[str, Any], state: str) -> None:
     hosts = {"a": host(past("x", "2026-05-20"))}
     assert status.status({"x": ENTRY}, hosts, NOW, record)["state"] == state
+
+
+# -- the word of one host, and the log -----------------------------------------------------------------------------
+
+SHARED = ENTRY | {"title": "JWT Secret", "value": "shared", "switch": "together"}
+TURNED, EARLIER, LATER = "2026-05-20", "2026-01-01", "2026-05-25"
+
+
+def logged(finished: str, *hosts: str, outcome: str = "committed", **more: Any) -> dict[str, Any]:
+    return {
+        "event": "ended",
+        "rotation_id": finished,
+        "secret": "x",
+        "outcome": outcome,
+        "finished": f"{finished}T00:00:00Z",
+        "hosts": list(hosts),
+        **more,
+    }
+
+
+def fleet(*ends: str) -> dict[str, Any]:
+    return {f"h{number}": host(*([past("x", end)] if end else [])) for number, end in enumerate(ends)}
+
+
+LOG = [logged(EARLIER, "h0", "h1", "h2"), logged(TURNED, "h0", "h1", "h2")]
+RECKONED: list[tuple[str, dict[str, Any], list[dict[str, Any]], dict[str, Any], str, list[str]]] = [
+    ("one that says never", SHARED, LOG, fleet(TURNED, TURNED, ""), TURNED, ["h2"]),
+    ("one that says long ago", SHARED, LOG, fleet(TURNED, TURNED, EARLIER), TURNED, ["h2"]),
+    ("one that says just now", SHARED, LOG[:1], fleet(EARLIER, EARLIER, LATER), EARLIER, []),
+    ("all know of a later one", SHARED, LOG, fleet(LATER, LATER, LATER), LATER, []),
+    ("a new host", SHARED, LOG, fleet(TURNED, TURNED, TURNED) | {"new": host()}, TURNED, []),
+    ("no log, one says never", SHARED, [], fleet(TURNED, TURNED, ""), TURNED, ["h2"]),
+    ("no log, one says just now", SHARED, [], fleet(TURNED, TURNED, LATER), TURNED, ["h2"]),
+    ("no log, two hosts", SHARED, [], fleet(TURNED, EARLIER), EARLIER, ["h0"]),
+    (
+        "one was left out",
+        SHARED,
+        [LOG[0], logged(TURNED, "h0", "h1", "h2", outcome="committed_with_exclusions", excluded={"h2": "away"})],
+        fleet(TURNED, TURNED, EARLIER),
+        EARLIER,
+        [],
+    ),
+    ("of its own, one says never", ENTRY, LOG, fleet(TURNED, TURNED, ""), TURNED, ["h2"]),
+    ("of its own, just now", ENTRY, LOG, fleet(TURNED, TURNED, LATER), TURNED, []),
+    ("of its own, a new host", ENTRY, LOG, fleet(TURNED, TURNED, TURNED) | {"new": host()}, "", []),
+    ("it went back", SHARED, [*LOG, logged(LATER, "h0", "h1", "h2", outcome="rolled_back")], fleet(TURNED), TURNED, []),
+    (
+        "a log begun anew from the hosts",
+        SHARED,
+        [logged(TURNED, event="taken over from hosts") | {"hosts": {"h0": {}, "h1": {}, "h2": {}}}],
+        fleet(TURNED, TURNED, ""),
+        TURNED,
+        ["h2"],
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("what", "entry", "records", "hosts", "last", "doubted"), RECKONED, ids=[one[0] for one in RECKONED]
+)
+def test_the_word_of_one_host_makes_nothing_due_on_others(
+    what: str,
+    entry: dict[str, Any],
+    records: list[dict[str, Any]],
+    hosts: dict[str, Any],
+    last: str,
+    doubted: list[str],
+) -> None:
+    line = status.status({"x": entry}, hosts, NOW, records=records)["secrets"]["x"]
+    assert line["last_rotated"] == (f"{last}T00:00:00Z" if last else None)
+    assert [
+        name for name, why in line["problems"].items() if "is in other hands" in why or "see which" in why
+    ] == doubted
+    assert line["state"] == "broken" or not doubted

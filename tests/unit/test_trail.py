@@ -391,7 +391,7 @@ def test_who_has_rotated_signs_the_record_by_hand_and_closes_it_and_that_is_foun
     assert "nobody has signed" in desk.take("close")
     assert f"by alias bears by {desk.allowed} the signature of somebody, who has rotated" in desk.verify()
     desk.rewrite(lambda records: [one for one in records if "signature" not in one])
-    rotation_log.append(desk.folder, by_hand() | {"rotation_id": "another"}, sealed("second"))
+    rotation_log.append(desk.folder, by_hand() | {"rotation_id": "20260102T000000Z-0123456789abcdef"}, sealed("second"))
     assert "signatures 1 by key" in desk.verify()
     rotation_log.append(desk.folder, {"event": "closed", "rotation_id": ROTATION_ID, "at": "2026-01-01T00:00:00Z"})
     assert f"the checklist of {ROTATION_ID} was closed, and nobody has signed it with a key" in desk.verify()

@@ -260,6 +260,46 @@ def test_a_start_script_that_gives_a_value_is_refused_and_one_that_reads_the_fil
         rollback.run(rotation, "a test", abandon_commit=False)
 
 
+@pytest.mark.parametrize(
+    ("consumer", "held", "given", "wins"),
+    [
+        ({"keys": {"JWT_SECRET_KEY": "SIGNING"}}, "SIGNING=a-value-of-the-tests", "SIGNING=another", True),
+        ({"keys": {"JWT_SECRET_KEY": "SIGNING"}}, "SIGNING=a-value-of-the-tests", "SIGNING=a-value-of-the-tests", True),
+        (
+            {"keys": {"JWT_SECRET_KEY": "URL"}, "inside": "url"},
+            "URL=db://user:a-value-of-the-tests@host/x",
+            "URL=db://user:another-value@host/x",
+            True,
+        ),
+        (
+            {"keys": {"JWT_SECRET_KEY": "URL"}, "inside": "url"},
+            "URL=db://user:a-value-of-the-tests@host/x",
+            "URL=no-url",
+            True,
+        ),
+        ({"keys": {"JWT_SECRET_KEY": "SIGNING"}}, "SIGNING=a-value-of-the-tests", "OTHER=a", False),
+    ],
+    ids=["another", "the same", "another in a URL", "no URL", "under no name of it"],
+)
+def test_a_process_that_is_given_the_value_under_a_key_of_the_file_is_refused(
+    host: Host, consumer: dict[str, Any], held: str, given: str, wins: bool
+) -> None:
+    """A file may hold the value under another name, or in a URL, and so may the environment of a process."""
+    holds(host, f"{held}\n")
+    begins_with(host, f"export {given}")
+    declared = {"consumers": [{"format": "dotenv", "path": ".env", **consumer}], "aliases": {}, "probes": []}
+    entry = validation.validated("jwt", catalogue.ENTRY, shipped()["jwt"] | declared)
+    rotation = dataclasses.replace(host.rotation(), secret="jwt", entry=entry)
+    said = "" if wins else "nothing"
+    try:
+        stage.run(rotation, {"JWT_SECRET_KEY": "another-value-of-the-tests"})
+        rollback.run(rotation, "a test", abandon_commit=False)
+    except KeyturnError as error:
+        said = str(error)
+    key = given.partition("=")[0]
+    assert (f"the process was started with {key} " in said or "gives it JWT_SECRET_KEY" in said) == wins, said
+
+
 # -- how they are delivered --------------------------------------------------------------------------------------------
 
 

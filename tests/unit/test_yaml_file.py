@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from keyturn.base import generate
 from keyturn.base.errors import KeyturnError
 from keyturn.ground.consumers import yaml_file
 
@@ -167,6 +169,35 @@ def test_a_value_may_begin_with_a_hyphen() -> None:
     """One in 64 of those that are generated does."""
     new = yaml_file.replace(b"key: a\n", {"K": "key"}, {"K": "-aZ_9"})
     assert yaml.safe_load(new) == {"key": "-aZ_9"} and yaml_file.read(new, {"K": "key"}, ["K"]) == {"K": "-aZ_9"}
+
+
+# a float of YAML 1.2, which PyYAML, of 1.1, takes for a text
+FLOAT = re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9]*)?e[-+]?[0-9]+", re.I)
+
+
+@given(
+    st.one_of(
+        st.from_regex(r"[0-9a-fA-F]{4,64}", fullmatch=True),
+        st.from_regex(r"[0-9]{1,9}[eE.x:_-]?[0-9]{1,9}", fullmatch=True),
+    )
+)
+def test_hexadecimal_digits_are_a_text_unless_yaml_takes_them_for_a_number(value: str) -> None:
+    """Two of three keys that are generated as such begin with a digit."""
+    text = isinstance(yaml.safe_load(f"key: {value}\n")["key"], str) and not FLOAT.fullmatch(value)
+    try:
+        new = yaml_file.replace(b"key: a\n", {"K": "key"}, {"K": value})
+        assert yaml_file.read(new, {"K": "key"}, ["K"]) == {"K": value}
+        assert text, value
+    except KeyturnError as refused:
+        assert "would be no text there: put quotation marks" in str(refused)
+        assert not text or re.fullmatch(r"[0-9_:.x-]+", value), value
+
+
+def test_keys_of_hexadecimal_digits_go_there() -> None:
+    for _ in range(100):
+        value = generate.hexadecimal()
+        new = yaml_file.replace(b"key: abc # of 64 digits\n", {"K": "key"}, {"K": value})
+        assert new == f"key: {value} # of 64 digits\n".encode() and yaml.safe_load(new) == {"key": value}
 
 
 def test_another_key_that_holds_the_value_is_told_without_it() -> None:

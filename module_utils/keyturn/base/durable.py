@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from . import files, shape
+from . import files, folders, shape
 from .errors import KeyturnError
 
 # what ends the name of a temporary file
@@ -104,7 +104,8 @@ def _left(folder: int, path: Path) -> list[str]:
 
     ``before_rename`` may have given one to the owner of the file.
     """
-    names = [name for name in os.listdir(folder) if name.startswith(path.name) and LEFT.fullmatch(name, len(path.name))]
+    listed = (entry.name for entry in folders.listed(path.parent, folder))
+    names = [name for name in listed if name.startswith(path.name) and LEFT.fullmatch(name, len(path.name))]
     makers = {os.geteuid()}
     if names:
         with contextlib.suppress(FileNotFoundError):

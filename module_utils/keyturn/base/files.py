@@ -2,20 +2,67 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from . import procfs
 from .errors import KeyturnError
 
 MOST_BYTES = 1 << 24
-_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_FLAGS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+class _Patience:
+    """How long all openings of this process may wait for who holds a lease; the kernel would wait for each by itself."""
+
+    seconds = 10.0
+    pause = 0.05
+
+    def wait(self, path: Path) -> None:
+        """Wait a moment; KeyturnError when there is none left."""
+        if self.seconds <= 0:
+            named = ", ".join(f"{procfs.command_name(pid)} (pid {pid})" for pid in procfs.lockers([path]))
+            raise KeyturnError(
+                f"{path} is under a lease of {named or 'another process'}, which does not let go of it: end that process"
+            )
+        self.seconds -= self.pause
+        time.sleep(self.pause)
+
+
+_patience = _Patience()
+
+
+def _open(path: Path, flags: int) -> int:
+    while True:
+        try:
+            return os.open(path, _FLAGS | flags)
+        except BlockingIOError:
+            _patience.wait(path)
+
+
+@contextlib.contextmanager
+def kept_open(paths: Iterable[Path]) -> Iterator[None]:
+    """Keep files open, as far as they are there: others hold no lease on them then, and can get none before the end.
+
+    For what opens them by itself, and would wait for a lease. When it ends, this process loses its locks on them.
+    """
+    with contextlib.ExitStack() as stack:
+        for path in paths:
+            for flags in (os.O_RDWR, os.O_RDONLY):
+                with contextlib.suppress(OSError):
+                    stack.callback(os.close, _open(path, flags))
+                    break
+        yield
 
 
 def opened(path: Path, flags: int = 0) -> IO[bytes]:
     """Open a regular file to read it; KeyturnError for anything else, such as a pipe, which would never end."""
-    descriptor = os.open(path, _FLAGS | flags)
+    descriptor = _open(path, os.O_RDONLY | flags)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise KeyturnError(f"{path} is not a regular file: put a file in its place")

@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 PATH = re.compile(r"(?:[^.\[\]]+|\[(?:\d+|\*)\])(?:\.[^.\[\]]+|\[(?:\d+|\*)\])*")
 STEP = re.compile(r"\[(\d+|\*)\]|[^.\[\]]+")
 ESCAPED_PADDING = re.compile(r"\\u003d", re.IGNORECASE)
+# of one document, before it is read: reading takes some hundred bytes for each value, of which it may have one in every two
+MOST_CHARACTERS, MOST_VALUES = 1 << 22, 100_000
+CHARACTER_BYTES, VALUE_BYTES = 16, 1 << 9
 
 
 class NoJson(Exception):
@@ -24,6 +27,7 @@ class NoJson(Exception):
 class Text(str):
     """A string of the document, and where it stands between its quotes."""
 
+    __slots__ = ("end", "start")
     start: int
     end: int
 
@@ -66,8 +70,29 @@ class _Decoder(json.JSONDecoder):
         return found
 
 
+def check_size(content: str | bytes) -> None:
+    """Refuse, by NoJson, a text that is too long, or may have too many values, before anything is made of it."""
+    if len(content) > MOST_CHARACTERS:
+        raise NoJson(f"is JSON of more than {MOST_CHARACTERS >> 20} MiB, which is not read")
+    if _values(content) > MOST_VALUES:
+        raise NoJson(f"is JSON of more than {MOST_VALUES:,} values, which is not read")
+
+
+def weight(content: str | bytes) -> int:
+    """Return how many bytes of memory reading a text takes, about and at most."""
+    return CHARACTER_BYTES * len(content) + VALUE_BYTES * _values(content)
+
+
+def _values(content: str | bytes) -> int:
+    """Return how many values a text has at most: before each but the first stands one of these."""
+    if isinstance(content, bytes):
+        return 1 + sum(map(content.count, (b",", b"[", b"{", b":")))
+    return 1 + sum(map(content.count, ",[{:"))
+
+
 def read(content: str, paths: Sequence[str]) -> Document:
-    """Return what stands at ``paths``; NoJson where the text is none."""
+    """Return what stands at ``paths``; NoJson where the text is none, or too large."""
+    check_size(content)
     strings: list[str] = []
     try:
         root = _Decoder(strings).decode(content)

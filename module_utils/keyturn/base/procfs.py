@@ -287,7 +287,7 @@ def _boot_id() -> str:
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 
-def _open_files() -> Iterator[tuple[int, list[str]]]:
+def _open_files() -> Iterator[tuple[int, Iterator[str]]]:
     """The descriptors of all processes; KeyturnError where somebody has so many that there is no end of looking."""
     end, most = time.monotonic() + LOOK_SECONDS, (0, 0)
     for pid in processes():
@@ -297,7 +297,7 @@ def _open_files() -> Iterator[tuple[int, list[str]]]:
         except OSError:
             continue
         most = max(most, (len(names), pid))
-        yield pid, [f"{folder}/{name}" for name in names]
+        yield pid, map(f"{folder}/".__add__, names)
         if time.monotonic() > end:
             count, pid = most
             raise KeyturnError(
@@ -326,10 +326,11 @@ def _listening(port: int) -> Iterator[tuple[str, str, int]]:
     """The local address, the inode and the user of each socket that listens."""
     for table in ("net/tcp", "net/tcp6"):
         try:
-            lines = (PROC / table).read_text().splitlines()[1:]
+            lines = (PROC / table).open()
         except OSError:
             continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                yield fields[1], fields[9], int(fields[7])
+        with lines:
+            next(lines, None)
+            for fields in map(str.split, lines):
+                if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                    yield fields[1], fields[9], int(fields[7])

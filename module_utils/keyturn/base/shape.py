@@ -1,8 +1,8 @@
 """The shape of what comes from outside: a file that was written once, what a host says, what an inventory holds.
 
 A shape is a type (``float`` takes an int as well), a text, true or false for itself, a pattern for a text, ``[shape]`` for a list
-(``[one, two]`` for a pair), ``{"name": shape}`` for a mapping (``name?`` may be missing, ``*`` stands for every other name), a tuple for
-one of several, ``None`` for nothing, ``object`` for anything. Names that a mapping's shape does not know are left alone.
+(``[one, two]`` for a pair), ``{"name": shape}`` for a mapping (``name?`` may be missing, ``*`` or a pattern stands for every other name), a
+tuple for one of several, ``None`` for nothing, ``object`` for anything. Names that a mapping's shape does not know are left alone.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ WORDS: dict[object, str] = {
     dict: "a mapping",
     list: "a list",
     timestamps.SHAPE: "a moment like 2026-01-31T23:59:59Z",
+    timestamps.ROTATION_ID: "the id of a rotation like 20260131T235959Z-0123456789abcdef",
 }
 
 
@@ -66,19 +67,28 @@ def misfits(place: str, shape: object, found: object) -> Iterator[str]:
         yield f"{place} must be {_word(shape)}"
 
 
-def _names(place: str, shape: Mapping[str, object], found: Mapping[object, object]) -> Iterator[str]:
-    for name, inner in shape.items():
+def _names(place: str, shape: Mapping[object, object], found: Mapping[object, object]) -> Iterator[str]:
+    known, others, other = _parts(shape)
+    for name, inner in known.items():
         plain = name.removesuffix("?")
         if plain in found:
             yield from misfits(f"{place}.{plain}", inner, found[plain])
-        elif plain == name != "*":
+        elif plain == name:
             yield f"{place}.{name} must be {_word(inner)}"
-    if "*" in shape:
-        known = {name.removesuffix("?") for name in shape}
-        for other in (one for one in found if one not in known):
-            yield from misfits(f"{place}.{other}", shape["*"], found[other])
-            if not _fits(str, other):
-                yield f"{place} must be a mapping by texts"
+    if others is not None:
+        plain_names = {name.removesuffix("?") for name in known}
+        for unknown in (one for one in found if one not in plain_names):
+            if not _fits(others, unknown):
+                yield f"{place} must be a mapping by {'texts' if others is str else _word(others)}"
+            else:
+                yield from misfits(f"{place}.{unknown}", other, found[unknown])
+
+
+def _parts(shape: Mapping[object, object]) -> tuple[dict[str, object], object, object]:
+    """Return the names that a mapping's shape knows, and the shapes of every other name (None where there is none) and of what it has."""
+    known = {name: inner for name, inner in shape.items() if isinstance(name, str) and name != "*"}
+    rest = next(((name, inner) for name, inner in shape.items() if name not in known), (None, None))
+    return known, str if rest[0] == "*" else rest[0], rest[1]
 
 
 def fitting(shape: object, found: Any) -> Any:
@@ -86,8 +96,9 @@ def fitting(shape: object, found: Any) -> Any:
     if isinstance(shape, tuple):
         return fitting(next(one for one in shape if not any(misfits("", one, found))), found)
     if isinstance(shape, Mapping):
-        known = {name.removesuffix("?"): inner for name, inner in shape.items()}
-        inside = {name: known.get(name, known.get("*")) for name in found if name in known or "*" in known}
+        names, others, other = _parts(shape)
+        known = {name.removesuffix("?"): inner for name, inner in names.items()}
+        inside = {name: known.get(name, other) for name in found if name in known or others is not None}
         return {name: fitting(inner, found[name]) for name, inner in inside.items()}
     if isinstance(shape, list):
         return [

@@ -18,10 +18,10 @@ FORGED = re.compile(
 )
 
 
-def harmless(text: str, lines: bool = False) -> str:
+def harmless(text: str, lines: bool = False, longest: int = LONGEST) -> str:
     """Return a text that does nothing where it is printed, and is not too long; one line of it, unless it may have ``lines``."""
-    if len(text) > LONGEST:
-        text = f"{text[:LONGEST]} ... ({len(text) - LONGEST} more characters)"
+    if len(text) > longest:
+        text = f"{text[:longest]} ... ({len(text) - longest} more characters)"
     return _quiet(text if lines else text.replace("\n", " "))
 
 

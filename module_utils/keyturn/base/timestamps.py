@@ -15,6 +15,8 @@ _DAY = (
     rf"|{_LEAP}-02-29)"
 )
 SHAPE = re.compile(rf"{_DAY}T(?:[01]\d|2[0-3])(?::[0-5]\d){{2}}Z", re.ASCII)
+# what a rotation is known by, everywhere: its moment, which sorts, then what makes it one of its own; it becomes a folder's name
+ROTATION_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[A-Za-z0-9-]{15,47}")
 
 
 def text(moment: datetime) -> str:

@@ -30,6 +30,12 @@ SECRET: dict[str, Any] = {
 }
 
 
+NO_SECRETS = (
+    "keyturn_secrets has no entry, so there is nothing to look at: describe the application's secrets under the key `secrets` of its "
+    "catalogue.yml (applications/NAME/, or the folder that keyturn_application names)"
+)
+
+
 def run(argument_spec: Mapping[str, object], call: Call, **options: Any) -> None:
     """Run ``call`` as a module with check mode; it returns the result, or raises KeyturnError."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **options)
@@ -87,6 +93,8 @@ def _passing_on(code: Code, phase: Phase) -> Call:
         if "secrets" in given:
             del given["application"]
             given["holdings"] = list(holdings_of(module, given.pop("secrets") or {}).values())
+            if not given["holdings"] and phase.arguments["secrets"].get("required"):
+                raise KeyturnError(NO_SECRETS)
         elif "application" in given:
             del given["application"]
             given["holding"] = holdings_of(module, {given.pop("secret"): given.pop("entry")})[module.params["secret"]]

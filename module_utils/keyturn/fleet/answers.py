@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..base import shape, timestamps
-from ..base.shown import harmless
+from ..base.shown import LONGEST, harmless
 from ..host import journal
 from ..host.phases.answers import HostAnswer
 
@@ -20,7 +20,7 @@ NOTHING = {"*": re.compile("(?!)")}
 JOURNAL = (NOTHING, journal.SHAPE)
 # the end of a rotation, as ``keyturn_rotation_info`` tells it
 PAST = {
-    "rotation_id": str,
+    "rotation_id": timestamps.ROTATION_ID,
     "secret": str,
     "phase": journal.PHASES,
     "finished": (None, timestamps.SHAPE),
@@ -29,7 +29,8 @@ PAST = {
     "retire": (None, journal.RETIRE),
     "log_head?": (None, journal.HEAD),
 }
-LOOKED = {"rotation?": JOURNAL, "closed?": {"*": PAST}, "unreachable?": bool}
+CLOSED = {timestamps.ROTATION_ID: PAST}
+LOOKED = {"rotation?": JOURNAL, "closed?": CLOSED, "unreachable?": bool}
 # a host that failed, or was only asked, tells no rotation
 STAGED = (
     {"unreachable": True},
@@ -43,7 +44,8 @@ STAGED = (
 HERE = {"keyturn_secrets_here?": [str]}
 POINTS = [{"id": str, "text": str}]
 PLAN = {
-    **dict.fromkeys(("rotation_id", "secret", "title", "environment", "reason", "operator", "revision"), str),
+    "rotation_id": timestamps.ROTATION_ID,
+    **dict.fromkeys(("secret", "title", "environment", "reason", "operator", "revision"), str),
     "variables": [str],
     "started": timestamps.SHAPE,
     "value": ("per_host", "shared"),
@@ -57,7 +59,7 @@ PLAN = {
 def state(secrets: Iterable[str]) -> dict[str, object]:
     """Return the shape of what ``keyturn_rotation_info`` says of each host, with all ``secrets``; None for no answer."""
     held = {secret: {"used": bool, "values": journal.MARKS, "problem": str} for secret in secrets}
-    return {"*": (None, {"rotation": JOURNAL, "closed": {"*": PAST}, "expired": [str], "held": held})}
+    return {"*": (None, {"rotation": JOURNAL, "closed": CLOSED, "expired": [timestamps.ROTATION_ID], "held": held})}
 
 
 # -- the answer of each call --------------------------------------------------------------------------------------------------
@@ -74,7 +76,8 @@ CHANGED = {"changed": bool}
 OF_A_ROTATION = {**CHANGED, "rotation?": JOURNAL, "would?": str, "diff?": dict.fromkeys(("before", "after"), str)}
 FINDING = dict.fromkeys(("severity", "rule", "what", "remedy"), str)
 REVOCATION = {
-    **dict.fromkeys(("rotation_id", "secret", "reason", "operator"), str),
+    "rotation_id": timestamps.ROTATION_ID,
+    **dict.fromkeys(("secret", "reason", "operator"), str),
     "started": timestamps.SHAPE,
     "old": journal.MARKS,
     **journal.RETIRE,
@@ -110,7 +113,7 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
         "missing": {f"{source}?": str for source in SOURCES} | NOTHING,
     },
     "haproxy": {**CHANGED, "kept_out": bool},
-    "prune": {**CHANGED, "pruned": [str], "would?": str},
+    "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
     "replace_tokens": {
         **CHANGED,
         **dict.fromkeys(("total", "done"), int),
@@ -124,8 +127,8 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
     "rotation_info": {
         **CHANGED,
         "rotation": JOURNAL,
-        "closed": {"*": PAST},
-        "expired?": [str],
+        "closed": CLOSED,
+        "expired?": [timestamps.ROTATION_ID],
         "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
     },
     "storage_info": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
@@ -137,9 +140,11 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
 LINES = ("would", "text", "diff")
 # a mapping with such a name is one of its own objects to Ansible
 THEIRS = "__ansible"
-MOST_BYTES = 1 << 24
-# logs lie in it, each up to a bound of its own
-MOST_BYTES_OF_EVIDENCE = 1 << 28
+# what one answer may be: reports and later runs carry much of it. Logs lie in evidence, and all that has ended in a state
+MOST_BYTES, MORE_BYTES = 1 << 20, {"evidence": 1 << 28, "replace_tokens": 1 << 24, "rotation_info": 1 << 24}
+# of a list or a mapping; by the name of one that grows with the application's rows, or with the years
+MOST_ENTRIES, MORE_ENTRIES = 1000, {"closed": 10_000, "relink_required": 1 << 20, "gone": 1 << 20}
+LONGEST_LINE, LONGEST_NAME = 1 << 12, 1 << 8
 DEEPEST = 40
 # all calls of one piece of work, which goes on from where it has come to when somebody asks again
 MOST_HOURS = 24
@@ -152,7 +157,7 @@ class Unfit(Exception):
 
 def most(action: str) -> int:
     """Return how long the answer to an action may be, in bytes."""
-    return MOST_BYTES_OF_EVIDENCE if action == "evidence" else MOST_BYTES
+    return MORE_BYTES.get(action, MOST_BYTES)
 
 
 def taken(action: str, said: Mapping[str, object], rotation_id: str = "") -> dict[str, object]:
@@ -170,7 +175,7 @@ def taken(action: str, said: Mapping[str, object], rotation_id: str = "") -> dic
                 "msg": harmless(str(said.get("msg", "the host gives no reason")), lines=True),
             }
         known = {name.removesuffix("?") for name in ANSWERS[action]}
-        found = {name: _clean(value, name in LINES) for name, value in said.items() if name in known - {"archive"}}
+        found = {name: _clean(name, value) for name, value in said.items() if name in known - {"archive"}}
         if "archive" in said and "archive" in known:  # base64, and large
             found["archive"] = said["archive"]
         misfit = next(shape.misfits("", ANSWERS[action], found), "")
@@ -270,17 +275,21 @@ def _list(found: object) -> list[object]:
     return found if isinstance(found, list) else []
 
 
-def _clean(found: object, lines: bool, depth: int = 0) -> object:
-    """Return plain data with harmless texts; Unfit for what JSON has no word for, and for what is too deep."""
+def _clean(name: str, found: object, depth: int = 0, lines: bool = False) -> object:
+    """Return plain data with harmless texts; Unfit for what JSON has no word for, and for what is too deep or has too many entries."""
+    lines = lines or (depth == 0 and name in LINES)
     if depth > DEEPEST:
         raise Unfit("it is nested too deep")
     if isinstance(found, str):
-        return harmless(found, lines)
+        return harmless(found, lines, LONGEST if lines else LONGEST_LINE)
+    most = MOST_ENTRIES if depth else MORE_ENTRIES.get(name, MOST_ENTRIES)
+    if isinstance(found, Mapping | list | tuple) and len(found) > most:
+        raise Unfit(f"{harmless(name, longest=LONGEST_NAME)} has {len(found):,} entries, and may have {most:,}")
     if isinstance(found, Mapping):
-        own = {name: one for name, one in found.items() if not str(name).startswith(THEIRS)}
-        return {harmless(str(name)): _clean(one, lines, depth + 1) for name, one in own.items()}
+        own = {str(key): one for key, one in found.items() if not str(key).startswith(THEIRS)}
+        return {harmless(key, longest=LONGEST_NAME): _clean(key, one, depth + 1, lines) for key, one in own.items()}
     if isinstance(found, list | tuple):
-        return [_clean(one, lines, depth + 1) for one in found]
+        return [_clean(name, one, depth + 1, lines) for one in found]
     if found is None or isinstance(found, bool | int | float):
         return found
     raise Unfit(f"it holds a {type(found).__name__}")

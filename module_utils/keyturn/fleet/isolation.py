@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..base import durable
+from ..base import durable, timestamps
 from ..base.errors import KeyturnError
 from ..host.journal import MARKS
 from .agreement import StagedHost
 
 # what is read of the reports of another environment
-FORM = {"environment?": str, "rotation_id": str, "hosts": {"*": {"old?": MARKS, "new?": MARKS}}}
+FORM = {"environment?": str, "rotation_id": timestamps.ROTATION_ID, "hosts": {"*": {"old?": MARKS, "new?": MARKS}}}
 
 
 def held_elsewhere(folder: Path, environment: str) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from ..base.errors import KeyturnError
@@ -36,10 +36,9 @@ def choose(
     opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
     ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
     if len(ids) > 1:
-        on = {one: sorted(name for name, journal in opened.items() if journal["rotation_id"] == one) for one in ids}
-        places = "; ".join(f"{one} on {', '.join(names)}" for one, names in on.items())
+        where = places(hosts, {*known, named})
         raise KeyturnError(
-            f"more than one rotation is open: {places}; end one at a time, with an inventory of its hosts"
+            f"more than one rotation is open: {where}; end one at a time, with an inventory of its hosts"
         )
     ids = ids or [rotation_id for rotation_id in sorted(unreported) if _known(hosts, rotation_id)]
     if not ids:
@@ -55,9 +54,24 @@ def choose(
         )
     if way == "forward" and ids[0] not in (*known, named):
         _refuse_to_begin(ids[0], told, hosts)
-    where = f"is open on {', '.join(sorted(opened))}" if opened else "has ended on the hosts and lacks its report"
+    where = "has ended on the hosts and lacks its report"
+    if opened:
+        where = f"is open on {', '.join(sorted(opened))}{_by_word({*known, named}, ids[0])}"
     message = f"rotation {ids[0]} of {secret} {where}: going {way}"
     return {"way": way, "rotation_id": ids[0], "secret": secret, "message": message}
+
+
+def places(hosts: Looked, known: Collection[str]) -> str:
+    """Say which rotations are open on which hosts, and of which of them only these tell: no other is in ``known``."""
+    on: dict[str, list[str]] = {}
+    for name, said in sorted(hosts.items()):
+        if said.get("rotation"):
+            on.setdefault(str(said["rotation"]["rotation_id"]), []).append(name)
+    return "; ".join(f"{one} on {', '.join(names)}{_by_word(known, one)}" for one, names in sorted(on.items()))
+
+
+def _by_word(known: Collection[str], rotation_id: str) -> str:
+    return "" if rotation_id in known else f", as that host says and neither log nor reports know ({ANOTHERS})"
 
 
 def needs_value(rotation_id: str, hosts: Looked) -> bool:

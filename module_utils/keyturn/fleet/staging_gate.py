@@ -114,7 +114,13 @@ def read_reports(folder: Path) -> list[StagingReport]:
             f"{folder} does not exist, so nobody knows what was turned there: keep the reports of all environments in one "
             "keyturn_reports_dir, or bring them there before this run"
         )
-    form = {"outcome": str, "secret": str, "rotation_id": str, "revision?": str, "finished": (None, timestamps.SHAPE)}
+    form = {
+        "outcome": str,
+        "secret": str,
+        "rotation_id": timestamps.ROTATION_ID,
+        "revision?": str,
+        "finished": (None, timestamps.SHAPE),
+    }
     return [
         cast(StagingReport, found) for path in folder.glob("[0-9]*.json") if (found := durable.read_json(path, form))
     ]

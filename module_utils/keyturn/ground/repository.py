@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
+import heapq
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..base import files
+from ..base import files, folders
 from ..base.errors import KeyturnError
 from ..base.findings import Finding
 from . import consumers, git, owner
@@ -87,8 +87,9 @@ def _templates(folder: Path) -> list[tuple[Path, bytes]]:
     """The templates of the environment in the folder; what is no file of text there is none."""
     found = []
     with owner.looking(folder / ".env"):
-        named = (path for path in folder.glob(".env*") if path.suffix in TEMPLATES)
-        for path in sorted(itertools.islice(named, MOST_TEMPLATES)):
+        names = (entry.name for entry in folders.listed(folder) if entry.name.startswith(".env"))
+        for name in heapq.nsmallest(MOST_TEMPLATES, (name for name in names if name.endswith(TEMPLATES))):
+            path = folder / name
             with contextlib.suppress(OSError, KeyturnError):
                 content = files.read(path, consumers.MOST_BYTES)
                 consumers.check_blanks(content)

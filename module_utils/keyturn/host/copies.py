@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import itertools
 import os
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base import files, leaks, shown
+from ..base import files, folders, leaks, shown
 from ..base.errors import KeyturnError
 from ..ground import consumers, owner
 from ..ground.consumers import Consumer
@@ -24,8 +22,7 @@ from .rotation import Holding
 LARGEST_BYTES = 1 << 20
 DEADLINE_SECONDS = 20.0
 MOST_LINES = 10
-# what is told at most, and of a folder looked at: whoever it belongs to may have it grow without end
-MOST_COPIES, MOST_ENTRIES = 100, 100_000
+MOST_COPIES = 100
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -73,8 +70,9 @@ def _undeclared(
 ) -> tuple[list[Copy], list[str]]:
     found: list[Copy] = []
     unread = 0
+    unseen: list[str] = []
     end = time.monotonic() + deadline_seconds
-    for path in _files(root, without):
+    for path in _files(root, without, unseen):
         if time.monotonic() > end:
             return found, [f"{root} was looked through for {deadline_seconds:g} s only, up to {shown.name(str(path))}"]
         try:
@@ -85,7 +83,7 @@ def _undeclared(
         found += (copy for one in sought for copy in _copies(path, content, one))
         if len(found) >= MOST_COPIES:
             return found, [f"{root} was looked through for {len(found)} copies only, up to {shown.name(str(path))}"]
-    return found, [f"{unread} files below {root} could not be read"] if unread else []
+    return found, unseen + ([f"{unread} files below {root} could not be read"] if unread else [])
 
 
 def _sought(holding: Holding, values: Mapping[str, str]) -> _Sought:
@@ -97,21 +95,14 @@ def _sought(holding: Holding, values: Mapping[str, str]) -> _Sought:
     return _Sought(spellings, {consumer.path.resolve(): consumer for consumer in holding.consumers()})
 
 
-def _files(root: Path, without: set[Path]) -> Iterator[Path]:
-    """The regular files below ``root``, level by level; no symbolic link is followed."""
-    folders = deque([root])
-    while folders:
-        try:
-            with os.scandir(folders.popleft()) as listed:
-                entries = sorted(itertools.islice(listed, MOST_ENTRIES), key=lambda entry: entry.name)
-        except OSError:
-            continue  # a folder that this user may not enter, or that has gone
-        for entry in entries:
-            path = Path(entry.path)
-            if entry.is_dir(follow_symlinks=False) and path not in without:
-                folders.append(path)
-            elif entry.is_file(follow_symlinks=False):
-                yield path
+def _files(root: Path, without: set[Path], unseen: list[str]) -> Iterator[Path]:
+    """The regular files below ``root``, near ones first; ``unseen`` gets a sentence where there are too many."""
+    try:
+        for entry in folders.below(root, without):
+            if entry.is_file(follow_symlinks=False):
+                yield Path(entry.path)
+    except folders.TooMany as error:
+        unseen.append(str(error))
 
 
 def _content(path: Path) -> bytes:

@@ -24,7 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypedDict, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 from ..base import durable, timestamps
 from ..base.errors import KeyturnError
@@ -32,7 +32,7 @@ from ..base.procfs import Moment
 from ..ground import owner
 
 if TYPE_CHECKING:
-    from ..ground.rows.contract import Turned
+    from ..ground.rows.contract import Backup, Turned
 
 PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
 # the log of a replacement of access tokens (token_log.py), which keeps a rotation away
@@ -46,7 +46,7 @@ RETIRE = {"state": str, "since": timestamps.SHAPE, "evidence?": str, "verdict?":
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
     "phase": PHASES,
-    "rotation_id": str,
+    "rotation_id": timestamps.ROTATION_ID,
     "secret": str,
     "operator": str,
     "started": timestamps.SHAPE,
@@ -110,6 +110,7 @@ class PreparedRows(TypedDict, total=False):
     boot_id: str
     mark: list[int]
     sha256: str
+    parts: list[dict[str, Any]]
 
 
 class Kept(TypedDict, total=False):
@@ -118,6 +119,7 @@ class Kept(TypedDict, total=False):
     path: str
     bytes: int
     sha256: str
+    parts: list[Backup]
     opens_with: Marks
     expires: str
     pruned: str
@@ -336,8 +338,11 @@ class Journal:
         return self.folder / name
 
     def kept(self, what: str) -> list[Path]:
-        """Return what a row store keeps for this rotation: its ``backup``, or what it has ``prepared``, also half made."""
-        return sorted(self.folder.glob(f"{what}.*"))
+        """Return what row stores keep for this rotation: their ``backup``, or what they have ``prepared``, also half made.
+
+        One of several stores has a folder of its own.
+        """
+        return sorted([*self.folder.glob(f"{what}.*"), *self.folder.glob(f"*/{what}.*")])
 
 
 class Application:

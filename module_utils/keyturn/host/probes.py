@@ -91,7 +91,7 @@ def process(services: Sequence[Service], change: Moment, reloaded: Sequence[str]
             what = "started before the change" if old else f"listens on port {service.port} as well, and is not of it"
             verdict, detail = "rejected", f"process {', '.join(map(str, old or foreign))} {what}"
         elif again:
-            verdict, detail = "not configured", "it was reloaded: that it has forgotten the other value tokens show"
+            verdict, detail = "not configured", "it was reloaded: what it answers has to show its value"
         else:
             many = f"{len(pids)} processes" if len(pids) > 1 else f"process {pids[0]}"
             verdict, detail = "accepted", f"{many} started after the change"
@@ -99,34 +99,37 @@ def process(services: Sequence[Service], change: Moment, reloaded: Sequence[str]
     return proofs
 
 
-def environment(services: Sequence[Service], live: Mapping[str, str]) -> Iterator[Proof]:
+# what a process was started with: by the name in its environment the variable, and the value or what stands there
+Given = Callable[[int], Mapping[str, tuple[str, str]]]
+
+
+def environment(services: Sequence[Service], live: Mapping[str, str], given: Given) -> Iterator[Proof]:
     """Compare what the process was started with: a variable in its environment wins over any `.env`."""
     for service in services:
-        given = [procfs.environment(pid, live) for pid in service.processes()]
-        for name, value in live.items():
-            for held in sorted({one[name] for one in given if name in one}):
-                verdict = "accepted" if held == value else "rejected"
-                yield proof(
-                    "environment", service.name, verdict, f"the process was started with {name} {fingerprint(held)}"
-                )
+        for key, (name, held) in sorted({found for pid in service.processes() for found in given(pid).items()}):
+            verdict = "accepted" if held == live[name] else "rejected"
+            detail = f"the process was started with {key} {fingerprint(held)}"
+            yield proof("environment", service.name, verdict, detail)
 
 
 def rows(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
-    """Open every row: all under the live key, none under the other."""
-    if question.migration is None:
-        return
+    """Open every row of each store: all under the live key, none under the other."""
+    parts = question.migration.parts if question.migration else ()
+    for part in parts:
+        yield _rows_of(part, part.label if len(parts) == 1 else part.name, question)
+
+
+def _rows_of(store: RowStore, subject: str, question: Question) -> Proof:
     from ..ground.rows.contract import OTHER_WRITER  # most secrets have no rows
 
-    census, subject = question.migration.census(), question.migration.label
+    census = store.census()
     side, wrong = question.side, census["under"][other(question.side)]
     if census["refused"]:
-        yield proof("rows", subject, "rejected", f"{census['refused']} rows are refused: {census['refusals']}")
-    elif wrong:
-        detail = f"{wrong} rows open under the {other(side)} value: {OTHER_WRITER}"
-        yield proof("rows", subject, "rejected", detail)
-    else:
-        detail = f"{census['under'][side]} rows open under the {side} value, none under the other"
-        yield proof("rows", subject, "accepted", detail)
+        return proof("rows", subject, "rejected", f"{census['refused']} rows are refused: {census['refusals']}")
+    if wrong:
+        return proof("rows", subject, "rejected", f"{wrong} rows open under the {other(side)} value: {OTHER_WRITER}")
+    detail = f"{census['under'][side]} rows open under the {side} value, none under the other"
+    return proof("rows", subject, "accepted", detail)
 
 
 def http_status(question: Question, spec: ProbeSpec) -> Iterator[Proof]:

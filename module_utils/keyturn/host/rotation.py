@@ -110,9 +110,33 @@ class Holding:
 
         return {str(consumer.path): consumers.mode(consumer) for consumer in self.consumers()}
 
-    def with_aliases(self, values: Mapping[str, str]) -> dict[str, str]:
-        """Return ``values`` with the second names of the variables."""
-        return {**values, **{alias: values[name] for alias, name in self.entry["aliases"].items()}}
+    def in_environment(self) -> dict[str, tuple[str, bool]]:
+        """Return the names under which a process may be given a value: which variable's, and whether as the password of a URL.
+
+        They are the variables, their second names, and the keys of each file that is an environment.
+        """
+        found = {name: (name, False) for name in self.variables}
+        found |= {alias: (name, False) for alias, name in self.entry["aliases"].items()}
+        for item in self.entry["consumers"]:
+            if item["format"] == "dotenv":
+                keys = item["keys"] or {name: name for name in self.variables if item["inside"]}
+                found |= {key: (name, item["inside"] == "url") for name, key in keys.items()}
+        return found
+
+    def given(self, pid: int) -> dict[str, tuple[str, str]]:
+        """Return what a process was started with: by the name in its environment the variable, and the value, or what stands there."""
+        from ..base import procfs
+        from ..ground.consumers import url
+
+        named, found = self.in_environment(), dict[str, tuple[str, str]]()
+        for key, text in procfs.environment(pid, named).items():
+            name, inside = named[key]
+            try:
+                found[key] = (name, url.password(text) if inside else text)
+            except KeyturnError:
+                found[key] = (name, text)  # no URL: another value
+        self.hide(value for _, value in found.values())
+        return found
 
     def service_list(self) -> list[Service]:
         """The services that read the secret, in the order in which they start; KeyturnError for one that is not there."""

@@ -13,8 +13,8 @@ from typing import Literal, NamedTuple, TypedDict
 
 from ..base import durable, timestamps
 from ..base.errors import KeyturnError
+from ..base.timestamps import ROTATION_ID
 from ..inputs import persons
-from ..inputs.request import ROTATION_ID
 from . import markdown
 from .shapes import Document, Header, Planned, Point, Step
 

@@ -6,6 +6,10 @@ template but the entries of the catalogue, which the lookup ``keyturn_applicatio
 
 from __future__ import annotations
 
+import contextlib
+import grp
+import os
+import pwd
 import re
 import stat
 from collections.abc import Iterable, Iterator, Mapping
@@ -148,7 +152,7 @@ class Application(NamedTuple):
     def _check_mine(self) -> None:
         for path in (self.folder, *(self.folder / name for name in FILES)):
             try:
-                mode = path.stat().st_mode
+                path.stat()
             except FileNotFoundError:
                 if path == self.folder:
                     known = ", ".join(sorted(one.name for one in shipped(path.parent))) or "none"
@@ -158,8 +162,30 @@ class Application(NamedTuple):
                 continue
             except OSError as error:
                 raise KeyturnError(f"{APPLICATION}: {path}: {error.strerror}") from None
-            if mode & stat.S_IWOTH:
-                raise KeyturnError(f"{path} may be changed by everybody, and decides what a run does: chmod o-w {path}")
+            for place in (path, *path.resolve().parents):
+                _check_not_of_others(path, place)
+
+
+def _check_not_of_others(path: Path, place: Path) -> None:
+    """Refuse what others than its owner may change: ``path``, or a ``place`` on the way to it, where they could put another thing."""
+    status = place.stat()
+    if status.st_mode & stat.S_ISVTX and place != path:
+        return  # nobody renames there what is another's
+    able = "everybody" if status.st_mode & stat.S_IWOTH else ""
+    if not able and status.st_mode & stat.S_IWGRP and (others := _others(status)):
+        able = f"a group ({', '.join(others)})"
+    if able:
+        way = "" if place == path else f", in which {path} lies,"
+        raise KeyturnError(f"{place}{way} may be changed by {able}, and decides what a run does: chmod go-w {place}")
+
+
+def _others(status: os.stat_result) -> list[str]:
+    """Return the users of the group of something, as far as this machine lists them, without its owner, root and who runs this."""
+    mine = {0, status.st_uid, os.getuid()}
+    listed = {one.pw_name for one in pwd.getpwall() if one.pw_gid == status.st_gid and one.pw_uid not in mine}
+    with contextlib.suppress(KeyError):
+        listed |= {name for name in grp.getgrgid(status.st_gid).gr_mem if pwd.getpwnam(name).pw_uid not in mine}
+    return sorted(listed)
 
 
 def shipped(folder: Path) -> list[Path]:

@@ -142,6 +142,8 @@ SERVICE: Spec = {
     "log_file": {"type": "path"},
     "kill_left": {"type": "bool", "default": False},
     "reloads": {"type": "list", "elements": "str", "default": []},
+    "reload": {"type": "str"},
+    "reload_signal": {"type": "str", "choices": ["HUP", "USR1", "USR2"]},
     "proof_path": {"type": "str"},
     "proof_auth": {"type": "str", "default": "none", "choices": ["jwt", "none"]},
     "proof_secret": {"type": "str"},

@@ -48,7 +48,7 @@ def check_meaning(secret: str, entry: Entry, services: Mapping[str, ServiceSpec]
     for name in entry["services"]:
         _check_health(name, services[name])
         if secret in services[name]["reloads"]:
-            _check_reload(f"keyturn_services.{name}: reloads names {secret}", entry, services[name])
+            _check_reload(f"keyturn_services.{name}: reloads names {secret}", secret, entry, services, services[name])
     asked = [probe["kind"] for probe in entry["probes"] if probe["kind"] in ("jwt", "login")]
     if asked and not any(services[name][url] for name in entry["services"] for url in ("base_url", "health_url")):
         raise KeyturnError(
@@ -65,16 +65,31 @@ def _check_rows(where: str, entry: Entry) -> None:
             raise KeyturnError(f"{where}: probe {store.probe} needs the migration {name}")
 
 
-def _check_reload(where: str, entry: Entry, service: ServiceSpec) -> None:
-    """Refuse a reload after which nothing would show that the old value is gone: its process is the one from before."""
-    if service["manager"] != "systemd":
-        raise KeyturnError(f"{where}, and the manager {service['manager']} knows no reload: take it out")
+def _check_reload(
+    where: str, secret: str, entry: Entry, services: Mapping[str, ServiceSpec], service: ServiceSpec
+) -> None:
+    """Refuse a reload after which nothing would show which value the service has: its process is the one from before."""
+    if service["manager"] == "script" and not service["reload"]:
+        raise KeyturnError(f"{where}, and has no script that reloads it: name one (`reload`), or take it out")
     if entry["migration"]["kind"] != "none":
         raise KeyturnError(f"{where}, whose rows are turned while the service is stopped: take it out")
-    asked = any(probe["kind"] == "jwt" for probe in entry["probes"]) and (service["base_url"] or service["health_url"])
-    if not asked:
+    kinds = {probe["kind"] for probe in entry["probes"]}
+    if "jwt" in kinds and (service["base_url"] or service["health_url"]):
+        return  # a token of the old value is refused
+    if not ("command" in kinds or ("http" in kinds and service["proof_path"])):
         raise KeyturnError(
-            f"{where}, and only a refused token shows that a process has forgotten a value (a probe jwt, asked by HTTP): take it out"
+            f"{where}, and no probe would show which value it has: give it a probe that fails on the old one (jwt, command, or http with "
+            "proof_path), or take it out"
+        )
+    if entry["overlap"] == "both":
+        raise KeyturnError(
+            f"{where}, whose old value goes on to work elsewhere, so that only a refused token would show that the service has forgotten "
+            "it (a probe jwt, asked by HTTP): take it out"
+        )
+    if stopped := [name for name in entry["services"] if secret not in services[name]["reloads"]]:
+        raise KeyturnError(
+            f"{where}, and {', '.join(stopped)} is stopped for it: whether a probe fails by the old value or by that cannot be told; let "
+            "each of its services reload it, or none"
         )
 
 
@@ -87,6 +102,9 @@ def _check_health(name: str, service: ServiceSpec) -> None:
             raise KeyturnError(f"keyturn_services.{name}: {option} {fault}")
     if service["proof_path"] and url is None and service["base_url"] is None:
         raise KeyturnError(f"keyturn_services.{name}: proof_path is asked by HTTP: give base_url")
+    for option, manager in (("reload", "script"), ("reload_signal", "systemd")):
+        if service[option] and service["manager"] != manager:
+            raise KeyturnError(f"keyturn_services.{name}: {option} is for the manager {manager}")
     if line is not None and service["manager"] == "script" and not (service["pid_file"] and service["log_file"]):
         raise KeyturnError(f"keyturn_services.{name}: health_line needs pid_file and log_file with the manager script")
 

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, TypedDict
 
+from ..base import timestamps
 from ..base.errors import KeyturnError
 from ..base.shown import harmless
 from .reason import REASON
 
-ROTATION_ID = re.compile(r"\d{8}T\d{6}Z-[A-Za-z0-9-]{15,47}")
 INCIDENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 # who has started this run comes before who has started the first of its runs
 PIPELINE_ACTORS = ("GITHUB_TRIGGERING_ACTOR", "GITHUB_ACTOR", "GITLAB_USER_LOGIN", "BUILD_USER_ID")
@@ -65,7 +65,7 @@ def rotation_id(now: datetime | None = None) -> str:
 
 def check_rotation_id(given: str) -> str:
     """Return a given id; KeyturnError when it is none (it becomes a folder's name and a store's request token)."""
-    if not ROTATION_ID.fullmatch(given):
+    if not timestamps.ROTATION_ID.fullmatch(given):
         raise KeyturnError("keyturn_rotation_id must look like 20260131T235959Z-0123456789abcdef (32 to 64 characters)")
     return given
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import gzip
+import heapq
 import io
 import json
 import os
@@ -23,7 +24,7 @@ from urllib.parse import urlencode
 
 from .. import providers
 from ..base import files as regular
-from ..base import http, programs, shape, timestamps
+from ..base import folders, http, programs, shape, timestamps
 from ..base.errors import KeyturnError
 from ..base.seal import digest
 from ..ground import owner
@@ -53,6 +54,7 @@ class Scene:
     services: Mapping[str, ServiceSpec]
     logs: Sequence[str]
     since: datetime
+    app_user: str | None = None
 
     def values_of(self, kind: str) -> tuple[Holding, list[str]]:
         """Return the secret of a provider, and its current credential, which is never shown."""
@@ -108,14 +110,17 @@ def listing(members: Members) -> list[dict[str, str | int]]:
 
 def files(scene: Scene) -> Members:
     """List the application's files with owner, mode and all times. Their content is left where it is."""
-    with owner.looking(scene.app_root / "any file"):
-        lines = [_described(path) for path in islice(_below(scene.app_root), FILES)]
-    return {"files.jsonl": "".join(line for line in lines if line).encode()}
+    with owner.looking(scene.app_root / "any file", scene.app_user):
+        lines = list(islice(_listed(scene.app_root), FILES))
+    return {"files.jsonl": "".join(lines).encode()}
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for root, _, names in os.walk(folder):
-        yield from (Path(root) / name for name in names)
+def _listed(root: Path) -> Iterator[str]:
+    """A line for each file, and one where there are too many names to see all."""
+    try:
+        yield from filter(None, (_described(Path(entry.path)) for entry in folders.below(root)))
+    except folders.TooMany as error:
+        yield json.dumps({"left out": str(error)}) + "\n"
 
 
 def _described(path: Path) -> str:
@@ -130,14 +135,17 @@ def _described(path: Path) -> str:
 def logs(scene: Scene) -> Members:
     """Copy the newest part of every log file: the application's, and those that the inventory names."""
     named = [scene.app_root / service["log_file"] for service in scene.services.values() if service.get("log_file")]
-    named += [Path(path) for pattern in scene.logs for path in sorted(glob.glob(pattern))]  # noqa: PTH207 - absolute patterns
-    named += _in_folder(scene.app_root / "logs")
+    left_out: list[str] = []
+    named += [path for pattern in scene.logs for path in _matching(pattern, left_out)]
+    with contextlib.suppress(KeyturnError), owner.looking(scene.app_root / "logs/any file", scene.app_user):
+        named += _matching(f"{glob.escape(str(scene.app_root))}/logs/*.log", left_out)
     found = [path for path in dict.fromkeys(named) if path.is_file()][:MOST_LOGS]
     if not found:
         raise KeyturnError("there is no log file: name them by keyturn_incident_logs")
     # whoever may write a log's folder chooses its name, and the members are listed in the document
     members = {f"logs/{number:04}.log": path for number, path in enumerate(found, 1)}
-    listed = json.dumps({name: str(path) for name, path in members.items()}, indent=1)
+    said = {name: str(path) for name, path in members.items()} | ({"left out": "; ".join(left_out)} if left_out else {})
+    listed = json.dumps(said, indent=1)
     read, left = {"logs/names.json": listed.encode()}, LOGS_BYTES
     for name, path in members.items():
         read[name] = _tail(path, min(MEMBER_BYTES, left))
@@ -145,10 +153,13 @@ def logs(scene: Scene) -> Members:
     return read
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    with contextlib.suppress(KeyturnError), owner.looking(folder / "any file"):
-        return sorted(folder.glob("*.log"))
-    return []
+def _matching(pattern: str, left_out: list[str]) -> list[Path]:
+    """Return what fits a pattern; ``left_out`` gets a sentence where there are too many names to look through."""
+    try:
+        return heapq.nsmallest(MOST_LOGS, folders.matching(pattern))
+    except folders.TooMany as error:
+        left_out.append(str(error))
+        return []
 
 
 def _tail(path: Path, most: int) -> bytes:

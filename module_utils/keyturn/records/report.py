@@ -15,7 +15,7 @@ from ..ground import rows
 from ..host import journal
 from ..host.journal import PHASES, JournalRecord, utc_now
 from ..inputs.request import Plan
-from . import attention, checklist
+from . import attention, checklist, rotation_log
 from .rotation_log import COMMITTED
 from .shapes import Cause, HostReport, Report
 
@@ -56,7 +56,8 @@ HOST_FIELDS = (
 
 # what every reader of a report may rest on
 SHAPE = {
-    **dict.fromkeys(("rotation_id", "secret", "title", "environment", "reason", "operator", "outcome"), str),
+    "rotation_id": timestamps.ROTATION_ID,
+    **dict.fromkeys(("secret", "title", "environment", "reason", "operator", "outcome"), str),
     "variables": [str],
     "downtime_budget_seconds": float,
     "started": timestamps.SHAPE,
@@ -243,6 +244,12 @@ def final(path: Path, document: Report) -> Report | None:
 def read(path: Path) -> Report:
     """Return the report in a file, an empty one where there is none."""
     return cast(Report, durable.read_json(path, SHAPE) or {})
+
+
+def begun(folder: Path) -> dict[str, str]:
+    """Return the secret of each rotation that log or reports know."""
+    told = (*rotation_log.read(folder), *documents(folder))
+    return {str(one["rotation_id"]): str(one["secret"]) for one in told if {"rotation_id", "secret"} <= one.keys()}
 
 
 def unreported(folder: Path) -> list[str]:

@@ -35,7 +35,11 @@ HEAD = (
     "| Date | Key Type | Reason | Rotated By | Verified By |\n|------|----------|--------|------------|-------------|\n"
 )
 COMMITTED = ("committed", "committed_with_exclusions", "committed_unproved")
-NAMED = dict.fromkeys(("rotation_id", "secret", "environment", "reason"), str) | {"variables": [str]}
+NAMED = {
+    "rotation_id": timestamps.ROTATION_ID,
+    **dict.fromkeys(("secret", "environment", "reason"), str),
+    "variables": [str],
+}
 LOGIN = {"login?": {"*": str}}
 ATTEMPT = {"id": str, "controller": str, "pid": int, "process?": object}
 ENDED = {
@@ -52,7 +56,7 @@ RECORD = (
     {"event": ("revoked", "tokens_replaced", TAKEN_OVER), **ENDED},
     {
         "event": "signed",
-        "rotation_id": str,
+        "rotation_id": timestamps.ROTATION_ID,
         "signer": str,
         "at": timestamps.SHAPE,
         "points": {"*": str},

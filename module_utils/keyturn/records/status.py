@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
@@ -10,6 +10,8 @@ from ..base import timestamps
 from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.catalogue import Entry
+from . import ages
+from .rotation_log import Record
 from .shapes import Audit, Revocation, Status, StatusLine, Unreported, Unsigned
 
 STATES = ("ok", "due", "overdue", "broken")
@@ -27,14 +29,16 @@ def status(
     hosts: Hosts,
     now: datetime,
     audit: Audit = NOTHING,
+    records: Sequence[Record] = (),
 ) -> Status:
     """Return the state of each secret and of all. ``hosts`` has what ``keyturn_rotation_info`` said, None for no answer.
 
-    ``audit`` is what the controller's own records say (``audit.look``): a log whose chain is broken is broken, and so is one that
-    lacks a rotation which hosts have committed. A checklist that nobody has signed is overdue when its time is over, a review of
-    the policy when its day is past, an old value when it has expired and is still there.
+    ``records`` are those of the log, by which a secret's age is reckoned (``ages``). ``audit`` is what the controller's own records say
+    (``audit.look``): a log whose chain is broken is broken, and so is one that lacks a rotation which hosts have committed. A checklist
+    that nobody has signed is overdue when its time is over, a review of the policy when its day is past, an old value when it has expired
+    and is still there.
     """
-    found = {name: _secret(name, entry, hosts, now) for name, entry in secrets.items()}
+    found = {name: _secret(name, entry, hosts, now, records) for name, entry in secrets.items()}
     silent = sorted(name for name, said in hosts.items() if said is None)
     expired = {name: said["expired"] for name, said in hosts.items() if said and said["expired"]}
     chain, review = audit.get("log"), audit.get("review")
@@ -55,20 +59,18 @@ def status(
     return cast(Status, {**reckoned, **audit})
 
 
-def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime) -> StatusLine:
+def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime, records: Sequence[Record]) -> StatusLine:
     told = {host: said for host, said in hosts.items() if said is not None}
     answered = {host: said for host, said in told.items() if said["held"][name]["used"]}
     unused = bool(told) and not answered
     limit = None if unused else entry.get("max_age_days")
     past = {host: _ended(said, name) for host, said in answered.items()}
-    # the host that waits longest counts
-    ends = [max((str(journal["finished"]) for journal in journals), default="") for journals in past.values()]
-    last = min(ends, default="")
+    last, doubts = ages.of(name, entry["value"] == "shared", answered, records)
     age = _days(last, now) if last else None
     opened = sorted(host for host, said in answered.items() if (said["rotation"] or {}).get("secret") == name)
     revocations = _revocations(past)
     differ = _differ(name, answered) if entry["value"] == "shared" else {}
-    problems = _problems(name, answered, opened)
+    problems = doubts | _problems(name, answered, opened)
     states = [_by_age(limit, age), *("broken" for _ in [*opened, *differ, *problems])]
     states += ["overdue" if _days(line["since"], now) >= REVOCATION_DAYS else "due" for line in revocations.values()]
     return {

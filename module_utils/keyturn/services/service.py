@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import hashlib
-import itertools
+import heapq
 import os
 import re
 import socket
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, TypedDict
 
-from ..base import durable, files, log_lines, procfs
+from ..base import durable, files, folders, log_lines, procfs
 from ..base.errors import KeyturnError
 from ..base.procfs import Moment
 from ..ground import owner
@@ -73,9 +73,9 @@ class Service(ABC):
     def start(self) -> None:
         """Start the service. It need not be healthy yet."""
 
+    @abstractmethod
     def reread(self) -> None:
-        """Let the running service read its files anew; one that does not run is started. Where its manager can do that."""
-        raise NotImplementedError
+        """Let the running service read its files anew; one that does not run is started. It need not have read them yet."""
 
     def check(self) -> None:  # noqa: B027 - a manager without this has nothing to refuse
         """Refuse a service that the host does not know. Changes nothing."""
@@ -351,6 +351,17 @@ class ScriptService(Service):
             durable.write_json(self._mark_path, {"moment": list(procfs.now()), **self._log_at(self._log, None)})
         self._run("start", self.spec["health_timeout_seconds"], self.healthy)
 
+    def reread(self) -> None:
+        """Run the reload script of a service that runs."""
+        if self.pid() is None:
+            self.start()
+        else:
+            self._run("reload", self.spec["health_timeout_seconds"])
+
+    @property
+    def _verbs(self) -> list[str]:
+        return [verb for verb in ("start", "stop", "reload") if self.spec.get(verb)]
+
     def failed(self) -> bool:
         """Tell whether a service that is known by its process has ended."""
         pid = super().pid()
@@ -410,8 +421,7 @@ class ScriptService(Service):
     def _rotated(self) -> list[Path]:
         """The renamed files and copies beside the log."""
         with owner.looking(self._log, self.app_user):
-            found = self._log.parent.glob(f"{glob.escape(self._log.name)}?*")
-            return sorted(itertools.islice(found, MOST_ROTATED))
+            return heapq.nsmallest(MOST_ROTATED, folders.matching(f"{glob.escape(str(self._log))}?*"))
 
     def _read(self, path: Path, begin: int, most: int) -> bytes:
         file = self._opened(path)
@@ -440,18 +450,18 @@ class ScriptService(Service):
 
     def definitions(self) -> list[Path]:
         """The scripts that lie in the application's folder."""
-        named = [self.app_root / self.spec[verb] for verb in ("start", "stop") if "/" in self.spec[verb]]
+        named = [self.app_root / self.spec[verb] for verb in self._verbs if "/" in self.spec[verb]]
         return [path for path in named if path.is_file()]
 
     def danger(self) -> str:
-        """Say which of the two scripts root would run, and another user may change."""
-        return next(filter(None, (self.scripts.danger([self.spec[verb]]) for verb in ("start", "stop"))), "")
+        """Say which of its scripts root would run, and another user may change."""
+        return next(filter(None, (self.scripts.danger([self.spec[verb]]) for verb in self._verbs)), "")
 
     def check(self) -> None:
         """Refuse what would fail only when the service is down: a script that cannot be run, a user that is not there."""
         if danger := self.danger():
             raise KeyturnError(f"service {self.name}: {danger}: {REMEDY}")
-        for verb in ("start", "stop"):
+        for verb in self._verbs:
             script = self.spec[verb]
             if not self.scripts.runnable(script):
                 raise KeyturnError(

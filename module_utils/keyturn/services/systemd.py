@@ -100,9 +100,13 @@ class SystemdService(Service):
         self._systemctl("start", *units)
 
     def reread(self) -> None:
-        """Reload the unit, or start it. Its command may end before the process has read anything."""
+        """Reload the unit, or start it. Its command, or the signal, may end before the process has read anything."""
         self._systemctl("reset-failed", self.unit, check=False)
-        self._systemctl("reload-or-restart", self.unit)
+        signal = self.spec.get("reload_signal")
+        if signal and self._ask().running:
+            self._systemctl("kill", "--kill-whom=main", f"--signal={signal}", self.unit)
+        else:
+            self._systemctl("start" if signal else "reload-or-restart", self.unit)
 
     def page(self) -> str:
         """What systemd says of the unit, as it has loaded it."""

@@ -145,8 +145,11 @@ def refusal(page: Page, spec: ServiceSpec) -> str:
     refused += [name for name in ("CanStart", "CanStop") if page.one(name) == "no"]
     if refused:
         return f"{', '.join(refused)}: nobody may stop and start it: take that away"
-    if spec.get("reloads") and page.one("CanReload") != "yes":
-        return "it has no reload (ExecReload=), and the inventory names some for it (reloads): take one of the two away"
+    if spec.get("reloads") and not spec.get("reload_signal") and page.one("CanReload") != "yes":
+        return (
+            "it has no reload (ExecReload=), and the inventory names some for it (reloads): name the signal by which it rereads its files "
+            "(reload_signal), or take them out"
+        )
     actions = [
         f"{name}={page.one(name)}" for name in ("SuccessAction", "FailureAction") if page.one(name) not in ("", "none")
     ]

@@ -9,6 +9,7 @@ from ..base.errors import KeyturnError
 from ..fleet import answers
 from ..host.journal import utc_now
 from ..inputs import persons
+from ..inputs.request import check_rotation_id
 from ..inputs.validation import Answer, Parameters
 from ..records import audit, checklist, rotation_log, signatures
 from .status import entries
@@ -19,6 +20,7 @@ SHAPE = {"checklist": answers.POINTS, "secrets": {"*": dict}}
 def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Sign a rotation's checklist, or close it, with a record in the log."""
     folder, wanted = Path(parameters["folder"]), parameters["checklist"]
+    check_rotation_id(parameters["rotation_id"])
     case = audit.case(folder, parameters["rotation_id"], entries(parameters["secrets"]))
     _check_keys(parameters)
     if parameters["allowed_signers"]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from operator import itemgetter
+from pathlib import Path
 
 from ..base import timestamps
 from ..base.errors import KeyturnError
-from ..fleet import answers, schedule
+from ..fleet import answers, recovery, schedule
 from ..host.journal import RECOVERY
 from ..inputs.validation import Answer, Parameters
-from ..records import status
+from ..records import report, rotation_log, status
 from .status import entries
 
 
@@ -27,12 +29,11 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     silent = sorted(name for name, said in parameters["hosts"].items() if said is None)
     if silent:
         raise KeyturnError(f"no answer from {', '.join(silent)}: nobody knows what is due there; nothing was rotated")
-    opened = {
-        str(said["rotation"]["rotation_id"]) for said in parameters["hosts"].values() if said and said["rotation"]
-    }
-    if opened:
-        raise KeyturnError(f"rotation {', '.join(sorted(opened))} is open: {RECOVERY}; nothing was rotated")
-    secrets = status.status(entries(parameters["secrets"]), parameters["hosts"], now)["secrets"]
+    folder = Path(parameters["folder"])
+    if opened := recovery.places(dict(filter(itemgetter(1), parameters["hosts"].items())), report.begun(folder)):
+        raise KeyturnError(f"rotation {opened} is open: {RECOVERY}; nothing was rotated")
+    records = rotation_log.read(folder)
+    secrets = status.status(entries(parameters["secrets"]), parameters["hosts"], now, records=records)["secrets"]
     lines = schedule.calendar(secrets, parameters["grace_days"], parameters["window"], now)
     wanted = [line["secret"] for line in lines if line["turn"]]
     inside = schedule.is_open(parameters["window"], now)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ..base import timestamps
 from ..host.journal import utc_now
 from ..inputs.validation import Answer, Parameters
 from ..records import rotation_log
@@ -17,9 +18,9 @@ NEVER_COMMITTED = ("refused", "rolled_back")
 
 def shape(parameters: Parameters) -> object:
     """Return what this rests on: a revocation tells all of it, another line its state."""
-    texts = dict.fromkeys(("rotation_id", "evidence"), str)
-    revoked = {"state": "revoked", "secret": tuple(parameters["secrets"]), **texts}
-    still_open = {"state": re.compile("(?!revoked$).*"), "rotation_id": str}
+    rotation = {"rotation_id": timestamps.ROTATION_ID}
+    revoked = {"state": "revoked", "secret": tuple(parameters["secrets"]), "evidence": str, **rotation}
+    still_open = {"state": re.compile("(?!revoked$).*"), **rotation}
     return {"hosts": {"*": [(revoked, still_open)]}, "secrets": {"*": {"variables": [str]}}}
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, recovery
+from ..inputs.request import check_rotation_id
 from ..inputs.validation import Answer, Parameters
-from ..records import report, rotation_log
+from ..records import report
 
 SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 
@@ -20,14 +21,11 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
             f"{', '.join(unread)} could not be looked at, and nobody knows what is open there; nothing was changed: mend what it says, or "
             "leave it out by keyturn_exclude: {host: reason}"
         )
+    if parameters["rotation_id"]:
+        check_rotation_id(parameters["rotation_id"])
     found_by = "resume.yml" if parameters["wish"] == "forward" else "rollback.yml"
     ended = abandoned.close(folder, parameters["hosts"], found_by, check_mode, everywhere=True)
-    begun = [
-        one
-        for one in (*rotation_log.read(folder), *report.documents(folder))
-        if {"rotation_id", "secret"} <= one.keys()
-    ]
-    known = {str(one["rotation_id"]): str(one["secret"]) for one in begun}
+    known = report.begun(folder)
     more = {"unreported": report.unreported(folder), "known": known, "named": parameters["rotation_id"]}
     chosen = recovery.choose(parameters["wish"], parameters["hosts"], parameters["secrets"], **more)
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]

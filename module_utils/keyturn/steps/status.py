@@ -13,7 +13,7 @@ from ..inputs import catalogue
 from ..inputs.catalogue import Entry
 from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
-from ..records import attention, audit, lives, status_csv, status_page
+from ..records import attention, audit, lives, rotation_log, status_csv, status_page
 from ..records import status as reckoning
 from ..records.shapes import Status
 
@@ -42,7 +42,7 @@ def reckoned(parameters: Parameters, folder: Path, now: datetime) -> Status:
     """Return the status as it is at a moment, from the hosts' answers and all that the environment's folder holds."""
     secrets, hosts = entries(parameters["secrets"]), parameters["hosts"]
     records = audit.look(folder, secrets, parameters["policy"], now, hosts, parameters["allowed_signers"])
-    found = reckoning.status(secrets, hosts, now, records)
+    found = reckoning.status(secrets, hosts, now, records, rotation_log.read(folder))
     found["calendar"] = schedule.calendar(found["secrets"], parameters["grace_days"], parameters["window"], now)
     found["unsent"] = outbox.open_lines(folder)
     found["incidents"] = incident.summaries(folder, now)

@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 from ..base import shape
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprints
-from ..inputs.request import ROTATION_ID
+from ..base.timestamps import ROTATION_ID
 
 # for the whole of a call, with all that its library tries
 CALL_SECONDS = 60

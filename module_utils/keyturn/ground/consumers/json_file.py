@@ -19,6 +19,8 @@ _BLANK = re.compile(r"[ \t\r\n]*")
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,40}")
 _HALF = re.compile("[\ud800-\udfff]")  # what JSON may write and UTF-8 cannot
 _DECODER = json.JSONDecoder()
+# objects in objects: each is read again by the one around it
+DEEPEST = 50
 
 
 class Layout(NamedTuple):
@@ -122,8 +124,11 @@ def _form(layout: Layout, name: str, value: str) -> str:
 def _decode(content: bytes) -> str:
     try:
         text = content.decode()
+        json_text.check_size(text)
         if isinstance(json.loads(text), dict):
             return text
+    except json_text.NoJson as reason:
+        raise KeyturnError(f"this file {reason}: no settings have so many") from None
     except ValueError:
         pass
     raise KeyturnError("this is not a JSON object in UTF-8: mend it, the application cannot read it either")
@@ -131,6 +136,8 @@ def _decode(content: bytes) -> str:
 
 def _members(text: str, at: int = 0, keys: tuple[str, ...] = ()) -> Iterator[_Member]:
     """Walk through the object that begins at ``at`` in a text that is valid JSON, and through the objects in it."""
+    if len(keys) > DEEPEST:
+        raise KeyturnError(f"this file has more than {DEEPEST} objects in one another: no settings have so many")
     at = _after_blanks(text, _after_blanks(text, at) + 1)
     while text[at] != "}":
         key, at = _DECODER.raw_decode(text, at)

@@ -22,10 +22,14 @@ _SINGLE = re.compile(r"'(?P<value>(?:[^'\n]|'')*)'(?:[ \t]+#.*)?$")
 _DOUBLE = re.compile(r'"(?P<value>[^"\\\n]*)"(?:[ \t]+#.*)?$')
 _BLOCK = re.compile(r"[|>][0-9+-]*[ \t]*(?:#.*)?$")
 _BEGINS_OTHER = "&*!|>%@`[]{}'\""
+# what YAML 1.1 or 1.2 takes for a number or a moment; most texts of hexadecimal digits are neither
+_NUMBER = (
+    r"[-+]?(?:0b[01_]+|0o[0-7_]+|0x[0-9a-f_]+|[0-9][0-9_,]*(?::[0-9_]+)*(?:\.[0-9_]*)?(?:e[-+]?[0-9_]+)?|\.(?:inf|nan|[0-9].*))|"
+    r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[t\s].*)?"
+)
 # a plain scalar that YAML does not take for a text, or that begins something else
 _OTHER = re.compile(
-    r"~|=|<<|null|true|false|yes|no|on|off|[-+]?[0-9][0-9_,.:eExXoOtTzZa-fA-F+ -]*|[-+]?\.(?:inf|nan|[0-9].*)|"
-    r"-(?:\s.*|$)|[?:,\[\]{}#&*!|>'\"%@`].*|.*:(?:\s.*|$)",
+    rf"~|=|<<|null|true|false|yes|no|on|off|y|n|{_NUMBER}|-(?:\s.*|$)|[?:,\[\]{{}}#&*!|>'\"%@`].*|.*:(?:\s.*|$)",
     re.IGNORECASE,
 )
 

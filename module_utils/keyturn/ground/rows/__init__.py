@@ -41,9 +41,10 @@ def _fernet_sqlite(
 
 FERNET_COLUMN = {
     "table": {"type": "str", "required": True},
-    "key": {"type": "str", "required": True},
+    "key": {"type": "list", "elements": "str", "required": True},
     "column": {"type": "str", "required": True},
-    "plaintext": {"type": "str", "required": True},
+    "plaintext": {"type": "str"},
+    "flag": {"type": "str"},
     "paths": {"type": "list", "elements": "str"},
 }
 # how the value becomes the key of the rows, where it is not the key itself
@@ -52,7 +53,8 @@ FERNET_KEY = {
     "salt": {"type": "str"},
     "iterations": {"type": "int"},
 }
-KINDS: dict[str, Kind] = {
+# each keeps its data in one place
+ALONE: dict[str, Kind] = {
     "fernet_sqlite": Kind(
         options={
             "database": {"type": "path"},
@@ -68,6 +70,46 @@ KINDS: dict[str, Kind] = {
         probe="fernet_rows",
         places=lambda spec, root: [root / spec["database"]],
         open=_fernet_sqlite,
+    ),
+}
+
+
+def _places_of_all(spec: Spec, root: Path) -> list[Path]:
+    return [place for one in spec["stores"] for place in ALONE[one["kind"]].places(one, root)]
+
+
+def _several(
+    spec: Spec,
+    root: Path,
+    variables: Sequence[str],
+    values: Mapping[Side, Mapping[str, str]],
+    accepted: Collection[str],
+) -> RowStore:
+    from .several import Several
+
+    return Several([ALONE[one["kind"]].open(one, root, variables, values, accepted) for one in spec["stores"]])
+
+
+ALONE_SPEC: dict[str, Spec] = {
+    "kind": {"type": "str", "required": True, "choices": [*ALONE]},
+    **{name: dict(option) for kind in ALONE.values() for name, option in kind.options.items()},
+}
+KINDS: dict[str, Kind] = {
+    **ALONE,
+    "several": Kind(
+        options={
+            "stores": {
+                "type": "list",
+                "elements": "dict",
+                "options": ALONE_SPEC,
+                "required_if": [["kind", name, kind.required] for name, kind in ALONE.items()],
+            }
+        },
+        required=["stores"],
+        forms=(),  # those of its stores
+        probe="rows",
+        places=_places_of_all,
+        open=_several,
     ),
 }
 

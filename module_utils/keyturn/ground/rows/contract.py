@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypedDict
+from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict
 
 from ...base.sides import Side
 
@@ -53,11 +53,12 @@ class Prepared(NamedTuple):
 
 
 class Backup(TypedDict):
-    """The copy that was made."""
+    """The copy that was made; of several stores all of them, each also by itself."""
 
     path: str
     bytes: int
     sha256: str
+    parts: NotRequired[list[Backup]]
 
 
 class Turned(TypedDict, total=False):
@@ -83,6 +84,10 @@ class RowStore(Protocol):
     @property
     def label(self) -> str:
         """The same in short, for a proof."""
+
+    @property
+    def parts(self) -> Sequence[RowStore]:
+        """The stores that it is made of, of which each is told by itself: itself alone, where it is one."""
 
     @property
     def secrets(self) -> Collection[str]:

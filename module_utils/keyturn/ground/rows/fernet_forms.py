@@ -62,6 +62,15 @@ class Embedded(Unreadable):
     )
 
 
+class NoToken(Unreadable):
+    """A value that is no token, where nothing says what else may stand there: a damaged token would pass for a plaintext."""
+
+    hint = (
+        "where plaintexts are right, declare their shape (`plaintext` of the column in the catalogue), or the column that says whether "
+        "a value is encrypted (`flag`)"
+    )
+
+
 class Opened(NamedTuple):
     """A stored value that was understood: its form, the side whose key opens it, when it was encrypted, what it protects.
 
@@ -118,11 +127,11 @@ def fernet(name: str, key: str) -> Fernet:
 class Turner:
     """Opens stored values under the old or the new key, and turns them to either."""
 
-    def __init__(self, ciphers: Mapping[Side, Fernet], plaintext: str) -> None:
-        """``ciphers`` has ``old``, and ``new`` once there is one; ``plaintext`` is the shape of what is protected."""
+    def __init__(self, ciphers: Mapping[Side, Fernet], plaintext: str | None) -> None:
+        """``ciphers`` has ``old``, and ``new`` once there is one; ``plaintext`` is the shape of what is protected, None where it is any."""
         self._ciphers = ciphers
         try:
-            self._shape = re.compile(plaintext.encode())
+            self._shape = None if plaintext is None else re.compile(plaintext.encode())
         except re.error as error:
             raise KeyturnError(f"`plaintext` of the catalogue's migration is no regular expression: {error}") from None
 
@@ -143,18 +152,33 @@ class Turner:
                 return self._open_token("two_layer", text, base64.urlsafe_b64decode(text))
             except binascii.Error:
                 raise Unreadable("is a damaged token (its outer layer cannot be decoded)") from None
+        if self._shape is None:
+            raise NoToken("is no token")
         if self._shape.search(text):
             self.check_apart(text)
             return Opened("plaintext", None, b"", text)
         raise Unreadable("is neither a token nor of the declared shape of a plaintext")
 
+    def open_plain(self, stored: Stored) -> Opened:
+        """Return what ``stored`` is that is said to be a plaintext; Embedded where it holds a token of a known key."""
+        if stored is None or stored in ("", b""):
+            return Opened("empty", None, b"", b"")
+        text = stored if isinstance(stored, bytes) else str(stored).encode(errors="surrogateescape")
+        self.check_apart(text)
+        return Opened("plaintext", None, b"", text)
+
+    def _has_shape(self, plaintext: bytes) -> bool:
+        return self._shape is None or bool(self._shape.search(plaintext))
+
     def fits(self, plaintext: bytes) -> bool:
         """Tell whether a token may protect ``plaintext``: it is empty, or has the declared shape and no token in it."""
-        return not plaintext or (not _may_hold_token(plaintext) and bool(self._shape.search(plaintext)))
+        return not plaintext or (not _may_hold_token(plaintext) and self._has_shape(plaintext))
 
     def all_fit(self, plaintexts: Sequence[bytes]) -> bool:
         """Tell whether each of ``plaintexts`` fits."""
-        return not _may_hold_token(b"\n".join(plaintexts)) and all(map(self._shape.search, filter(None, plaintexts)))
+        if _may_hold_token(b"\n".join(plaintexts)):
+            return False
+        return self._shape is None or all(map(self._shape.search, filter(None, plaintexts)))
 
     def check_apart(self, text: bytes) -> None:
         """Refuse a text with a token of a known key in it."""
@@ -179,7 +203,7 @@ class Turner:
             if plaintext.startswith(PREFIXES):
                 raise Unreadable(f"is a token inside a token (the outer one opens under the {known} value)")
             self.check_apart(plaintext)
-            if self._shape.search(plaintext):
+            if self._has_shape(plaintext):
                 return opened
             raise OtherShape(f"opens under the {known} value, but what it protects has not the declared shape", opened)
         known = (

@@ -29,6 +29,10 @@ class JsonPages(Pages):
         super().__init__(turner, keys)
         self._paths = paths
 
+    def weigh(self, stored: str | bytes) -> int:
+        """Return how many bytes of memory a text takes, which is read."""
+        return json_text.weight(stored)
+
     def open(self, page: Sequence[Stored], likely: Side = "old") -> list[Opened | Unreadable]:
         """Return for each text what its tokens are, or why it may not be touched."""
         documents = [self._read(stored) for stored in page]
@@ -65,6 +69,7 @@ class JsonPages(Pages):
         if not isinstance(stored, str | bytes):
             return Unreadable("is a number, not text")
         try:
+            json_text.check_size(stored)
             document = json_text.read(_text(stored), self._paths)
             for one in document.others:
                 self._turner.check_apart(one.encode(errors="surrogatepass"))

@@ -13,8 +13,19 @@ from typing import NamedTuple
 from ...base.errors import KeyturnError
 from ...base.sides import Side, other
 from . import fernet_batch
-from .fernet_forms import ONE_LAYER_PREFIX, TIME, TWO_LAYER_PREFIX, Opened, Stored, Turner, Unreadable, of_any_shape
-from .sqlite_file import Chunk
+from .fernet_forms import (
+    ONE_LAYER_PREFIX,
+    TIME,
+    TWO_LAYER_PREFIX,
+    Embedded,
+    NoToken,
+    Opened,
+    Stored,
+    Turner,
+    Unreadable,
+    of_any_shape,
+)
+from .sqlite_file import Chunk, Row
 
 # From here on a batch is clearly faster; docs/performance.md has the measurement.
 BATCH_ROWS = 100
@@ -40,6 +51,10 @@ class Pages:
         self._turner = turner
         self._keys = keys
 
+    def weigh(self, stored: str | bytes) -> int:
+        """Return how many bytes of memory a value takes of its page."""
+        return len(stored)
+
     def open(self, page: Sequence[Stored], likely: Side = "old") -> list[Opened | Unreadable]:
         """Return for each value what it is, or why it may not be touched. The key of ``likely`` is tried first."""
         found: list[Opened | Unreadable | None] = [None] * len(page)
@@ -50,11 +65,26 @@ class Pages:
                 found[place] = opened
         return [self._open(stored) if opened is None else opened for stored, opened in zip(page, found, strict=True)]
 
+    def open_rows(self, rows: Sequence[Row], flag: str = "") -> list[Opened | Unreadable]:
+        """Do what ``open`` does, of what the column ``flag`` says to be encrypted. The rest is a plaintext by its word, and no token."""
+        if not flag:
+            return self.open([row.stored for row in rows])
+        said = iter(self.open([row.stored for row in rows if row.flag == 1]))
+        return [_as_said(next(said), flag) if row.flag == 1 else self._open_unsaid(row, flag) for row in rows]
+
+    def _open_unsaid(self, row: Row, flag: str) -> Opened | Unreadable:
+        if row.flag is None:
+            return Unreadable(f"has neither 0 nor 1 in {flag}, which says whether it is encrypted")
+        try:
+            return self._turner.open_plain(row.stored)
+        except Embedded:
+            return Embedded(f"holds a token of this key, and is not encrypted by what {flag} says")
+
     def _open(self, stored: Stored) -> Opened | Unreadable:
         try:
             return self._turner.open(stored)
         except Unreadable as reason:
-            return reason
+            return reason.with_traceback(None)  # which would keep all that was at work
 
     def _open_batch(self, form: str, stored: Sequence[Stored], likely: Side) -> Sequence[Opened | None]:
         found: list[Opened | None] = [None] * len(stored)
@@ -149,6 +179,13 @@ class Pages:
         if isinstance(again, Unreadable) or again.side != to or again.plaintext != opened.plaintext:
             raise KeyturnError(BROKEN)
         return new
+
+
+def _as_said(found: Opened | Unreadable, flag: str) -> Opened | Unreadable:
+    plain = isinstance(found, Opened) and found.form == "plaintext"
+    if plain or isinstance(found, NoToken):
+        return Unreadable(f"is no token, and is encrypted by what {flag} says")
+    return found
 
 
 def opened_by(key: str, texts: Sequence[bytes]) -> set[bytes]:

@@ -24,7 +24,7 @@ from .fernet_json import JsonPages
 from .fernet_pages import BROKEN, OpenedChunk, Pages
 from .row_counts import Refusals, Tally
 from .side_file import SIDES, Differing, SideFile, StagedRow, attach, counted, encrypted, loose, put_staged
-from .sqlite_file import Cell, Chunk, Column, Database, Row, chunk, column, pages, unquote, write
+from .sqlite_file import Cell, Chunk, Column, Database, Row, check_schema_size, chunk, column, pages, unquote, write
 from .sqlite_schema import schema_alone, triggers_away
 
 # of each file; a gigabyte of what an application writes takes some seconds
@@ -79,19 +79,27 @@ class FernetSqlite:
         self.forms = (*FORMS, JSON) if any(declared.get("paths") for declared in spec["columns"]) else FORMS
 
     def _pages(self, declared: Spec) -> Pages:
-        turner = Turner(self.ciphers, declared["plaintext"])
+        turner = Turner(self.ciphers, declared.get("plaintext"))
         return JsonPages(turner, self.keys, declared["paths"]) if declared.get("paths") else Pages(turner, self.keys)
 
     def columns(self, connection: sqlite3.Connection) -> list[Column]:
         """Return the declared columns as the database has them."""
         try:
-            found = [column(connection, item["table"], item["key"], item["column"]) for item in self.spec["columns"]]
+            check_schema_size(connection)
+            found = [
+                column(connection, item["table"], item["key"], item["column"], flag=item.get("flag") or "")
+                for item in self.spec["columns"]
+            ]
             for target in found:
-                if target.key == target.column:
+                if target.column in target.keys:
                     raise KeyturnError(f"{target.name}: `key` must be another column, since messages name rows by it")
+                if target.column == target.flag:
+                    raise KeyturnError(
+                        f"{target.name}: `flag` must be another column, which says whether this one is encrypted"
+                    )
         except KeyturnError as error:
             raise KeyturnError(f"{self.database.path}: {error}") from None
-        return found
+        return [target._replace(weigh=values.weigh) for target, values in zip(found, self.turners, strict=True)]
 
     # -- census ----------------------------------------------------------------------------------------------------
 
@@ -180,16 +188,15 @@ class FernetSqlite:
             for name in census["unseen"]
         ]
         if census["rows"]["plaintext"]:
-            stay = "and stay so unless keyturn_encrypt_plaintext_rows is true"
-            findings.append(
-                f"{census['rows']['plaintext']} rows are plaintext {'' if encrypt_plaintext else stay}".rstrip()
-            )
+            may = any(not (item.get("flag") or item.get("paths")) for item in self.spec["columns"])
+            stay = " and stay so" + (" unless keyturn_encrypt_plaintext_rows is true" if may else "")
+            findings.append(f"{census['rows']['plaintext']} rows are plaintext{'' if encrypt_plaintext else stay}")
         return findings
 
     def _open_page(
         self, page: Sequence[Row], target: Column, values: Pages, refusals: Refusals, tally: Tally | None = None
     ) -> Iterator[tuple[Row, Opened]]:
-        for row, opened in zip(page, values.open([row.stored for row in page]), strict=True):
+        for row, opened in zip(page, values.open_rows(page, unquote(target.flag)), strict=True):
             found = of_any_shape(opened) if self.accepts(row) else opened
             if tally is not None:
                 identity = (*target.identity(row), type(row.stored).__name__)
@@ -255,6 +262,7 @@ class FernetSqlite:
             for target, values in zip(targets, self.turners, strict=True):
                 # the side file would hold the plaintext, and a rollback would not find the row again
                 what = "part of the primary key" if target.moves else "JSON" if isinstance(values, JsonPages) else ""
+                what = what or (f"told by {unquote(target.flag)}" if target.flag else "")
                 if encrypt_plaintext and what:
                     raise KeyturnError(
                         f"{target.name} is {what}: unset keyturn_encrypt_plaintext_rows, its plaintext stays"

@@ -18,14 +18,23 @@ def check(where: str, entry: Mapping[str, Any]) -> None:
     if not entry["migration"]["columns"]:
         raise KeyturnError(f"{where}: migration.columns is empty: no row would be turned")
     for column in entry["migration"]["columns"]:
-        name = f"plaintext of {column['table']}.{column['column']}"
-        try:
-            matches_all = re.search(column["plaintext"], "")
-        except re.error as error:
-            raise KeyturnError(f"{where}: {name} is no regular expression: {error}") from None
-        if matches_all:
-            raise KeyturnError(f"{where}: {name} matches everything, so a damaged token would pass for a plaintext")
+        _check_plaintext(where, column)
         _check_paths(where, column)
+        if not column["key"]:
+            raise KeyturnError(f"{where}: key of {column['table']}.{column['column']} is empty: rows are named by it")
+
+
+def _check_plaintext(where: str, column: Spec) -> None:
+    name = f"plaintext of {column['table']}.{column['column']}"
+    try:
+        matches_all = column["plaintext"] is not None and re.search(column["plaintext"], "")
+    except re.error as error:
+        raise KeyturnError(f"{where}: {name} is no regular expression: {error}") from None
+    if matches_all:
+        raise KeyturnError(
+            f"{where}: {name} matches everything, so a damaged token would pass for a plaintext: leave it out where a token may "
+            "protect any text"
+        )
 
 
 def _check_key(where: str, entry: Mapping[str, Any]) -> None:

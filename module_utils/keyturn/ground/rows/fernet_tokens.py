@@ -11,7 +11,7 @@ from . import fernet_forms
 from .contract import Item
 from .fernet_json import JsonPages
 from .fernet_sqlite import FernetSqlite
-from .sqlite_file import Column, Row, pages, write
+from .sqlite_file import Column, Row, pages, unquote, write
 
 
 class Place(NamedTuple):
@@ -37,7 +37,7 @@ class FernetTokens:
                 if isinstance(values, JsonPages):
                     raise KeyturnError(f"{self.name}: {column.name} is JSON, and a token in it cannot be replaced")
                 for page in pages(connection, column):
-                    for row, opened in zip(page, values.open([row.stored for row in page]), strict=True):
+                    for row, opened in zip(page, values.open_rows(page, unquote(column.flag)), strict=True):
                         if isinstance(opened, fernet_forms.OtherShape) and self.columns.accepts(row):
                             continue
                         if isinstance(opened, fernet_forms.Unreadable):

@@ -96,7 +96,7 @@ class SideFile:
                 (old.stored, new.stored, old.rowids),
             )
             SideFile._move(connection, index, (old.last,))
-            both = [Column(f"staged_{index}", "k0", name, ("k0",), NAME) for name in ("old", "new")]
+            both = [Column(f"staged_{index}", ("k0",), name, ("k0",), NAME) for name in ("old", "new")]
             # as many rows behind one place: what the rowids of one column are, those of the other are
             written = [chunk(connection, column, after, old.rows + 1, with_rowids=column is both[0]) for column in both]
         return written[0], written[1]
@@ -184,7 +184,7 @@ def put_staged(connection: sqlite3.Connection, index: int, target: Column, to: S
 def encrypted(connection: sqlite3.Connection, index: int, target: Column) -> Iterator[Cell]:
     """Yield the keys of the rows that were staged as plaintexts and stand encrypted."""
     query = (
-        f"SELECT t.{target.key} FROM side.staged_{index} AS s JOIN main.{target.table} AS t ON {_same_row(target)} "  # noqa: S608
+        f"SELECT {target.item('t.')} FROM side.staged_{index} AS s JOIN main.{target.table} AS t ON {_same_row(target)} "  # noqa: S608
         f"WHERE s.old IS NULL AND s.new IS t.{target.column} COLLATE BINARY"
     )
     return (item for (item,) in connection.execute(query))
@@ -208,14 +208,15 @@ def loose(
     """
     locators = ", ".join(f"t.{locator}" for locator in target.locators)
     select = (
-        f"SELECT {locators}, t.{target.key}, t.{target.column}, CASE WHEN s.old IS NULL THEN s.new END "
+        f"SELECT {target.row('t.')}, CASE WHEN s.old IS NULL THEN s.new END "
         f"{_beside(index, target)} WHERE {_loose(target, sides)}"
     )
     after: Sequence[Cell] = ()
     while True:
         where = f"AND {behind(target, 't.')}" if after else ""
         query = f"{select} {where} ORDER BY {locators} LIMIT {PAGE_ROWS}"
-        rows = [Differing(Row(row[:-3], *row[-3:-1]), row[-1]) for row in some(connection.execute(query, after))]
+        found = some(connection.execute(query, after), target.weigh)
+        rows = [Differing(target.found(row[:-1]), row[-1]) for row in found]
         if not rows:
             return
         yield rows

@@ -10,9 +10,9 @@ import sqlite3
 import stat
 import sys
 import urllib.parse
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ...base import durable, files, procfs
 from ...base.errors import KeyturnError
@@ -32,8 +32,12 @@ ROW_BYTES = 1 << 28
 CHUNK_ROWS = 4000
 # A chunk holds a page in one piece, so its values are not long; no character of a token takes more than one byte.
 CHUNK_WIDTH = 4096
+# of its schema: SQLite takes about five times the text
+SCHEMA_BYTES = 1 << 24
+# of memory, in all of this process; a row is there three times while it is written
+HEAP_BYTES = 3 * ROW_BYTES
 # what https://www.sqlite.org/security.html advises for files of others; extensions are off unless somebody asks for them
-DISTRUST = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0")
+DISTRUST = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", f"hard_heap_limit={HEAP_BYTES}")
 BACKUP_PAGES = 256
 BACKUP_RESTARTS = 3
 # What SQLite says of a schema has its names in it, and no value; all else that it says may quote one.
@@ -48,21 +52,31 @@ Cell = str | bytes | int | float | None
 
 
 class Row(NamedTuple):
-    """One row of a column: where it is, the key that a person knows it by, and what is stored."""
+    """One row of a column: where it is, the key that a person knows it by, what is stored, and whether that is said to be encrypted.
+
+    ``flag`` is 1 or 0, None where the column that says it holds neither.
+    """
 
     locator: tuple[Cell, ...]
     item: Cell
     stored: Any
+    flag: int | None = 1
 
 
 class Column(NamedTuple):
-    """A column to work on: quoted names, ready for SQL. ``locators`` find a row: rowid, or the primary key without one."""
+    """A column to work on: quoted names, ready for SQL. ``locators`` find a row: rowid, or the primary key without one.
+
+    ``keys`` are what a person knows a row by; ``flag`` says of a row whether it is encrypted, where a column does. ``weigh`` says how many
+    bytes of memory it takes to work on a value.
+    """
 
     table: str
-    key: str
+    keys: tuple[str, ...]
     column: str
     locators: tuple[str, ...]
     name: str
+    flag: str = ""
+    weigh: Callable[[str | bytes], int] = len
 
     @property
     def by_rowid(self) -> bool:
@@ -73,6 +87,22 @@ class Column(NamedTuple):
     def moves(self) -> bool:
         """Whether a row gets another locator when it is turned, since the column is part of it."""
         return self.column in self.locators
+
+    def item(self, table: str = "") -> str:
+        """Return the SQL of what a row is named by: of several keys their literals, so that no two rows have one name."""
+        first, *others = (f"{table}{key}" for key in self.keys)
+        return " || ', ' || ".join(f"quote({key})" for key in (first, *others)) if others else first
+
+    def row(self, table: str = "") -> str:
+        """Return the SQL of what ``Row`` takes; ``table`` is "t." for a table t."""
+        parts = [*(f"{table}{locator}" for locator in self.locators), self.item(table), f"{table}{self.column}"]
+        flag = f"{table}{self.flag}"
+        said = f"CASE WHEN {flag} IS 1 THEN 1 WHEN {flag} IS NULL OR {flag} IS 0 THEN 0 END"
+        return ", ".join([*parts, *([said] if self.flag else [])])
+
+    def found(self, selected: Sequence[Cell]) -> Row:
+        """Return the row that ``row`` has selected."""
+        return Row(tuple(selected[: len(self.locators)]), *cast(Sequence[Any], selected[len(self.locators) :]))
 
     def identity(self, row: Row) -> tuple[Cell, ...]:
         """Return what a row is known by before and after it is turned."""
@@ -189,14 +219,14 @@ class Database:
         self._check_companions()
         os.environ.pop("TMPDIR", None)  # SQLite would take root's for another user as well
         uri = f"file:{urllib.parse.quote(str(self.path))}?mode={mode}"
-        with named_errors(str(self.path), self.files):
+        with named_errors(str(self.path), self.files), files.kept_open(self.files):
             connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=BUSY_SECONDS)
             # text that is not UTF-8 is the application's business, and sqlite3 would quote it in an error
             connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, ROW_BYTES)
             connection.text_factory = operator.methodcaller("decode", errors="surrogateescape")
             with contextlib.closing(connection):
                 distrust(connection)
-                with sqlite_time.limited(connection, self.files):
+                with sqlite_time.limited(connection, self.path):
                     yield connection
 
     def _check_companions(self) -> None:
@@ -285,6 +315,16 @@ class Database:
                     raise KeyturnError(f"{name} fails SQLite's check; run `PRAGMA integrity_check` on the database")
 
 
+def check_schema_size(connection: sqlite3.Connection) -> None:
+    """Refuse a schema of very much text before it is read."""
+    length = "length(name) + ifnull(length(sql), 0)"
+    (size,) = connection.execute(f"SELECT total({length}) FROM main.sqlite_master").fetchone()  # noqa: S608
+    if size > SCHEMA_BYTES:
+        raise KeyturnError(
+            f"its schema has more than {SCHEMA_BYTES >> 20} MiB of text, which is not read: drop what the application does not need"
+        )
+
+
 def distrust(connection: sqlite3.Connection) -> None:
     """Let what a schema of others names run nothing that reaches out of the database; its indexes and constraints go on to work."""
     for setting in DISTRUST:
@@ -303,7 +343,7 @@ def roots(path: Path) -> Iterator[sqlite3.Connection]:
         connection = sqlite3.connect(path, isolation_level=None)
     try:
         distrust(connection)
-        with sqlite_time.limited(connection, [path]):
+        with sqlite_time.limited(connection, path):
             yield connection
     finally:
         with owner.own():
@@ -350,6 +390,10 @@ def named_errors(name: str, files: Sequence[Path] = ()) -> Iterator[None]:
         kind = getattr(error, "sqlite_errorname", type(error).__name__)
         said = SCHEMA_ERROR.search(str(error)) if kind.startswith(("SQLITE_ERROR", "SQLITE_CORRUPT")) else None
         raise KeyturnError(f"{name}: {_reason(kind, said.group() if said else '', files)}") from None
+    except MemoryError:
+        raise KeyturnError(
+            f"{name}: SQLite would take more than {HEAP_BYTES >> 20} MiB of memory: its schema, or a row of it, is too large"
+        ) from None
     except UnicodeEncodeError:
         raise KeyturnError(
             f"{name}: a primary key is text that is not valid UTF-8, so no statement finds its row: mend that key first"
@@ -381,7 +425,12 @@ def _reason(name: str, said: str = "", files: Sequence[Path] = ()) -> str:
 
 
 def column(
-    connection: sqlite3.Connection, table: str, key: str, column: str, of: Container[str] = ("table",)
+    connection: sqlite3.Connection,
+    table: str,
+    keys: Sequence[str],
+    column: str,
+    of: Container[str] = ("table",),
+    flag: str = "",
 ) -> Column:
     """Return the declared column, ready for SQL; KeyturnError says what the database has instead.
 
@@ -398,19 +447,21 @@ def column(
     columns = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
     names = {row[1].lower(): row[1] for row in columns}
     computed = [row[1].lower() for row in columns if row[6]]
-    for name in (key, column):
+    for name in (*keys, column, *([flag] if flag else [])):
         if name.lower() not in names:
             raise KeyturnError(f"table {table} has no column {name} (it has: {', '.join(names.values())})")
         if name.lower() in computed:
             raise KeyturnError(f"{table}.{name} is computed from other columns: declare one that is stored")
-    table, key, column = found[1], names[key.lower()], names[column.lower()]
+    table, column = found[1], names[column.lower()]
     primary = [quote(row[1]) for row in sorted(columns, key=lambda row: row[5]) if row[5]]
     aliases = [alias for alias in ("rowid", "_rowid_", "oid") if alias not in names]
     locators = primary if found[4] else aliases[:1]
     if not locators:
         # its primary key would not do: SQLite allows NULL in it
         raise KeyturnError(f"table {table} has columns named rowid, _rowid_ and oid: no row of it can be addressed")
-    return Column(quote(table), quote(key), quote(column), tuple(locators), f"{table}.{column}")
+    named = tuple(quote(names[key.lower()]) for key in keys)
+    told = quote(names[flag.lower()]) if flag else ""
+    return Column(quote(table), named, quote(column), tuple(locators), f"{table}.{column}", told)
 
 
 def pages(
@@ -420,24 +471,24 @@ def pages(
 
     No lock is held between two pages.
     """
-    select = f"SELECT {', '.join(target.locators)}, {target.key}, {target.column} FROM main.{target.table}"  # noqa: S608 - quoted names
+    select = f"SELECT {target.row()} FROM main.{target.table}"  # noqa: S608 - quoted names
     while True:
         where = f"WHERE {behind(target)}" if after else ""
         query = f"{select} {where} ORDER BY {', '.join(target.locators)} LIMIT {size}"
-        rows = [Row(row[:-2], row[-2], row[-1]) for row in some(connection.execute(query, after))]
+        rows = [target.found(row) for row in some(connection.execute(query, after), target.weigh)]
         if not rows:
             return
         yield rows
         after = rows[-1].locator
 
 
-def some(found: sqlite3.Cursor) -> list[tuple[Cell, ...]]:
-    """Return the rows of a page, or fewer where they are so wide that it would not fit into memory."""
+def some(found: sqlite3.Cursor, weigh: Callable[[str | bytes], int]) -> list[tuple[Cell, ...]]:
+    """Return the rows of a page, or fewer where what is made of them would not fit into memory."""
     rows, left = [], PAGE_BYTES
     with contextlib.closing(found):
         for row in found:
             rows.append(row)
-            left -= sum(len(value) for value in row if isinstance(value, str | bytes))
+            left -= sum(weigh(value) for value in row if isinstance(value, str | bytes))
             if left < 0:
                 break
     return rows
@@ -460,9 +511,11 @@ def chunk(
         return None
     where = f"WHERE {behind(target)}" if after else ""
     rowids = "'[' || group_concat(place) || ']'" if with_rowids else "''"
+    # of what is not said to be encrypted it is none
+    said = f"CASE {target.flag} IS 1 WHEN 0 THEN 0 ELSE" if target.flag else ""
     page = (
-        f"SELECT {target.locators[0]} AS place, {target.column} AS stored, CASE typeof({target.column}) "  # noqa: S608
-        f"WHEN 'text' THEN length({target.column}) WHEN 'blob' THEN -length({target.column}) ELSE 0 END AS size "
+        f"SELECT {target.locators[0]} AS place, {target.column} AS stored, {said} CASE typeof({target.column}) "  # noqa: S608
+        f"WHEN 'text' THEN length({target.column}) WHEN 'blob' THEN -length({target.column}) ELSE 0 END {'END' if said else ''} AS size "
         f"FROM main.{target.table} {where} ORDER BY {target.locators[0]} LIMIT {size}"
     )
     query = (

@@ -6,7 +6,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator
 
-from .sqlite_file import Column, distrust, named_errors, quote, unquote
+from .sqlite_file import Column, check_schema_size, distrust, named_errors, quote, unquote
 
 
 @contextlib.contextmanager
@@ -16,6 +16,7 @@ def schema_alone(source: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     Its text is not run: to make an index or a table anew may need a function that a statement on its rows does not. As when SQLite opens
     a file, it is only read. Each table and index needs an empty tree of its sort, which an empty table of ours is made for.
     """
+    check_schema_size(source)
     keyed = {row[1] for row in source.execute("PRAGMA main.table_list") if row[4]}
     entries = list(source.execute("SELECT type, name, tbl_name, sql, rootpage FROM main.sqlite_master ORDER BY rowid"))
     with named_errors("its schema"), contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as copy:

@@ -10,7 +10,7 @@ from pathlib import Path
 from ...base import attributes, procfs
 from ...base.errors import KeyturnError
 from ...base.sides import Side
-from .contract import Backup, Census, Deferred, Examined, Prepared, Space, Spec, Turned
+from .contract import Backup, Census, Deferred, Examined, Prepared, RowStore, Space, Spec, Turned
 from .fernet_keys import fernet_key
 from .fernet_sqlite import FernetSqlite
 from .side_file import SideFile
@@ -42,6 +42,11 @@ class SqliteStore:
         self.label = self.columns.database.path.name
         self._side: SideFile | None = None
         self._recalled = False
+
+    @property
+    def parts(self) -> Sequence[RowStore]:
+        """It is one."""
+        return (self,)
 
     def _at(self, root: Path) -> FernetSqlite:
         return FernetSqlite(self._spec, root, self._variable, self._keys, self._accepted)

@@ -12,35 +12,36 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-# all that is done by one connection: what any database may take, and what each byte of a large one
-SECONDS, BYTES_A_SECOND = 600.0, 1 << 20
+# all that is done by one connection: what any database may take, what each byte of a large one, and what none, however large it is made
+SECONDS, BYTES_A_SECOND, MOST_SECONDS = 600.0, 1 << 20, 4 * 3600.0
 STEPS, GRACE_SECONDS = 1_000_000, 60.0
 REMEDY = "look at the expressions of its schema (indexes, CHECK), and end this rotation with rollback.yml"
 
 
 @contextlib.contextmanager
-def limited(connection: sqlite3.Connection, files: Sequence[Path]) -> Iterator[None]:
-    """Let nothing that is done by ``connection`` take longer than the size of ``files``, the database first, gives a reason for."""
-    seconds = SECONDS + sum(map(_written, files)) / BYTES_A_SECOND
+def limited(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Let nothing that is done by ``connection`` take longer than the size of the database gives a reason for."""
+    seconds = allowed(path)
     end = time.monotonic() + seconds
     connection.set_progress_handler(lambda: time.monotonic() > end, STEPS)
     done = threading.Event()
-    threading.Thread(target=_end, args=(done, seconds + GRACE_SECONDS, files[0]), daemon=True).start()
+    threading.Thread(target=_end, args=(done, seconds + GRACE_SECONDS, path), daemon=True).start()
     try:
         yield
     finally:
         done.set()
 
 
-def _written(path: Path) -> int:
-    """What of a file takes place on the disk: holes may have any size."""
+def allowed(path: Path) -> float:
+    """Return the seconds for one connection to a database. What lies beside it gives no time, nor do holes: both may have any size."""
     try:
-        return path.stat().st_blocks * 512
+        written = path.stat().st_blocks * 512
     except OSError:
-        return 0
+        written = 0
+    return min(SECONDS + written / BYTES_A_SECOND, MOST_SECONDS)
 
 
 def _end(done: threading.Event, seconds: float, path: Path) -> None:

@@ -50,7 +50,7 @@ def undeclared(connection: sqlite3.Connection, declared: Sequence[Column], opens
         mine = opening if kind == "table" and not table.startswith("sqlite_") else copies
         try:
             names = [row[1] for row in connection.execute(f"PRAGMA main.table_info({quote(table)})")]
-            targets = [column(connection, table, name, name, TABLES) for name in names]
+            targets = [column(connection, table, [name], name, TABLES) for name in names]
             looked_at = [target for target in targets if (target.table, target.column) not in known]
             for target, value in _suspicious(connection, looked_at):
                 if target.name not in mine:

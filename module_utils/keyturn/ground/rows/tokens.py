@@ -26,6 +26,6 @@ def of(kind: str, store: RowStore) -> Tokens:
     """Return the tokens of a store; KeyturnError where none of its kind can be replaced."""
     if kind not in TOKENS:
         raise KeyturnError(
-            f"{store.name}: keyturn replaces no tokens in a {kind}: take the old ones back at their provider"
+            f"{store.name}: keyturn replaces no tokens in rows of the kind {kind}: take the old ones back at their provider"
         )
     return TOKENS[kind](store)

@@ -55,10 +55,11 @@ def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
         return
     from ...ground.rows.contract import OTHER_WRITER
 
-    census = store.census()
-    if census["under"]["old"] or census["refused"]:
-        raise KeyturnError(
-            f"{store.name}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
-            f"{': ' if census['refusals'] else ''}{census['refusals']}; the old value is kept and the rotation stays open: "
-            f"{OTHER_WRITER}, then run resume.yml"
-        )
+    for part in store.parts:
+        census = part.census()
+        if census["under"]["old"] or census["refused"]:
+            raise KeyturnError(
+                f"{part.name}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
+                f"{': ' if census['refusals'] else ''}{census['refusals']}; the old value is kept and the rotation stays open: "
+                f"{OTHER_WRITER}, then run resume.yml"
+            )

@@ -44,7 +44,8 @@ def look_at(holding: Holding) -> Verified:
     }
     opened = holding.application.open_journal()
     if opened is not None:
-        findings.append(f"rotation {opened.folder.name} of {opened.secret} is open (phase {opened.phase}): {RECOVERY}")
+        where = f"is open, as the journal of this host says (phase {opened.phase})"
+        findings.append(f"rotation {opened.folder.name} of {opened.secret} {where}: {RECOVERY}")
     findings += [
         f"the old value of rotation {journal.folder.name} and what it opens have expired ({min(retention.ends_of(journal))}): "
         "prune.yml removes them"

@@ -82,7 +82,7 @@ def _go_on(rotation: Rotation, journal: Journal, store: RowStore, deadline: floa
 def _check_growth(journal: Journal, read: int) -> None:
     """Refuse an application that writes rows for as long as they are prepared: there would be no end, or none but a full disk."""
     rows = sum(journal.rows.values())
-    size = sum(path.stat().st_size for path in journal.folder.glob("prepared.*"))
+    size = sum(path.stat().st_size for path in journal.kept("prepared"))
     most = SIDE_TIMES * (journal.backup.get("bytes", size) if journal.has("backup") else size) + MORE_BYTES
     if read > ROWS_TIMES * rows + MORE_ROWS or size > most:
         raise KeyturnError(
@@ -102,4 +102,4 @@ def backup(journal: Journal, store: RowStore, online: bool) -> Kept:
     """Make the backup and return its entry: what it is, and the fingerprint of the key that opens it."""
     check_space(journal.folder, store.space())  # stage has seen what it was then
     made = store.backup(journal.folder, online)
-    return {"path": made["path"], "bytes": made["bytes"], "sha256": made["sha256"], "opens_with": journal.old}
+    return cast(Kept, {**made, "opens_with": journal.old})

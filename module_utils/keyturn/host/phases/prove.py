@@ -14,6 +14,9 @@ from ..rotation import Rotation
 from ..values import Staged
 from .common import check_files_hold_new
 
+# what a service that was reloaded is believed by
+RELOADED = ("command", "http", "jwt")
+
 
 def would(rotation: Rotation, begun: Journal | None) -> str:
     """Say what would be asked."""
@@ -68,26 +71,40 @@ def collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]
         time.sleep(POLL_LONGEST)
 
 
+def tells_apart(rotation: Rotation, journal: Journal, staged: Staged) -> bool:
+    """Tell whether the probes find a service that has still the other value. Such as do not show nothing of a reload.
+
+    One that sees the other value refused needs no comparison: the service may have read its files by itself.
+    """
+    asked = [probe for probe in rotation.entry["probes"] if probe["kind"] in RELOADED]
+    lines = probes.ask(asked, _question(rotation, journal, staged))
+    return probes.first_failure(lines) is not None or any(line["wanted"] == "rejected" for line in lines)
+
+
 def _collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]:
+    question = _question(rotation, journal, staged)
+    return [
+        *probes.process(question.services, journal.changed, rotation.reloaded),
+        *probes.environment(question.services, question.live, rotation.given),
+        *probes.ask(rotation.entry["probes"], question),
+    ]
+
+
+def _question(rotation: Rotation, journal: Journal, staged: Staged) -> Question:
+    """What the probes are asked about the side that the journal is on."""
     back = journal.decision == "rollback"
     side: Side = "old" if back else "new"
     live, dead = (staged.old, staged.new) if back else (staged.new, staged.old)
-    services = rotation.service_list()
     ask = rotation.ask_provider if rotation.entry["provider"] else None
     account = journal.record.get("account", "")
-    question = Question(
+    return Question(
         side,
         live,
         dead,
-        services,
+        rotation.service_list(),
         rotation.migration(staged.old, staged.new),
         ask,
         account,
         rotation.value_of,
         rotation.scripts,
     )
-    return [
-        *probes.process(services, journal.changed, rotation.reloaded),
-        *probes.environment(services, rotation.with_aliases(live)),
-        *probes.ask(rotation.entry["probes"], question),
-    ]

@@ -160,7 +160,13 @@ def _note(journal: Journal, finding: str) -> None:
 
 
 def _turn_rows(store: RowStore) -> str:
-    """Put the rows under the old value and return which were left as they are.
+    """Put the rows of each store under the old value and return which were left as they are."""
+    left = [(part.name, _turn_one(part)) for part in store.parts]
+    return "; ".join(told if len(left) == 1 else f"{name}: {told}" for name, told in left if told)
+
+
+def _turn_one(store: RowStore) -> str:
+    """Do that with one store.
 
     Whatever made the switch fail, such as a process that holds the database, may be there still. Where no row has to be
     turned, it does not keep the service down.

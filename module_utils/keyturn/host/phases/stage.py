@@ -253,7 +253,7 @@ def _check_services(host: Examination) -> None:
                 "migrate_delivery.yml"
             )
         host.problems += filter(None, [_unfit(service, host.services)])
-        if service.name in rotation.reloaded and any(probes.environment([service], rotation.with_aliases(host.old))):
+        if service.name in rotation.reloaded and any(probes.environment([service], host.old, rotation.given)):
             raise KeyturnError(
                 f"service {service.name} has {' or '.join(rotation.variables)} in its environment, which no reload changes: take "
                 f"{rotation.secret} out of its reloads"
@@ -308,14 +308,14 @@ CHECKS: tuple[Callable[[Examination], None], ...] = (
 
 def _given_otherwise(rotation: Rotation, services: Sequence[Service], old: Mapping[str, str]) -> Iterator[str]:
     """Say what gives a process a value of its own, which wins over the files: it would not be turned, nor could it be proved."""
-    for line in probes.environment(services, rotation.with_aliases(old)):
+    for line in probes.environment(services, old, rotation.given):
         if not probes.holds(line):
             yield (
                 f"service {line['subject']}: {line['detail']}, which is not what the files hold: take it out of what starts the "
                 "service, or restart it where the files are newer"
             )
     for service in services:
-        given = {name for pid in service.processes() for name in procfs.environment(pid, old)}
+        given = {name for pid in service.processes() for name, _ in rotation.given(pid).values()}
         held = {name: value for name, value in old.items() if name in given}
         for path, text in service.definition_texts() if held else ():
             lines = text.splitlines()

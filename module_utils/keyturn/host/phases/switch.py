@@ -23,6 +23,7 @@ from .common import (
     stop,
 )
 from .prepare import backup
+from .prove import tells_apart
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import Turned
@@ -82,6 +83,11 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
             journal.update(backup=backup(journal, store, online=False))
         turned = store.switch("new", rotation.encrypt_plaintext_rows)
     replace_files(rotation, staged.new)
+    if rotation.reloaded and not tells_apart(rotation, journal, staged):
+        raise KeyturnError(
+            f"the probes of {rotation.secret} have held before {', '.join(rotation.reloaded)} was reloaded, so they do not show which "
+            "value it has: give it one that fails on the old value, or take the secret out of its reloads"
+        )
     journal.enter("switched", changed=instant(), turned=turned)
 
 
