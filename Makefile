@@ -34,7 +34,7 @@ $(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian bin/setup-npm
-	@bin/setup-debian strace systemd procps age haproxy e2fsprogs
+	@bin/setup-debian strace systemd procps age haproxy e2fsprogs postgresql python3-psycopg2
 	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage release test
 	@bin/setup-npm $(VENV)
 	@touch $@
@@ -73,14 +73,16 @@ stop: ## stop the stand-in application
 policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the page of the local environment
 	@ansible-playbook playbooks/policy.yml
 
-docs: $(VENV)/.test ## write the tables of docs/reference/services.md from the tests' own rows, the README's figures, and the schemas for editors
+docs: $(VENV)/.test ## write what is made from data: pages of docs/reference, the README's figures, schemas for editors
 	@PYTHONPATH=tests:module_utils:demo python -m support.shapes
+	@PYTHONPATH=tests:module_utils:demo python -m support.reference
 	@PYTHONPATH=tests:module_utils:demo python -m support.editor_schemas
 	@PYTHONPATH=tests:module_utils:demo python -m bench.readme
 
 SITE := .local/site-source
 site: $(VENV)/.run ## build the pages as a site in .local/site, where a dead link is an error
 	@bin/setup-venv $(VENV) $(PYTHON) demo site
+	@[ $(VENV)/mermaid.min.js -nt pyproject.toml ] || bin/setup-mermaid $(VENV)
 	@rm -rf $(SITE) && mkdir -p $(SITE)
 	@cp -R docs CONTRIBUTING.md CHANGELOG.md SECURITY.md LICENSE $(SITE) && cp README.md $(SITE)/index.md
 	@$(VENV)/bin/sphinx-build --quiet --fail-on-warning --keep-going --fresh-env -c docs $(SITE) .local/site

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import Any
 
-from pygments.lexers.special import TextLexer
+from docutils import nodes
+from docutils.parsers.rst import Directive
 
 project = "Keyturn"
 copyright = "the Keyturn maintainers, GPL-3.0-or-later"
@@ -14,11 +16,13 @@ extensions = ["myst_parser"]
 html_theme = "furo"
 html_title = "Keyturn"
 html_show_sourcelink = False
-html_static_path = ["site.css"]
+# the last draws diagrams: `make site` brings it, so that the site fetches nothing
+html_static_path = ["site.css", "diagrams.js", "../.venv/mermaid.min.js"]
 html_css_files = ["site.css"]
 # an anchor is made as GitHub makes it, where the pages are read as well
 myst_heading_anchors = 6
 highlight_language = "none"
+myst_fence_as_directive = ["mermaid"]
 # a page may have a table in the place of headings of every level
 suppress_warnings = ["myst.header"]
 
@@ -67,7 +71,25 @@ def add_navigation(app: Any, name: str, source: list[str]) -> None:
         source[0] += toctree("", [BELOW[name]])
 
 
+class Diagram(Directive):  # type: ignore[misc]
+    """A fence ``mermaid``, which GitHub draws as well: its text, for the page's script to draw."""
+
+    has_content = True
+
+    def run(self) -> list[Any]:
+        """Return the text as it stands."""
+        return [nodes.raw("", f'<pre class="mermaid">{escape(chr(10).join(self.content))}</pre>', format="html")]
+
+
+def add_scripts(app: Any, _page: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+    """Have a page with a diagram draw it."""
+    if 'class="mermaid"' in context.get("body", ""):
+        app.add_js_file("mermaid.min.js")
+        app.add_js_file("diagrams.js", loading_method="defer")
+
+
 def setup(app: Any) -> None:
-    """Connect with Sphinx. A diagram that GitHub draws stands as its text, since what draws it would come from a network."""
-    app.add_lexer("mermaid", TextLexer)
+    """Connect with Sphinx."""
+    app.add_directive("mermaid", Diagram)
     app.connect("source-read", add_navigation)
+    app.connect("html-page-context", add_scripts)

@@ -25,7 +25,7 @@ from ansible.module_utils.keyturn.entry.phases import PHASES  # noqa: E402
 from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
 
 # what a call of each phase does, in order; a phase that changes nothing is not told
-STEPS = {"stage": ("stage",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
+STEPS = {"stage": ("stage",), "issue": ("issue",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
 MAY_BE_SILENT = ("ask_provider", "prune", "rotation_info", "stage")

@@ -58,6 +58,8 @@ TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollb
 # whose summary is printed here, with the line of it that an error may have told
 REPORT, CAUSE = "keyturn_report", "cause"
 INDENT = "\n       "
+# how Ansible begins to say it
+LACKS = "missing required arguments: "
 HIDDEN = "what it says is hidden (no_log)"
 
 
@@ -259,8 +261,19 @@ class CallbackModule(Default):
 
 
 def _message(result: Any) -> str:
-    message = result.result.get("msg")
+    missing = _missing(result.result)
+    message = "\n".join(missing) if missing else result.result.get("msg")
     return "\n".join(shown.lines(message.strip())) if isinstance(message, str) else HIDDEN
+
+
+def _missing(said: dict[str, Any]) -> list[str]:
+    """Return a line for each argument that a role's spec wants and nobody has said, where nothing else is wrong."""
+    errors = said.get("argument_errors", [])
+    names = [name for error in errors for name in error.removeprefix(LACKS).split(", ")]
+    if not errors or not all(error.startswith(LACKS) for error in errors):
+        return []
+    about = {name: str(said["argument_spec_data"][name].get("description", "")) for name in names}
+    return [f"{name} is missing: {text} Say it by -e {name}=..., or in the inventory" for name, text in about.items()]
 
 
 def _prints(action: str) -> bool:

@@ -52,6 +52,7 @@ REAL: dict[str, dict[str, Any]] = {
     "delivery": {"changed": True, "delivery": "dotenv", "names": [KEY], "services": ["backend"], "downtime_seconds": 1.5},
     "evidence": {"changed": True, "archive": "aGVsbG8=", "members": [MEMBER], "missing": {"plaid": "no answer"}},
     "haproxy": {"changed": True, "kept_out": False},
+    "issue": OF_A_ROTATION,
     "prune": {"changed": True, "pruned": [ROTATION_ID]},
     "replace_tokens": {
         "changed": True, "total": 3, "done": 3, "proven": 2, "relink_required": ["item"], "gone": [], "ended": True
@@ -104,7 +105,7 @@ def test_what_a_host_has_to_say_is_taken_as_it_is_and_nothing_else(action: str) 
     assert action == "rotation_info" or wanted == said
 
 
-@pytest.mark.parametrize("action", ["commit", "rollback", "stage", "turn"])
+@pytest.mark.parametrize("action", ["commit", "issue", "rollback", "stage", "turn"])
 def test_an_answer_about_another_rotation_is_none(action: str) -> None:
     assert answers.taken(action, REAL[action], ROTATION_ID) == REAL[action]
     told = answers.taken(action, REAL[action], "20260101T000000Z-fedcba9876543210")

@@ -59,6 +59,7 @@ HAVE_A_SPEC = {
     "inputs.catalogue.ServiceSpec",
     "inputs.catalogue.StoreSpec",
     "inputs.validation.Parameters",
+    "issuers.contract.Spec",
     "notices.notify.Channel",
     "ground.rows.contract.Spec",
 }

@@ -94,6 +94,20 @@ def test_an_error_says_what_then_where_and_is_told_once(callback: Any, shown: Sh
     assert shown()[0].startswith("ERROR: refused: ")
 
 
+def test_an_argument_that_is_missing_is_told_with_what_it_is(callback: Any, shown: Shown) -> None:
+    spec = {"keyturn_x": {"description": "The id of x."}, "keyturn_y": {"description": "Who y is."}}
+    said = {"argument_spec_data": spec, "msg": "Validation of arguments failed:\nmissing"}
+    lacks = "missing required arguments: keyturn_x, keyturn_y"
+    callback.v2_runner_on_failed(result("validate_argument_spec", host="localhost", argument_errors=[lacks], **said))
+    assert shown()[:2] == [
+        "ERROR: keyturn_x is missing: The id of x. Say it by -e keyturn_x=..., or in the inventory",
+        "       keyturn_y is missing: Who y is. Say it by -e keyturn_y=..., or in the inventory",
+    ]
+    more = [lacks, "keyturn_z is of type str"]
+    callback.v2_runner_on_failed(result("validate_argument_spec", host="localhost", argument_errors=more, **said))
+    assert shown()[0] == "ERROR: Validation of arguments failed:"
+
+
 def test_what_the_summary_has_said_is_not_said_again(callback: Any, shown: Shown) -> None:
     callback.v2_runner_on_ok(
         result("keyturn_report", host="localhost", text="ROLLED_BACK\ncause x", ending="rolled_back: x; y was late")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn import providers, stores
+from keyturn import issuers, providers, stores
 from keyturn.base import generate, http
 from keyturn.base.errors import KeyturnError
 from keyturn.ground import consumers, rows
@@ -41,6 +41,9 @@ REGISTRIES: dict[str, set[str]] = {
     "source.kind": {path.stem.removeprefix("value_") for path in TASKS.glob("value_*.yml")},
     "provider.kind": set(providers.PROVIDERS),
     "provider.account": {"live", "paper"},
+    "issuer.kind": set(issuers.ISSUERS),
+    "issuer.strategy": set(issuers.STRATEGIES),
+    "issuer.sessions": {"ended", "kept"},
     "guard.kind": {"none", *guards.GUARDS},
     "consumers.form": {"environment", "kept", "literal", "reference"},
     "value": {"per_host", "shared"},

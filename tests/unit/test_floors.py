@@ -12,6 +12,7 @@ FLOORS = (
     {"base"},
     {"ground"},
     {"providers"},
+    {"issuers"},
     {"inputs"},
     {"services", "stores"},
     {"host"},

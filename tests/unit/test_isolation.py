@@ -59,17 +59,28 @@ def test_the_environment_s_own_and_new_values_pass(folder: Path) -> None:
 
 
 def test_a_check_of_the_storage_says_that_there_is_nothing_to_compare_with(folder: Path, tmp_path: Path) -> None:
-    def notes(reports: Path) -> list[str]:
-        given = {"hosts": {}, "environment": "staging", "secrets": {}, "reports": str(reports), "production": False}
+    def notes(reports: Path, production: bool = False) -> list[str]:
+        given = {
+            "hosts": {},
+            "environment": "staging",
+            "secrets": {},
+            "reports": str(reports),
+            "production": production,
+        }
         found = steps.take("storage_report", given | {"store": {"kind": "dotenv"}}, check_mode=True)["findings"][
             "controller"
         ]
-        return [one["remedy"] for one in found if one["rule"] == "one environment each"]
+        return [f"{one['severity']}: {one['remedy']}" for one in found if one["rule"] == "one environment each"]
 
     assert notes(folder) == []
     apart = tmp_path / "apart"
     (apart / "staging").mkdir(parents=True, mode=0o700)
-    assert notes(apart) == ["give all environments one keyturn_reports_dir: docs/production.md"]
+    (note,) = notes(apart)
+    assert (
+        note.startswith("note: give all environments one keyturn_reports_dir")
+        and "what verify.yml says of each" in note
+    )
+    assert notes(apart, production=True) == [note.replace("note", "warning", 1)]
 
 
 def test_no_other_environment_is_known(tmp_path: Path) -> None:

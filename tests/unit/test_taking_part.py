@@ -9,11 +9,35 @@ from keyturn.base.errors import KeyturnError
 from keyturn.fleet.taking_part import hosts_of, who_goes_on
 
 HOSTS = ["app1", "app2", "app3"]
-PLAYS = ("examine", "keep", "stage", "compare", "turn", "turn_in_steps", "decide", "promote", "finish", "take_back")
+PLAYS = (
+    *(
+        "examine",
+        "keep",
+        "stage",
+        "compare",
+        "issue",
+        "turn",
+        "turn_in_steps",
+        "decide",
+        "promote",
+        "end_old",
+        "finish",
+    ),
+    *("take_value_back", "take_back", "forget_new"),
+)
 
 
 def plan(**more: Any) -> dict[str, Any]:
-    return {"until": "committed", "store": "dotenv", "unit": "batch", "drains": False, "examines_first": False, **more}
+    return {
+        "until": "committed",
+        "store": "dotenv",
+        "unit": "batch",
+        "drains": False,
+        "examines_first": False,
+        "issues": False,
+        "old_lives": False,
+        **more,
+    }
 
 
 def plays(
@@ -47,6 +71,19 @@ def test_one_host_speaks_for_a_shared_value_and_each_for_its_own() -> None:
     assert plays(shared, adopted="app3")["promote"] == ["app3"]
     assert plays(shared, adopted="elsewhere")["promote"] == ["app1"]
     assert plays(plan(store="openbao"))["compare"] is None
+
+
+def test_one_host_tells_the_issuer_and_the_old_value_ends_before_any_forgets_it() -> None:
+    issued = plan(unit="fleet", issues=True)
+    assert plays(issued) == {
+        "issue": ["app1"],
+        "end_old": ["app1"],
+        **dict.fromkeys(("stage", "turn", "decide", "finish")),
+    }
+    assert plays(issued, failed=True)["take_value_back"] == ["app1"]
+    both_live = plays(issued | {"old_lives": True}, failed=True)
+    assert (both_live["forget_new"], "take_value_back" in both_live) == (["app1"], False)
+    assert "finish" in plays(issued, ["app1"]), "one host alone does not finish before the old value is ended"
 
 
 def test_one_host_alone_finishes_when_it_decides_but_not_before_a_store() -> None:

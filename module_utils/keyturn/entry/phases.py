@@ -9,7 +9,7 @@ from ..inputs import catalogue
 from .module import ROTATION, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import ask_provider, commit, prune, rollback, rotation_info, stage, turn  # noqa: F401
+    from ..host.phases import ask_provider, commit, issue, prune, rollback, rotation_info, stage, turn  # noqa: F401
 
 PHASES = {
     "rotation_info": Phase(
@@ -41,6 +41,14 @@ PHASES = {
         diff=("old", "new"),
     ),
     "commit": Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}}),
+    "issue": Phase(
+        {
+            **ROTATION,
+            "step": {"type": "str", "required": True, "choices": ["set", "unset", "retire"]},
+            "cause": {"type": "str", "default": ""},
+            "abandon_commit": {"type": "bool", "default": False},
+        },
+    ),
     "ask_provider": Phase(ROTATION),
     "rollback": Phase(
         {

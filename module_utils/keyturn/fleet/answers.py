@@ -113,6 +113,7 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
         "missing": {f"{source}?": str for source in SOURCES} | NOTHING,
     },
     "haproxy": {**CHANGED, "kept_out": bool},
+    "issue": OF_A_ROTATION,
     "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
     "replace_tokens": {
         **CHANGED,

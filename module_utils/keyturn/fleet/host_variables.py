@@ -22,10 +22,13 @@ class HostVariables(TypedDict, total=False):
     rotation_failure: str
     rotation_looked: HostAnswer
     rotation_staged: HostAnswer
+    rotation_issued: HostAnswer
     rotation_prepared: HostAnswer
     rotation_turned: HostAnswer
     rotation_decided: HostAnswer
+    rotation_ended_old: HostAnswer
     rotation_finished: HostAnswer
+    rotation_taken_back: HostAnswer
     rotation_asked_provider: HostAnswer
     rotation_went_back: HostAnswer
     rotation_left_open: HostAnswer

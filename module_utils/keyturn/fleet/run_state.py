@@ -19,10 +19,13 @@ NOTHING: HostAnswer = {}
 Call = Literal[
     "rotation_looked",
     "rotation_staged",
+    "rotation_issued",
     "rotation_prepared",
     "rotation_turned",
     "rotation_decided",
+    "rotation_ended_old",
     "rotation_finished",
+    "rotation_taken_back",
     "rotation_asked_provider",
     "rotation_went_back",
     "rotation_left_open",

@@ -11,6 +11,8 @@ from ..base.errors import KeyturnError
 from ..inputs.request import Plan
 from .host_variables import Hosts
 
+ONCE = ("compare", "end_old", "forget_new", "issue", "promote", "take_value_back")
+
 
 def holders(secret: str, hosts: Hosts) -> list[str]:
     """Return those of ``hosts`` of which nobody has said that they do not hold the secret (``keyturn_secrets_here``)."""
@@ -44,7 +46,7 @@ def speaker(hosts: Collection[str], adopted: str) -> str:
 def hosts_of(play: str, plan: Plan, hosts: Sequence[str], adopted: str, failed: bool) -> list[str]:
     """Return the hosts of a play. ``adopted`` is the host whose value a person holds right, ``failed`` whether a phase has failed.
 
-    ``compare`` and ``promote`` are for who speaks for the value: one host for a shared one, else each for its own.
+    What is done once for a shared value is for who speaks for it (``ONCE``); each host speaks for a value of its own.
     """
     turns = plan["until"] == "committed"
     stored = plan["store"] != "dotenv"
@@ -56,17 +58,22 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], adopted: str, failed: 
         "keep": turns and stored and batch,
         "stage": turns,
         "compare": turns and stored,
+        "issue": turns and plan["issues"],
         "turn": turns and not in_steps,
         "turn_in_steps": turns and in_steps,
         "decide": turns and fleet,
         "promote": turns and fleet and stored,
+        "end_old": turns and plan["issues"],
         # one host alone has done both when it decided
-        "finish": turns and fleet and (stored or len(hosts) > 1),
+        "finish": turns and fleet and (stored or plan["issues"] or len(hosts) > 1),
+        "take_value_back": turns and plan["issues"] and failed and not plan["old_lives"],
         "take_back": turns and fleet and failed,
+        # where both live, the hosts need the new one until they are back
+        "forget_new": turns and plan["old_lives"] and failed,
         "back": True,
     }
     if not hosts or not takes_place[play]:
         return []
-    if fleet and play in ("compare", "promote"):
+    if fleet and play in ONCE:
         return [speaker(hosts, adopted)]
     return list(hosts)

@@ -34,7 +34,19 @@ from ..ground import owner
 if TYPE_CHECKING:
     from ..ground.rows.contract import Backup, Turned
 
-PHASES = ("staging", "staged", "preparing", "prepared", "switching", "switched", "proved", "closed")
+# ``issuing`` and ``issued`` are of the host that speaks for all at an issuer; every other one goes past them
+PHASES = (
+    "staging",
+    "staged",
+    "preparing",
+    "prepared",
+    "issuing",
+    "issued",
+    "switching",
+    "switched",
+    "proved",
+    "closed",
+)
 # the log of a replacement of access tokens (token_log.py), which keeps a rotation away
 REPLACEMENT = "replacement.jsonl"
 MARKS = {"*": str}
@@ -88,7 +100,7 @@ SHAPE = {
         "backup?": ({"ok": True, "rows": int}, {"ok": False, "failure?": str}),
     },
     "held?": MARKS,
-    **dict.fromkeys(("attention?", "unproved?"), str),
+    **dict.fromkeys(("attention?", "unproved?", "issuer_mark?", "issuer_retired?"), str),
 }
 Marks = dict[str, str]
 Instant = list[str | float]
@@ -207,6 +219,9 @@ class JournalRecord(TypedDict, total=False):
     credential: Verdict
     old_credential: Verdict
     account: str
+    issuer_mark: str
+    issuer_retired: str
+    withdrawn: bool
     retire: Retire
     log_head: Head
     counted: bool

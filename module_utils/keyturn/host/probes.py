@@ -39,7 +39,7 @@ class Question(NamedTuple):
 
     ``ask`` asks the secret's provider, ``account`` is whose credential it must be (empty where that is not known); ``value_of``
     returns the value that a variable of the host has now, also one of another secret. ``scripts`` runs what belongs to the
-    application, None where that would not find the value.
+    application, None where that would not find the value. ``dies`` says that an issuer has ended the dead values.
     """
 
     side: Side
@@ -51,6 +51,7 @@ class Question(NamedTuple):
     account: str = ""
     value_of: Callable[[str], str] = lambda variable: ""
     scripts: Scripts | None = None
+    dies: bool = False
 
 
 def proof(name: str, subject: str, verdict: str, detail: str, wanted: str = "accepted") -> Proof:
@@ -269,6 +270,9 @@ def provider(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
     if reply.identity and question.account:
         verdict = "accepted" if reply.identity == question.account else "rejected"
         yield proof("account", "the credential", verdict, f"it belongs to {reply.identity}")
+    if question.dies:
+        reply = question.ask(question.dead)
+        yield proof("provider", "the other credential", reply.verdict, reply.detail, "rejected")
 
 
 def command(question: Question, spec: ProbeSpec) -> Iterator[Proof]:

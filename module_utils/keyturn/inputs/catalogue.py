@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..ground.rows import KINDS
+from ..issuers import ISSUERS, STRATEGIES
 
 Spec = dict[str, dict[str, object]]
 # What a spec below has validated. The spec is its shape, and a type with the same names would be a second one.
@@ -27,11 +28,29 @@ SOURCE: Spec = {
 }
 SOURCE_REQUIRED_IF = [["kind", "generated", ["generator"]], ["kind", "supplied", ["steps"]]]
 PROVIDER: Spec = {
-    "kind": {"type": "str", "required": True, "choices": ["alpaca", "huggingface", "plaid"]},
+    "kind": {"type": "str", "required": True, "choices": ["alpaca", "huggingface", "plaid", "postgresql"]},
     "url": {"type": "str", "required": True},
     "account": {"type": "str", "choices": ["live", "paper"]},
+    "user": {"type": "str"},
+    "tls": {"type": "bool", "default": True},
+    "ca_bundle": {"type": "path"},
 }
 PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]]]
+ADMIN: Spec = {
+    "user": {"type": "str", "required": True},
+    "system_user": {"type": "str"},
+    "socket": {"type": "path", "default": "/var/run/postgresql"},
+    "port": {"type": "int"},
+    "password_file": {"type": "path"},
+}
+ISSUER: Spec = {
+    "kind": {"type": "str", "required": True, "choices": sorted(ISSUERS)},
+    "strategy": {"type": "str", "required": True, "choices": list(STRATEGIES)},
+    "users": {"type": "list", "elements": "str", "default": []},
+    "admin": {"type": "dict", "options": ADMIN, "required_one_of": [["system_user", "password_file"]]},
+    "valid_days": {"type": "int"},
+    "sessions": {"type": "str", "default": "kept", "choices": ["ended", "kept"]},
+}
 CONSUMER: Spec = {
     "format": {"type": "str", "required": True, "choices": ["dotenv", "file", "ini", "json", "yaml"]},
     "path": {"type": "path", "required": True},
@@ -94,6 +113,7 @@ ENTRY: Spec = {
     "aliases": {"type": "dict", "default": {}},
     "source": {"type": "dict", "required": True, "options": SOURCE, "required_if": SOURCE_REQUIRED_IF},
     "provider": {"type": "dict", "options": PROVIDER, "required_if": PROVIDER_REQUIRED_IF},
+    "issuer": {"type": "dict", "options": ISSUER},
     "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
     "switch": {"type": "str", "required": True, "choices": ["rolling", "together"]},
     "overlap": {"type": "str", "required": True, "choices": ["both", "none", "none_needed"]},

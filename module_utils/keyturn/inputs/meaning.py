@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 
+from .. import issuers, providers
 from ..base import http
 from ..base.errors import KeyturnError
 from ..ground import rows
-from ..providers import PROVIDERS
 from .catalogue import Entry, ServiceSpec
 
 
@@ -43,6 +43,7 @@ def check_meaning(secret: str, entry: Entry, services: Mapping[str, ServiceSpec]
         )
     _check_consumers(where, entry)
     _check_supplied(where, entry)
+    _check_issuer(where, entry)
     _check_names(where, entry)
     _check_rows(where, entry)
     for name in entry["services"]:
@@ -138,11 +139,32 @@ def _check_supplied(where: str, entry: Entry) -> None:
         raise KeyturnError(f"{where}: the probes provider and log_line, a guard and retire revoke need a provider")
     if provider is None:
         return
-    fields = PROVIDERS[provider["kind"]].fields
+    fields = providers.fields(provider)
     if len(entry["variables"]) != len(fields):
         raise KeyturnError(f"{where}: variables must be, in this order, {' and '.join(fields)} of the provider")
-    if fault := http.fault(provider["url"]):
+    if fault := providers.PROVIDERS[provider["kind"]].fault(provider["url"]):
         raise KeyturnError(f"{where}: the provider's url {fault}")
+
+
+def _check_issuer(where: str, entry: Entry) -> None:
+    """Refuse what an issuer could not be told, or could not be asked about afterwards."""
+    issuer = entry["issuer"]
+    if issuer is None:
+        return
+    if entry["provider"] is None or not any(probe["kind"] == "provider" for probe in entry["probes"]):
+        raise KeyturnError(
+            f"{where}: an issuer needs a provider, which is asked about the value, and the probe provider"
+        )
+    if entry["source"]["kind"] != "generated" or entry["value"] != "shared" or entry["migration"]["kind"] != "none":
+        raise KeyturnError(
+            f"{where}: an issuer is told a value that is generated and shared, and that no rows depend on"
+        )
+    lives = issuers.old_lives(issuer)
+    if (entry["overlap"] == "both") != lives or entry["overlap"] == "none_needed":
+        wanted = "both" if lives else "none"
+        raise KeyturnError(f"{where}: with the strategy {issuer['strategy']} of its issuer, overlap is {wanted}")
+    if fault := issuers.fault(issuer, entry["provider"], entry["variables"]):
+        raise KeyturnError(f"{where}: {fault}")
 
 
 def _check_names(where: str, entry: Entry) -> None:

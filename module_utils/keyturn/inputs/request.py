@@ -41,6 +41,8 @@ class Plan(TypedDict, total=False):
     store: str
     drains: bool
     migrates: bool
+    issues: bool
+    old_lives: bool
     batches: list[Any]  # numbers, or shares such as 50%
     logged: list[str]
     # of the catalogue's entry

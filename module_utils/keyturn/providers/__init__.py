@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypedDict
+from typing import Final, NamedTuple, NotRequired, TypedDict
 
 from ..base import http
 from ..base.errors import KeyturnError
@@ -17,6 +17,7 @@ from ..base.fingerprint import fingerprint
 from ..base.http import Answer
 
 TIMEOUT_SECONDS = 10
+USER: Final = "user"
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAID_REFUSAL = "INVALID_API_KEYS"
 ALPACA_REFUSAL = 40110000
@@ -24,11 +25,14 @@ KEY_PREFIXES = {"alpaca": {"PK": "paper", "AK": "live"}}
 
 
 class ProviderSpec(TypedDict):
-    """What the catalogue says of a secret's provider; ``account`` is live or paper, where there are both."""
+    """What the catalogue says of a secret's provider: ``account`` is live or paper, the last three are a database's."""
 
     kind: str
     url: str
     account: str | None
+    user: NotRequired[str | None]
+    tls: NotRequired[bool]
+    ca_bundle: NotRequired[str | None]
 
 
 class Reply(NamedTuple):
@@ -41,21 +45,34 @@ class Reply(NamedTuple):
 
 
 class Provider(NamedTuple):
-    """One provider: its name for a person, what its variables are in their order, and the call."""
+    """One provider: its name for a person, what its variables are in their order, the call, and what is wrong with an address of it."""
 
     title: str
     fields: tuple[str, ...]
-    ask: Callable[[str, Sequence[str]], Reply]
+    ask: Callable[[ProviderSpec, Sequence[str]], Reply]
+    fault: Callable[[str], str] = http.fault
+
+
+def fields(spec: ProviderSpec) -> tuple[str, ...]:
+    """Return what the variables of a secret must be, in their order: a user that the entry names is none of them."""
+    parts = PROVIDERS[spec["kind"]].fields
+    return parts[1:] if parts[0] == USER and spec.get(USER) else parts
 
 
 def ask(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """Ask the provider of a catalogue entry about ``values``, which stand in the order of the entry's variables."""
-    provider = PROVIDERS[spec["kind"]]
-    if len(values) != len(provider.fields):
+    wanted = fields(spec)
+    if len(values) != len(wanted):
         raise KeyturnError(
-            f"{provider.title} needs {' and '.join(provider.fields)}, in this order, and no other variable"
+            f"{PROVIDERS[spec['kind']].title} needs {' and '.join(wanted)}, in this order, and no other variable"
         )
-    return provider.ask(spec["url"].rstrip("/"), values)
+    return PROVIDERS[spec["kind"]].ask(spec, values)
+
+
+def user_and_password(spec: ProviderSpec, values: Sequence[str]) -> tuple[str, str]:
+    """Return as whom a login is made: the entry names the user, or it is the first of the values."""
+    *first, password = values
+    return first[0] if first else str(spec[USER]), password
 
 
 def check_place(spec: ProviderSpec, values: Sequence[str]) -> None:
@@ -68,9 +85,10 @@ def check_place(spec: ProviderSpec, values: Sequence[str]) -> None:
             )
 
 
-def plaid(url: str, values: Sequence[str]) -> Reply:
+def plaid(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """``/institutions/get``: it needs credentials and changes nothing. Plaid is judged by its error code, not by the status."""
     client_id, secret = values
+    url = spec["url"].rstrip("/")
     body = {"count": 1, "offset": 0, "country_codes": ["US"]}
     answer = http.ask(f"{url}/institutions/get", TIMEOUT_SECONDS, plaid_headers(client_id, secret), body)
     said = answer.document()
@@ -85,8 +103,9 @@ def plaid_headers(client_id: str, secret: str) -> dict[str, str]:
     return {"PLAID-CLIENT-ID": client_id, "PLAID-SECRET": secret}
 
 
-def alpaca(url: str, values: Sequence[str]) -> Reply:
+def alpaca(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """``/v2/account``. A 403 may also restrict a good account: it rejects the pair only where it says nothing else."""
+    url = spec["url"].rstrip("/")
     answer = http.ask(f"{url}/v2/account", TIMEOUT_SECONDS, alpaca_headers(values))
     said = answer.document()
     detail = evidence("GET /v2/account", answer, said.get("code"), answer.headers.get("x-request-id"))
@@ -104,9 +123,10 @@ def alpaca_headers(values: Sequence[str]) -> dict[str, str]:
     return {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret}
 
 
-def huggingface(url: str, values: Sequence[str]) -> Reply:
+def huggingface(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """``whoami-v2``. Its rate limit has been seen as a refusal in HTML, so only JSON counts."""
     (token,) = values
+    url = spec["url"].rstrip("/")
     answer = http.ask(f"{url}/api/whoami-v2", TIMEOUT_SECONDS, {"Authorization": f"Bearer {token}"})
     said = answer.document()
     detail = evidence("GET /api/whoami-v2", answer, None, answer.headers.get("x-request-id"))
@@ -121,6 +141,29 @@ def _role(said: Mapping[str, object]) -> str:
     auth = said.get("auth")
     token = auth.get("accessToken") if isinstance(auth, dict) else None
     return word(token.get("role")) if isinstance(token, dict) else ""
+
+
+def postgresql(spec: ProviderSpec, values: Sequence[str]) -> Reply:
+    """Log in, as the application does: by TCP and the password. A server that asks for none has said nothing."""
+    from ..base import postgresql as protocol  # hosts without such a secret need none of it
+    from ..base import scram
+
+    user, password = user_and_password(spec, values)
+    server = protocol.address(spec["url"], spec["tls"], spec["ca_bundle"])
+    call = f"a login at {server}"
+    if not scram.plain(password):
+        return Reply("unknown", f"{call}: the password has other characters than printable ASCII")
+    try:
+        with protocol.connected(server, user, password, TIMEOUT_SECONDS):
+            return Reply("accepted", f"{call}: accepted by SCRAM-SHA-256")
+    except protocol.Failed as failed:
+        return Reply("rejected" if failed.code == protocol.WRONG_PASSWORD else "unknown", f"{call}: {failed.reason}")
+
+
+def _fault_of_postgresql(url: str) -> str:
+    from ..base import postgresql as protocol
+
+    return protocol.fault(url)
 
 
 def evidence(call: str, answer: Answer, code: object, request_id: object) -> str:
@@ -140,4 +183,5 @@ PROVIDERS: dict[str, Provider] = {
     "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca),
     "huggingface": Provider("Hugging Face", ("token",), huggingface),
     "plaid": Provider("Plaid", ("client id", "secret"), plaid),
+    "postgresql": Provider("PostgreSQL", (USER, "password"), postgresql, _fault_of_postgresql),
 }

@@ -123,7 +123,7 @@ def _unsigned(rotations: Sequence[Unsigned]) -> Iterator[str]:
         yield f"the rotation {named} {status.signing(rotations[0])}"
     elif rotations:
         first = min(one["until"] for one in rotations)[:10]
-        which = f"since {first}" if rotations[0]["late"] else f"the first until {first}"
+        which = f"since {first}" if rotations[0]["late"] else f"the first by {first}"
         what = "are signed and to be closed" if rotations[0]["signer"] else "are to be signed (sign_off.yml) and closed"
         yield f"{len(rotations)} rotations {what} (close_rotation.yml), {which}: {named}"
 

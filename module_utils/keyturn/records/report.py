@@ -20,7 +20,7 @@ from .rotation_log import COMMITTED
 from .shapes import Cause, HostReport, Report
 
 SCHEMA = 1
-STEPS = ("stage", "prepare", "switch", "prove", "decide", "finish")
+STEPS = ("stage", "prepare", "issue", "switch", "prove", "decide", "finish")
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
 OPEN = ("interrupted", "needs_attention")
 # The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
@@ -347,6 +347,8 @@ def text(report: Report, path: Path) -> str:
     lines += ["", f"report     {path}"]
     if report.get("log_head"):
         lines.append(f"log head   record {report['log_head']['number']}, {report['log_head']['hash']}")
+    if follows := stats(report)["next"]:
+        lines.append(f"next       {follows}")
     return "\n".join(lines)
 
 

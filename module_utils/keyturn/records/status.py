@@ -211,10 +211,10 @@ def _audit(found: Status) -> list[str]:
 
 
 def signing(one: Unsigned) -> str:
-    """Return until when a checklist is to be signed and closed, or only closed."""
+    """Return by when a checklist is to be signed and closed, or only closed."""
     signed, by_key = one["signer"], " -e keyturn_signing_key=KEY" if one["by_key"] else ""
     what = "closed (close_rotation.yml)" if signed else f"signed (sign_off.yml{by_key}) and closed (close_rotation.yml)"
-    when = f"{'was' if one['late'] else 'is'} to be {what} until {one['until'][:10]}"
+    when = f"{'was' if one['late'] else 'is'} to be {what} by {one['until'][:10]}"
     return f"is signed by {signed}, and {when}" if signed else when
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from .. import issuers
 from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, attempts, run_state, staging_gate
 from ..fleet.host_variables import HostVariables
@@ -56,7 +57,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         # what commits at once, or goes back at once
         "unit": "fleet" if entry["value"] == "shared" else "batch",
         # the new value of some issuers is the death of the old one: then every host is examined before there is one
-        "examines_first": parameters["until"] == "ready" or entry["overlap"] == "none",
+        "examines_first": parameters["until"] == "ready" or (entry["overlap"] == "none" and entry["issuer"] is None),
         # no host can know a rotation that has just got its id, but perhaps one whose run was killed
         "looks": bool(
             parameters["rotation_id"] or (parameters["reports"] and abandoned.suspected(Path(parameters["reports"])))
@@ -65,6 +66,8 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "drains": entry["switch"] == "rolling" and any(HOOKS & known.keys() for known in hosts.values()),
         # without data that depends on the value there is nothing to prepare
         "migrates": entry["migration"]["kind"] != "none",
+        "issues": entry["issuer"] is not None,
+        "old_lives": entry["issuer"] is not None and issuers.old_lives(entry["issuer"]),
         "batches": parameters["batches"] if entry["switch"] == "rolling" else ["100%"],
         "title": entry["title"],
         "variables": entry["variables"],

@@ -81,9 +81,11 @@ def _of_environment(parameters: Parameters, say: checkout.Say) -> Iterator[Findi
     yield from _of_records(Path(parameters["reports"]) / parameters["environment"])
     if not isolation.environments(Path(parameters["reports"])) - {parameters["environment"]}:
         what = f"{parameters['reports']} has no reports of another environment, so whether one holds the same values is not known"
-        yield Finding(
-            "note", "one environment each", what, "give all environments one keyturn_reports_dir: docs/production.md"
+        remedy = (
+            "give all environments one keyturn_reports_dir (docs/production.md), or compare what verify.yml says of each: the same "
+            "fingerprint is the same value"
         )
+        yield Finding("warning" if parameters["production"] else "note", "one environment each", what, remedy)
     if parameters["store"]["kind"] != "dotenv":
         yield from _rights(parameters)
     elif parameters["production"]:

@@ -117,6 +117,12 @@ def open_journal(rotation: Rotation) -> Journal:
     return journal
 
 
+def refuse_decided(rotation: Rotation, journal: Journal, abandon_commit: bool) -> None:
+    """Refuse to go back on a decision, where the controller has not seen a host of the unit that lacks it (``abandon_commit``)."""
+    if journal.decision == "commit" and not abandon_commit:
+        raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+
+
 def forward_journal(rotation: Rotation) -> Journal:
     """Return the journal of a rotation that may go on; KeyturnError where going back is decided."""
     journal = open_journal(rotation)

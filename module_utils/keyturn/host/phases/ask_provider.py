@@ -24,8 +24,8 @@ def run(rotation: Rotation) -> HostAnswer:
             "touched": False,
             "rotation": journal.record if journal else {},
         }
-    # where nothing was switched, there is nothing to put back: only a staged value to forget
-    touched = journal.reached("switching")
+    # where nothing was switched, and no issuer told, there is nothing to put back: only a staged value to forget
+    touched = journal.reached("issuing")
     if rotation.check_mode:
         said = _ask(rotation, journal)
         only = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from ... import issuers
 from ...base.errors import KeyturnError
 from ...base.sides import Side
 from ...services.service import POLL_LONGEST
@@ -107,4 +108,5 @@ def _question(rotation: Rotation, journal: Journal, staged: Staged) -> Question:
         account,
         rotation.value_of,
         rotation.scripts,
+        dies=bool(rotation.entry["issuer"]) and not issuers.old_lives(rotation.entry["issuer"]),
     )

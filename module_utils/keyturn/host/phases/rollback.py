@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from ... import issuers
 from ...base import procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
@@ -13,7 +14,7 @@ from ...ground import consumers
 from .. import probes, values
 from ..journal import Journal, JournalRecord
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
-from .answers import HostAnswer, open_journal, result, would
+from .answers import HostAnswer, open_journal, refuse_decided, result, would
 from .common import (
     check_files,
     close_start_gate,
@@ -43,8 +44,7 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
     journal = application.get(rotation.rotation_id)
     if journal is None or journal.closed:
         return {"changed": False, "rotation": journal.record if journal else {}}
-    if journal.decision == "commit" and not abandon_commit:
-        raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+    refuse_decided(rotation, journal, abandon_commit)
     if rotation.check_mode:
         return would(f"go back to the old value from phase {journal.phase}")
     with application.lock("rollback", LOCK_WAIT_SECONDS):
@@ -52,8 +52,7 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
         journal = open_journal(rotation)
         if journal.closed:
             return result(journal, changed=False)
-        if journal.decision == "commit" and not abandon_commit:
-            raise KeyturnError(f"rotation {rotation.rotation_id} is decided: it only goes forward, run resume.yml")
+        refuse_decided(rotation, journal, abandon_commit)
         _refuse_dead_value(rotation, journal)
         journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
         if journal.reached("switching") and not journal.record.get("turned_back"):
@@ -64,12 +63,20 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
         with _tolerating(rotation, journal):
             start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
         _note(journal, start_companions(rotation.service_list()))
+        if _still_issued(rotation, journal):
+            return result(journal, changed=True)
         outcome = _outcome(rotation, journal)
         values.discard_pending(journal)
         for consumer in rotation.consumers():
             consumers.clean(consumer)
         close(rotation, journal, outcome)
         return result(journal, changed=True)
+
+
+def _still_issued(rotation: Rotation, journal: Journal) -> bool:
+    """Tell whether this host has yet to take a new value back that lives beside the old one: it does when all hosts are back."""
+    issuer = rotation.entry["issuer"]
+    return bool(issuer and issuers.old_lives(issuer) and journal.reached("issuing") and not journal.has("withdrawn"))
 
 
 def _outcome(rotation: Rotation, journal: Journal) -> str:
@@ -95,9 +102,12 @@ def _outcome(rotation: Rotation, journal: Journal) -> str:
 
 
 def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
-    """What a provider gave out is put back only when it was asked, and still accepts it (``ask_provider``)."""
+    """What a provider gave out is put back only when it was asked, and still accepts it (``ask_provider``).
+
+    Where an issuer may have been told, a new value that is still needed is not forgotten either.
+    """
     said = journal.record.get("old_credential", {})
-    puts_back = rotation.entry["provider"] and journal.reached("switching")
+    puts_back = rotation.entry["provider"] and journal.reached("issuing")
     if puts_back and journal.decision != "rollback" and said.get("verdict") != "accepted":
         raise KeyturnError(
             f"the old value is {said.get('verdict', 'unknown')} at its provider and is not put back: mend what failed, then "

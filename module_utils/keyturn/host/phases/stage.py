@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ... import issuers
 from ...base import leaks, procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
@@ -81,6 +82,7 @@ def _stage(
     began = time.monotonic()
     rotation.hide((new_values or {}).values())
     journal = _resumable(rotation)
+    new_values = _with_turn(rotation, journal, new_values)
     if journal is not None and (journal.closed or _staged(rotation, journal, new_values)):
         return result(journal, changed=False)
     if new_values is None and journal is not None and journal.phase == "staged":
@@ -136,6 +138,18 @@ def _make_durable(
     if rotation.entry["switch"] == "together":
         # a host that dies from here on stays stopped until it has the value of the others
         close_start_gate(rotation)
+
+
+def _with_turn(
+    rotation: Rotation, journal: Journal | None, new_values: Mapping[str, str] | None
+) -> Mapping[str, str] | None:
+    """Return the new values with those that follow from the old ones: which of two roles is next."""
+    issuer = rotation.entry["issuer"]
+    if new_values is None or not issuer:
+        return new_values
+    staged = journal is not None and not journal.closed and journal.reached("staged")
+    old = values.read(journal).old if journal is not None and staged else rotation.current_values()
+    return {**new_values, **issuers.chosen(issuer, rotation.variables, old)}
 
 
 def _check_generated(rotation: Rotation) -> None:

@@ -71,6 +71,7 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
     store = rotation.migration(staged.old, staged.new)
     if store is not None:
         store.recall(journal.folder, journal.prepared)  # a checksum takes its time: before anything stops
+    _check_issued(rotation, staged)
     fit_start_gate(rotation)
     if not journal.reached("switching"):
         journal.enter("switching", stopped=stamp())
@@ -89,6 +90,17 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
             "value it has: give it one that fails on the old value, or take the secret out of its reloads"
         )
     journal.enter("switched", changed=instant(), turned=turned)
+
+
+def _check_issued(rotation: Rotation, staged: Staged) -> None:
+    """Refuse to stop anything for a value that its issuer does not accept from this host."""
+    if not rotation.entry["issuer"]:
+        return
+    reply = rotation.ask_provider(staged.new)
+    if reply.verdict != "accepted":
+        raise KeyturnError(
+            f"the new value is {reply.verdict} from this host ({reply.detail}); nothing was stopped here: see why, then rotate again"
+        )
 
 
 def _runs_on_new(rotation: Rotation, journal: Journal) -> bool:

@@ -1,0 +1,47 @@
+"""What every issuer does. An issuer can be told a value, where a provider can only be asked.
+
+Each call may be made again for the same rotation: after a kill, or when its answer was lost. A host writes into its journal before it
+makes one. What the issuer holds is decided by evidence, ``providers.ask``, and never by what a call has returned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+# the catalogue's ``issuer``, as the options of ``ISSUER`` have validated it
+Spec = Mapping[str, Any]
+Values = Mapping[str, str]
+Hide = Callable[[Iterable[str]], None]
+
+
+class Told(NamedTuple):
+    """What an issuer is told of a rotation: its id, and the values of both sides by variable; what it reads itself it gives to ``hide``."""
+
+    rotation_id: str
+    old: Values
+    new: Values
+    hide: Hide
+
+
+class Prepared(NamedTuple):
+    """What surprises, and a mark of the moment before ``set``: by it ``retire`` knows what began with the old value."""
+
+    findings: list[str]
+    mark: str
+
+
+class Issuer(Protocol):
+    """One issuer. KeyturnError names it, what it refuses and the remedy; no value, and no text of its own words."""
+
+    def prepare(self) -> Prepared:
+        """See that ``set`` would be done. Changes nothing."""
+
+    def set(self) -> None:
+        """Have the new value accepted. Whether the old one lives on is the strategy's word (``old_lives``)."""
+
+    def unset(self) -> None:
+        """Have the old value accepted, and the new one not any more."""
+
+    def retire(self, mark: str) -> list[str]:
+        """Have the old value accepted no more, once every host runs on the new one; return what surprises."""

@@ -1,0 +1,233 @@
+"""A role of PostgreSQL. It is told what the server keeps of a password (a SCRAM verifier), so that no log of it can have the password.
+
+``single``: one role. Without an admin it changes its own password, which every role may. ``alternating``: two roles that may do the
+same take turns; the one that rests has no password.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import providers
+from ..base import files, postgresql, scram
+from ..base.errors import KeyturnError
+from ..base.postgresql import Connection, Failed, identifier, literal
+from ..ground import owner
+from ..providers import ProviderSpec
+from .contract import Hide, Prepared, Spec, Told
+
+SECONDS = 15
+OTHERS = 0o077
+# the server ends what it has not done by then, so that nothing is done later that nobody waits for
+STATEMENT_MILLISECONDS = 10_000
+# what two roles that take turns must have in common, by the role
+ALIKE = """
+SELECT rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit,
+  (SELECT array_agg(s.setdatabase::text || ':' || s.setconfig::text ORDER BY s.setdatabase)
+    FROM pg_db_role_setting s WHERE s.setrole = r.oid),
+  (SELECT array_agg(m.roleid::regrole::text || ':' || m.admin_option ORDER BY m.roleid)
+    FROM pg_auth_members m WHERE m.member = r.oid)
+FROM pg_roles r WHERE rolname = {role}
+"""
+OF_ITS_OWN = "SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = {role}::regrole"
+MAY = "SELECT rolcanlogin FROM pg_roles WHERE rolname = {role}"
+SESSIONS = """
+SELECT pid, coalesce(client_addr::text, 'a socket'), application_name, backend_start IS NULL FROM pg_stat_activity
+WHERE usename = {role} AND pid <> pg_backend_pid() AND coalesce(backend_start < {mark}::timestamptz, true) ORDER BY pid
+"""
+
+
+def fault(spec: Spec, provider: ProviderSpec) -> str:
+    """Return what does not go together, empty where nothing does not."""
+    if spec["strategy"] == "single":
+        alone = provider["user"] and not spec["users"]
+        by_itself = spec["admin"] or not spec["valid_days"]
+        if not alone:
+            return "with the strategy single its provider names the user, and users is left out"
+        return "" if by_itself else "valid_days needs an admin: no role may set when its own password ends"
+    if provider["user"] or len(spec["users"]) != 2 or len(set(spec["users"])) != 2:
+        return "with the strategy alternating users names two roles, and its provider no user"
+    return "" if spec["admin"] else "the strategy alternating needs an admin: the role that rests cannot log in"
+
+
+def issuer(spec: Spec, provider: ProviderSpec, variables: Sequence[str], told: Told) -> Role:
+    """Return the issuer of one rotation."""
+    old, new = (
+        Login(*providers.user_and_password(provider, [held[name] for name in variables])) if held else None
+        for held in (told.old, told.new)
+    )
+    return Role(spec, provider, old, new, told.hide)
+
+
+class Login(NamedTuple):
+    """As whom the application logs in."""
+
+    user: str
+    password: str
+
+
+class Role:
+    """The issuer of one rotation, by ``Issuer`` of contract.py. ``new`` is None where there is no new value yet."""
+
+    def __init__(self, spec: Spec, provider: ProviderSpec, old: Login | None, new: Login | None, hide: Hide) -> None:
+        self._spec, self._old, self._new, self._hide = spec, old, new, hide
+        self._server = postgresql.address(provider["url"], provider["tls"], provider["ca_bundle"])
+        self._alternates = spec["strategy"] == "alternating"
+
+    # -- the contract ----------------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> Prepared:
+        """Log in as who will change the role, and see that the role is there and may do what the other one may."""
+        with self._session(self._old, self._new) as session:
+            for role in self._spec["users"] or [_named(self._old).user]:
+                self._check_role(session, role)
+            if self._alternates:
+                self._check_alike(session)
+            (mark,) = session.query("SELECT clock_timestamp()::text")[0]
+            return Prepared([], str(mark))
+
+    def set(self) -> None:
+        """Give the role that the new value is of its verifier."""
+        new = _named(self._new)
+        with self._session(self._old, self._new) as session:
+            self._give(session, new.user, new.password)
+
+    def unset(self) -> None:
+        """Give the role the old password again; where two take turns, take that of the new one."""
+        old, new = _named(self._old), _named(self._new)
+        with self._session(self._new, self._old) as session:
+            self._give(session, *(new.user, None) if self._alternates else old)
+
+    def retire(self, mark: str) -> list[str]:
+        """Take the password of the role that rests, and look at the sessions that began with the old one."""
+        old = _named(self._old)
+        with self._session(self._new, self._old) as session:
+            if self._alternates:
+                self._give(session, old.user, None)
+            return self._sessions(session, old.user, mark)
+
+    # -- by statements ---------------------------------------------------------------------------------------------------------
+
+    def _give(self, session: Connection, user: str, password: str | None) -> None:
+        verifier = "NULL" if password is None else literal(scram.verifier(password))
+        days = self._spec["valid_days"]
+        until = datetime.now(UTC) + timedelta(days=days or 0)
+        ends = f" VALID UNTIL {literal(until.isoformat())}" if days and password is not None else ""
+        # no wait for a lock that somebody holds, and an answer only when the change is on the server's disk
+        session.query(f"SET statement_timeout = {STATEMENT_MILLISECONDS}")
+        session.query("SET synchronous_commit = on")
+        # a setting of the role may have made the session another role's, which may not change this one
+        session.query("SET ROLE NONE")
+        session.query(f"ALTER ROLE {identifier(user)} PASSWORD {verifier}{ends}")
+
+    def _check_role(self, session: Connection, role: str) -> None:
+        found = session.query(MAY.format(role=literal(role)))
+        if found != [("t",)]:
+            missing = "may not log in" if found else "is not there"
+            raise KeyturnError(
+                f"PostgreSQL at {self._server}: the role {role} {missing}; make it, or correct the entry"
+            )
+
+    def _check_alike(self, session: Connection) -> None:
+        first, second = self._spec["users"]
+        if session.query(ALIKE.format(role=literal(first))) != session.query(ALIKE.format(role=literal(second))):
+            raise KeyturnError(
+                f"PostgreSQL at {self._server}: {first} and {second} differ in their attributes, settings or memberships, and the "
+                "application would be able to do other things after the rotation; make them equal"
+            )
+        for role in (first, second):
+            ((count,),) = session.query(OF_ITS_OWN.format(role=literal(identifier(role))))
+            if count != "0":
+                raise KeyturnError(
+                    f"PostgreSQL at {self._server}: {role} owns objects or has rights of its own ({count}), which the other role lacks; "
+                    "give them to a role that both are members of"
+                )
+
+    def _sessions(self, session: Connection, user: str, mark: str) -> list[str]:
+        if not mark:
+            return [f"since when sessions of {user} go on is not known: another host had told the issuer"]
+        found = []
+        for pid, origin, name, hidden in session.query(SESSIONS.format(role=literal(user), mark=literal(mark))):
+            if hidden == "t":
+                return [
+                    f"who changes the role cannot see since when sessions of {user} go on: give it pg_read_all_stats"
+                ]
+            ended = self._spec["sessions"] == "ended"
+            if ended:
+                session.query(f"SELECT pg_terminate_backend({int(str(pid))})")
+            told = providers.word(name) or "a program that has no plain name"
+            found.append(
+                f"a session that began with the old password {'was ended' if ended else 'goes on'}: {told} from {origin} (process {pid})"
+            )
+        return found
+
+    # -- who says it -----------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _session(self, *itself: Login | None) -> Iterator[Connection]:
+        """Log in as the admin; without one as the role itself, by the first of its passwords that is accepted."""
+        try:
+            with self._admin() if self._spec["admin"] else self._itself([one for one in itself if one]) as session:
+                yield session
+        except Failed as failed:
+            raise KeyturnError(
+                f"PostgreSQL at {self._server}: {failed.reason}: {REMEDIES.get(failed.code, REMEDY)}"
+            ) from None
+
+    @contextlib.contextmanager
+    def _admin(self) -> Iterator[Connection]:
+        admin = self._spec["admin"]
+        with contextlib.ExitStack() as stack:
+            server = self._server._replace(port=admin["port"] or self._server.port)
+            if not admin["system_user"]:
+                password = _read_password(Path(admin["password_file"]))
+                self._hide([password])
+                yield stack.enter_context(postgresql.connected(server, admin["user"], password, SECONDS))
+                return
+            socket = server._replace(host=admin["socket"], tls=False)
+            # the server looks at who connects: after that root is root again
+            with owner.being(admin["system_user"]):
+                session = stack.enter_context(postgresql.connected(socket, admin["user"], None, SECONDS))
+            yield session
+
+    @contextlib.contextmanager
+    def _itself(self, logins: Sequence[Login]) -> Iterator[Connection]:
+        with contextlib.ExitStack() as stack:
+            yield self._first(stack, logins)
+
+    def _first(self, stack: contextlib.ExitStack, logins: Sequence[Login]) -> Connection:
+        *first, last = logins
+        for login in first:
+            with contextlib.suppress(Failed):
+                return stack.enter_context(postgresql.connected(self._server, *login, SECONDS))
+        return stack.enter_context(postgresql.connected(self._server, *last, SECONDS))
+
+
+REMEDY = "see that it runs and can be reached from this host, then run this again"
+REMEDIES = {
+    postgresql.WRONG_PASSWORD: "the login that changes the role is not accepted: correct `admin`, or give the entry one",
+    "42501": "the login that changes the role may not: give it CREATEROLE, and the right over the role",
+    "57014": "it had not done it in time, since somebody holds the role: end that, then run this again",
+}
+
+
+def _named(login: Login | None) -> Login:
+    if login is None:
+        raise KeyturnError("there is no value yet to tell the issuer")
+    return login
+
+
+def _read_password(path: Path) -> str:
+    """Read the admin's password from a file that only root can read, or exchange for another one."""
+    if (changed := owner.writer(path)) is not None:
+        raise KeyturnError(
+            f"{path}: {changed[0]} may put another password there ({changed[1]}): keep it where only root can"
+        )
+    if stat.S_IMODE(path.stat().st_mode) & OTHERS:
+        raise KeyturnError(f"{path} is open to other users: chmod 600 {path}")
+    return files.text(files.read(path)).rstrip("\n")

@@ -1,0 +1,282 @@
+"""An issuer that fails, and kills between a host and it: never does one side have what the other has not, whichever way it ends.
+
+`make exhaustive` takes each issuer, call, fault and way, and a kill before every system call that changes or sends something.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dotenv import dotenv_values
+from keyturn import issuers, providers
+from keyturn.base.errors import KeyturnError
+from keyturn.base.postgresql import literal
+from keyturn.host.phases import ask_provider, commit, issue, rollback, stage, turn
+from keyturn.host.rotation import Rotation
+from keyturn.issuers import postgresql_role
+from support import faults, selection
+from support.databases import ALTERNATE, APPLICATION, PostgreSQL, Way, entry, turns
+from support.faults import Call, Host, record
+
+OLD, NEW = "canary-of-the-old-password", "canary-of-the-new-password"
+STRATEGIES = ("single", "alternating", "single by an admin")
+CALLS = ("set", "unset", "retire")
+FAULTS = ("away", "stuck", "refused", "lost", "twice", "slow")
+WAYS = ("forward", "back")
+# what is sent to the issuer counts as well
+SENDING = f"{faults.CHANGING_CALLS},?sendto"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as made:
+        yield made
+
+
+class Issued(Host):
+    """A host whose application has a database's password, and the way to that database."""
+
+    def __init__(self, folder: Path, server: PostgreSQL, strategy: str) -> None:
+        self.server = server
+        self.alternates = strategy == "alternating"
+        self.way = Way(server)
+        by_admin = {"admin": server.admin_by_password(folder.parent)} if strategy.endswith("an admin") else {}
+        given = turns(server) if self.alternates else {"strategy": "single", **by_admin}
+        described = entry(server, self.way.url, **given) | {"probes": [{"kind": "provider"}]}
+        super().__init__(folder, rows=1, secret="db_password", entry=described)
+        # a script that a call has started is killed with it, and the start of the next one waits for it
+        self.variables = described["variables"]
+        self.put()
+        self.save("begin")
+
+    def put(self) -> None:
+        """Give both sides the old value again."""
+        self.way.mood = ""
+        held = {"DB_USER": APPLICATION, "DB_PASSWORD": OLD}
+        kept = [one for one in self.lab.env.read_text().splitlines() if not one.startswith("DB_")]
+        lines = [f"{name}={held[name]}" for name in self.variables]
+        self.lab.env.write_text("\n".join([*kept, *lines, ""]))
+        self.server.give(APPLICATION, OLD)
+        self.server.sql(f"ALTER ROLE {ALTERNATE} PASSWORD NULL")
+
+    @property
+    def given(self) -> dict[str, str]:
+        """What the controller has generated; of a user that takes turns it knows no better."""
+        return {name: NEW if name == "DB_PASSWORD" else "whoever is next" for name in self.variables}
+
+    def told(self) -> Rotation:
+        """Return the rotation, and see that nothing that it reads is left to be shown."""
+        return self.rotation()
+
+    def forward(self) -> None:
+        """End the rotation on the new value, as a run and resume.yml do."""
+        rotation = self.told()
+        stage.run(rotation, self.given)
+        issue.run(rotation, "set", "", False)
+        turn.run(rotation, "proved")
+        commit.decide(rotation)
+        issue.run(rotation, "retire", "", False)
+        commit.run(rotation, "finish")
+
+    def back(self) -> None:
+        """End the rotation on the old value, as a failed run and rollback.yml do."""
+        rotation = self.told()
+        if not self.alternates:
+            issue.run(rotation, "unset", "a test", False)
+        ask_provider.run(rotation)
+        rollback.run(rotation, "a test", False)
+        if self.alternates:
+            issue.run(rotation, "unset", "a test", False)
+            rollback.run(rotation, "a test", False)
+
+    def until(self, call: str) -> None:
+        """Take the host to where a call is next."""
+        rotation = self.told()
+        stage.run(rotation, self.given)
+        if call != "set":
+            issue.run(rotation, "set", "", False)
+            turn.run(rotation, "proved")
+        if call == "retire":
+            commit.decide(rotation)
+        if call == "unset" and self.alternates:
+            ask_provider.run(rotation)
+            rollback.run(rotation, "a test", False)
+
+    def held(self) -> dict[str, str]:
+        """Return what the application has."""
+        env = dotenv_values(self.lab.env)
+        return {name: str(env[name]) for name in self.variables}
+
+    def verdicts(self) -> dict[str, str]:
+        """Return what the server says of both sides."""
+        old = {"DB_USER": APPLICATION, "DB_PASSWORD": OLD}
+        new = {"DB_USER": ALTERNATE if self.alternates else APPLICATION, "DB_PASSWORD": NEW}
+        spec = self.rotation().entry["provider"]
+        sides = {"old": old, "new": new}
+        return {
+            side: providers.ask(spec, [held[name] for name in self.variables]).verdict for side, held in sides.items()
+        }
+
+    def check_works(self) -> None:
+        """One of the values that this host has is accepted; where both live, that of the files is, at every moment."""
+        side = "new" if self.held()["DB_PASSWORD"] == NEW else "old"
+        accepted = [one for one, verdict in self.verdicts().items() if verdict == "accepted"]
+        assert accepted, "the server takes neither value"
+        assert side in accepted or not self.alternates, (
+            f"the files have the {side} value, and the server does not take it"
+        )
+
+    def check_end(self, side: str) -> None:
+        """Both ends have one side alone, and the service runs."""
+        assert self.held()["DB_PASSWORD"] == {"old": OLD, "new": NEW}[side]
+        other = {"old": "new", "new": "old"}[side]
+        assert self.verdicts() == {side: "accepted", other: "rejected"}
+        journal = self.journal()
+        assert (journal["phase"], journal["outcome"]) == ("closed", "committed" if side == "new" else "rolled_back")
+        assert self.lab.get("/health", login=False) == 200
+
+
+@pytest.fixture
+def host(tmp_path: Path, server: PostgreSQL, strategy: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Issued]:
+    monkeypatch.setattr(postgresql_role, "SECONDS", 2)
+    monkeypatch.setattr(providers, "TIMEOUT_SECONDS", 2)
+    made = Issued(tmp_path / "host", server, strategy)
+    yield made
+    made.stop()
+    made.way.shutdown()
+    made.way.server_close()
+
+
+@pytest.mark.covering("strategy", ("call", "way"), "fault")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("call", CALLS)
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_an_issuer_that_fails_leaves_both_ends_alike(
+    host: Issued, strategy: str, call: str, fault: str, way: str
+) -> None:
+    """``way`` is how the rotation ends when the issuer answers again; what is decided goes forward, what has begun to go back does that."""
+    host.until(call)
+    host.way.mood = fault
+    failed = False
+    try:
+        host.back() if call == "unset" else host.forward()
+    except KeyturnError as error:
+        failed = True
+        assert not [value for value in (OLD, NEW) if value in str(error)]
+    # of two roles that take turns the admin comes by the socket, and not this way; what was lost was found
+    silent = call == "retire" and strategy != "alternating"
+    assert failed == (
+        fault in ("away", "stuck") or (fault == "refused" and strategy != "alternating" and not silent)
+    ), fault
+    host.way.mood = ""
+    host.check_works()
+    journal = host.journal()
+    end = (
+        "new"
+        if call == "retire"
+        else "old"
+        if journal.get("decision") == "rollback"
+        else {"forward": "new"}.get(way, "old")
+    )
+    if not failed:
+        end = "old" if call == "unset" else "new"
+    host.forward() if end == "new" else host.back()
+    host.check_end(end)
+    record(
+        f"issuer postgresql_role, {strategy}",
+        {"points": 1, "fired": 1, "lost_rows": 0, "converged": 1, "note": f"{call} {fault}: {way}"},
+    )
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("call", CALLS)
+def test_a_kill_before_any_call_leaves_both_ends_alike(
+    host: Issued, strategy: str, call: str, monkeypatch: pytest.MonkeyPatch, record_property: Any
+) -> None:
+    monkeypatch.setattr(faults, "CHANGING_CALLS", SENDING)
+    host.until(call)
+    host.save("before")
+    kept = {role: host.server.verifier(role) for role in (APPLICATION, ALTERNATE)}
+    parameters = {"step": call, "cause": "a test"}
+    calls = host.calls("issue", **parameters)
+    series = f"SIGKILL at every call, issue {call}, {strategy}"
+    chosen = [calls[index] for index in selection.calls(series, [one.name for one in calls], ("rename", "sendto"))]
+    if not selection.exhaustive():
+        chosen = selection.draw(series).sample(chosen, min(FEW, len(chosen)))
+    record_property("points", [series, len(chosen), len(calls)])
+    fired = 0
+    for number, killed in enumerate(chosen):
+        host.restore("before")
+        put_back(host.server, kept)
+        fired += host.killed_module("issue", Call(*killed), **parameters)
+        host.check_works()
+        end = "new" if call == "retire" else "old" if call == "unset" else ("old", "new")[number % 2]
+        host.forward() if end == "new" else host.back()
+        host.check_end(end)
+    record(series, {"points": len(chosen), "fired": fired, "lost_rows": 0, "converged": fired})
+    assert fired == len(chosen) > 0
+
+
+FEW = 4
+
+
+def put_back(server: PostgreSQL, kept: dict[str, str]) -> None:
+    """Give the roles the verifiers again that they had, or none."""
+    for role, verifier in kept.items():
+        server.sql(f"ALTER ROLE {role} PASSWORD {literal(verifier) if verifier else 'NULL'}")
+
+
+@pytest.mark.parametrize("strategy", ["single"])
+def test_each_step_is_in_the_journal_before_the_issuer_hears_of_it(host: Issued, strategy: str) -> None:
+    host.until("set")
+    done = host.module("issue", "-y", "-s", "4096", "-e", "trace=sendto,rename,renameat,renameat2", step="set")
+    assert done.returncode == 0, done.stdout
+    lines = host.log.read_text().splitlines()
+    at = [number for number, line in enumerate(lines) if "ALTER ROLE" in line]
+    journals = [number for number, line in enumerate(lines) if re.match(r"rename", line) and "journal.json" in line]
+    assert len(at) == 1 and journals[0] < at[0] < journals[1], "the journal, the issuer, the journal"
+    assert "canary" not in host.server.logged()
+    host.back()
+    host.check_end("old")
+
+
+@pytest.mark.parametrize("strategy", ["single", "alternating"])
+def test_a_host_that_was_away_takes_back_nothing_of_another_rotation(host: Issued, strategy: str) -> None:
+    """It had told the issuer and died. The others went back without it, and turned the value since: its word is of the past."""
+    host.until("set")
+    issue.run(host.rotation(), "set", "", False)
+    for role in (APPLICATION, ALTERNATE) if host.alternates else (APPLICATION,):
+        host.server.give(role, "of the rotation since")
+    before = [host.server.verifier(role) for role in (APPLICATION, ALTERNATE)]
+    issue.run(host.rotation(), "unset", "a test", False)
+    assert [host.server.verifier(role) for role in (APPLICATION, ALTERNATE)] == before
+    assert ask_provider.run(host.rotation())["verdict"] == "rejected"
+    with pytest.raises(KeyturnError, match="the old value is rejected at its provider and is not put back"):
+        rollback.run(host.rotation(), "a test", False)
+    host.server.give(APPLICATION, OLD)
+    host.back()
+    assert host.verdicts()["old"] == "accepted"
+
+
+@pytest.mark.parametrize("strategy", ["single"])
+def test_nothing_is_stopped_for_a_value_that_is_not_accepted_from_here(host: Issued, strategy: str) -> None:
+    host.until("set")
+    pid = (host.lab.app / "run/pid").read_text()
+    with pytest.raises(KeyturnError, match=r"^the new value is rejected from this host .*nothing was stopped here"):
+        turn.run(host.rotation(), "proved")
+    assert (host.lab.app / "run/pid").read_text() == pid
+    host.back()
+    host.check_end("old")
+
+
+def test_whose_turn_it_is_follows_from_the_old_value() -> None:
+    spec = {"strategy": "alternating", "users": ["a", "b"]}
+    assert issuers.chosen(spec, ["U", "P"], {"U": "b", "P": "x"}) == {"U": "a"}
+    assert issuers.chosen(spec | {"strategy": "single"}, ["P"], {"P": "x"}) == {}
+    with pytest.raises(KeyturnError, match="U is none of the two users that take turns"):
+        issuers.chosen(spec, ["U", "P"], {"U": "c", "P": "x"})

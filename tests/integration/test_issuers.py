@@ -1,0 +1,102 @@
+"""A password that is set at a real PostgreSQL: turned, taken back, and never left where only one side has it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+from support import reports
+from support.databases import APPLICATION, Application, PostgreSQL
+from support.lab import Lab
+
+FIRST = "canary-of-the-first-password"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as made:
+        yield made
+
+
+@pytest.fixture
+def app(make_lab: Callable[..., Lab], server: PostgreSQL) -> Application:
+    return Application(make_lab(), server, FIRST)
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def check_told_nothing(app: Application, *passwords: str) -> None:
+    """Nothing that anybody wrote has a password: not the server's log, which has every statement, nor reports and state."""
+    logged = app.server.logged()
+    assert "ALTER ROLE" in logged
+    texts = [logged, *(path.read_text(errors="replace") for path in app.lab.reports.rglob("*") if path.is_file())]
+    texts += [path.read_text() for path in app.lab.state.rglob("journal.json")]
+    assert not [text for text in texts for password in passwords if password in text]
+
+
+def test_a_password_is_turned_and_the_old_one_is_dead(app: Application) -> None:
+    before = app.held()
+    done = app.play("rotate", "--check")
+    assert done.returncode == 0, said(done)
+    assert "have the issuer (postgresql_role) accept the new value" in said(done)
+    assert (app.held(), app.verdict(before)) == (before, "accepted")
+    done = app.play("rotate")
+    assert done.returncode == 0, said(done)
+    after = app.held()
+    assert (app.verdict(after), app.verdict(before)) == ("accepted", "rejected")
+    report = reports.report(app.lab)
+    host = report["hosts"]["here"]
+    assert report["outcome"] == "committed"
+    proofs = [(line["proof"], line["verdict"], line["wanted"]) for line in host["proofs"]]
+    assert [line for line in proofs if line[0] == "provider"] == [
+        ("provider", "accepted", "accepted"),
+        ("provider", "rejected", "rejected"),
+    ]
+    (journal,) = app.lab.journals()
+    assert [step["phase"] for step in journal["history"]][2:5] == ["issuing", "issued", "switching"]
+    check_told_nothing(app, before["DB_PASSWORD"], after["DB_PASSWORD"])
+    for playbook in ("verify", "status", "check_storage", "rotate_due"):
+        done = app.play(playbook, *(("--check",) if playbook == "rotate_due" else ()))
+        assert "db_password" in said(done) or "DB_PASSWORD" in said(done) or playbook == "check_storage", said(done)
+        assert not [one for one in (before, after) if one["DB_PASSWORD"] in said(done)]
+
+
+def test_a_start_that_fails_is_taken_back_without_a_person(app: Application) -> None:
+    """The deadlock that there was: the issuer had the new password, the host went back to the old one, and nothing started any more."""
+    before = app.held()
+    app.lab.break_start('[ "$(sha256sum <.env)" = "{checksum}" ] || exit 7\n')
+    done = app.play("rotate")
+    assert done.returncode == 2, said(done)
+    report = reports.report(app.lab)
+    assert report["outcome"] == "rolled_back", said(done)
+    assert (app.held(), app.verdict(before)) == (before, "accepted")
+    assert app.lab.get("/health", login=False) == 200
+    done = app.play("resume")
+    assert "nothing is open" in said(done)
+
+
+def test_what_the_issuer_refuses_has_stopped_nothing(app: Application) -> None:
+    """The role may not be changed by itself where it does not know its password: nothing is touched."""
+    app.server.give(APPLICATION, "somebody-else-has-changed-it")
+    pid = (app.lab.app / "run/backend.pid").read_text()
+    done = app.play("rotate")
+    assert done.returncode == 2, said(done)
+    assert "the login that changes the role is not accepted: correct `admin`, or give the entry one" in said(done)
+    assert (app.lab.app / "run/backend.pid").read_text() == pid, "the service was stopped"
+    assert app.lab.journals()[0]["outcome"] == "rolled_back"
+    assert app.play("rollback").returncode == 0
+
+
+def test_an_admin_ends_a_password_that_nobody_knows(app: Application) -> None:
+    """As after an incident: the old password is dead already, and only another login can set a new one."""
+    app.server.give(APPLICATION, "somebody-else-has-changed-it")
+    app.describe(admin=app.server.admin, valid_days=120)
+    done = app.play("rotate")
+    assert done.returncode == 0, said(done)
+    assert app.verdict(app.held()) == "accepted"
+    until = app.server.sql(f"SELECT rolvaliduntil - now() FROM pg_roles WHERE rolname = '{APPLICATION}'")
+    assert re.match(r"1(19|20) days", until)
