@@ -30,6 +30,11 @@ COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "fini
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
 MAY_BE_SILENT = ("ask_provider", "prune", "rotation_info", "stage")
 
+NO_ANSWER = (
+    "the host's Python has ended without an answer (exit code {}): what it says stands there with -vvv. Name one of at least 3.11 with "
+    "cryptography by ansible_python_interpreter, such as /usr/bin/python3 of Debian"
+)
+
 
 class ActionModule(ActionBase):
     """The action ``keyturn_NAME`` of the phase or module NAME; a file for each name has this class as its base."""
@@ -79,10 +84,9 @@ class ActionModule(ActionBase):
             taken = {"failed": True, "msg": f"the host has answered {len(output):,} characters. {answers.REMEDY}"}
         elif isinstance(said := shape.parse(answers.alone(output)), dict):
             taken = answers.taken(self.name, said, self._rotation_id())
-        else:  # that it finds no answer in it either, Ansible says with these words
-            words = {name: harmless(str(res.get(name, "")), lines=True) for name in ("stdout", "stderr")}
-            said_so = {**res, **words, "stdout": words["stdout"].replace("{", "(")}
-            return super()._parse_returned_data(said_so, *more, **others)
+        else:
+            words = {f"module_{name}": harmless(str(res.get(name, "")), lines=True) for name in ("stdout", "stderr")}
+            taken = {"failed": True, "msg": NO_ANSWER.format(res.get("rc", "unknown")), **words}
         return super()._parse_returned_data({**res, "stdout": json.dumps(taken)}, *more, **others)
 
     def _rotation_id(self) -> str:

@@ -50,6 +50,10 @@ options:
     description: Whether the command line may name the application, for a playbook that only looks at its folder.
     type: bool
     default: false
+  may_be_unknown:
+    description: Whether there may be no folder of the application yet, for a playbook that makes one or needs none.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -94,7 +98,8 @@ class LookupModule(LookupBase):
                 chosen = inventory.choose(known, typed.get(public.APPLICATION))
                 group, hosts = chosen.group, variables["groups"].get(chosen.group, [])
                 # a playbook that looks at the folder tells what is wrong there, and at more leisure
-                wrong = [] if may_choose else list(chosen.application.problems())
+                folder_counts = not (may_choose or self.get_option("may_be_unknown"))
+                wrong = list(chosen.application.problems()) if folder_counts else []
                 found += wrong or ([] if may_choose else _problems(known, variables, chosen))
             except KeyturnError as error:
                 found.append(str(error))

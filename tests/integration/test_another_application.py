@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.fernet import Fernet
+from dotenv import dotenv_values
 from support import warm
 from support.lab import KEY, ROOT, Lab
 
-# the stand-in with other names for its secrets, in a group of another name
+# the stand-in with other names for its secrets, in a group of another name, a second database and a second `.env`
 CATALOGUE = """---
 log_lines:
   braces: {message: "{{ this is no template }}"}
@@ -23,13 +27,20 @@ secrets:
     value: per_host
     switch: rolling
     overlap: none_needed
-    consumers: [{format: dotenv, path: .env}]
+    consumers:
+      - {format: dotenv, path: .env}
+      - {format: dotenv, path: worker/.env, keys: {DATABASE_ENCRYPTION_KEY: vault.key}}
     migration:
-      kind: fernet_sqlite
-      database: data/bank_accounts.db
-      columns: [{table: plaid_items, key: item_id, column: access_token, plaintext: "{{ keyturn_plain }}"}]
+      kind: several
+      stores:
+        - kind: fernet_sqlite
+          database: data/bank_accounts.db
+          columns: [{table: plaid_items, key: item_id, column: access_token, plaintext: "{{ keyturn_plain }}"}]
+        - kind: fernet_sqlite
+          database: data/vault.db
+          columns: [{table: vault, key: [scope, name], column: secret, flag: is_encrypted}]
     services: [backend]
-    probes: [{kind: fernet_rows}, {kind: http}]
+    probes: [{kind: rows}, {kind: http}]
     retire: {kind: none}
     downtime_budget_seconds: 1800
 """
@@ -64,6 +75,32 @@ class Shop(Lab):
         hosts = self.inventory / "hosts.yml"
         hosts.write_text(hosts.read_text().replace("trader_ai:", "web:"))
 
+    @property
+    def worker(self) -> Path:
+        """The second `.env`."""
+        return self.app / "worker/.env"
+
+    def vault(self) -> sqlite3.Connection:
+        """The second database."""
+        return sqlite3.connect(self.app / "data/vault.db")
+
+    def fill(self) -> None:
+        """Give the application its second database, with one secret in clear, and its second `.env`."""
+        self.worker.parent.mkdir()
+        self.worker.write_text(f"# of the worker\nvault.key='{self.key()}'\n")
+        self.worker.chmod(0o600)
+        rows = [("a", f"s{n}", Fernet(self.key()).encrypt(b"any").decode(), 1) for n in range(5)]
+        with contextlib.closing(self.vault()) as connection, connection:
+            connection.execute("CREATE TABLE vault (scope TEXT, name TEXT, secret TEXT, is_encrypted BOOLEAN)")
+            connection.executemany("INSERT INTO vault VALUES (?, ?, ?, ?)", [*rows, ("b", "s0", "in clear", 0)])
+
+    def opened(self) -> list[str]:
+        """What the second database holds, by the key of the second `.env`."""
+        key = Fernet(str(dotenv_values(self.worker)["vault.key"]))
+        with contextlib.closing(self.vault()) as connection:
+            rows = connection.execute("SELECT secret, is_encrypted FROM vault").fetchall()
+        return [key.decrypt(secret).decode() if flag else secret for secret, flag in rows]
+
     def command(self, playbook: str, *arguments: str) -> list[str]:
         """Return the command line of a playbook, of ours by its name."""
         path = playbook if "/" in playbook else f"playbooks/{playbook}.yml"
@@ -77,6 +114,7 @@ def shop(tmp_path: Path) -> Any:
     (lab.data / "catalogue.yml").write_text(CATALOGUE)
     (lab.data / "policy.yml").write_text(POLICY)
     (lab.data / "variables.yml").write_text("keyturn_plain: text\n")
+    lab.fill()
     (lab.folder / "rotate_vault.yml").write_text(PLAYBOOK.format(root=ROOT))
     lab.start()
     yield lab
@@ -91,14 +129,20 @@ def test_an_application_of_one_s_own_is_turned_by_its_own_playbook(shop: Shop) -
     done = shop.play("validate", "-e", f"keyturn_application={shop.data}")
     assert done.returncode == 0, said(done)
     assert "nothing is wrong with vault_key" in said(done)
-    before, tokens = shop.key(), shop.tokens_read()
+    before, tokens, secrets = shop.key(), shop.tokens_read(), shop.opened()
     done = shop.play("rotate", "--check", "-e", "keyturn_secret=vault_key")
     assert done.returncode == 0, said(done)
     assert shop.key() == before
     done = shop.play(str(shop.folder / "rotate_vault.yml"))
     assert done.returncode == 0, said(done)
     assert shop.key() != before
-    assert shop.tokens_read() == tokens
+    assert shop.tokens_read() == tokens and shop.opened() == secrets == [*["any"] * 5, "in clear"]
+    assert dotenv_values(shop.worker)["vault.key"] == shop.key()
+    ((_, told),) = shop.report()["hosts"].items()
+    shown = {line["subject"]: line["verdict"] for line in told["proofs"] if line["proof"] == "rows"}
+    assert shown == {str(shop.app / f"data/{name}.db"): "accepted" for name in ("bank_accounts", "vault")}
+    assert told["evidence"]["backup"] == {"ok": True, "rows": len(tokens) + len(secrets)}
+    assert told["backup"]["path"].count("backup.db") == 2
     assert {point["id"] for point in shop.report()["checklist"]} - {"downtime"} == {"works_everywhere", "backup"}
     done = shop.play("status")
     assert "vault_key" in done.stdout and "db_key" not in done.stdout, said(done)

@@ -137,7 +137,62 @@ class Call(NamedTuple):
     acting: bool = False
 
 
-class Host:
+class Kills:
+    """A host whose phases run as modules of their own, and are killed at chosen system calls. It has a ``lab``."""
+
+    lab: Any
+
+    def parameters(self) -> dict[str, Any]:
+        """Return the parameter ``rotation`` of the modules."""
+        raise NotImplementedError
+
+    def module(self, name: str, *strace: str, named: str = "", **parameters: Any) -> subprocess.CompletedProcess[str]:
+        """Run a module by itself, under strace with the options ``strace`` if there are any.
+
+        ``named`` ends the names of its temporary files.
+        """
+        self.log.unlink(missing_ok=True)
+        return forked.run(
+            *self.lab.module_and_arguments(name, rotation=self.parameters(), **parameters),
+            ("-o", str(self.log), *strace) if strace else (),
+            named,
+        )
+
+    def calls(self, name: str, **parameters: Any) -> list[Call]:
+        """Run a module to its end and return its changing calls, each with its number among those of its name."""
+        done = self.module(name, "-e", f"trace={CHANGING_CALLS},{BECOMING}", **parameters)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return self._logged_calls()
+
+    def killed_module(self, name: str, call: Call, **parameters: Any) -> bool:
+        """Run a module and kill it before ``call``; False where it came to its end without making that call."""
+        kill = f"inject={call.name}:signal=SIGKILL:when={call.number}"
+        done = self.module(name, "-e", f"trace={CHANGING_CALLS},{BECOMING}", "-e", kill, **parameters)
+        if self.log.read_text().splitlines()[-1] == KILLED:
+            assert done.returncode == -signal.SIGKILL, done
+            assert self._logged_calls()[-1][:2] == call[:2]
+            return True
+        assert done.returncode == 0, done.stdout + done.stderr
+        return False
+
+    def _logged_calls(self) -> list[Call]:
+        lines = re.findall(r"^(\w+)\((?:-1, (-?\d+), -1\) += 0)?", self.log.read_text(), flags=re.MULTILINE)
+        numbers: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
+        found, acting = [], False
+        for name, user in lines:
+            if name != BECOMING:
+                found.append(Call(name, next(numbers[name]), acting))
+            elif user:
+                acting = user != "0"
+        return found
+
+    @property
+    def log(self) -> Path:
+        """What strace wrote."""
+        return self.lab.folder / "strace.log"
+
+
+class Host(Kills):
     """A lab whose service is a few lines, taken to a phase once and put back there for each kill.
 
     The fault hits the module in a process of its own; what brings the host to a phase and what ends the rotation after
@@ -317,51 +372,6 @@ class Host:
     def state_file(self, name: str) -> Path:
         """Return a file of the rotation's folder."""
         return self.rotation().application.folder / "rotations" / ROTATION_ID / name
-
-    def module(self, name: str, *strace: str, named: str = "", **parameters: Any) -> subprocess.CompletedProcess[str]:
-        """Run a module by itself, under strace with the options ``strace`` if there are any.
-
-        ``named`` ends the names of its temporary files.
-        """
-        self.log.unlink(missing_ok=True)
-        return forked.run(
-            *self.lab.module_and_arguments(name, rotation=self.parameters(), **parameters),
-            ("-o", str(self.log), *strace) if strace else (),
-            named,
-        )
-
-    def calls(self, name: str, **parameters: Any) -> list[Call]:
-        """Run a module to its end and return its changing calls, each with its number among those of its name."""
-        done = self.module(name, "-e", f"trace={CHANGING_CALLS},{BECOMING}", **parameters)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return self._logged_calls()
-
-    def killed_module(self, name: str, call: Call, **parameters: Any) -> bool:
-        """Run a module and kill it before ``call``; False where it came to its end without making that call."""
-        kill = f"inject={call.name}:signal=SIGKILL:when={call.number}"
-        done = self.module(name, "-e", f"trace={CHANGING_CALLS},{BECOMING}", "-e", kill, **parameters)
-        if self.log.read_text().splitlines()[-1] == KILLED:
-            assert done.returncode == -signal.SIGKILL, done
-            assert self._logged_calls()[-1][:2] == call[:2]
-            return True
-        assert done.returncode == 0, done.stdout + done.stderr
-        return False
-
-    def _logged_calls(self) -> list[Call]:
-        lines = re.findall(r"^(\w+)\((?:-1, (-?\d+), -1\) += 0)?", self.log.read_text(), flags=re.MULTILINE)
-        numbers: dict[str, Iterator[int]] = defaultdict(lambda: itertools.count(1))
-        found, acting = [], False
-        for name, user in lines:
-            if name != BECOMING:
-                found.append(Call(name, next(numbers[name]), acting))
-            elif user:
-                acting = user != "0"
-        return found
-
-    @property
-    def log(self) -> Path:
-        """What strace wrote."""
-        return self.lab.folder / "strace.log"
 
     # -- evidence --------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import test_draft
 from ansible.plugins.loader import action_loader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -62,6 +63,7 @@ REAL: dict[str, dict[str, Any]] = {
     "stage": OF_A_ROTATION | {"clock_offset": 0.5, "place": "a machine", "diff": {"before": "a\n", "after": "b\n"}},
     "rotation_info": {"changed": False, **STATE},
     "storage_info": {"changed": False, "findings": [FINDING], "values": {"db_key": {KEY: MARK}}},
+    "survey_info": test_draft.SURVEY,
     "turn": OF_A_ROTATION | {"progress": {"done": 1, "total": 2, "seconds": 0.5}},
     "holdings_info": {"changed": False, "verified": {"db_key": VERIFIED}, "problems": [], "text": "two\nlines"},
     "watcher": {"changed": True, "did": ["enable", "start"]},
@@ -275,7 +277,8 @@ def test_an_answer_that_is_too_long_is_not_read(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("output", ["", "sh: 1: python3: not found", "{ this is none }", "[1]", "{\n"])
 def test_what_is_no_json_is_a_failure(output: str) -> None:
     told = call("turn", output)
-    assert told["failed"] and told["module_stdout"] == output.replace("{", "(")
+    assert told["failed"] and told["module_stdout"] == output
+    assert "without an answer (exit code 0)" in told["msg"] and "ansible_python_interpreter" in told["msg"]
 
 
 def test_what_is_nearly_json_does_not_become_an_answer_by_being_made_harmless() -> None:

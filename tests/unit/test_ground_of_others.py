@@ -22,7 +22,7 @@ from keyturn.ground.consumers import Consumer
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
 from keyturn.ground.rows.side_file import SideFile
 from keyturn.ground.rows.sqlite_file import Database
-from keyturn.host import copies, storage
+from keyturn.host import copies, storage, survey
 from keyturn.host.journal import Application
 from keyturn.host.phases import commit, rollback, stage, turn
 from support.faults import Host
@@ -414,3 +414,25 @@ def test_the_storage_check_says_the_same_of_a_file_of_roots(theirs: Host) -> Non
     give(theirs.lab.env, user=0)
     said = [found["what"] for found in storage.look([theirs.rotation()], production=False)["findings"]]
     assert any(f"chown root {theirs.lab.app}" in what and f"chown nobody {theirs.lab.env}" in what for what in said)
+
+
+# -- a look at what nothing describes yet --------------------------------------------------------------------------
+
+
+def test_a_look_reads_each_file_as_whose_ground_it_lies_on(app: Path, env: Consumer, tmp_path: Path) -> None:
+    """What only root may read is not told because it lies, or is linked, where another user may put it."""
+    mine = app / "of-root.env"
+    mine.write_text(f"OTHER_KEY={OLD}\n")
+    mine.chmod(0o600)
+    (tmp_path / "elsewhere.env").write_text(f"THIRD_KEY={NEW}\n")
+    (app / "linked.env").symlink_to(tmp_path / "elsewhere.env")
+    with contextlib.closing(sqlite3.connect(app / "rows.db")) as connection, connection:
+        connection.execute("CREATE TABLE items (item TEXT PRIMARY KEY, token TEXT)")
+        connection.execute("INSERT INTO items VALUES ('a', ?)", (Fernet(OLD).encrypt(b"access-1").decode(),))
+    give(app / "rows.db")
+    found = survey.look(app, None, [])
+    assert found["keys"] == []
+    assert [one["unopened"] for one in found["columns"]] == [1]
+    assert any("of-root.env was not looked at" in one for one in found["findings"])
+    assert "THIRD_KEY" not in str(found)
+    assert (os.geteuid(), os.getegid()) == (0, 0)

@@ -12,7 +12,7 @@ from support.lab import ROOT
 
 LOGIC = ROOT / "module_utils/keyturn"
 # actions on a host that are no phase, and have a type of their own or none
-OTHERS = {"evidence", "haproxy", "watcher"}
+OTHERS = {"evidence", "haproxy", "survey_info", "watcher"}
 
 
 def names(shape: object) -> set[str]:

@@ -98,6 +98,12 @@ def test_a_drill_says_so() -> None:
     assert "on call    +1-555-0100\nreport to  incidents@example.com\n" in found.text
 
 
+def test_an_incident_is_told_where_the_policy_names_nobody() -> None:
+    facts = {name: value for name, value in FACTS.items() if name not in ("on_call", "incident_report")}
+    found = messages.message("incident_opened", "INC-1", "test", "2026-01-01T00:00:00Z", facts)
+    assert "on call    nobody is named: contacts.on_call in policy.yml\n" in found.text
+
+
 def test_a_missing_fact_and_a_bad_identity_are_named() -> None:
     with pytest.raises(KeyturnError, match="a message about overdue needs the fact title"):
         messages.message("overdue", "x", "staging", "2026-01-31T12:00:00Z", {})

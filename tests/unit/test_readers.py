@@ -89,4 +89,4 @@ def test_a_systemd_that_does_not_answer_is_not_nobody(
 )
 def test_the_unit_of_a_process_is_the_innermost(monkeypatch: pytest.MonkeyPatch, group: str, named: str) -> None:
     monkeypatch.setattr(procfs, "cgroups", lambda pid: [group])
-    assert readers._unit(os.getpid()) == named
+    assert readers.unit_of(os.getpid()) == named

@@ -14,7 +14,7 @@ from cryptography.fernet import Fernet
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keyturn.base.errors import KeyturnError
-from keyturn.ground.rows import fernet_pages, sqlite_file
+from keyturn.ground.rows import fernet_pages, fernet_sqlite, sqlite_file
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
 from keyturn.ground.rows.fernet_tokens import FernetTokens
 from keyturn.ground.rows.side_file import SideFile
@@ -188,6 +188,28 @@ def test_a_flag_that_changes_before_the_switch_counts(tmp_path: Path) -> None:
     before = data.read(OLD)
     assert data.both.switch("new", data.side)["on_the_fly"] == 1
     assert data.read(NEW) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["value = 'other' WHERE id = 'plain'", "is_encrypted = 0 WHERE id = 't0'", "is_encrypted = 1 WHERE id = 'plain'"],
+)
+def test_what_a_row_holds_by_its_flag_is_proved_before_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    data = Data(tmp_path, *ROWS)
+    data.both.prepare(data.side, False)
+    before = data.do("SELECT * FROM t ORDER BY id")
+    ordinary = fernet_sqlite.put_staged
+
+    def put(connection: sqlite3.Connection, *given: Any) -> int:
+        connection.execute(f"UPDATE t SET {change}")
+        return ordinary(connection, *given)
+
+    monkeypatch.setattr(fernet_sqlite, "put_staged", put)
+    with pytest.raises(KeyturnError, match=r"the check before the commit failed, all rows stay|rows cannot be turned"):
+        data.both.switch("new", data.side)
+    assert data.do("SELECT * FROM t ORDER BY id") == before
 
 
 def test_plaintexts_that_a_flag_tells_stay(tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def test_both_are_turned_within_one_stop_and_each_is_named(host: Host, monkeypat
     assert holdings_info.run([host.rotation()])["verified"]["db_key"]["rows"] == ended.rows
 
 
+@pytest.mark.covering("database", "back")
 @pytest.mark.parametrize("database", ["bank_accounts.db", "vault.db"])
 @pytest.mark.parametrize("back", [False, True])
 def test_a_switch_that_ends_between_the_two_goes_on_or_back(

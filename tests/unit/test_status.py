@@ -123,6 +123,12 @@ def test_the_state(what: str, entry: dict[str, Any], hosts: dict[str, Any], stat
     assert state.upper() in status.table(found)
 
 
+def test_a_long_name_stands_apart_from_its_state() -> None:
+    found = status.status({"a_rather_long_name": ENTRY, "x": ENTRY}, {"a": None}, NOW)
+    lines = {line.split()[0]: line.split()[1] for line in status.table(found).splitlines()[2:5]}
+    assert lines == {"secret": "state", "a_rather_long_name": "due", "x": "due"}
+
+
 def test_a_host_that_is_silent_is_named() -> None:
     found = status.status({"x": ENTRY}, {"a": host(past("x", "2026-05-20")), "b": None}, NOW)
     assert (found["state"], found["secrets"]["x"]["state"]) == ("broken", "ok")

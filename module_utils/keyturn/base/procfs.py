@@ -156,6 +156,12 @@ def given(pid: int, values: Iterable[str]) -> set[str]:
     return {value for value in values if f"={value}\0".encode() in content}
 
 
+def all_given(pid: int) -> dict[str, str]:
+    """Return all that the process was started with; it may hold secrets. Empty where it is not ours to see."""
+    pairs = (one.decode(errors="replace").partition("=") for one in _environment(pid).split(b"\0"))
+    return {name: value for name, there, value in pairs if there}
+
+
 def _environment(pid: int) -> bytes:
     try:
         return b"\0" + _head(pid, "environ", ENVIRONMENT_BYTES) + b"\0"
@@ -205,6 +211,16 @@ def unseen() -> int:
 def listens(port: int) -> bool:
     """Tell whether any process of this host listens on the TCP port."""
     return any(_listening(port))
+
+
+def ports(pid: int) -> set[int]:
+    """Return the TCP ports on which a process listens, as far as this user may look."""
+    folder = PROC / str(pid) / "fd"
+    try:
+        held = {_target(f"{folder}/{name}") for name in os.listdir(folder)}  # noqa: PTH208 - of very many
+    except OSError:
+        return set()
+    return {int(address.partition(":")[2], 16) for address, inode, _ in _listening() if f"socket:[{inode}]" in held}
 
 
 def listeners(port: int) -> list[set[int]]:
@@ -322,8 +338,8 @@ def _target(link: str) -> str:
         return ""
 
 
-def _listening(port: int) -> Iterator[tuple[str, str, int]]:
-    """The local address, the inode and the user of each socket that listens."""
+def _listening(port: int | None = None) -> Iterator[tuple[str, str, int]]:
+    """The local address, the inode and the user of each socket that listens, on one port or on any."""
     for table in ("net/tcp", "net/tcp6"):
         try:
             lines = (PROC / table).open()
@@ -332,5 +348,5 @@ def _listening(port: int) -> Iterator[tuple[str, str, int]]:
         with lines:
             next(lines, None)
             for fields in map(str.split, lines):
-                if fields[3] == LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                if fields[3] == LISTEN and port in (None, int(fields[1].rpartition(":")[2], 16)):
                     yield fields[1], fields[9], int(fields[7])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -54,6 +55,11 @@ def attempt(call: Callable[[], Answer]) -> tuple[dict[str, object], str]:
         return dict(call()), ""
     except KeyturnError as error:
         return {}, str(error)
+    except ModuleNotFoundError as error:
+        return {}, (
+            f"the Python {sys.executable} has no {error.name}: on a host install python3-cryptography, or name a Python that has it by "
+            "ansible_python_interpreter; on the controller make setup"
+        )
     except OSError as error:
         return {}, f"{error.filename or 'the system'}: {error.strerror}"
     except Exception as error:  # a library's text may quote a value, so only the place is told
@@ -82,7 +88,8 @@ def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Code]) ->
     if name not in phases:
         run(arguments, lambda module: {})  # it refuses
     phase = phases[name]
-    run({**arguments, **phase.arguments}, _passing_on(code(name), phase))
+    # what it imports a host may not have: that is told as any other failure
+    run({**arguments, **phase.arguments}, _passing_on(lambda **given: code(name)(**given), phase))
 
 
 def _passing_on(code: Code, phase: Phase) -> Call:

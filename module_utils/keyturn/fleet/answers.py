@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..base import shape, timestamps
 from ..base.shown import LONGEST, harmless
+from ..ground.rows import KINDS
 from ..host import journal
 from ..host.phases.answers import HostAnswer
 
@@ -89,6 +90,31 @@ VERIFIED = {
     "services": {"*": str},
     **{key: [str] for key in ("problems", "findings")},
 }
+# of a look at an application of which nothing is known yet: names and counts, and fingerprints in the place of values
+SECRET = {
+    **dict.fromkeys(("name", "place", "section", "key"), str),
+    "format": ("dotenv", "environment", "file", "ini", "json", "yaml"),
+    "inside": ("", "url"),
+    "number": int,
+    "rule": ("", "hex", "sha256"),
+    "mark": re.compile("(?:kt:[0-9a-f]{12})?"),
+}
+SURVEY = {
+    **CHANGED,
+    **{key: [SECRET] for key in ("keys", "secrets")},
+    "columns": [
+        {
+            **dict.fromkeys(("database", "table", "key", "column", "path", "flag"), str),
+            "store": tuple(KINDS),
+            "objects": bool,
+            **dict.fromkeys(("rows", "empty", "plain", "unopened"), int),
+            "under": {"*": int},
+        }
+    ],
+    "services": [{"name": str, "unit": bool, "user": int, "does": [str], "ports": [int]}],
+    **{key: [str] for key in ("databases", "findings")},
+    "text": str,
+}
 DIGEST = re.compile("[0-9a-f]{64}")
 SOURCES = ("alpaca", "files", "journal", "logs", "plaid")
 # the names are ours: they stand in the document of an incident
@@ -133,6 +159,7 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
         "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
     },
     "storage_info": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
+    "survey_info": SURVEY,
     "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
     "holdings_info": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
     "watcher": {**CHANGED, "did": [str]},

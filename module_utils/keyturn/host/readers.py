@@ -47,15 +47,15 @@ def others(holding: Holding, held: Mapping[str, str], since: Moment | None = Non
         unseen = f"that reads {files} by EnvironmentFile= would not be seen, since systemd gives no answer"
         found["a unit"] = Reader("a unit", unseen, declared=False, certain=False)
         reading = {}
-    own_units = {_unit(pid) for pid in owners}
+    own_units = {unit_of(pid) for pid in owners}
     parents, known = procfs.parents(), dict(owners)
-    for pid in sorted(parents.keys() - set(_line(os.getpid()))):
+    for pid in sorted(parents.keys() - set(own_line())):
         owner = _owner(pid, known, parents)
         if owner in holding.entry["services"] or (since is not None and not procfs.older([pid], since)):
             continue
         how = _in_environment(pid, held) or reading.get(pid, "")
-        named = _unit(pid)
-        guessed = not how and owner is None and named not in ("", *own_units) and _runs_in(pid, holding.app_root)
+        named = unit_of(pid)
+        guessed = not how and owner is None and named not in ("", *own_units) and runs_in(pid, holding.app_root)
         if how or guessed:
             who = (
                 f"service {owner}"
@@ -77,6 +77,20 @@ def _in_environment(pid: int, held: Mapping[str, str]) -> str:
 
 def _by_environment_file(holding: Holding) -> dict[int, str] | None:
     """The processes of the units that read a consumer's file as an environment file, None where systemd does not say."""
+    units = environment_files()
+    if units is None:
+        return None
+    files = {str(consumer.path) for consumer in holding.consumers()}
+    return {
+        pid: f"reads {', '.join(named)} by EnvironmentFile="
+        for group, given in units.items()
+        if (named := sorted(files.intersection(given)))
+        for pid in procfs.in_cgroup(group)
+    }
+
+
+def environment_files() -> dict[str, list[str]] | None:
+    """Return by control group the environment files of its unit, None where systemd does not say."""
     if not SYSTEMD_RUNS.exists():
         return {}
     asked = ["systemctl", "show", "--property=EnvironmentFiles,ControlGroup,ActiveState", "*.service"]
@@ -88,22 +102,20 @@ def _by_environment_file(holding: Holding) -> dict[int, str] | None:
         return None
     if done.returncode:
         return None
-    files = {str(consumer.path) for consumer in holding.consumers()}
     return {
-        pid: f"reads {', '.join(named)} by EnvironmentFile="
+        group: [line.rpartition(" (")[0] for line in page.said.get("EnvironmentFiles", [])]
         for page in unit.pages(done.stdout)
-        if (named := sorted(files & {line.rpartition(" (")[0] for line in page.said.get("EnvironmentFiles", [])}))
-        for pid in procfs.in_cgroup(page.one("ControlGroup"))
+        if (group := page.one("ControlGroup"))
     }
 
 
-def _runs_in(pid: int, folder: Path) -> bool:
+def runs_in(pid: int, folder: Path) -> bool:
     """A process that hangs on a terminal is a person's."""
     place = procfs.folder_of(pid)
     return place is not None and place.is_relative_to(folder.resolve()) and not procfs.has_terminal(pid)
 
 
-def _unit(pid: int) -> str:
+def unit_of(pid: int) -> str:
     """The unit of a process, empty where it has none. A unit may have groups of its own below (``Delegate=``)."""
     names = [name for path in procfs.cgroups(pid) for name in reversed(path.split("/"))]
     return next((shown.name(name) for name in names if name.endswith(".service")), "")
@@ -120,8 +132,9 @@ def _owner(pid: int, known: dict[int, str | None], parents: Mapping[int, int]) -
     return known.get(line[0] if line else pid)
 
 
-def _line(pid: int) -> Iterator[int]:
-    """The process itself, and all that it descends from."""
+def own_line() -> Iterator[int]:
+    """This process, and all that it descends from."""
+    pid = os.getpid()
     while pid > 0:
         yield pid
         pid = procfs.parent(pid)

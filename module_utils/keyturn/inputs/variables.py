@@ -106,7 +106,7 @@ VARIABLES: Mapping[str, Kind] = {
         (MAPPING, "checks haproxy maintenance_window notification_channels services store"),
         (MAPPING, " ".join(name.removeprefix(MINE) for name in PARTS)),
         (REASONS, "accept_shapes exclude points"),
-        (NAMES, "allow_empty_tables incident_affected incident_logs secrets_here"),
+        (NAMES, "allow_empty_tables files incident_affected incident_logs secrets_here"),
         (PLACE, "allowed_signers app_root signing_key state_dir"),
         (TEXTFILE, "textfile"),
         (URL, "alertmanager_url reports_url"),

@@ -61,6 +61,9 @@ TEMPLATES: dict[str, tuple[str, str]] = {
     ),
 }
 
+# of an application whose policy names nobody; an incident waits for no name
+CONTACTS = {name: f"nobody is named: contacts.{name} in policy.yml" for name in ("on_call", "incident_report")}
+
 
 def message(
     event: str, identity: str, environment: str, time: str, facts: Mapping[str, object], drill: bool = False
@@ -73,7 +76,7 @@ def message(
     if not ID.fullmatch(name):
         raise KeyturnError(f"a message about {event} needs an identity of letters, digits and . _ -")
     words = {key: _line(value) for key, value in facts.items()}
-    known = {**words, "environment": environment, "time": time}
+    known = {**CONTACTS, **words, "environment": environment, "time": time}
     subject, text = (Template(part) for part in TEMPLATES[event])
     try:
         said = subject.substitute(known), text.substitute(known)

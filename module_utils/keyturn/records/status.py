@@ -154,17 +154,18 @@ def _days(since: str, now: datetime) -> int:
 
 def table(found: Status) -> str:
     """Return the status for a person."""
-    lines = [f"{'secret':<12}{'state':<10}{'age':<12}{'last rotated':<22}{'due':<12}open"]
+    wide = max([11, *map(len, found["secrets"])]) + 1
+    lines = [f"{'secret':<{wide}}{'state':<10}{'age':<12}{'last rotated':<22}{'due':<12}open"]
     coming = {line["secret"]: line["due"] for line in found.get("calendar", [])}
     for name, line in found["secrets"].items():
         age = "-" if line["age_days"] is None else f"{line['age_days']} d"
         limit = f" / {line['max_age_days']} d" if line["max_age_days"] else ""
         due = (coming.get(name) or "-")[:10]
         lines.append(
-            f"{name:<12}{line['state']:<10}{age + limit:<12}{line['last_rotated'] or 'never':<22}{due:<12}"
+            f"{name:<{wide}}{line['state']:<10}{age + limit:<12}{line['last_rotated'] or 'never':<22}{due:<12}"
             f"{'; '.join(_notes(line)) or '-'}"
         )
-        lines += [f"{'':<12}- {step}" for step in line["revoke"]]
+        lines += [f"{'':<{wide}}- {step}" for step in line["revoke"]]
     if found["unreachable"]:
         lines.append(f"no answer from {', '.join(found['unreachable'])}")
     lines += expired_lines(found)

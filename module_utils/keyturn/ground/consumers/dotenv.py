@@ -36,6 +36,11 @@ def read(content: bytes, names: Sequence[str]) -> dict[str, str | None]:
     return {name: found[-1].value if found else None for name, found in bindings.items()}
 
 
+def names(content: bytes) -> list[str]:
+    """Return the names that have a value, each once; KeyturnError for text that is not UTF-8."""
+    return list(dict.fromkeys(one.name for one in _statements(_decode(content), recent=True) if one.name and one.value))
+
+
 def replace(content: bytes, values: Mapping[str, str]) -> bytes:
     """Return ``content`` with the value of every binding of each name replaced, and no other byte changed.
 

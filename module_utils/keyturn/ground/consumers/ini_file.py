@@ -69,6 +69,13 @@ def findings(content: bytes, layout: Layout, names: Sequence[str], secrets: Iter
     ]
 
 
+def texts(content: bytes) -> Iterator[tuple[str, str, str]]:
+    """Yield section, option and value of what readers of INI files take alike."""
+    for option in _options(files.text(content)):
+        if not option.goes_on and option.value and not _unclear(option.value):
+            yield option.section, option.name, option.value
+
+
 def _found(content: bytes, layout: Layout, name: str) -> _Option | None:
     wanted = layout.options.get(name, "").lower()
     found = [one for one in _options(files.text(content)) if (one.section, one.name) == (layout.section, wanted)]

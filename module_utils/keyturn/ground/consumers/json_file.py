@@ -97,6 +97,13 @@ def findings(
     return said
 
 
+def texts(content: bytes) -> Iterator[tuple[str, str]]:
+    """Yield each key with dots between its parts, and the text that stands there."""
+    for member in _members(_decode(content)):
+        if isinstance(member.value, str):
+            yield ".".join(member.keys), member.value
+
+
 def _held(content: bytes, layout: Layout, names: Sequence[str]) -> dict[str, str]:
     """Return what stands under the key of each name, empty for nothing; the last duplicate counts."""
     document = json.loads(_decode(content))

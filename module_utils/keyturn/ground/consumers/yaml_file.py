@@ -6,6 +6,7 @@ Whatever else stands on the way to a key is refused by name, and elsewhere it is
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -94,6 +95,15 @@ def findings(content: bytes, keys: Mapping[str, str], names: Sequence[str], secr
     return (
         ["another key still holds a secret value; remove it there"] if any(value in others for value in known) else []
     )
+
+
+def texts(content: bytes) -> Iterator[tuple[str, str]]:
+    """Yield each key with dots between its parts, and its value; what is no text of one line is passed over."""
+    for found in _scalars(files.text(content)):
+        key = ".".join(found.keys)
+        with contextlib.suppress(KeyturnError):
+            if value := _value(key, found):
+                yield key, value
 
 
 def _found(text: str, key: str) -> _Scalar | None:

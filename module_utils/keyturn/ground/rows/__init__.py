@@ -53,6 +53,8 @@ FERNET_KEY = {
     "salt": {"type": "str"},
     "iterations": {"type": "int"},
 }
+# by its rule, what makes a value of which the key is made
+GENERATORS = {"": "fernet", "hex": "hex", "sha256": "token_urlsafe"}
 # each keeps its data in one place
 ALONE: dict[str, Kind] = {
     "fernet_sqlite": Kind(

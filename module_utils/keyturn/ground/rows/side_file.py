@@ -175,9 +175,10 @@ def attach(connection: sqlite3.Connection, side: SideFile | None, columns: Seque
 def put_staged(connection: sqlite3.Connection, index: int, target: Column, to: Side) -> int:
     """Give every row that stands as staged under the other key its staged value under ``to``; return how many."""
     staged = f"FROM side.staged_{index} WHERE old IS NOT NULL AND {_same_row(target)}"
+    said = f"AND t.{target.flag} IS 1" if target.flag else ""
     return connection.execute(
         f"UPDATE OR ABORT main.{target.table} AS t SET {target.column} = (SELECT {to} {staged}) "  # noqa: S608 - quoted names
-        f"WHERE t.{target.column} = (SELECT {other(to)} {staged}) COLLATE BINARY"
+        f"WHERE t.{target.column} = (SELECT {other(to)} {staged}) COLLATE BINARY {said}"
     ).rowcount
 
 
@@ -232,7 +233,9 @@ def _loose(target: Column, sides: Sequence[Side]) -> str:
         # where it stands now, the side file does not know the row
         return "TRUE"
     elsewhere = " AND ".join(f"t.{target.column} IS NOT s.{side} COLLATE BINARY" for side in sides)
-    return f"(s.old IS NULL OR {elsewhere})"
+    # a token that is not said to be one any more is not what prepare has opened
+    unsaid = f" OR t.{target.flag} IS NOT 1" if target.flag else ""
+    return f"(s.old IS NULL OR {elsewhere}{unsaid})"
 
 
 def _same_row(target: Column) -> str:

@@ -52,7 +52,7 @@ def undeclared(connection: sqlite3.Connection, declared: Sequence[Column], opens
             names = [row[1] for row in connection.execute(f"PRAGMA main.table_info({quote(table)})")]
             targets = [column(connection, table, [name], name, TABLES) for name in names]
             looked_at = [target for target in targets if (target.table, target.column) not in known]
-            for target, value in _suspicious(connection, looked_at):
+            for target, value in suspicious(connection, looked_at):
                 if target.name not in mine:
                     for token in fernet_forms.tokens_in(value):
                         (mine if opens(token) else other).add(target.name)
@@ -63,12 +63,12 @@ def undeclared(connection: sqlite3.Connection, declared: Sequence[Column], opens
     return Undeclared(sorted(opening), sorted(copies), sorted(other - opening - copies), sorted(unseen))
 
 
-def _suspicious(connection: sqlite3.Connection, targets: Sequence[Column]) -> Iterator[tuple[Column, bytes]]:
+def suspicious(connection: sqlite3.Connection, targets: Sequence[Column]) -> Iterator[tuple[Column, bytes]]:
     """Yield what the columns of one table hold where a prefix of a token is in it, and its neighbours."""
     if not targets:
         return
     select = f"SELECT {', '.join(target.column for target in targets)} FROM main.{targets[0].table}"  # noqa: S608
-    filtered = " OR ".join(_holds_prefix(target.column) for target in targets)
+    filtered = " OR ".join(holds_prefix(target.column) for target in targets)
     for condition, parameters in _spans(connection, targets[0]):
         for row in connection.execute(f"{select} WHERE {condition} ({filtered})", parameters):
             for target, value in zip(targets, row, strict=True):
@@ -91,7 +91,7 @@ def _spans(connection: sqlite3.Connection, target: Column) -> Iterator[tuple[str
         begin = end
 
 
-def _holds_prefix(column: str) -> str:
+def holds_prefix(column: str) -> str:
     """Return the SQL condition that text or bytes have a token's prefix in them; SQLite compares only like with like."""
     prefixes = (ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)
     text = " OR ".join(f"instr({column}, '{prefix.decode()}')" for prefix in prefixes)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...base import procfs
 from ...base.errors import KeyturnError
+from ...ground import consumers
 from .. import probes
 from ..journal import Journal
 from ..rotation import Rotation
@@ -84,12 +86,21 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
             journal.update(backup=backup(journal, store, online=False))
         turned = store.switch("new", rotation.encrypt_plaintext_rows)
     replace_files(rotation, staged.new)
-    if rotation.reloaded and not tells_apart(rotation, journal, staged):
+    if _has_one_from_before(rotation) and not tells_apart(rotation, journal, staged):
         raise KeyturnError(
             f"the probes of {rotation.secret} have held before {', '.join(rotation.reloaded)} was reloaded, so they do not show which "
             "value it has: give it one that fails on the old value, or take the secret out of its reloads"
         )
     journal.enter("switched", changed=instant(), turned=turned)
+
+
+def _has_one_from_before(rotation: Rotation) -> bool:
+    """Tell whether a service that is reloaded runs since before its files changed: one that has started since has read them."""
+    again = [service for service in rotation.service_list() if service.name in rotation.reloaded]
+    if not again:
+        return False
+    changed = procfs.moment_of(max(consumers.changed_at(consumer) for consumer in rotation.consumers()))
+    return any(procfs.older(service.processes(), changed) for service in again)
 
 
 def _check_issued(rotation: Rotation, staged: Staged) -> None:

@@ -1,0 +1,292 @@
+"""A first folder of data for an application, of what hosts were seen to have: what was found, and what a person has to answer.
+
+Names come from hosts. Each is written as a text in quotes in which no brace begins a template: entries of a catalogue are templates,
+which run on the controller.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+from ..ground.rows import GENERATORS, KINDS
+from ..host.survey import Columns, Secrets, Services, Survey
+
+OPEN = "# OPEN: "
+BRACES = re.compile(r"\{[{%#]")
+# places in a text that no catalogue can name
+UNNAMED = re.compile(r"\(")
+
+
+class Draft(NamedTuple):
+    """The texts by the names of their files, and what is open."""
+
+    files: dict[str, str]
+    questions: list[str]
+
+
+class _Found(NamedTuple):
+    """A key with the columns that it opens, and whether all hosts hold the same value."""
+
+    secret: str
+    key: Secrets
+    listed: bool
+    shared: bool
+    columns: list[Columns]
+
+
+def draft(name: str, root: Path, hosts: Mapping[str, Survey], today: date) -> Draft:
+    """Return the files of the folder ``name`` for the application in ``root``, and for the inventory."""
+    found = list(_keys(hosts))
+    services = _services(hosts)
+    files = {
+        "catalogue.yml": "\n".join(_catalogue(name, root, found, services, hosts)),
+        "policy.yml": "\n".join(_policy(found, today)),
+        "incident.yml": "\n".join(_incident(found)),
+        "group_vars.yml": "\n".join(_group_vars(root, services)),
+    }
+    questions = [
+        f"{file}, line {number}: {line.partition(OPEN)[2]}"
+        for file, text in files.items()
+        for number, line in enumerate(text.splitlines(), 1)
+        if OPEN in line
+    ]
+    return Draft({file: f"{text}\n" for file, text in files.items()}, questions)
+
+
+def _keys(hosts: Mapping[str, Survey]) -> Iterator[_Found]:
+    """Yield the keys that open something, each once for all hosts: those of one list of keys are one secret."""
+    marks: dict[tuple[str, str], list[set[str]]] = {}
+    first: dict[tuple[str, str], Secrets] = {}
+    columns: dict[tuple[str, str], dict[tuple[str, ...], Columns]] = {}
+    for survey in hosts.values():
+        held: dict[tuple[str, str], set[str]] = {}
+        for number, key in enumerate(survey["keys"]):
+            at = (key["place"], key["name"])
+            first.setdefault(at, key)
+            held.setdefault(at, set()).add(key["mark"])
+            for one in survey["columns"]:
+                if str(number) in one["under"]:
+                    columns.setdefault(at, {}).setdefault(
+                        (one["database"], one["table"], one["column"], one["path"]), one
+                    )
+        for at, mine in held.items():
+            marks.setdefault(at, []).append(mine)
+    taken: set[str] = set()
+    for at, key in first.items():
+        secret = _identifier(key["name"].lower(), taken)
+        shared = len(hosts) == 1 or all(mine == marks[at][0] for mine in marks[at])
+        yield _Found(secret, key, key["number"] > 0, shared, list(columns[at].values()))
+
+
+def _catalogue(
+    name: str, root: Path, found: Sequence[_Found], services: Mapping[str, Services], hosts: Mapping[str, Survey]
+) -> Iterator[str]:
+    yield "---"
+    yield f"# A first catalogue of {name}, by what was found in {_quoted(str(root))} on {', '.join(map(_plain, hosts))}."
+    yield "# Read each line, answer what is OPEN, and take the comment out: validate.yml says what is wrong."
+    if not found:
+        yield f"{OPEN}no value that was found opens a token: name the files that hold the keys by keyturn_files, and look again"
+        yield "secrets: {}"
+        return
+    yield "secrets:"
+    for one in found:
+        yield from _entry(root, one, services, len(hosts))
+    yield from _others(hosts, {(one.key["place"], one.key["name"]) for one in found})
+
+
+def _entry(root: Path, found: _Found, services: Mapping[str, Services], hosts: int) -> Iterator[str]:
+    key = found.key
+    yield f"  {found.secret}:"
+    yield f"    title: {_quoted(key['name'].replace('_', ' ').title())}"
+    yield f"    variables: [{_quoted(key['name'])}]"
+    yield f"    source: {{kind: generated, generator: {GENERATORS[key['rule']]}}}"
+    if hosts == 1:
+        yield f"    {OPEN}do all hosts hold one value (shared, together), or each its own (per_host, rolling)? One host was looked at"
+    yield f"    value: {'shared' if found.shared else 'per_host'}"
+    yield f"    switch: {'together' if found.shared else 'rolling'}"
+    yield "    overlap: none_needed"
+    if found.listed:
+        yield f"    {OPEN}{_plain(key['name'])} is a list of keys: docs/guides/adopt.md says how its consumer is written"
+    yield "    consumers:"
+    if key["format"] == "environment":
+        yield f"      {OPEN}{_plain(key['name'])} stands in {_plain(key['place'])} and in no file: name that by keyturn_files"
+    else:
+        if key["format"] == "json":
+            yield f"      {OPEN}JSON is never the first file, since its key may leave the value to the environment: which file holds it?"
+        yield f"      - {_consumer(root, key)}"
+    yield from _migration(root, found)
+    yield f"    services: [{', '.join(services)}]"
+    yield f"    probes: [{{kind: {KINDS[found.columns[0]['store']].probe}}}, {{kind: http}}]"
+    yield "    retire: {kind: none}"
+    yield f"    {OPEN}how long may it be down? A switch takes well below a second for 10,000 rows, and the start of the service"
+    yield "    downtime_budget_seconds: 300"
+
+
+def _consumer(root: Path, key: Secrets) -> str:
+    where = f", section: {_quoted(key['section'])}" if key["format"] == "ini" else ""
+    keys = (
+        f", keys: {{{_quoted(key['name'])}: {_quoted(key['key'])}}}" if key["format"] in ("ini", "json", "yaml") else ""
+    )
+    form = ", form: kept" if key["format"] == "json" else ""
+    inside = f", inside: {key['inside']}" if key["inside"] else ""
+    return f"{{format: {key['format']}, path: {_path(root, key['place'])}{where}{keys}{form}{inside}}}"
+
+
+def _migration(root: Path, found: _Found) -> Iterator[str]:
+    databases = list(dict.fromkeys(one["database"] for one in found.columns))
+    yield "    migration:"
+    yield f"      kind: {found.columns[0]['store']}"
+    if found.key["rule"]:
+        yield f"      key: {{rule: {found.key['rule']}}}"
+    yield f"      database: {_path(root, databases[0])}"
+    yield "      columns:"
+    for (database, table, name), places in _by_column(found.columns).items():
+        yield from _comments(places)
+        paths = [one["path"] for one in places if one["path"] and not UNNAMED.search(one["path"])]
+        if not paths and places[0]["path"]:
+            continue
+        shape = "'^\\{'" if all(one["objects"] for one in places) and not paths else "."
+        at = f", paths: [{', '.join(map(_quoted, paths))}]" if paths else ""
+        other = "" if database == databases[0] else f"{OPEN}in {_plain(database)}: "
+        what = f"table: {_quoted(table)}, key: {_quoted(places[0]['key'])}, column: {_quoted(name)}"
+        yield f"        {other}- {{{what}, plaintext: {shape}{at}}}"
+
+
+def _comments(places: Sequence[Columns]) -> Iterator[str]:
+    first = places[0]
+    indent = "        "
+    yield f"{indent}# {first['rows']} rows: {sum(first['under'].values())} tokens, {first['empty']} empty, {first['plain']} without a token"
+    if first["plain"]:
+        yield f"{indent}{OPEN}may {first['plain']} rows stand there in clear? `plaintext` is the shape of what they hold"
+    if unopened := sum(one["unopened"] for one in places):
+        yield f"{indent}{OPEN}{unopened} tokens open under no key that was found: until none is left a rotation is refused"
+    for one in places:
+        if UNNAMED.search(one["path"]):
+            yield f"{indent}{OPEN}tokens stand {_plain(one['path'])}, where none can be turned: give them a place of their own"
+
+
+def _others(hosts: Mapping[str, Survey], told: set[tuple[str, str]]) -> Iterator[str]:
+    """Say what else looks like a secret: what proves such a value, only a person knows."""
+    others = {(one["place"], one["name"]): one for survey in hosts.values() for one in survey["secrets"]}
+    left = [one for at, one in others.items() if at not in told]
+    if left:
+        yield f"{OPEN}these look like secrets too: an entry for each that is turned, with a probe that shows whether a value works"
+    for one in left:
+        inside = ", a password inside a URL" if one["inside"] else ""
+        yield f"# {_plain(one['name'])} in {_plain(one['place'])} ({one['format']}{inside})"
+
+
+def _policy(found: Sequence[_Found], today: date) -> Iterator[str]:
+    yield "---"
+    yield f"{OPEN}when is this policy looked at again?"
+    yield f'review: {{next: "{today.replace(year=today.year + 1, day=min(today.day, 28))}"}}'
+    yield "schedule:" if found else "schedule: {}"
+    for one in found:
+        yield f"  {OPEN}how old may the value become?"
+        yield f"  {one.secret}: {{max_age_days: 90}}"
+    yield f"{OPEN}whom do messages about an incident name?"
+    yield "# contacts: {on_call: {title: On-Call, address: ...}, incident_report: {title: Incident Report, address: ...}}"
+    yield "checklist:"
+    for identity, text in CHECKLIST.items():
+        yield f"  - {{id: {identity}, text: {text}}}"
+
+
+CHECKLIST = {
+    "works_everywhere": "The new value works on every host",
+    "logs_clean": "No errors in the logs",
+    "backup": "There is a backup of the database",
+}
+
+
+def _incident(found: Sequence[_Found]) -> Iterator[str]:
+    names = ", ".join(one.secret for one in found)
+    yield "---"
+    yield f"{OPEN}what else can leak, and what can no playbook do then?"
+    yield "table:"
+    for leaked, title in (
+        ("key", "a key is known to others"),
+        ("database", "a copy of the database is in the hands of others"),
+    ):
+        yield f"  {leaked}: {{title: {title}, affected: [{names}], precaution: [], tokens: never, by_hand: []}}"
+    yield "order:" if found else "order: {}"
+    for one in found:
+        yield f"  {one.secret}: {_quoted('opens what ' + one.key['name'] + ' protects')}"
+
+
+def _group_vars(root: Path, services: Mapping[str, Services]) -> Iterator[str]:
+    yield "---"
+    yield "# For the inventory: inventory/ENVIRONMENT/group_vars/GROUP.yml. docs/reference/variables.md says what each is."
+    yield f"{OPEN}the folder of this application, the group of its hosts, the environment, and where reports are kept"
+    yield "# keyturn_application: \"{{ inventory_dir ~ '/../../NAME' }}\""
+    yield "# keyturn_hosts: GROUP"
+    yield "# keyturn_environment: staging"
+    yield "# keyturn_reports_dir: \"{{ inventory_dir ~ '/../../reports' }}\""
+    yield f"keyturn_app_root: {_quoted(str(root))}"
+    yield "keyturn_services:"
+    for name, one in services.items():
+        yield f"  {name}:"
+        for deed in one["does"]:
+            yield f"    # {_plain(one['name'])} {_plain(deed)}"
+        if one["unit"]:
+            yield f"    manager: systemd\n    unit: {_quoted(one['name'].removesuffix('.service'))}"
+        else:
+            yield f"    {OPEN}by which commands is it stopped and started? From keyturn_app_root, each ends when that is done"
+            yield "    manager: script\n    start: ./start.sh\n    stop: ./stop.sh"
+        port = one["ports"][0] if one["ports"] else 8080
+        yield f"    {OPEN}which page answers 200 when it works? It listens on {', '.join(map(str, one['ports'])) or 'no port'}"
+        yield f"    health_url: http://127.0.0.1:{port}/"
+
+
+def _services(hosts: Mapping[str, Survey]) -> dict[str, Services]:
+    """Return who works with the files by a name for the catalogue, each once for all hosts."""
+    units = {one["name"]: one for survey in hosts.values() for one in survey["services"]}
+    taken: set[str] = set()
+    found = {}
+    for name, one in units.items():
+        found[_identifier(re.sub(r"\.service$| \(process.*", "", name).lower(), taken)] = one
+    nobody: Services = {
+        "name": "nobody",
+        "unit": False,
+        "user": 0,
+        "does": ["was seen with its files open"],
+        "ports": [],
+    }
+    return found or {"app": nobody}
+
+
+def _by_column(columns: Iterable[Columns]) -> dict[tuple[str, str, str], list[Columns]]:
+    found: dict[tuple[str, str, str], list[Columns]] = {}
+    for one in columns:
+        found.setdefault((one["database"], one["table"], one["column"]), []).append(one)
+    return found
+
+
+def _identifier(text: str, taken: set[str]) -> str:
+    """Return a name of small letters, digits and _ that none of ``taken`` is."""
+    name = re.sub(r"[^a-z0-9]+", "_", text).strip("_")
+    name = name if name[:1].isalpha() else f"s_{name}".rstrip("_")
+    while name in taken:
+        name += "_2"
+    taken.add(name)
+    return name
+
+
+def _path(root: Path, place: str) -> str:
+    """Return a path as the catalogue has it, from the application's folder where it lies there."""
+    path = PurePath(place)
+    return _quoted(str(path.relative_to(root) if path.is_relative_to(root) else path))
+
+
+def _quoted(text: str) -> str:
+    """Return a text of a host as one of YAML that is no template."""
+    return json.dumps(BRACES.sub("{ ", text))
+
+
+def _plain(text: str) -> str:
+    """Return a text of a host for a comment, which is one line."""
+    return " ".join(text.split())

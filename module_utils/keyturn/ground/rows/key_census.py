@@ -1,0 +1,199 @@
+"""Which key opens what in a database of which nothing is declared: counts by column and, in JSON texts, by the place in them.
+
+It only reads, and nothing that it returns has content of a row but the keys of JSON objects, where those are names.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from cryptography.fernet import Fernet, InvalidToken
+
+from ...base.errors import KeyturnError
+from . import fernet_forms, fernet_pages, token_scan
+from .sqlite_file import Cell, Column, Database, column, quote, unquote
+
+# how many tokens are opened together, and of how many a look at what they protect is taken
+TOGETHER, LOOKED_INTO = 1000, 100
+MOST_PLACES = 20
+MOST_SECONDS = 900
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+WHOLE = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{92,}={0,2}")
+FLAG = re.compile(r"encrypt|cipher|secured")
+NOT_JSON, OTHER_PLACES = "(within a longer text)", "(other places)"
+
+
+@dataclass
+class Place:
+    """A column, or a place in its JSON texts: tokens by the name of the key that opens them, empty for none."""
+
+    table: str
+    column: str
+    path: str
+    key: str = ""
+    flag: str = ""
+    rows: int = 0
+    empty: int = 0
+    plain: int = 0
+    under: Counter[str] = field(default_factory=Counter)
+    # whether all that was looked into is a JSON object
+    objects: bool = True
+
+
+class _Opener:
+    """Tries keys in the order in which they have opened something last."""
+
+    def __init__(self, keys: Mapping[str, str]) -> None:
+        """``keys`` are Fernet keys by a name."""
+        self._keys = dict(keys)
+        self._ciphers = {name: Fernet(key) for name, key in keys.items()}
+        self._ends = time.monotonic() + MOST_SECONDS
+
+    def count(self, texts: Sequence[bytes]) -> Counter[str]:
+        """Return how many of the texts each key opens."""
+        if time.monotonic() > self._ends:
+            raise KeyturnError(
+                f"has not been looked through within {MOST_SECONDS} s: name fewer databases, or ask at a quieter time"
+            )
+        left, found = list(texts), Counter[str]()
+        for name, key in list(self._keys.items()):
+            opened = fernet_pages.opened_by(key, left)
+            opened |= {text for text in left if text not in opened and self.plaintext(name, text) is not None}
+            if opened:
+                self._keys = {name: key, **self._keys}
+            found[name] = sum(text in opened for text in left)
+            left = [text for text in left if text not in opened]
+        found[""] = len(left)
+        return +found
+
+    def plaintext(self, name: str, text: bytes) -> bytes | None:
+        """Return what a text protects, None where the key of this name does not open it."""
+        try:
+            token = text if text.startswith(fernet_forms.ONE_LAYER_PREFIX) else base64.urlsafe_b64decode(text)
+            return self._ciphers[name].decrypt(token)
+        except (InvalidToken, ValueError):
+            return None
+
+    def opens(self, text: bytes) -> bool:
+        """Tell whether any key opens a text."""
+        return any(self.plaintext(name, text) is not None for name in self._ciphers)
+
+    def protects_object(self, text: bytes) -> bool | None:
+        """Tell whether a text protects a JSON object, None where no key opens it."""
+        plain = next((one for name in self._ciphers if (one := self.plaintext(name, text)) is not None), None)
+        return None if plain is None else isinstance(_parsed(plain), dict)
+
+
+def census(database: Database, keys: Mapping[str, str]) -> list[Place]:
+    """Return the columns with tokens, each by its places; KeyturnError for a database that cannot be read."""
+    opener, found = _Opener(keys), []
+    with database.reading() as connection:
+        tables = [row[1] for row in connection.execute("PRAGMA main.table_list") if row[2] == "table"]
+        for table in sorted(name for name in tables if not name.startswith("sqlite_")):
+            columns = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
+            targets = [column(connection, table, [row[1]], row[1]) for row in columns if not row[6]]
+            for place in _places(connection, targets, opener):
+                place.key, place.flag = _key(columns), _flag(connection, place, columns)
+                found.append(place)
+    return found
+
+
+def _places(connection: sqlite3.Connection, targets: Sequence[Column], opener: _Opener) -> list[Place]:
+    """Return the places of one table."""
+    found: dict[str, dict[str, Place]] = {target.name: {} for target in targets}
+    waiting: dict[tuple[str, str], list[bytes]] = {}
+    with_token: Counter[str] = Counter()
+    for target, value in token_scan.suspicious(connection, targets):
+        with_token[target.name] += 1
+        mine = found[target.name]
+        for path, token in _tokens(value, opener):
+            at = path if path in mine or len(mine) < MOST_PLACES else OTHER_PLACES
+            mine.setdefault(at, Place(table=unquote(target.table), column=unquote(target.column), path=at))
+            tokens = waiting.setdefault((target.name, at), [])
+            tokens.append(token)
+            if len(tokens) >= TOGETHER:
+                _count(mine[at], waiting.pop((target.name, at)), opener)
+    for (name, at), tokens in waiting.items():
+        _count(found[name][at], tokens, opener)
+    for target in (target for target in targets if found[target.name]):
+        rows, empty = _rows(connection, target)
+        for place in found[target.name].values():
+            place.rows, place.empty, place.plain = rows, empty, rows - empty - with_token[target.name]
+    return [place for places in found.values() for place in places.values()]
+
+
+def _rows(connection: sqlite3.Connection, target: Column) -> tuple[int, int]:
+    """Return how many rows a column has, and in how many of them nothing stands."""
+    empty = f"sum({target.column} IS NULL OR length({target.column}) = 0)"
+    rows, without = connection.execute(f"SELECT count(*), {empty} FROM main.{target.table}").fetchone()  # noqa: S608 - quoted names
+    return rows, without or 0
+
+
+def _count(place: Place, tokens: Sequence[bytes], opener: _Opener) -> None:
+    if sum(place.under.values()) < LOOKED_INTO:
+        looked = [opener.protects_object(token) for token in tokens[:LOOKED_INTO]]
+        place.objects &= all(one for one in looked if one is not None)
+    place.under += opener.count(tokens)
+
+
+def _tokens(value: bytes, opener: _Opener) -> Iterator[tuple[str, bytes]]:
+    """Yield the tokens of what a row stores: itself, the strings of a JSON text that are tokens, or what stands in a longer text."""
+    if WHOLE.fullmatch(value):
+        yield "", value
+        return
+    parsed = _parsed(value)
+    if not isinstance(parsed, dict | list):
+        yield from (
+            (NOT_JSON, token) for token in fernet_forms.tokens_in(value.replace(b"\0", b"")) if opener.opens(token)
+        )
+        return
+    for path, text in _strings(parsed, ""):
+        if WHOLE.fullmatch(encoded := text.encode(errors="replace")):
+            yield path, encoded
+
+
+def _strings(found: object, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the strings of JSON with their paths, as the catalogue writes them; a key that is no name may be a person's."""
+    if isinstance(found, str):
+        yield path, found
+    elif isinstance(found, dict):
+        for key, inner in found.items():
+            yield from _strings(inner, f"{path}.{key if NAME.fullmatch(key) else '(another key)'}".lstrip("."))
+    elif isinstance(found, list):
+        for inner in found:
+            yield from _strings(inner, f"{path}[*]")
+
+
+def _parsed(text: bytes) -> object:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _key(columns: Sequence[Sequence[Cell]]) -> str:
+    """Return the column by which people know a row: the last of the primary key, which tells the most, or the first of all."""
+    primary = [str(row[1]) for row in sorted(columns, key=lambda row: int(row[5] or 0)) if row[5]]
+    return primary[-1] if primary else str(columns[0][1])
+
+
+def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Cell]]) -> str:
+    """Return the column that says of each row whether it is encrypted, empty where there is none: it must be right of every row."""
+    names = [str(row[1]) for row in columns if FLAG.search(str(row[1]).lower()) and row[1] != place.column]
+    # is_extra_encrypted is of the column extra, and is_encrypted of any other
+    names.sort(key=lambda name: place.column.lower() not in name.lower())
+    for name in names if not place.path else ():
+        wrong = connection.execute(
+            f"SELECT count(*) FROM main.{quote(place.table)} WHERE length({quote(place.column)}) > 0 AND "  # noqa: S608
+            f"coalesce({quote(name)}, 0) <> coalesce({token_scan.holds_prefix(quote(place.column))}, 0)"
+        ).fetchone()[0]
+        if not wrong:
+            return name
+    return ""
