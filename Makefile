@@ -50,8 +50,7 @@ lock: $(VENV)/.run ## write requirements.lock anew, and what the image has besid
 
 demo: $(VENV)/.run ## start the stand-in application with its own database (PORT=8765)
 	@[ -e $(DEMO)/.env ] || PYTHONPATH=demo python demo/seed.py --root $(DEMO) --rows $(ROWS) --port $(or $(PORT),8765)
-	@$(if $(PORT),grep -qx PORT=$(PORT) $(DEMO)/service.conf || { $(DEMO)/stop.sh; sed -i 's/^PORT=.*/PORT=$(PORT)/' $(DEMO)/service.conf; })
-	@$(DEMO)/start.sh
+	@$(DEMO)/start.sh $(PORT)
 
 tour: $(VENV)/.run ## take a tour: five secrets and what goes wrong with them, on this machine, in some minutes
 	@PYTHONPATH=demo python demo/tour.py

@@ -7,15 +7,16 @@ DOCUMENTATION = r"""
 module: keyturn_phase
 short_description: Take one phase of a rotation on a host
 description:
-  - What the actions M(keyturn_rotation_info), M(keyturn_stage), M(keyturn_turn), M(keyturn_commit), M(keyturn_issue),
-    M(keyturn_ask_provider), M(keyturn_rollback) and M(keyturn_prune) call. Use those; their pages say what each takes and returns.
+  - What the actions M(keyturn_rotation_info), M(keyturn_reach_info), M(keyturn_stage), M(keyturn_issue), M(keyturn_turn),
+    M(keyturn_commit), M(keyturn_ask_provider), M(keyturn_rollback) and M(keyturn_prune) call. Use those; their pages say what each
+    takes and returns.
   - One module for all, since Ansible packs each module anew in each run, at a third of a second of the controller.
 options:
   phase:
     description: The phase. Further options are those of the action of its name.
     type: str
     required: true
-    choices: [ask_provider, commit, issue, prune, rollback, rotation_info, stage, turn]
+    choices: [ask_provider, commit, issue, prune, reach_info, rollback, rotation_info, stage, turn]
 author: The Keyturn maintainers
 attributes:
   check_mode:

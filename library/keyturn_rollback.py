@@ -17,6 +17,12 @@ options:
     description: Go back although this host has decided, because a host of the unit has not.
     type: bool
     default: false
+  until:
+    description:
+      - How far the call goes back. Of data that all hosts share, every one is C(stopped) before one of them has C(turned) it back.
+    type: str
+    default: rolled_back
+    choices: [stopped, turned, rolled_back]
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """

@@ -14,10 +14,12 @@ description:
   - Then proves by behaviour that the host runs on the new value and that the old one is dead.
 options:
   until:
-    description: The phase of the host's journal after which the call ends.
+    description:
+      - The phase of the host's journal after which the call ends.
+      - Of data that all hosts share, every one is C(stopped) before one of them has C(turned) it, and none starts before that.
     type: str
     default: proved
-    choices: [prepared, switched, proved]
+    choices: [prepared, stopped, turned, switched, proved]
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """

@@ -1,5 +1,5 @@
 #!/bin/bash
-# Starts the application from its root directory and waits until it answers.
+# start.sh [PORT]: starts the application from its root directory and waits until it answers; with PORT it moves to that port.
 # Exit status: 0 running, the application's own status when it died, 3 port taken, 1 no answer within 30 s.
 cd "$(dirname "$0")" || exit 1
 set -a
@@ -7,8 +7,10 @@ set -a
 set +a
 mkdir -p logs run
 
+moves=
+if [ -n "${1:-}" ] && [ "$1" != "$PORT" ]; then PORT=$1 moves=1; fi
 pid=$(cat run/backend.pid 2>/dev/null)
-if [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q trader_ai && [ "/proc/$pid/cwd" -ef . ]; then
+if [ -z "$moves" ] && [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q trader_ai && [ "/proc/$pid/cwd" -ef . ]; then
     echo "already running (pid $pid)"
     exit 0
 fi
@@ -33,6 +35,11 @@ probe=$HOST
 if (exec 3<>"/dev/tcp/$probe/$PORT") 2>/dev/null; then
     echo "port $PORT is taken by $(owner): end that, or take another port, as in \`make rotate PORT=$((PORT + 1))\`" >&2
     exit 3
+fi
+
+if [ -n "$moves" ]; then
+    ./stop.sh >/dev/null
+    sed -i "s/^PORT=.*/PORT=$PORT/" service.conf
 fi
 
 healthy() {

@@ -26,9 +26,11 @@ from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
 
 # what a call of each phase does, in order; a phase that changes nothing is not told
 STEPS = {"stage": ("stage",), "issue": ("issue",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
+# of a call that ends before that
+UNTIL = {"prepared": ("prepare",), "stopped": ("stop",), "turned": ("turn the rows of all hosts",)}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
-MAY_BE_SILENT = ("ask_provider", "prune", "rotation_info", "stage")
+MAY_BE_SILENT = ("ask_provider", "prune", "reach_info", "rotation_info", "stage")
 
 NO_ANSWER = (
     "the host's Python has ended without an answer (exit code {}): what it says stands there with -vvv. Name one of at least 3.11 with "
@@ -53,6 +55,7 @@ class ActionModule(ActionBase):
         if phase in PHASES:  # its name is of the collection that the action is of, or of none
             module, arguments = module.removesuffix(phase) + "phase", {"phase": phase, **arguments}
         steps = COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
+        steps = UNTIL.get(arguments.get("until", ""), steps)
         if steps and not self._task.check_mode:
             self._say(f"{', '.join(steps)} ...")
         began, work = time.monotonic(), answers.Work(phase, self.host)

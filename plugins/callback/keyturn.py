@@ -2,26 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import io
-import os
-import sys
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
-
-import ansible.module_utils
-from ansible import constants
-from ansible.plugins.callback.default import CallbackModule as Default
-
-# Ansible loads each callback that it finds, whatever it runs: this much costs nothing, and the controller's actions would
-MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
-if MODULE_UTILS not in ansible.module_utils.__path__:
-    ansible.module_utils.__path__.append(MODULE_UTILS)  # where a packed module finds them
-
-from ansible.module_utils.keyturn.base import pipelines, shown  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn
 type: stdout
@@ -51,12 +31,33 @@ EXAMPLES = r"""
 # stdout_callback = keyturn
 """
 
+import functools
+import io
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible import constants
+from ansible.plugins.callback.default import CallbackModule as Default
+
+# Ansible loads each callback that it finds, whatever it runs: this much costs nothing, and the controller's actions would
+MODULE_UTILS = str(Path(__file__).parents[2] / "module_utils")
+if MODULE_UTILS not in ansible.module_utils.__path__:
+    ansible.module_utils.__path__.append(MODULE_UTILS)  # where a packed module finds them
+
+from ansible.module_utils.keyturn.base import pipelines, shown
+
 OURS = "keyturn_"
 CONTROLLER = "localhost"
 # the calls that print how far they are
 TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollback"))
 # whose summary is printed here, with the line of it that an error may have told
-REPORT, CAUSE = "keyturn_report", "cause"
+REPORT = "keyturn_report"
+CAUSE = "cause"
 INDENT = "\n       "
 # how Ansible begins to say it
 LACKS = "missing required arguments: "

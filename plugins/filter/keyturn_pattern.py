@@ -2,13 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ansible.plugins.loader import action_loader
-
-action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.base.log_lines import pattern  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn_pattern
 short_description: The regular expression of a line of the application's log
@@ -30,6 +23,13 @@ _value:
   description: The regular expression.
   type: str
 """
+
+from collections.abc import Callable
+
+from ansible.plugins.loader import action_loader
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.base.log_lines import pattern
 
 
 class FilterModule:

@@ -2,19 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import cache
-from typing import Any
-
-from ansible.errors import AnsibleError
-from ansible.plugins.loader import action_loader
-from ansible.plugins.lookup import LookupBase
-from ansible.template import trust_as_template
-
-action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
-from ansible.module_utils.keyturn.inputs.application import UNRESOLVED, Application, secrets  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn_application
 short_description: A part of what Keyturn knows of the application
@@ -28,6 +15,7 @@ options:
       - The file, and the name of a part of it; all of it without.
       - C(name) and C(folder) are the application's own.
     type: list
+    elements: str
     required: true
   tells:
     description: Whether an entry whose templates do not resolve is one that says so, and no failure.
@@ -45,6 +33,19 @@ _raw:
   type: list
   elements: raw
 """
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from ansible.errors import AnsibleError
+from ansible.plugins.loader import action_loader
+from ansible.plugins.lookup import LookupBase
+from ansible.template import trust_as_template
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.entry import inventory
+from ansible.module_utils.keyturn.inputs.application import UNRESOLVED, Application, secrets
 
 
 class LookupModule(LookupBase):

@@ -2,15 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.plugins.loader import action_loader
-from ansible.plugins.lookup import LookupBase
-
-action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
-from ansible.module_utils.keyturn.fleet.taking_part import hosts_of  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn_hosts
 short_description: The hosts of a play of the lifecycle
@@ -38,6 +29,16 @@ _raw:
   type: list
   elements: str
 """
+
+from typing import Any
+
+from ansible.plugins.loader import action_loader
+from ansible.plugins.lookup import LookupBase
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.entry import inventory
+from ansible.module_utils.keyturn.fleet.run_state import speaker
+from ansible.module_utils.keyturn.fleet.taking_part import hosts_of
 
 NOBODY = ["!all"]
 
@@ -70,4 +71,5 @@ class LookupModule(LookupBase):
         fixed = (controller.get(name, {}) for name in ("rotation_agreed", "rotation_fleet"))
         hosts = next((said["hosts"] for said in fixed if "hosts" in said), [])
         adopted = variables["hostvars"][group[0]].get("keyturn_adopt", "")
-        return hosts_of(play, plan, hosts, adopted, "rotation_failed" in controller) or NOBODY
+        speaks = speaker({host: variables["hostvars"][host] for host in hosts}, plan, adopted)
+        return hosts_of(play, plan, hosts, speaks, "rotation_failed" in controller) or NOBODY

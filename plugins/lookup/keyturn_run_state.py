@@ -2,14 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from ansible.plugins.loader import action_loader
-from ansible.plugins.lookup import LookupBase
-
-action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.fleet.run_state import QUESTIONS  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn_run_state
 short_description: What the hosts have said in this run so far
@@ -21,6 +13,7 @@ options:
       - The question, and the names of the hosts that it is about.
       - Of C(records) also the id of the rotation.
     type: list
+    elements: raw
     required: true
 """
 
@@ -34,6 +27,14 @@ _raw:
   type: list
   elements: raw
 """
+
+from typing import Any
+
+from ansible.plugins.loader import action_loader
+from ansible.plugins.lookup import LookupBase
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.fleet.run_state import QUESTIONS
 
 
 class LookupModule(LookupBase):

@@ -2,25 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from ansible import constants, context
-from ansible.errors import AnsibleError
-from ansible.inventory.manager import InventoryManager
-from ansible.plugins.loader import action_loader
-from ansible.plugins.lookup import LookupBase
-from ansible.utils.display import Display
-from ansible.utils.vars import load_extra_vars
-from ansible.vars.hostvars import HostVars
-from ansible.vars.manager import VariableManager
-
-action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
-from ansible.module_utils.keyturn.base.errors import KeyturnError  # noqa: E402
-from ansible.module_utils.keyturn.entry import inventory  # noqa: E402
-from ansible.module_utils.keyturn.inputs import application, settings, tree  # noqa: E402
-from ansible.module_utils.keyturn.inputs import variables as public  # noqa: E402
-
 DOCUMENTATION = r"""
 name: keyturn_whole_run
 short_description: The hosts of a play, of a run that is refused where it cannot be meant as it was started
@@ -67,6 +48,25 @@ _raw:
   type: list
   elements: str
 """
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ansible import constants, context
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager
+from ansible.plugins.loader import action_loader
+from ansible.plugins.lookup import LookupBase
+from ansible.utils.display import Display
+from ansible.utils.vars import load_extra_vars
+from ansible.vars.hostvars import HostVars
+from ansible.vars.manager import VariableManager
+
+action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
+from ansible.module_utils.keyturn.base.errors import KeyturnError
+from ansible.module_utils.keyturn.entry import inventory
+from ansible.module_utils.keyturn.inputs import application, settings, tree
+from ansible.module_utils.keyturn.inputs import variables as public
 
 WHOLE = {"tags": {"all"}, "skip_tags": set(), "start_at_task": None, "step": False, "subset": None}
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in WHOLE} | {"subset": "--limit"}

@@ -55,6 +55,7 @@ REAL: dict[str, dict[str, Any]] = {
     "haproxy": {"changed": True, "kept_out": False},
     "issue": OF_A_ROTATION,
     "prune": {"changed": True, "pruned": [ROTATION_ID]},
+    "reach_info": {"changed": False, "reaches": False, "why": "no login"},
     "replace_tokens": {
         "changed": True, "total": 3, "done": 3, "proven": 2, "relink_required": ["item"], "gone": [], "ended": True
     },

@@ -358,6 +358,18 @@ def test_a_taken_port_is_status_3(application):
         assert app.run("start.sh").returncode == 3
 
 
+def test_it_moves_to_a_free_port_and_stays_where_the_other_is_taken(application):
+    app = application(1)
+    app.start()
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        moved = subprocess.run([app.root / "start.sh", str(other.getsockname()[1])], capture_output=True)
+    assert (moved.returncode, app.call("GET", "/health")[0]) == (3, 200), "nothing was stopped"
+    app.port = free_port()
+    subprocess.run([app.root / "start.sh", str(app.port)], capture_output=True, check=True)
+    assert app.call("GET", "/health")[0] == 200
+    assert f"PORT={app.port}\n" in (app.root / "service.conf").read_text()
+
+
 def test_a_port_that_is_taken_is_said_with_its_owner_and_the_way_out(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

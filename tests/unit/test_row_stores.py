@@ -97,6 +97,15 @@ class JsonRows:
             "empty_tables": [],
         }
 
+    def sample(self) -> Census:
+        return self.census()
+
+    def forget(self, rotation_id: str) -> None:
+        (self.path.parent / f"left-of-{rotation_id}").unlink(missing_ok=True)
+
+    def left(self) -> list[str]:
+        return [f"{path} is left" for path in self.path.parent.glob("left-of-*")]
+
     def refusal(self, census: Census) -> str:
         return f"{self.name}: {census['refusals']} cannot be turned" if census["refused"] else ""
 

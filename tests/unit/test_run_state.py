@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from keyturn.fleet import run_state, taking_part
+from keyturn.fleet import run_state
 
 ID = "20260101T000000Z-0123456789abcdef"
 
@@ -66,9 +66,64 @@ def test_nothing_goes_back_to_a_value_that_is_not_accepted() -> None:
 
 
 def test_one_host_speaks_for_a_shared_value() -> None:
-    assert taking_part.speaker(["app1", "app2"], "app2") == "app2"
-    assert taking_part.speaker(["app1", "app2"], "gone") == "app1"
-    assert taking_part.speaker([], "") == ""
+    hosts: dict[str, Any] = {"app1": {}, "app2": {}}
+    own = {"shares": False, "rotation_id": ID}
+    assert run_state.speaker(hosts, own, "app2") == "app2"
+    assert run_state.speaker(hosts, own, "gone") == "app1"
+    assert run_state.speaker({}, own, "") == ""
+
+
+REACHES, NOT = (
+    {"rotation_reached": {"reaches": True, "why": ""}},
+    {"rotation_reached": {"reaches": False, "why": "no login"}},
+)
+SHARED = {"shares": True, "rotation_id": ID}
+
+
+@pytest.mark.parametrize(
+    ("hosts", "speaker"),
+    [
+        ({"app1": REACHES, "app2": REACHES}, "app1"),
+        ({"app1": NOT, "app2": REACHES}, "app2"),
+        ({"app1": {"rotation_reached": {"unreachable": True}}, "app2": REACHES}, "app2"),
+        ({"app1": REACHES, "app2": {**REACHES, "rotation_looked": told("switching")}}, "app2"),
+        ({"app1": REACHES, "app2": {**REACHES, "rotation_looked": told("switching", "another")}}, "app1"),
+        ({"app1": {**NOT, "rotation_looked": told("switching")}, "app2": REACHES}, "app2"),
+        ({"app1": {**REACHES, "rotation_prepared": {"failed": True, "lost": True}}, "app2": REACHES}, "app2"),
+        ({"app1": {**REACHES, "rotation_went_back": {"failed": True, "lost": True}}, "app2": REACHES}, "app2"),
+        ({"app1": {**REACHES, "rotation_prepared": {"failed": True, "msg": "full"}}, "app2": REACHES}, "app1"),
+        ({"app1": NOT, "app2": {}}, ""),
+    ],
+    ids=[
+        "the first",
+        "that reaches it",
+        "and answers",
+        "who knows the rotation comes first",
+        "of another it knows nothing",
+        "who knows it and does not reach it does not",
+        "one that is lost is replaced",
+        "also on the way back",
+        "one that fails is not",
+        "nobody",
+    ],
+)
+def test_who_turns_what_all_hosts_share(hosts: dict[str, Any], speaker: str) -> None:
+    assert run_state.speaker(hosts, SHARED, "") == speaker
+
+
+def test_why_nobody_reaches_what_all_share() -> None:
+    assert run_state.unreached({"app1": NOT, "app2": {}}) == ["app1: no login", "app2: it gives no answer"]
+
+
+def test_the_side_that_the_speaker_has_told_is_the_last_one() -> None:
+    turned = {"rotation_prepared": told("switching", rows_under="new")}
+    assert run_state.rows_under({"app1": {"rotation_staged": told("staged")}}, ID) == ""
+    assert run_state.rows_under({"app1": turned, "app2": {}}, ID) == "new"
+    assert (
+        run_state.rows_under({"app1": turned | {"rotation_went_back": told("switching", rows_under="old")}}, ID)
+        == "old"
+    )
+    assert run_state.rows_under({"app1": {"rotation_looked": told("switching", "another", rows_under="new")}}, ID) == ""
 
 
 def test_what_the_inventory_leaves_out_is_named_by_host() -> None:

@@ -9,13 +9,16 @@ from keyturn.base.errors import KeyturnError
 from keyturn.fleet.taking_part import hosts_of, who_goes_on
 
 HOSTS = ["app1", "app2", "app3"]
+SHARED = ("prepare_shared", "stop_shared", "turn_shared")
 PLAYS = (
     *(
+        "reach",
         "examine",
         "keep",
         "stage",
         "compare",
         "issue",
+        *SHARED,
         "turn",
         "turn_in_steps",
         "decide",
@@ -36,15 +39,16 @@ def plan(**more: Any) -> dict[str, Any]:
         "examines_first": False,
         "issues": False,
         "old_lives": False,
+        "shares": False,
         **more,
     }
 
 
 def plays(
-    described: dict[str, Any], hosts: list[str] = HOSTS, adopted: str = "", failed: bool = False
+    described: dict[str, Any], hosts: list[str] = HOSTS, speaker: str = "app1", failed: bool = False
 ) -> dict[str, Any]:
     """Return the plays that take place, with their hosts where these are not all."""
-    found = {play: hosts_of(play, described, hosts, adopted, failed) for play in PLAYS}
+    found = {play: hosts_of(play, described, hosts, speaker, failed) for play in PLAYS}
     return {play: None if part == hosts else part for play, part in found.items() if part}
 
 
@@ -57,6 +61,8 @@ def plays(
         (plan(unit="fleet"), {"stage", "turn", "decide", "finish"}),
         (plan(unit="fleet", drains=True), {"stage", "turn_in_steps", "decide", "finish"}),
         (plan(unit="fleet", store="openbao"), {"stage", "compare", "turn", "decide", "promote", "finish"}),
+        (plan(unit="fleet", shares=True), {"reach", "stage", *SHARED, "turn", "decide", "finish"}),
+        (plan(unit="fleet", shares=True, until="ready"), {"reach"}),
         (plan(unit="fleet", examines_first=True), {"examine", "stage", "turn", "decide", "finish"}),
         (plan(unit="fleet", examines_first=True, until="ready"), {"examine"}),
     ],
@@ -68,9 +74,18 @@ def test_a_play_takes_place_where_it_has_something_to_do(described: dict[str, An
 def test_one_host_speaks_for_a_shared_value_and_each_for_its_own() -> None:
     shared = plan(unit="fleet", store="openbao")
     assert plays(shared)["compare"] == plays(shared)["promote"] == ["app1"]
-    assert plays(shared, adopted="app3")["promote"] == ["app3"]
-    assert plays(shared, adopted="elsewhere")["promote"] == ["app1"]
+    assert plays(shared, speaker="app3")["promote"] == ["app3"]
     assert plays(plan(store="openbao"))["compare"] is None
+
+
+def test_one_host_turns_what_all_share_while_all_are_stopped() -> None:
+    shared = plays(plan(unit="fleet", shares=True), speaker="app2")
+    assert [shared[play] for play in SHARED] == [["app2"], None, ["app2"]]
+    assert not {"prepare_shared", "turn_shared"} & plays(plan(unit="fleet", shares=True), speaker="").keys()
+
+
+def test_one_host_alone_turns_what_it_could_share_in_one_call() -> None:
+    assert not {*SHARED} & plays(plan(unit="fleet", shares=True), ["app1"]).keys()
 
 
 def test_one_host_tells_the_issuer_and_the_old_value_ends_before_any_forgets_it() -> None:

@@ -6,10 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from ..inputs import catalogue
-from .module import ROTATION, SECRETS, Code, Phase
+from .module import ROTATION, SECRET, SECRETS, Code, Phase
 
 if TYPE_CHECKING:  # Ansible packs what it reads here
-    from ..host.phases import ask_provider, commit, issue, prune, rollback, rotation_info, stage, turn  # noqa: F401
+    from ..host.phases import (  # noqa: F401
+        ask_provider,
+        commit,
+        issue,
+        prune,
+        reach_info,
+        rollback,
+        rotation_info,
+        stage,
+        turn,
+    )
 
 PHASES = {
     "rotation_info": Phase(
@@ -21,6 +31,7 @@ PHASES = {
         },
     ),
     "prune": Phase(SECRETS),
+    "reach_info": Phase(SECRET),
     "stage": Phase(
         {
             **ROTATION,
@@ -36,7 +47,11 @@ PHASES = {
     "turn": Phase(
         {
             **ROTATION,
-            "until": {"type": "str", "default": "proved", "choices": ["prepared", "switched", "proved"]},
+            "until": {
+                "type": "str",
+                "default": "proved",
+                "choices": ["prepared", "stopped", "turned", "switched", "proved"],
+            },
         },
         diff=("old", "new"),
     ),
@@ -55,6 +70,7 @@ PHASES = {
             **ROTATION,
             "cause": {"type": "str", "required": True},
             "abandon_commit": {"type": "bool", "default": False},
+            "until": {"type": "str", "default": "rolled_back", "choices": ["stopped", "turned", "rolled_back"]},
         },
         diff=("new", "old"),
     ),

@@ -141,6 +141,7 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
     "haproxy": {**CHANGED, "kept_out": bool},
     "issue": OF_A_ROTATION,
     "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
+    "reach_info": {**CHANGED, "reaches": bool, "why": str},
     "replace_tokens": {
         **CHANGED,
         **dict.fromkeys(("total", "done"), int),

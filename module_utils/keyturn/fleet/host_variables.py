@@ -20,6 +20,7 @@ class HostVariables(TypedDict, total=False):
     keyturn_checks: Mapping[str, object] | None
     keyturn_delivery: str
     rotation_failure: str
+    rotation_reached: HostAnswer
     rotation_looked: HostAnswer
     rotation_staged: HostAnswer
     rotation_issued: HostAnswer

@@ -10,9 +10,9 @@ from typing import Literal, get_args
 
 from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
-from . import recovery
+from ..inputs.request import Plan
+from . import recovery, taking_part
 from .host_variables import Hosts, HostVariables
-from .taking_part import speaker
 
 NOTHING: HostAnswer = {}
 
@@ -120,7 +120,57 @@ def stays(hosts: Hosts) -> bool:
     return recovery.stays([known.get("rotation_asked_provider", {}) for known in hosts.values()])
 
 
+def speaker(hosts: Hosts, plan: Plan, adopted: str) -> str:
+    """Return who speaks for hosts that share a value, empty where nobody can: ``adopted`` is whose value a person holds right.
+
+    Where they share data, too, it turns that for all of them: so it reaches it, and knows the rotation where one of them does. One that is
+    lost on the way is replaced by the next, since what was done is seen in the data.
+    """
+    able = {host: known for host, known in hosts.items() if not _lost(known)}
+    if plan["shares"]:
+        able = {host: known for host, known in able.items() if known.get("rotation_reached", {}).get("reaches")}
+        knowing = [host for host, known in able.items() if _looked_and_knows(known, plan["rotation_id"])]
+        return taking_part.speaker(knowing or able, adopted)
+    return taking_part.speaker(hosts, adopted)
+
+
+def unreached(hosts: Hosts) -> list[str]:
+    """Return why no host reaches the data that all of them share."""
+    return [
+        f"{host}: {known.get('rotation_reached', {}).get('why') or 'it gives no answer'}"
+        for host, known in hosts.items()
+    ]
+
+
+def rows_under(hosts: Hosts, rotation_id: str) -> str:
+    """Return the side that the speaker has said to have brought the shared rows to, empty where none has said it yet."""
+    told = [one["rows_under"] for one in records(hosts, rotation_id).values() if "rows_under" in one]
+    return "old" if "old" in told else "new" if told else ""
+
+
+def _lost(known: HostVariables) -> bool:
+    """Tell whether a host has given no answer to a call of this run."""
+    return any(one.get("lost") or one.get("unreachable") for one in (known.get(call, NOTHING) for call in CALLS))
+
+
+def _looked_and_knows(known: HostVariables, rotation_id: str) -> bool:
+    return bool(records({"": {"rotation_looked": known.get("rotation_looked", NOTHING)}}, rotation_id)[""])
+
+
 QUESTIONS: dict[str, Callable[..., object]] = {
     one.__name__: one
-    for one in (missing, records, causes, unreachable, looked, answers, undecided, finished, stays, speaker)
+    for one in (
+        missing,
+        records,
+        causes,
+        unreachable,
+        looked,
+        answers,
+        undecided,
+        finished,
+        stays,
+        speaker,
+        unreached,
+        rows_under,
+    )
 }

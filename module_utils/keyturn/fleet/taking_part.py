@@ -11,7 +11,10 @@ from ..base.errors import KeyturnError
 from ..inputs.request import Plan
 from .host_variables import Hosts
 
-ONCE = ("compare", "end_old", "forget_new", "issue", "promote", "take_value_back")
+ONCE = (
+    *("compare", "end_old", "forget_new", "issue", "promote", "take_value_back"),
+    *("prepare_shared", "turn_shared"),
+)
 
 
 def holders(secret: str, hosts: Hosts) -> list[str]:
@@ -39,25 +42,31 @@ def who_goes_on(value: str, group: Sequence[str], excluded: Collection[str], unr
 
 
 def speaker(hosts: Collection[str], adopted: str) -> str:
-    """Return who speaks for a value that the hosts share: the one that a person holds right, else the first."""
+    """Return who speaks for what the hosts share: the one whose value a person holds right, else the first."""
     return adopted if adopted in hosts else next(iter(hosts), "")
 
 
-def hosts_of(play: str, plan: Plan, hosts: Sequence[str], adopted: str, failed: bool) -> list[str]:
-    """Return the hosts of a play. ``adopted`` is the host whose value a person holds right, ``failed`` whether a phase has failed.
+def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: bool) -> list[str]:
+    """Return the hosts of a play. ``speaker`` is who speaks for a shared value, empty for nobody; ``failed`` whether a phase has failed.
 
     What is done once for a shared value is for who speaks for it (``ONCE``); each host speaks for a value of its own.
+    Data that the hosts share is turned in steps of its own: none may run while one turns it. One host alone needs none.
     """
     turns = plan["until"] == "committed"
     stored = plan["store"] != "dotenv"
     fleet, batch = plan["unit"] == "fleet", plan["unit"] == "batch"
     # more than the calls of a host: hooks of a balancer, or a secret store between a decision and its end
     in_steps = plan["drains"] or (stored and batch)
+    one_for_all = turns and plan["shares"] and len(hosts) > 1
     takes_place = {
+        "reach": plan["shares"],
         "examine": plan["examines_first"],
         "keep": turns and stored and batch,
         "stage": turns,
         "compare": turns and stored,
+        "prepare_shared": one_for_all,
+        "stop_shared": one_for_all,
+        "turn_shared": one_for_all,
         "issue": turns and plan["issues"],
         "turn": turns and not in_steps,
         "turn_in_steps": turns and in_steps,
@@ -75,5 +84,5 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], adopted: str, failed: 
     if not hosts or not takes_place[play]:
         return []
     if fleet and play in ONCE:
-        return [speaker(hosts, adopted)]
+        return [speaker] if speaker else []
     return list(hosts)

@@ -32,6 +32,7 @@ from ..base.procfs import Moment
 from ..ground import owner
 
 if TYPE_CHECKING:
+    from ..base.sides import Side
     from ..ground.rows.contract import Backup, Turned
 
 # ``issuing`` and ``issued`` are of the host that speaks for all at an issuer; every other one goes past them
@@ -74,10 +75,12 @@ SHAPE = {
     "findings?": [str],
     "failure?": (None, str),
     "proofs?": [PROOF],
-    "downtime_seconds?": float,
+    **dict.fromkeys(("downtime_seconds?", "down_before?"), float),
     "stopped?": {"moment": STAMP, "time": float},
     "changed?": STAMP,
     "turned?": dict,
+    "speaker?": str,
+    "rows_under?": ("old", "new"),
     "forms?": dict,
     "modes?": {"*": int},
     "prepared?": {"mark?": [int], "boot_id?": str, "read": int, "rows": int, "seconds": float, "sha256?": str},
@@ -208,8 +211,11 @@ class JournalRecord(TypedDict, total=False):
     stopped: Stamp
     changed: Instant
     downtime_seconds: float
+    down_before: float
     turned: Turned
     turned_back: bool
+    speaker: str
+    rows_under: Side
     forms: dict[str, dict[str, str]]
     modes: dict[str, int]
     prepared: PreparedRows

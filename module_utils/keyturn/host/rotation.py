@@ -273,6 +273,11 @@ class Holding:
         self.hide([*staged.old.values(), *staged.new.values()])
         return staged
 
+    @property
+    def shares(self) -> bool:
+        """Whether the data that depends on the value is one for all hosts."""
+        return rows.shared(self.entry["migration"])
+
     def row_places(self) -> list[Path]:
         """The files with the data that depends on the value."""
         return rows.places(self.entry["migration"], self.app_root)
@@ -306,3 +311,7 @@ class Rotation(Holding):
     backup_retention_days: int = 30
     overrides: Mapping[str, str] = field(default_factory=dict)
     error_lines: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    # of what all hosts share: who turns it, whether this host does, and the side that it has said to have brought it to
+    speaker: str = ""
+    speaks: bool = True
+    rows_under: str = ""

@@ -200,6 +200,9 @@ ROTATION: Spec = {
     "overrides": {"type": "dict", "default": {}},
     "error_lines": {"type": "dict", "default": {}},
     "backup_retention_days": {"type": "int", "default": 30},
+    "speaker": {"type": "str", "default": ""},
+    "speaks": {"type": "bool", "default": True},
+    "rows_under": {"type": "str", "default": "", "choices": ["", "new", "old"]},
 }
 
 AUTH: Spec = {

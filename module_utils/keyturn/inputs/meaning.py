@@ -59,6 +59,11 @@ def check_meaning(secret: str, entry: Entry, services: Mapping[str, ServiceSpec]
 
 def _check_rows(where: str, entry: Entry) -> None:
     kind = entry["migration"]["kind"]
+    if rows.shared(entry["migration"]) and (entry["value"], entry["switch"]) != ("shared", "together"):
+        raise KeyturnError(
+            f"{where}: the rows of the migration {kind} are one for all hosts, and so is the value that opens them: value shared, switch "
+            "together"
+        )
     if kind in rows.KINDS:
         import_module(f"{rows.__name__}.{kind}_meaning").check(where, entry)
     for name, store in rows.KINDS.items():

@@ -41,6 +41,7 @@ class Plan(TypedDict, total=False):
     store: str
     drains: bool
     migrates: bool
+    shares: bool
     issues: bool
     old_lives: bool
     batches: list[Any]  # numbers, or shares such as 50%

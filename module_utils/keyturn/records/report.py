@@ -40,6 +40,7 @@ HOST_FIELDS = (
     "held",
     "attention",
     "rows",
+    "speaker",
     "times",
     "downtime_seconds",
     "backup",
@@ -340,7 +341,7 @@ def text(report: Report, path: Path) -> str:
     # a host may have written it, and no line of it is one of the report's
     lines += [cause.replace("\n", "\n" + " " * 11) for cause in causes]
     for name, host in report["hosts"].items():
-        lines += ["", f"{name}: {_state(host)}"]
+        lines += ["", f"{name}: {_state(host, report['outcome'])}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
     if report.get("checklist"):
         lines += ["", *checklist.text(report["checklist"])]
@@ -352,10 +353,10 @@ def text(report: Report, path: Path) -> str:
     return "\n".join(lines)
 
 
-def _state(host: HostReport) -> str:
+def _state(host: HostReport, outcome: str) -> str:
     if "excluded" in host:
         return f"left out ({host['excluded']})"
-    return str(host.get("outcome") or host.get("phase") or "said nothing")
+    return str(host.get("outcome") or host.get("phase") or ("as it was" if outcome == "refused" else "said nothing"))
 
 
 def _change(host: HostReport, variable: str, new: str | None) -> str:
@@ -383,6 +384,8 @@ def _host(host: HostReport, budget: float) -> Sequence[str]:
         lines.append(
             "rows       " + ", ".join(f"{host['rows'][form]} {form}" for form in _forms() if form in host["rows"])
         )
+    if host.get("speaker"):
+        lines.append(f"rows of    all hosts, turned by {host['speaker']}")
     if host.get("times"):
         times = [f"{step} {host['times'][step]:.1f} s" for step in STEPS if step in host["times"]]
         lines.append("times      " + ", ".join(times))

@@ -11,6 +11,7 @@ from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, attempts, run_state, staging_gate
 from ..fleet.host_variables import HostVariables
 from ..fleet.taking_part import holders
+from ..ground import rows
 from ..host import probes
 from ..host.journal import utc_now
 from ..inputs import catalogue, meaning
@@ -66,6 +67,8 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "drains": entry["switch"] == "rolling" and any(HOOKS & known.keys() for known in hosts.values()),
         # without data that depends on the value there is nothing to prepare
         "migrates": entry["migration"]["kind"] != "none",
+        # what is one for all hosts is turned by one of them, while all are stopped
+        "shares": rows.shared(entry["migration"]),
         "issues": entry["issuer"] is not None,
         "old_lives": entry["issuer"] is not None and issuers.old_lives(entry["issuer"]),
         "batches": parameters["batches"] if entry["switch"] == "rolling" else ["100%"],
@@ -185,4 +188,6 @@ def _text(plan: Plan, hosts: list[str], check_mode: bool) -> str:
         "store": plan["store"],
         "hosts": ", ".join(hosts),
     }
+    if plan["shares"]:
+        lines["rows"] = "of all hosts: the first that reaches them turns them, while all are stopped"
     return "\n".join(f"{name:<11} {line}" for name, line in lines.items())

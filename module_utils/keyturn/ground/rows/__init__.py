@@ -17,6 +17,7 @@ class Kind(NamedTuple):
     ``places`` are the files on a host that must be on a disk and private, by the ``migration`` and the application's folder. ``open`` gets
     these two, the secret's variables, the values by side and variable (KeyturnError where one is no key), and the keys of rows that may
     have another shape than is declared. What no argument spec can say, ``check`` of the file NAME_meaning.py says on the controller.
+    ``reach`` is of data that is one for all hosts: it refuses (Unreached) where this host does not reach it.
     """
 
     options: Mapping[str, Spec]
@@ -25,6 +26,7 @@ class Kind(NamedTuple):
     probe: str
     places: Callable[[Spec, Path], list[Path]]
     open: Callable[[Spec, Path, Sequence[str], Mapping[Side, Mapping[str, str]], Collection[str]], RowStore]
+    reach: Callable[[Spec, Path], None] | None = None
 
 
 def _fernet_sqlite(
@@ -114,6 +116,12 @@ KINDS: dict[str, Kind] = {
         open=_several,
     ),
 }
+
+
+def shared(migration: Spec) -> bool:
+    """Tell whether the data of the catalogue's ``migration`` is one for all hosts."""
+    kind = KINDS.get(migration["kind"])
+    return kind is not None and kind.reach is not None
 
 
 def places(migration: Spec, root: Path) -> list[Path]:

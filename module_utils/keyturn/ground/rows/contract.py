@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NotRequired, Protocol, TypedDict
 
+from ...base.errors import KeyturnError
 from ...base.sides import Side
 
 OTHER_WRITER = (
@@ -74,8 +75,15 @@ class Deferred(Exception):
     """A backup that cannot be made beside the running service; the text is the reason."""
 
 
+class Unreached(KeyturnError):
+    """Data that several hosts share, and that this one does not reach."""
+
+
 class RowStore(Protocol):
-    """The data of one secret. What it keeps for a rotation lies in the folder of that, as ``backup.*`` and ``prepared.*``."""
+    """The data of one secret. What it keeps for a rotation lies in the folder of that, as ``backup.*`` and ``prepared.*``.
+
+    What is one for all hosts is turned by one of them, and may keep more in the data itself, which ``forget`` removes.
+    """
 
     @property
     def name(self) -> str:
@@ -105,6 +113,9 @@ class RowStore(Protocol):
     def census(self) -> Census:
         """Open every row, reading only."""
 
+    def sample(self) -> Census:
+        """Open some rows, reading only: for a host that shares the data, and leaves the whole of it to another."""
+
     def refusal(self, census: Census) -> str:
         """Return the sentence about rows that cannot be turned, empty where all can."""
 
@@ -131,6 +142,12 @@ class RowStore(Protocol):
 
         Towards ``new`` a row that cannot be turned is refused, towards ``old`` it is left.
         """
+
+    def forget(self, rotation_id: str) -> None:
+        """Remove what a rotation has left in the data itself, when that has ended; to repeat it changes nothing."""
+
+    def left(self) -> list[str]:
+        """Name what rotations have left in the data itself, each with its remedy. None is open."""
 
     def residue(self) -> list[str]:
         """Return findings about old ciphertexts that are left in free parts of the data."""

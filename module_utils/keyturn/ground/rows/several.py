@@ -72,6 +72,10 @@ class Several:
             "empty_tables": [table for one in found for table in one["empty_tables"]],
         }
 
+    def sample(self) -> Census:
+        """Open every row: none of its stores is shared."""
+        return self.census()
+
     def refusal(self, census: Census) -> str:
         """Return the sentence about rows that cannot be turned."""
         count, named = census["refused"], census["refusals"]
@@ -140,6 +144,15 @@ class Several:
     def _joined(self, found: Sequence[Turned], part: Callable[[Turned], str]) -> str:
         told = [(store.name, part(one)) for store, one in zip(self.parts, found, strict=True)]
         return "; ".join(f"{name}: {text}" for name, text in told if text)
+
+    def forget(self, rotation_id: str) -> None:
+        """Have each forget it."""
+        for store in self.parts:
+            store.forget(rotation_id)
+
+    def left(self) -> list[str]:
+        """Name what is left in each."""
+        return self._named(store.left() for store in self.parts)
 
     def residue(self) -> list[str]:
         """Look through each."""

@@ -78,6 +78,10 @@ class SqliteStore:
         """Open every row."""
         return self.columns.open_rows()
 
+    def sample(self) -> Census:
+        """Open every row: no other host does."""
+        return self.census()
+
     def refusal(self, census: Census) -> str:
         """Return the sentence about rows that cannot be turned."""
         return self.columns.refusal(census)
@@ -128,6 +132,13 @@ class SqliteStore:
     def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
         """Turn the rows in one transaction."""
         return self.columns.switch(to, self._file() if self._recalled else None, encrypt_plaintext)
+
+    def forget(self, rotation_id: str) -> None:
+        """Remove nothing: all that is kept lies in the folder of the rotation."""
+
+    def left(self) -> list[str]:
+        """Name nothing."""
+        return []
 
     def residue(self) -> list[str]:
         """Look for old tokens in the bytes of the database's files."""

@@ -54,6 +54,9 @@ class HostAnswer(TypedDict, total=False):
     # ask_provider
     verdict: str
     touched: bool
+    # reach_info
+    reaches: bool
+    why: str
     # rotation_info, prune
     closed: dict[str, JournalRecord]
     expired: list[str]

@@ -8,7 +8,7 @@ from .. import values
 from ..journal import Journal, utc_now
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..values import Staged
-from . import evidence, retention
+from . import evidence, retention, shared
 from .answers import HostAnswer, forward_journal, result, timed, would
 from .common import check_files_hold_new
 
@@ -41,12 +41,24 @@ def close(rotation: Rotation, journal: Journal, outcome: str) -> None:
     """End the rotation on this host: catalogue its backup, prune what has expired."""
     for path in journal.kept("prepared"):
         durable.remove(path)
+    if rotation.shares and rotation.speaks:
+        _forget(rotation, journal)
     finished = utc_now()
     fields = retention.kept(journal, outcome, rotation.backup_retention_days)
     if outcome == "committed" and rotation.entry["retire"]["kind"] == "revoke":
         fields["retire"] = {"state": "open", "since": finished}
     journal.enter("closed", **fields | {"outcome": outcome, "finished": finished})
     retention.prune(rotation.application)
+
+
+def _forget(rotation: Rotation, journal: Journal) -> None:
+    """Remove what the rows' store has left in the data. Where that fails the rotation ends all the same: ``verify.yml`` names it."""
+    try:
+        store = rotation.migration(values.previous(journal), None) if journal.reached("staged") else None
+        if store is not None:
+            store.forget(rotation.rotation_id)
+    except KeyturnError as error:
+        journal.update(findings=[*journal.findings, f"what it has left in the data stays there: {error}"])
 
 
 def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
@@ -56,8 +68,8 @@ def _check_nothing_needs_old(rotation: Rotation, staged: Staged) -> None:
     from ...ground.rows.contract import OTHER_WRITER
 
     for part in store.parts:
-        census = part.census()
-        if census["under"]["old"] or census["refused"]:
+        census = shared.census(rotation, part)
+        if census is not None and (census["under"]["old"] or census["refused"]):
             raise KeyturnError(
                 f"{part.name}: {census['under']['old']} rows still need the old value and {census['refused']} are refused"
                 f"{': ' if census['refusals'] else ''}{census['refusals']}; the old value is kept and the rotation stays open: "

@@ -64,7 +64,7 @@ def look_at(holding: Holding) -> Verified:
             census = store.census()
             found["rows"] = census["rows"]
             problems += filter(None, [store.refusal(census)])
-            findings += _turnable(store)
+            findings += [*_turnable(store), *(store.left() if opened is None else ())]
     except KeyturnError as error:
         problems.append(str(error))
     _look_at_services(holding, found)

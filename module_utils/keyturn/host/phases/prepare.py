@@ -29,13 +29,15 @@ def would(rotation: Rotation, begun: Journal | None) -> str:
     """Say what would be done; nothing where it is done, or no data depends on the value."""
     if rotation.entry["migration"]["kind"] == "none" or (begun is not None and begun.reached("prepared")):
         return ""
+    if not rotation.speaks:
+        return f"leave the rows to {rotation.speaker}"
     return "back up the database and compute the new ciphertexts while the service runs"
 
 
 def run(rotation: Rotation, journal: Journal) -> bool:
     """Back up and compute for some seconds. The phase is ``prepared`` when all is done, and ``preparing`` before."""
     deadline = time.monotonic() + SECONDS
-    if journal.reached("prepared"):
+    if journal.reached("prepared") or not rotation.speaks:
         return False
     staged = rotation.staged_values(journal)
     store = rotation.migration(staged.old, staged.new)

@@ -39,7 +39,7 @@ def run(rotation: Rotation, journal: Journal) -> bool:
     proved: JournalRecord = {"proofs": proofs}
     if not probes.have_shown(proofs):
         proved["unproved"] = _accepted_unproved(rotation, journal, proofs)
-    proved["findings"] = journal.findings + (store.residue() if store else [])
+    proved["findings"] = journal.findings + (store.residue() if store and rotation.speaks else [])
     journal.enter("proved", **proved)
     return True
 
@@ -108,5 +108,6 @@ def _question(rotation: Rotation, journal: Journal, staged: Staged) -> Question:
         account,
         rotation.value_of,
         rotation.scripts,
+        "" if rotation.speaks else rotation.speaker,
         dies=bool(rotation.entry["issuer"]) and not issuers.old_lives(rotation.entry["issuer"]),
     )

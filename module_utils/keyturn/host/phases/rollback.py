@@ -29,14 +29,16 @@ from .common import (
 )
 from .finish import close
 from .prove import collect
+from .shared import check_turned
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import RowStore
 
 
-def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
+def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "rolled_back") -> HostAnswer:
     """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
 
+    Of rows that all hosts share each is ``stopped`` first, then one has ``turned`` them, and then all end: ``until`` is how far to go.
     ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
     that has decided go back, since nobody can have finished.
     """
@@ -46,7 +48,7 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
         return {"changed": False, "rotation": journal.record if journal else {}}
     refuse_decided(rotation, journal, abandon_commit)
     if rotation.check_mode:
-        return would(f"go back to the old value from phase {journal.phase}")
+        return would(f"go back to the old value from phase {journal.phase}" if until == "rolled_back" else "")
     with application.lock("rollback", LOCK_WAIT_SECONDS):
         # the call that held the lock may have gone on
         journal = open_journal(rotation)
@@ -56,7 +58,9 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
         _refuse_dead_value(rotation, journal)
         journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
         if journal.reached("switching") and not journal.record.get("turned_back"):
-            _turn_back(rotation, journal)
+            STEPS[until](rotation, journal)
+        if until != "rolled_back":
+            return result(journal, changed=True)
         open_start_gate(rotation)
         journal.record.pop("attention", None)
         # a host that was down meanwhile could not start them behind the gate
@@ -115,28 +119,43 @@ def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
         )
 
 
-def _turn_back(rotation: Rotation, journal: Journal) -> None:
-    staged = rotation.staged_values(journal)
-    check_files(rotation, staged)
-    store = rotation.migration(staged.old, staged.new)
+def _halt(rotation: Rotation, journal: Journal) -> None:
+    check_files(rotation, rotation.staged_values(journal))
     services = rotation.service_list()
     if all(service.healthy() for service in services):
         # the switch had brought them up: its downtime counts, and a second one begins
-        before, stopped = journal.record.get("downtime_seconds", 0.0), stamp()
-    else:
-        before, stopped = 0.0, journal.stopped
+        down = journal.record.get("downtime_seconds", 0.0)
+        journal.update(stopped=stamp(), down_before=down)
     close_start_gate(rotation)
     stop(services, rotation.reloaded)
-    if store is not None:
-        store.recall(journal.folder, journal.prepared)
-        left = _turn_rows(store)
-        _note(journal, left and f"left as they are: {left}")
+
+
+def _rows_back(rotation: Rotation, journal: Journal) -> None:
+    staged = rotation.staged_values(journal)
+    store = rotation.migration(staged.old, staged.new)
+    if store is None:
+        return
+    store.recall(journal.folder, journal.prepared)
+    left = _turn_rows(store)
+    _note(journal, left and f"left as they are: {left}")
+    if rotation.shares:
+        journal.update(rows_under="old", speaker=rotation.speaker)
+
+
+def _turn_back(rotation: Rotation, journal: Journal) -> None:
+    _halt(rotation, journal)
+    staged = rotation.staged_values(journal)
+    if rotation.speaks and journal.record.get("rows_under") != "old":
+        _rows_back(rotation, journal)
+    elif (store := rotation.migration(staged.old, staged.new)) is not None:
+        check_turned(rotation, store, "old")
     replace_files(rotation, staged.old, journal.record)
     journal.update(changed=instant())
     open_start_gate(rotation)
     with _tolerating(rotation, journal):
-        _note(journal, start(services, journal.changed, rotation.reloaded))
-        journal.update(downtime_seconds=round(before + seconds_since(stopped), 3) if rotation.stops else 0.0)
+        _note(journal, start(rotation.service_list(), journal.changed, rotation.reloaded))
+        down = journal.record.get("down_before", 0.0) + seconds_since(journal.stopped)
+        journal.update(downtime_seconds=round(down, 3) if rotation.stops else 0.0)
         proofs = collect(rotation, journal, staged)
         journal.update(proofs=proofs)
         failure = probes.first_failure(proofs)
@@ -145,6 +164,9 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
                 f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
             )
     journal.update(turned_back=True)
+
+
+STEPS = {"stopped": _halt, "turned": _rows_back, "rolled_back": _turn_back}
 
 
 @contextlib.contextmanager

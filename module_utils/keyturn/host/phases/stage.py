@@ -23,6 +23,7 @@ from . import credential, retention
 from .answers import HostAnswer, result
 from .common import check_reader, check_space, close_start_gate, fit_start_gate
 from .credential import Brought
+from .shared import census
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import RowStore
@@ -234,10 +235,22 @@ def _check_rows(host: Examination) -> None:
         host.store = host.rotation.migration(host.old, None)
     except KeyturnError as error:
         raise KeyturnError("; ".join([str(error), *host.findings])) from None
-    if host.store is not None:
+    if host.store is not None and not host.rotation.speaks:
+        host.findings += _shared(host.rotation, host.store)
+    elif host.store is not None:
         host.rows, findings = host.store.examine(host.rotation.allow_empty_tables, host.rotation.encrypt_plaintext_rows)
         host.findings += findings
         check_space(host.rotation.state_dir, host.store.space())
+
+
+def _shared(rotation: Rotation, store: RowStore) -> list[str]:
+    """Look at some of the rows that another host turns; return what a person should know."""
+    found = census(rotation, store)
+    if found is None:
+        return [f"{store.name} is not reached from here: {rotation.speaker} turns and proves its rows"]
+    if refusal := store.refusal(found):
+        raise KeyturnError(refusal)
+    return []
 
 
 def _check_readers(host: Examination) -> None:
@@ -361,6 +374,8 @@ def _fields(host: Examination) -> JournalRecord:
         "rows": host.rows,
         "findings": host.findings + _overridden(rotation),
     }
+    if rotation.speaker:
+        fields["speaker"] = rotation.speaker
     if host.reply:
         verdict, detail, account, findings = host.reply
         fields["credential"] = {"verdict": verdict, "detail": detail, "account": account, "findings": list(findings)}

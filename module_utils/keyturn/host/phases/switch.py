@@ -26,9 +26,10 @@ from .common import (
 )
 from .prepare import backup
 from .prove import tells_apart
+from .shared import check_turned
 
 if TYPE_CHECKING:
-    from ...ground.rows.contract import Turned
+    from ...ground.rows.contract import RowStore, Turned
 
 
 def would(rotation: Rotation, begun: Journal | None) -> str:
@@ -38,7 +39,7 @@ def would(rotation: Rotation, begun: Journal | None) -> str:
     names = ", ".join(name for name in rotation.entry["services"] if name not in rotation.reloaded) or "nothing"
     files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
     again = f", reload {', '.join(rotation.reloaded)}" if rotation.reloaded else ""
-    rows = ", turn the rows" if rotation.entry["migration"]["kind"] != "none" else ""
+    rows = ", turn the rows" if rotation.entry["migration"]["kind"] != "none" and rotation.speaks else ""
     return f"stop {names}{rows}, replace {', '.join(rotation.variables)} in {files}, start {names}{again}"
 
 
@@ -69,22 +70,45 @@ def _check(down: str) -> None:
         raise KeyturnError(down)
 
 
+def would_halt(rotation: Rotation, begun: Journal | None) -> str:
+    """Say nothing: ``would`` tells the whole of the switch."""
+    return ""
+
+
+def halt(rotation: Rotation, journal: Journal) -> bool:
+    """Stop the services, and let nothing start them: for rows that all hosts share, before the speaker turns them."""
+    if journal.reached("switched"):
+        return False
+    check_files(rotation, rotation.staged_values(journal), journal.reached("switching"))
+    _halt(rotation, journal)
+    return True
+
+
+def turn_rows(rotation: Rotation, journal: Journal) -> bool:
+    """Turn the rows that all hosts share, once all of them are stopped."""
+    staged = rotation.staged_values(journal)
+    store = rotation.migration(staged.old, staged.new)
+    if store is None or journal.reached("switched"):
+        return False
+    if journal.has("rows_under") and not store.sample()["under"]["old"]:
+        return False
+    store.recall(journal.folder, journal.prepared)
+    _turn_rows(rotation, journal, store)
+    return True
+
+
 def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
     store = rotation.migration(staged.old, staged.new)
-    if store is not None:
+    turns = store is not None and rotation.speaks and not journal.has("rows_under")
+    if store is not None and turns:
         store.recall(journal.folder, journal.prepared)  # a checksum takes its time: before anything stops
     _check_issued(rotation, staged)
-    fit_start_gate(rotation)
-    if not journal.reached("switching"):
-        journal.enter("switching", stopped=stamp())
-    close_start_gate(rotation)
-    stop(rotation.service_list(), rotation.reloaded)
-    turned: Turned = {}
-    if store is not None:
-        store.check_unused()
-        if not journal.has("backup"):
-            journal.update(backup=backup(journal, store, online=False))
-        turned = store.switch("new", rotation.encrypt_plaintext_rows)
+    _halt(rotation, journal)
+    turned = journal.record.get("turned", {})
+    if store is not None and turns:
+        turned = _turn_rows(rotation, journal, store)
+    elif store is not None:
+        check_turned(rotation, store, "new")
     replace_files(rotation, staged.new)
     if _has_one_from_before(rotation) and not tells_apart(rotation, journal, staged):
         raise KeyturnError(
@@ -92,6 +116,24 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
             "value it has: give it one that fails on the old value, or take the secret out of its reloads"
         )
     journal.enter("switched", changed=instant(), turned=turned)
+
+
+def _halt(rotation: Rotation, journal: Journal) -> None:
+    fit_start_gate(rotation)
+    if not journal.reached("switching"):
+        journal.enter("switching", stopped=stamp())
+    close_start_gate(rotation)
+    stop(rotation.service_list(), rotation.reloaded)
+
+
+def _turn_rows(rotation: Rotation, journal: Journal, store: RowStore) -> Turned:
+    store.check_unused()
+    if not journal.has("backup"):
+        journal.update(backup=backup(journal, store, online=False))
+    turned: Turned = store.switch("new", rotation.encrypt_plaintext_rows)
+    if rotation.shares:
+        journal.update(turned=turned, rows_under="new", speaker=rotation.speaker)
+    return turned
 
 
 def _has_one_from_before(rotation: Rotation) -> bool:

@@ -5,13 +5,28 @@ Only rows in great number take further calls: prepare works for some seconds in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from . import prepare, prove, switch
 from .answers import HostAnswer, forward_journal, result, timed, would
 
-STEPS = {"prepare": prepare, "switch": switch, "prove": prove}
-# the phase of the journal after which a call ends, and the steps that lead there
-UNTIL = {"prepared": ("prepare",), "switched": ("prepare", "switch"), "proved": ("prepare", "switch", "prove")}
+# what a call does, and under which name its seconds count
+Step = tuple[str, Callable[[Rotation, Journal], bool], Callable[[Rotation, Journal | None], str]]
+PREPARE: Step = ("prepare", prepare.run, prepare.would)
+STOP: Step = ("switch", switch.halt, switch.would_halt)
+ROWS: Step = ("switch", switch.turn_rows, switch.would_halt)
+SWITCH: Step = ("switch", switch.run, switch.would)
+PROVE: Step = ("prove", prove.run, prove.would)
+# after which a call ends, and the steps that lead there
+UNTIL = {
+    "prepared": (PREPARE,),
+    "stopped": (STOP,),
+    "turned": (ROWS,),
+    "switched": (PREPARE, SWITCH),
+    "proved": (PREPARE, SWITCH, PROVE),
+}
 
 
 def run(rotation: Rotation, until: str) -> HostAnswer:
@@ -19,13 +34,13 @@ def run(rotation: Rotation, until: str) -> HostAnswer:
     steps = UNTIL[until]
     if rotation.check_mode:
         begun = rotation.application.get(rotation.rotation_id)
-        return would("\n".join(filter(None, (STEPS[name].would(rotation, begun) for name in steps))), begun)
+        return would("\n".join(filter(None, (tell(rotation, begun) for _, _, tell in steps))), begun)
     with rotation.application.lock("turn", LOCK_WAIT_SECONDS):
         journal = forward_journal(rotation)
         changed = False
-        for name in steps:
+        for name, take, _ in steps:
             with timed(journal, name):
-                changed |= STEPS[name].run(rotation, journal)
+                changed |= take(rotation, journal)
             if journal.phase == "preparing":
                 return result(journal, changed) | {"progress": prepare.progress(journal)}
         if changed:
