@@ -19,10 +19,12 @@ options:
     default: false
   until:
     description:
-      - How far the call goes back. Of data that all hosts share, every one is C(stopped) before one of them has C(turned) it back.
+      - How far the call goes back. Of data that all hosts share, every one is V(stopped) before one of them has V(turned) it back.
+      - V(accepts) lets a host with a list of keys write under the old one again and read both. Where hosts share the value all of them
+        come there before any goes on.
     type: str
     default: rolled_back
-    choices: [stopped, turned, rolled_back]
+    choices: [stopped, turned, accepts, rolled_back]
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """

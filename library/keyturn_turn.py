@@ -12,14 +12,17 @@ description:
   - Then switches. Stops the services, turns the rows in one transaction, replaces the files, starts the services and waits until
     they are healthy. What holds is decided by evidence, so that a repetition after a kill converges.
   - Then proves by behaviour that the host runs on the new value and that the old one is dead.
+  - Of a secret whose consumers take a list of keys, every process first reads the new key, then writes under it, the rows are turned
+    while the services run, and the old key goes when none is left under it.
 options:
   until:
     description:
       - The phase of the host's journal after which the call ends.
-      - Of data that all hosts share, every one is C(stopped) before one of them has C(turned) it, and none starts before that.
+      - Of data that all hosts share, every one is V(stopped) before one of them has V(turned) it, and none starts before that.
+      - V(accepts), V(leads) and V(turned) are those of a list of keys, at which hosts that share a value wait for each other.
     type: str
     default: proved
-    choices: [prepared, stopped, turned, switched, proved]
+    choices: [prepared, stopped, accepts, leads, turned, switched, proved]
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """

@@ -7,7 +7,7 @@ import binascii
 import logging
 import os
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 logger = logging.getLogger("src.security.token_encryption")
 
@@ -22,7 +22,9 @@ class TokenEncryption:
         key = key or os.environ.get("DATABASE_ENCRYPTION_KEY")
         if not key:
             raise RuntimeError("Token encryption is REQUIRED. Set DATABASE_ENCRYPTION_KEY.")
-        self._fernet = Fernet(key.encode())
+        # Today's application reads one key. TRADER_AI_KEY_SEPARATOR makes it one that reads a list, as Airflow and JupyterHub do.
+        separator = os.environ.get("TRADER_AI_KEY_SEPARATOR")
+        self._fernet = MultiFernet([Fernet(one.encode()) for one in (key.split(separator) if separator else [key])])
 
     def encrypt(self, token: str) -> str:
         """Return the two-layer form of a token, padding kept."""

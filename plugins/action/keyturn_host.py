@@ -23,11 +23,17 @@ from ansible.module_utils.keyturn.base import shape  # noqa: E402
 from ansible.module_utils.keyturn.base.shown import harmless  # noqa: E402
 from ansible.module_utils.keyturn.entry.phases import PHASES  # noqa: E402
 from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
+from ansible.module_utils.keyturn.host import calls  # noqa: E402
 
 # what a call of each phase does, in order; a phase that changes nothing is not told
-STEPS = {"stage": ("stage",), "issue": ("issue",), "turn": ("prepare", "switch", "prove"), "rollback": ("rollback",)}
-# of a call that ends before that
-UNTIL = {"prepared": ("prepare",), "stopped": ("stop",), "turned": ("turn the rows of all hosts",)}
+STEPS = {"stage": ("stage",), "issue": ("issue",), "rollback": ("rollback",)}
+# of a step, or of a call that ends before the last one
+TOLD = {
+    "turn_rows": "turn the rows of all hosts",
+    "stopped": "stop",
+    "turned": "turn the rows of all hosts",
+    "accepts": "accept",
+}
 COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
 MAY_BE_SILENT = ("ask_provider", "prune", "reach_info", "rotation_info", "stage")
@@ -54,8 +60,7 @@ class ActionModule(ActionBase):
         module, arguments = self._task.action, dict(self._task.args)
         if phase in PHASES:  # its name is of the collection that the action is of, or of none
             module, arguments = module.removesuffix(phase) + "phase", {"phase": phase, **arguments}
-        steps = COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
-        steps = UNTIL.get(arguments.get("until", ""), steps)
+        steps = _steps(phase, arguments)
         if steps and not self._task.check_mode:
             self._say(f"{', '.join(steps)} ...")
         began, work = time.monotonic(), answers.Work(phase, self.host)
@@ -101,6 +106,18 @@ class ActionModule(ActionBase):
         Display().display(f"{self.host}: {text}")
 
 
+def _steps(phase: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the steps of a call, as they are told."""
+    if phase == "turn":
+        asked = arguments["rotation"]
+        entry = asked["entry"] if isinstance(asked, Mapping) else {}
+        names = calls.steps(entry.get("overlap", ""), entry.get("value", ""), arguments.get("until", "proved"))
+        return tuple(TOLD.get(name, name) for name in names)
+    if phase == "rollback" and (told := TOLD.get(arguments.get("until", ""))):
+        return (told,)
+    return COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
+
+
 def ended(steps: tuple[str, ...], record: Mapping[str, Any], seconds: float) -> Iterator[str]:
     """Say how long each step took by the host's clock; of those that it has not timed, how long the call took (``seconds``)."""
     times = record.get("times", {})
@@ -108,6 +125,6 @@ def ended(steps: tuple[str, ...], record: Mapping[str, Any], seconds: float) -> 
         yield f"{', '.join(steps)} {seconds:.1f} s"
     for step in steps:
         if step in times:
-            told = step == "switch" and "downtime_seconds" in record
+            told = step in ("switch", "drop") and "downtime_seconds" in record
             down = f", down for {record['downtime_seconds']:.1f} s" if told else ""
             yield f"{step} {times[step]:.1f} s{down}"

@@ -128,6 +128,7 @@ def measured(way: str, turn: Callable[[Airflow], int]) -> Measured:
         lab.program("variables", "import", str(values))
         lab.start()
         try:
+            lab.fill()
             with Load(lab).running() as load:
                 began = time.monotonic()
                 code = turn(lab)

@@ -49,7 +49,7 @@ REGISTRIES: dict[str, set[str]] = {
     "value": {"per_host", "shared"},
     "switch": {"rolling", "together"},
     "sessions": {"kept", "invalidated"},
-    "overlap": {"both", "none", "none_needed"},
+    "overlap": {"both", "key_list", "none", "none_needed"},
     "retire.kind": {"none", "revoke"},
     "kind": {"dotenv", *stores.STORES},
     "auth.method": set(openbao.LOGINS),

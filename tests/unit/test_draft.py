@@ -111,6 +111,22 @@ def test_json_is_declared_by_its_places_and_what_has_none_is_open() -> None:
     assert any("(another key)" in question for question in found.questions)
 
 
+def test_rows_are_declared_as_they_are_kept(tmp_path: Path) -> None:
+    kept = COLUMN | {"key": ["tenant", "id"], "flag": "is_encrypted", "plain": 3}
+    other = COLUMN | {"database": "/var/lib/shop/second.db", "objects": True}
+    found = draft("shop", ROOT, {"web1": survey(columns=[kept, other])}, TODAY)
+    application = written(tmp_path, found)
+    assert mistakes(application, application.part("catalogue.yml", "secrets")) == []
+    one = entry(found)
+    assert (one["migration"]["kind"], one["probes"][0]) == ("several", {"kind": "rows"})
+    first, second = one["migration"]["stores"]
+    assert first["columns"] == [
+        {"table": "accounts", "key": ["tenant", "id"], "column": "token", "flag": "is_encrypted"}
+    ]
+    assert (second["database"], second["columns"][0]["plaintext"]) == ("/var/lib/shop/second.db", "^\\{")
+    assert not any("in clear" in question for question in found.questions)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -145,7 +161,7 @@ def test_no_name_of_a_host_is_a_template_or_more_than_a_text(tmp_path: Path) -> 
     one = survey(
         keys=[KEY | names | {"format": "ini"}],
         secrets=[KEY | names],
-        columns=[COLUMN | dict.fromkeys(("database", "table", "key", "column"), HOSTILE)],
+        columns=[COLUMN | dict.fromkeys(("database", "table", "column", "flag"), HOSTILE) | {"key": [HOSTILE, "b"]}],
         services=[SERVICE | {"name": HOSTILE, "does": [HOSTILE]}],
     )
     found = draft("shop", ROOT, {HOSTILE: one}, TODAY)

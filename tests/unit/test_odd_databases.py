@@ -402,7 +402,7 @@ def test_a_search_table_that_is_damaged_vetoes_nothing(tmp_path: Path) -> None:
 KEYS = {
     "two, as the application would read them": (
         f"{OLD},{NEW}",
-        "is a list of 2 Fernet keys: lists of keys are not supported",
+        "is a list of 2 Fernet keys: where the application reads such lists, say so",
     ),
     "two in JSON": (json.dumps([OLD, NEW]), "is a list of 2 Fernet keys"),
     "two without anything between": (OLD + NEW, "is a list of 2 Fernet keys"),

@@ -21,7 +21,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.base.sides import Side, other
 from keyturn.ground import rows
 from keyturn.ground.rows import fernet_forms, tokens
-from keyturn.ground.rows.contract import Backup, Census, Examined, Prepared, RowStore, Space, Turned
+from keyturn.ground.rows.contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Turned
 from keyturn.host import probes, storage
 from keyturn.host.journal import Journal
 from keyturn.host.phases import commit, holdings_info, rollback, stage, turn
@@ -141,6 +141,11 @@ class JsonRows:
         self.path.write_text(json.dumps(held | turned))
         return {"turned": len(turned), "on_the_fly": len(turned.keys() - known.keys()), "left": ""}
 
+    def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
+        held = self._read()
+        turned = self.switch(to)["turned"]
+        return Online(len(held), turned, finished=True)
+
     def residue(self) -> list[str]:
         return ["the notes leave nothing behind"]
 
@@ -259,6 +264,20 @@ def test_a_rotation_goes_back_with_what_was_written_since(tmp_path: Path, entry:
     assert app.key() == "first-key"
     assert app.notes() == {name: f"first-key:{name}" for name in [*"abcd", "late"]}
     assert not app.journal().kept("prepared")
+
+
+@pytest.mark.parametrize("way", ["forward", "back"])
+def test_a_list_of_keys_needs_one_method_more(tmp_path: Path, entry: dict[str, Any], way: str) -> None:
+    entry |= {"overlap": "key_list", "key_list": {"separator": ",", "grace_seconds": 0}}
+    app = Notes(tmp_path, entry)
+    stage.run(app.rotation())
+    turn.run(app.rotation(), "turned" if way == "back" else "proved")
+    if way == "back":
+        rollback.run(app.rotation(), "a test", abandon_commit=False)
+        assert app.key() == "first-key" and app.notes() == {name: f"first-key:{name}" for name in "abcd"}
+        return
+    assert app.notes() == {name: f"{app.key()}:{name}" for name in "abcd"}
+    assert commit.run(app.rotation(), "both")["rotation"]["outcome"] == "committed"
 
 
 def test_what_was_prepared_and_changed_by_another_is_not_gone_on_with(tmp_path: Path, entry: dict[str, Any]) -> None:

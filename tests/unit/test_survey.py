@@ -89,8 +89,8 @@ def test_every_column_with_tokens_is_found_with_the_keys_that_open_it(folder: Pa
         ("TOKEN_KEY", 2, ""): 1,
     }
     counts = {name: accounts[name] for name in ("rows", "empty", "plain", "unopened", "key", "flag")}
-    assert counts == {"rows": 5, "empty": 1, "plain": 1, "unopened": 1, "key": "id", "flag": "is_encrypted"}
-    assert held["links", "blob", ""]["key"] == "user"
+    assert counts == {"rows": 5, "empty": 1, "plain": 1, "unopened": 1, "key": ["id"], "flag": "is_encrypted"}
+    assert held["links", "blob", ""]["key"] == ["shop", "user"]
     assert (held["links", "blob", ""]["objects"], accounts["objects"]) == (True, False)
     assert set(names.values()) >= {("CORE_HEX_KEY", 0, "hex"), ("VAULT_PASSPHRASE", 0, "sha256")}
     marks = {key["name"]: key["mark"] for key in found["keys"]}
@@ -187,6 +187,8 @@ def test_a_database_that_cannot_be_read_does_not_hide_the_others(folder: Path) -
         ("a.conf", "[a]\nurl = redis://:s3cret-word@host/0\n", {"A_URL"}),
         ("a.ini", "this is no ini", set()),
         ("cookie_secret", "0123456789abcdef0123\n", {"COOKIE_SECRET"}),
+        ("shop", "# of systemd\n\nAPI_KEY=abcdef123\nPORT=80\n", {"API_KEY"}),
+        ("key", KEY, {"KEY"}),
         ("README.txt", "words about a secret\n", set()),
         ("module.py", "SECRET_KEY = 'abcdef123'\n", set()),
     ],

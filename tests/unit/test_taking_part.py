@@ -8,6 +8,7 @@ import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet.taking_part import hosts_of, who_goes_on
 
+LISTS = ("accept", "lead", "reencrypt", "accept_back", "accept_all_back")
 HOSTS = ["app1", "app2", "app3"]
 SHARED = ("prepare_shared", "stop_shared", "turn_shared")
 PLAYS = (
@@ -18,6 +19,7 @@ PLAYS = (
         "stage",
         "compare",
         "issue",
+        *LISTS,
         *SHARED,
         "turn",
         "turn_in_steps",
@@ -39,6 +41,7 @@ def plan(**more: Any) -> dict[str, Any]:
         "examines_first": False,
         "issues": False,
         "old_lives": False,
+        "overlap": "none_needed",
         "shares": False,
         **more,
     }
@@ -65,6 +68,12 @@ def plays(
         (plan(unit="fleet", shares=True, until="ready"), {"reach"}),
         (plan(unit="fleet", examines_first=True), {"examine", "stage", "turn", "decide", "finish"}),
         (plan(unit="fleet", examines_first=True, until="ready"), {"examine"}),
+        (plan(overlap="key_list"), {"stage", "turn"}),
+        (plan(overlap="key_list", drains=True), {"stage", "lead", "reencrypt", "turn_in_steps"}),
+        (
+            plan(overlap="key_list", unit="fleet"),
+            {"stage", "accept", "lead", "reencrypt", "turn", "decide", "finish", "accept_all_back"},
+        ),
     ],
 )
 def test_a_play_takes_place_where_it_has_something_to_do(described: dict[str, Any], taking_place: set[str]) -> None:
@@ -109,6 +118,8 @@ def test_one_host_alone_finishes_when_it_decides_but_not_before_a_store() -> Non
 def test_a_fleet_goes_back_only_when_a_phase_has_failed_and_a_batch_does_it_itself() -> None:
     assert "take_back" in plays(plan(unit="fleet"), failed=True)
     assert "take_back" not in plays(plan(), failed=True)
+    assert "accept_back" in plays(plan(unit="fleet", overlap="key_list"), failed=True)
+    assert "accept_back" not in plays(plan(unit="fleet"), failed=True)
 
 
 def test_nobody_takes_part_before_the_hosts_are_fixed() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from ..host import calls
 from ..inputs import catalogue
 from .module import ROTATION, SECRET, SECRETS, Code, Phase
 
@@ -47,11 +48,7 @@ PHASES = {
     "turn": Phase(
         {
             **ROTATION,
-            "until": {
-                "type": "str",
-                "default": "proved",
-                "choices": ["prepared", "stopped", "turned", "switched", "proved"],
-            },
+            "until": {"type": "str", "default": "proved", "choices": [*calls.UNTIL]},
         },
         diff=("old", "new"),
     ),
@@ -70,7 +67,11 @@ PHASES = {
             **ROTATION,
             "cause": {"type": "str", "required": True},
             "abandon_commit": {"type": "bool", "default": False},
-            "until": {"type": "str", "default": "rolled_back", "choices": ["stopped", "turned", "rolled_back"]},
+            "until": {
+                "type": "str",
+                "default": "rolled_back",
+                "choices": ["stopped", "turned", "accepts", "rolled_back"],
+            },
         },
         diff=("new", "old"),
     ),

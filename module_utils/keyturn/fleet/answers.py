@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..base import shape, timestamps
 from ..base.shown import LONGEST, harmless
-from ..ground.rows import KINDS
+from ..ground.rows import ALONE
 from ..host import journal
 from ..host.phases.answers import HostAnswer
 
@@ -104,8 +104,9 @@ SURVEY = {
     **{key: [SECRET] for key in ("keys", "secrets")},
     "columns": [
         {
-            **dict.fromkeys(("database", "table", "key", "column", "path", "flag"), str),
-            "store": tuple(KINDS),
+            **dict.fromkeys(("database", "table", "column", "path", "flag"), str),
+            "key": [str],
+            "store": tuple(ALONE),
             "objects": bool,
             **dict.fromkeys(("rows", "empty", "plain", "unopened"), int),
             "under": {"*": int},
@@ -255,7 +256,8 @@ def progress(action: str, said: HostAnswer) -> Progress | None:
         read = said["progress"]
         done, total, seconds = read["done"], read["total"], read["seconds"]
         rate = max(done, 1) / max(seconds, 0.001)
-        line = f"{done:,} of {total:,} rows prepared, {rate:,.0f} rows/s, {max(total - done, 0) / rate:.0f} s left"
+        what = "turned" if said.get("rotation", {}).get("phase") == "turning" else "prepared"
+        line = f"{done:,} of {total:,} rows {what}, {rate:,.0f} rows/s, {max(total - done, 0) / rate:.0f} s left"
         return Progress(done, total, line)
     if action == "replace_tokens" and not said["ended"]:
         # of each token two steps: it is replaced, and proved; one that is lost or gone takes none any more

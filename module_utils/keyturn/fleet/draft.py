@@ -111,7 +111,7 @@ def _entry(root: Path, found: _Found, services: Mapping[str, Services], hosts: i
     yield f"    switch: {'together' if found.shared else 'rolling'}"
     yield "    overlap: none_needed"
     if found.listed:
-        yield f"    {OPEN}{_plain(key['name'])} is a list of keys: docs/guides/adopt.md says how its consumer is written"
+        yield f"    {OPEN}{_plain(key['name'])} is a list of keys: have all rows under one of them, and leave that one alone"
     yield "    consumers:"
     if key["format"] == "environment":
         yield f"      {OPEN}{_plain(key['name'])} stands in {_plain(key['place'])} and in no file: name that by keyturn_files"
@@ -121,7 +121,6 @@ def _entry(root: Path, found: _Found, services: Mapping[str, Services], hosts: i
         yield f"      - {_consumer(root, key)}"
     yield from _migration(root, found)
     yield f"    services: [{', '.join(services)}]"
-    yield f"    probes: [{{kind: {KINDS[found.columns[0]['store']].probe}}}, {{kind: http}}]"
     yield "    retire: {kind: none}"
     yield f"    {OPEN}how long may it be down? A switch takes well below a second for 10,000 rows, and the start of the service"
     yield "    downtime_budget_seconds: 300"
@@ -138,36 +137,56 @@ def _consumer(root: Path, key: Secrets) -> str:
 
 
 def _migration(root: Path, found: _Found) -> Iterator[str]:
-    databases = list(dict.fromkeys(one["database"] for one in found.columns))
+    by_database: dict[str, list[Columns]] = {}
+    for one in found.columns:
+        by_database.setdefault(one["database"], []).append(one)
+    alone = len(by_database) == 1
+    probe = KINDS[found.columns[0]["store"] if alone else "several"].probe
     yield "    migration:"
-    yield f"      kind: {found.columns[0]['store']}"
-    if found.key["rule"]:
-        yield f"      key: {{rule: {found.key['rule']}}}"
-    yield f"      database: {_path(root, databases[0])}"
-    yield "      columns:"
-    for (database, table, name), places in _by_column(found.columns).items():
-        yield from _comments(places)
+    if not alone:
+        yield "      kind: several\n      stores:"
+    for database, columns in by_database.items():
+        rule = [f"key: {{rule: {found.key['rule']}}}"] if found.key["rule"] else []
+        lines = [
+            f"kind: {columns[0]['store']}",
+            *rule,
+            f"database: {_path(root, database)}",
+            "columns:",
+            *_columns(columns),
+        ]
+        for number, line in enumerate(lines):
+            yield f"      {line}" if alone else f"        {'  ' if number else '- '}{line}"
+    yield f"    probes: [{{kind: {probe}}}, {{kind: http}}]"
+
+
+def _columns(columns: Sequence[Columns]) -> Iterator[str]:
+    for (table, name), places in _by_column(columns).items():
+        yield from (f"  {line}" for line in _comments(places))
         paths = [one["path"] for one in places if one["path"] and not UNNAMED.search(one["path"])]
         if not paths and places[0]["path"]:
             continue
-        shape = "'^\\{'" if all(one["objects"] for one in places) and not paths else "."
-        at = f", paths: [{', '.join(map(_quoted, paths))}]" if paths else ""
-        other = "" if database == databases[0] else f"{OPEN}in {_plain(database)}: "
-        what = f"table: {_quoted(table)}, key: {_quoted(places[0]['key'])}, column: {_quoted(name)}"
-        yield f"        {other}- {{{what}, plaintext: {shape}{at}}}"
+        told = {"table": _quoted(table), "key": ", ".join(map(_quoted, places[0]["key"])), "column": _quoted(name)}
+        if len(places[0]["key"]) > 1:
+            told["key"] = f"[{told['key']}]"
+        if all(one["objects"] for one in places) and not paths:
+            told["plaintext"] = "'^\\{'"
+        if places[0]["flag"]:
+            told["flag"] = _quoted(places[0]["flag"])
+        if paths:
+            told["paths"] = f"[{', '.join(map(_quoted, paths))}]"
+        yield f"  - {{{', '.join(f'{word}: {value}' for word, value in told.items())}}}"
 
 
 def _comments(places: Sequence[Columns]) -> Iterator[str]:
     first = places[0]
-    indent = "        "
-    yield f"{indent}# {first['rows']} rows: {sum(first['under'].values())} tokens, {first['empty']} empty, {first['plain']} without a token"
-    if first["plain"]:
-        yield f"{indent}{OPEN}may {first['plain']} rows stand there in clear? `plaintext` is the shape of what they hold"
+    yield f"# {first['rows']} rows: {sum(first['under'].values())} tokens, {first['empty']} empty, {first['plain']} without a token"
+    if first["plain"] and not first["flag"]:
+        yield f"{OPEN}may {first['plain']} rows stand there in clear? `plaintext` is the shape of what they hold"
     if unopened := sum(one["unopened"] for one in places):
-        yield f"{indent}{OPEN}{unopened} tokens open under no key that was found: until none is left a rotation is refused"
+        yield f"{OPEN}{unopened} tokens open under no key that was found: until none is left a rotation is refused"
     for one in places:
         if UNNAMED.search(one["path"]):
-            yield f"{indent}{OPEN}tokens stand {_plain(one['path'])}, where none can be turned: give them a place of their own"
+            yield f"{OPEN}tokens stand {_plain(one['path'])}, where none can be turned: give them a place of their own"
 
 
 def _others(hosts: Mapping[str, Survey], told: set[tuple[str, str]]) -> Iterator[str]:
@@ -259,10 +278,10 @@ def _services(hosts: Mapping[str, Survey]) -> dict[str, Services]:
     return found or {"app": nobody}
 
 
-def _by_column(columns: Iterable[Columns]) -> dict[tuple[str, str, str], list[Columns]]:
-    found: dict[tuple[str, str, str], list[Columns]] = {}
+def _by_column(columns: Iterable[Columns]) -> dict[tuple[str, str], list[Columns]]:
+    found: dict[tuple[str, str], list[Columns]] = {}
     for one in columns:
-        found.setdefault((one["database"], one["table"], one["column"]), []).append(one)
+        found.setdefault((one["table"], one["column"]), []).append(one)
     return found
 
 

@@ -57,7 +57,8 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: 
     fleet, batch = plan["unit"] == "fleet", plan["unit"] == "batch"
     # more than the calls of a host: hooks of a balancer, or a secret store between a decision and its end
     in_steps = plan["drains"] or (stored and batch)
-    one_for_all = turns and plan["shares"] and len(hosts) > 1
+    listed = turns and plan["overlap"] == "key_list"
+    one_for_all = turns and plan["shares"] and len(hosts) > 1 and not listed
     takes_place = {
         "reach": plan["shares"],
         "examine": plan["examines_first"],
@@ -68,6 +69,12 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: 
         "stop_shared": one_for_all,
         "turn_shared": one_for_all,
         "issue": turns and plan["issues"],
+        # of a list of keys: where hosts share it none goes on before all are there; one by itself does all in its turn
+        "accept": listed and fleet,
+        "lead": listed and (fleet or in_steps),
+        "reencrypt": listed and (fleet or in_steps),
+        "accept_back": listed and fleet and failed,
+        "accept_all_back": plan["overlap"] == "key_list" and fleet,
         "turn": turns and not in_steps,
         "turn_in_steps": turns and in_steps,
         "decide": turns and fleet,

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from ..base.sides import Side
     from ..ground.rows.contract import Backup, Turned
 
+# of a key list alone: docs/decisions/12-key-lists-by-restarts.md
+LISTS = ("accepting", "accepts", "leading", "leads", "turning", "turned")
 # ``issuing`` and ``issued`` are of the host that speaks for all at an issuer; every other one goes past them
 PHASES = (
     "staging",
@@ -43,6 +45,7 @@ PHASES = (
     "prepared",
     "issuing",
     "issued",
+    *LISTS,
     "switching",
     "switched",
     "proved",
@@ -56,6 +59,7 @@ STAMP = [str, float]
 # what was the head of the controller's log when it began the rotation here: who rewrites the log does not reach it
 HEAD = {"number": int, "hash": re.compile("[0-9a-f]{64}")}
 RETIRE = {"state": str, "since": timestamps.SHAPE, "evidence?": str, "verdict?": str}
+ONLINE = {"read": int, "turned": int, "seconds": float}
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
     "phase": PHASES,
@@ -79,6 +83,7 @@ SHAPE = {
     "stopped?": {"moment": STAMP, "time": float},
     "changed?": STAMP,
     "turned?": dict,
+    "online?": ONLINE,
     "speaker?": str,
     "rows_under?": ("old", "new"),
     "forms?": dict,
@@ -126,6 +131,14 @@ class PreparedRows(TypedDict, total=False):
     mark: list[int]
     sha256: str
     parts: list[dict[str, Any]]
+
+
+class OnlineRows(TypedDict):
+    """How many rows were read and turned beside the application, and in how many seconds."""
+
+    read: int
+    turned: int
+    seconds: float
 
 
 class Kept(TypedDict, total=False):
@@ -213,6 +226,7 @@ class JournalRecord(TypedDict, total=False):
     downtime_seconds: float
     down_before: float
     turned: Turned
+    online: OnlineRows
     turned_back: bool
     speaker: str
     rows_under: Side
@@ -237,7 +251,11 @@ class JournalRecord(TypedDict, total=False):
 # what a call that goes on with a rotation needs besides, by its phase
 STAGED = {"findings": [str], "old": MARKS}
 SWITCHING = STAGED | {"stopped": {"moment": STAMP, "time": float}}
-NEEDED = {"switching": SWITCHING, "switched": SWITCHING | {"changed": STAMP}, "proved": SWITCHING | {"changed": STAMP}}
+SWITCHED = SWITCHING | {"changed": STAMP}
+NEEDED = {
+    "switching": SWITCHING,
+    **dict.fromkeys((*LISTS[LISTS.index("accepts") :], "switched", "proved"), SWITCHED),
+}
 RECOVERY = "end it with resume.yml (on the new value) or rollback.yml (on the old one)"
 
 
@@ -300,6 +318,11 @@ class Journal:
         return self.record.get("prepared")
 
     @property
+    def online(self) -> OnlineRows:
+        """How many rows were turned beside the application."""
+        return self.record.get("online") or {"read": 0, "turned": 0, "seconds": 0.0}
+
+    @property
     def retire(self) -> Retire:
         """What is known of the old credential's end, nothing where it has none to come to."""
         return self.record.get("retire", {})
@@ -331,6 +354,11 @@ class Journal:
     def closed(self) -> bool:
         """Whether the rotation has ended on this host."""
         return self.phase == "closed"
+
+    @property
+    def touched(self) -> bool:
+        """Whether the switch has begun, or of a key list the first change of the files: something is to be put back."""
+        return self.reached(LISTS[0])
 
     def reached(self, phase: str) -> bool:
         """Tell whether the rotation has come to ``phase``, or further."""

@@ -274,6 +274,11 @@ class Holding:
         return staged
 
     @property
+    def separator(self) -> str:
+        """What stands between the keys of a list; empty where the application reads one key alone."""
+        return str(self.entry["key_list"]["separator"]) if self.entry["overlap"] == "key_list" else ""
+
+    @property
     def shares(self) -> bool:
         """Whether the data that depends on the value is one for all hosts."""
         return rows.shared(self.entry["migration"])
@@ -293,7 +298,8 @@ class Holding:
             for item, why in self.accept_shapes.items():
                 check_reason(str(why), f"keyturn_accept_shapes of {item}")
         values: dict[Side, Mapping[str, str]] = {"old": old} if new is None else {"old": old, "new": new}
-        store = kind.open(self.entry["migration"], self.app_root, self.variables, values, self.accept_shapes)
+        spec = self.entry["migration"] | ({"separator": self.separator} if self.separator else {})
+        store = kind.open(spec, self.app_root, self.variables, values, self.accept_shapes)
         self.hide(store.secrets)
         return store
 

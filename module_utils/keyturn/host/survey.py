@@ -46,7 +46,7 @@ class Columns(TypedDict):
     store: str
     database: str
     table: str
-    key: str
+    key: list[str]
     column: str
     path: str
     flag: str
@@ -189,7 +189,7 @@ def _column(path: Path, kind: str, place: Place, by_old: Mapping[str, str]) -> C
         "store": kind,
         "database": str(path),
         "table": place.table,
-        "key": place.key,
+        "key": list(place.key),
         "column": place.column,
         "path": place.path,
         "flag": place.flag,

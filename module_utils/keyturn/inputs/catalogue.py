@@ -107,6 +107,11 @@ RETIRE: Spec = {
     "steps": {"type": "list", "elements": "str"},
 }
 
+# how a consumer writes a list of keys, and for how long nobody may write under the old one once no row is under it
+KEY_LIST: Spec = {
+    "separator": {"type": "str", "default": ","},
+    "grace_seconds": {"type": "int", "default": 10},
+}
 ENTRY: Spec = {
     "title": {"type": "str", "required": True},
     "variables": {"type": "list", "elements": "str", "required": True},
@@ -116,7 +121,8 @@ ENTRY: Spec = {
     "issuer": {"type": "dict", "options": ISSUER},
     "value": {"type": "str", "required": True, "choices": ["per_host", "shared"]},
     "switch": {"type": "str", "required": True, "choices": ["rolling", "together"]},
-    "overlap": {"type": "str", "required": True, "choices": ["both", "none", "none_needed"]},
+    "overlap": {"type": "str", "required": True, "choices": ["both", "key_list", "none", "none_needed"]},
+    "key_list": {"type": "dict", "default": {}, "options": KEY_LIST, "apply_defaults": True},
     "max_age_days": {"type": "int"},
     "consumers": {
         "type": "list",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from importlib import import_module
@@ -37,10 +38,12 @@ def check_meaning(secret: str, entry: Entry, services: Mapping[str, ServiceSpec]
             raise KeyturnError(f"{where}: service {name} is not in keyturn_services of this host (it has: {known})")
     if (entry["value"], entry["switch"]) == ("per_host", "together"):
         raise KeyturnError(f"{where}: value per_host goes with switch rolling")
-    if (entry["value"], entry["switch"]) == ("shared", "rolling") and entry["overlap"] != "both":
+    if (entry["value"], entry["switch"]) == ("shared", "rolling") and entry["overlap"] not in ("both", "key_list"):
         raise KeyturnError(
-            f"{where}: a shared value is switched rolling only where old and new are valid at once (overlap: both)"
+            f"{where}: a shared value is switched rolling only where old and new are valid at once (overlap: both, or key_list)"
         )
+    if entry["overlap"] == "key_list":
+        _check_key_list(where, entry)
     _check_consumers(where, entry)
     _check_supplied(where, entry)
     _check_issuer(where, entry)
@@ -55,6 +58,21 @@ def check_meaning(secret: str, entry: Entry, services: Mapping[str, ServiceSpec]
         raise KeyturnError(
             f"{where}: the probe {asked[0]} asks by HTTP, and none of its services has a URL: give one base_url or health_url"
         )
+
+
+def _check_key_list(where: str, entry: Entry) -> None:
+    """A list of keys is for data that several processes read while it is turned; its separator must not occur in a key."""
+    if entry["migration"]["kind"] == "none" or entry["switch"] != "rolling":
+        raise KeyturnError(
+            f"{where}: overlap key_list goes with a migration, whose rows it turns, and with switch rolling"
+        )
+    given = entry["key_list"]
+    if not given["separator"] or re.search(r"[\w+/=-]|\n", given["separator"]):
+        raise KeyturnError(
+            f"{where}: key_list.separator must be characters that are in no key, such as , or ; and it is {given['separator']!r}"
+        )
+    if given["grace_seconds"] < 0:
+        raise KeyturnError(f"{where}: key_list.grace_seconds is {given['grace_seconds']}: give a number from 0 on")
 
 
 def _check_rows(where: str, entry: Entry) -> None:

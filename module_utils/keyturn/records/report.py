@@ -20,7 +20,20 @@ from .rotation_log import COMMITTED
 from .shapes import Cause, HostReport, Report
 
 SCHEMA = 1
-STEPS = ("stage", "prepare", "issue", "switch", "prove", "decide", "finish")
+STEPS = (
+    "stage",
+    "prepare",
+    "issue",
+    "back_up",
+    "accept",
+    "lead",
+    "reencrypt",
+    "switch",
+    "drop",
+    "prove",
+    "decide",
+    "finish",
+)
 ENDED = (*COMMITTED, "committed_in_part", "rolled_back")
 OPEN = ("interrupted", "needs_attention")
 # The outcomes that each wish promises: rotate_* and resume.yml the new value, rollback.yml the old one. Any other is a failure of the run.
@@ -366,7 +379,7 @@ def _change(host: HostReport, variable: str, new: str | None) -> str:
         return "(kept)" if held == host["old"][variable] else f"before; now {held}"
     if not new or host.get("outcome") == "rolled_back":
         return "(kept)"
-    if host.get("phase") in PHASES[: PHASES.index("switching")]:
+    if host.get("phase") in PHASES[: PHASES.index(journal.LISTS[0])]:
         return "(not switched)"
     return f"-> {new}" if host.get("outcome") == "committed" else f"-> {new}, not ended: either may be in use"
 

@@ -21,6 +21,8 @@ _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _PLAIN = re.compile(
     r"-?[\d.]+|true|false|yes|no|on|off|none|null|[~/.]?/.*|[$].*|env:.*|[a-z][a-z0-9+.-]*://.*", re.IGNORECASE
 )
+# what has no name that tells of it, such as /etc/default/shop
+_ENVIRONMENT = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\n|(?:export )?[A-Za-z_][A-Za-z0-9_]*=[^\n]+(?:\n|$))+")
 _TEMPLATE = re.compile(r"\.(?:example|template|sample|dist)$")
 LONGEST_NAME, LONGEST_VALUE = 128, 4096
 
@@ -46,6 +48,8 @@ class Setting(NamedTuple):
 def secrets(path: PurePath, content: bytes, as_environment: bool = False) -> list[Setting]:
     """Return what looks like a secret in a file of settings, by the name of the file; nothing in one of another kind."""
     format_ = "dotenv" if as_environment else kind(path)
+    if format_ == "file" and _ENVIRONMENT.fullmatch(content):
+        format_ = "dotenv"
     found = []
     for section, key, value in _read(format_, path, content):
         if len(key) > LONGEST_NAME or len(value) > LONGEST_VALUE or is_placeholder(value):

@@ -91,7 +91,9 @@ def _several(
 ) -> RowStore:
     from .several import Several
 
-    return Several([ALONE[one["kind"]].open(one, root, variables, values, accepted) for one in spec["stores"]])
+    given = {"separator": spec["separator"]} if "separator" in spec else {}
+    stores = [ALONE[one["kind"]].open({**one, **given}, root, variables, values, accepted) for one in spec["stores"]]
+    return Several(stores)
 
 
 ALONE_SPEC: dict[str, Spec] = {

@@ -53,6 +53,20 @@ class Prepared(NamedTuple):
     finished: bool
 
 
+class Online(NamedTuple):
+    """What one call has turned beside the application: rows read and turned, and whether all are read.
+
+    Then ``left`` is how many are still under the other value, as they were seen at one moment, and ``refusals`` names rows that
+    open under neither.
+    """
+
+    read: int
+    turned: int
+    finished: bool
+    left: int = 0
+    refusals: str = ""
+
+
 class Backup(TypedDict):
     """The copy that was made; of several stores all of them, each also by itself."""
 
@@ -141,6 +155,13 @@ class RowStore(Protocol):
         """Put all rows under the value of ``to`` or none: turned by what opens them, checked, durable.
 
         Towards ``new`` a row that cannot be turned is refused, towards ``old`` it is left.
+        """
+
+    def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
+        """Turn rows to the value of ``to`` for about ``seconds`` while the application, which reads both values, serves and writes.
+
+        A row is written only where it still holds the ciphertext that was read, in short transactions that are durable. It goes on
+        from where the last call has come to, which is kept in ``folder``, and begins anew once all rows were read.
         """
 
     def forget(self, rotation_id: str) -> None:

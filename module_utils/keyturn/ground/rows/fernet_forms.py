@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
 from ...base.errors import KeyturnError
 from ...base.sides import Side
@@ -117,17 +117,24 @@ def fernet(name: str, key: str) -> Fernet:
     keys = len(KEY.findall(key))
     what = next((kind for kind, shape in OTHER_KEYS.items() if shape.fullmatch(key)), f"{len(key)} characters")
     raise KeyturnError(
-        f"{name} is a list of {keys} Fernet keys: lists of keys are not supported; have the application write every row under one of them, "
-        "then leave that one, and keep the others until all rows open"
+        f"{name} is a list of {keys} Fernet keys: where the application reads such lists, say so in the catalogue (overlap: key_list); "
+        "where it does not, have the application write every row under one of them, then leave that one, and keep the others until all "
+        "rows open"
         if keys > 1
         else f"{name} is not a Fernet key: 32 bytes as 44 characters of URL-safe base64 are needed, it has {what}"
     )
 
 
+def cipher(name: str, keys: Sequence[str]) -> Fernet | MultiFernet:
+    """Return what opens under any of ``keys`` and encrypts under the first; KeyturnError names the variable where one is no key."""
+    several = [fernet(name, key) for key in keys]
+    return several[0] if len(several) == 1 else MultiFernet(several)
+
+
 class Turner:
     """Opens stored values under the old or the new key, and turns them to either."""
 
-    def __init__(self, ciphers: Mapping[Side, Fernet], plaintext: str | None) -> None:
+    def __init__(self, ciphers: Mapping[Side, Fernet | MultiFernet], plaintext: str | None) -> None:
         """``ciphers`` has ``old``, and ``new`` once there is one; ``plaintext`` is the shape of what is protected, None where it is any."""
         self._ciphers = ciphers
         try:
@@ -225,7 +232,7 @@ class Turner:
         return _dress("two_layer", self._ciphers[to].encrypt(opened.plaintext), isinstance(stored, str))
 
 
-def seal(cipher: Fernet, form: str, plaintext: bytes, as_text: bool) -> str | bytes:
+def seal(cipher: Fernet | MultiFernet, form: str, plaintext: bytes, as_text: bool) -> str | bytes:
     """Return ``plaintext`` in a form: a token of ``cipher`` in one or two layers, or as it is."""
     if form == "plaintext":
         return plaintext.decode() if as_text else plaintext
@@ -284,7 +291,7 @@ def _padded(text: bytes) -> bytes:
     return text + b"=" * (-len(text) % 4)
 
 
-def opens(cipher: Fernet, token: bytes) -> bool:
+def opens(cipher: Fernet | MultiFernet, token: bytes) -> bool:
     """Tell whether ``cipher`` opens ``token``."""
     try:
         cipher.decrypt(token)

@@ -28,6 +28,12 @@ def fernet_key(rule: Rule | None, variable: str, value: str) -> str:
     return value if rule is None else RULES[rule["rule"]](rule, variable, value)
 
 
+def fernet_keys(rule: Rule | None, variable: str, value: str, separator: str | None) -> list[str]:
+    """Return the keys of a value, of which the first one encrypts: several only where the application reads a list (``separator``)."""
+    parts = [value] if separator is None else [part.strip() for part in value.split(separator)]
+    return [fernet_key(rule, variable, part) for part in parts]
+
+
 def _hex(rule: Rule, variable: str, value: str) -> str:
     if not _HEX.fullmatch(value):
         raise KeyturnError(

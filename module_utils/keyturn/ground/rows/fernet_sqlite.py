@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 
 from ...base.errors import KeyturnError
 from ...base.sides import Side, other
@@ -65,15 +65,19 @@ class FernetSqlite:
         variable: str,
         keys: Mapping[Side, str],
         accepted: Collection[str] = (),
+        older: Sequence[str] = (),
     ) -> None:
         """``spec`` is the catalogue's migration; ``keys`` those that are known (KeyturnError if one is none).
 
-        ``accepted`` are the keys of rows that may have another shape than is declared.
+        ``accepted`` are the keys of rows that may have another shape than is declared. ``older`` are the further keys of an old list of
+        keys, which open rows and encrypt none.
         """
         self.accepted = accepted
         self.spec = spec
         self.database = Database(app_root / spec["database"], app_root)
-        self.ciphers: dict[Side, Fernet] = {side: fernet_forms.fernet(variable, key) for side, key in keys.items()}
+        self.ciphers: dict[Side, Fernet | MultiFernet] = {
+            side: fernet_forms.cipher(variable, [key, *(older if side == "old" else ())]) for side, key in keys.items()
+        }
         self.keys = keys
         self.turners = [self._pages(declared) for declared in spec["columns"]]
         self.forms = (*FORMS, JSON) if any(declared.get("paths") for declared in spec["columns"]) else FORMS
@@ -106,13 +110,13 @@ class FernetSqlite:
     def open_rows(self) -> Census:
         """Open every row, reading only. Returns ``rows`` (by form), ``under`` (old, new), ``refused`` (up to ten named)."""
         with self.database.reading() as connection:
-            return self._open_rows(connection, self.columns(connection))
+            return self.census_of(connection, self.columns(connection))
 
     def census(self) -> WholeCensus:
         """Do what ``open_rows`` does and also look for tokens elsewhere: returns the columns with ``undeclared`` ones."""
         with self.database.reading() as connection:
             targets = self.columns(connection)
-            census = self._open_rows(connection, targets)
+            census = self.census_of(connection, targets)
             found = token_scan.undeclared(connection, targets, self._opens)
             return {
                 **census,
@@ -122,7 +126,8 @@ class FernetSqlite:
                 "unseen": found.unseen,
             }
 
-    def _open_rows(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> Census:
+    def census_of(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> Census:
+        """Open every row of the columns ``targets``."""
         rows: Counter[str] = Counter(dict.fromkeys(self.forms, 0))
         under: Counter[str] = Counter(old=0, new=0)
         refusals = Refusals()
@@ -233,7 +238,7 @@ class FernetSqlite:
         for target, values in zip(self.columns(copy), self.turners, strict=True):
             with triggers_away(copy, target):
                 page = next(pages(copy, target), [])
-                _write(copy, target, list(self._turned(page, target, values, "new", Refusals())))
+                _write(copy, target, list(self.turned(page, target, values, "new", Refusals())))
         copy.execute("ROLLBACK")
 
     @contextlib.contextmanager
@@ -364,11 +369,12 @@ class FernetSqlite:
                 yield Goal(row, goal, on_the_fly=False)
             elif goal is None or row.stored != goal:
                 unknown.append(row)
-        yield from self._turned(unknown, target, values, to, left)
+        yield from self.turned(unknown, target, values, to, left)
 
-    def _turned(
+    def turned(
         self, page: Sequence[Row], target: Column, values: Pages, to: Side, refusals: Refusals
     ) -> Iterator[Goal]:
+        """Yield what the rows of a page that are under the other key hold under the key of ``to``."""
         turning = [
             (row, opened) for row, opened in self._open_page(page, target, values, refusals) if opened.under(other(to))
         ]

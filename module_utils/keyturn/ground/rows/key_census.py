@@ -37,7 +37,7 @@ class Place:
     table: str
     column: str
     path: str
-    key: str = ""
+    key: Sequence[str] = ()
     flag: str = ""
     rows: int = 0
     empty: int = 0
@@ -178,10 +178,9 @@ def _parsed(text: bytes) -> object:
         return None
 
 
-def _key(columns: Sequence[Sequence[Cell]]) -> str:
-    """Return the column by which people know a row: the last of the primary key, which tells the most, or the first of all."""
-    primary = [str(row[1]) for row in sorted(columns, key=lambda row: int(row[5] or 0)) if row[5]]
-    return primary[-1] if primary else str(columns[0][1])
+def _key(columns: Sequence[Sequence[Cell]]) -> list[str]:
+    """Return the columns by which people know a row: the primary key, or the first of all."""
+    return [str(row[1]) for row in sorted(columns, key=lambda row: int(row[5] or 0)) if row[5]] or [str(columns[0][1])]
 
 
 def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Cell]]) -> str:

@@ -19,7 +19,7 @@ from typing import Any, cast
 from ...base import durable
 from ...base.errors import KeyturnError
 from ...base.sides import Side
-from .contract import Backup, Census, Examined, Prepared, RowStore, Space, Turned
+from .contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Turned
 
 
 class Several:
@@ -144,6 +144,28 @@ class Several:
     def _joined(self, found: Sequence[Turned], part: Callable[[Turned], str]) -> str:
         told = [(store.name, part(one)) for store, one in zip(self.parts, found, strict=True)]
         return "; ".join(f"{name}: {text}" for name, text in told if text)
+
+    def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
+        """Turn one after the other; of which nothing is left, a later call goes by until all are."""
+        deadline = time.monotonic() + seconds
+        done: list[Path] = []
+        read = turned = 0
+        parts = []
+        for store, own in self._in(folder):
+            done.append(own / f"prepared.turned_to_{to}")
+            if done[-1].exists():
+                continue
+            part = store.turn_online(to, own, deadline - time.monotonic())
+            parts.append((store, part))
+            read, turned = read + part.read, turned + part.turned
+            if not part.finished:
+                return Online(read, turned, finished=False)
+            if not part.left:
+                durable.write_file(done[-1], b"")
+        for mark in done:
+            durable.remove(mark)
+        refusals = "; ".join(f"{store.name}: {part.refusals}" for store, part in parts if part.refusals)
+        return Online(read, turned, True, sum(part.left for _, part in parts), refusals)
 
     def forget(self, rotation_id: str) -> None:
         """Have each forget it."""

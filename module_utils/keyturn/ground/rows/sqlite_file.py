@@ -264,6 +264,12 @@ class Database:
         if wal and connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] != 0:
             raise KeyturnError(f"{self.path}: the WAL cannot be emptied, somebody still reads the database")
 
+    def checkpoint(self, connection: sqlite3.Connection) -> None:
+        """Do the same beside the application, as far as it lets: what it reads just now stays for its own checkpoints."""
+        connection.execute("PRAGMA busy_timeout=0")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000}")
+
     def check_unused(self) -> None:
         """Refuse while another process has the database open; the message names it."""
         pids = procfs.holders(self.files)

@@ -10,14 +10,16 @@ from pathlib import Path
 from ...base import attributes, procfs
 from ...base.errors import KeyturnError
 from ...base.sides import Side
-from .contract import Backup, Census, Deferred, Examined, Prepared, RowStore, Space, Spec, Turned
-from .fernet_keys import fernet_key
+from .contract import Backup, Census, Deferred, Examined, Online, Prepared, RowStore, Space, Spec, Turned
+from .fernet_keys import fernet_keys
+from .fernet_online import turn_online
 from .fernet_sqlite import FernetSqlite
 from .side_file import SideFile
 from .sqlite_file import RestartedTooOften
 
 BACKUP = "backup.db"
 PREPARED = "prepared.db"
+ONLINE: dict[Side, str] = {"new": "prepared.online.db", "old": "prepared.back.db"}
 
 
 class SqliteStore:
@@ -33,9 +35,13 @@ class SqliteStore:
     ) -> None:
         self._spec = spec
         self._variable = variables[0]
-        rule = spec.get("key")
-        self._keys = {side: fernet_key(rule, self._variable, held[self._variable]) for side, held in values.items()}
-        self.secrets = tuple(self._keys.values()) if rule else ()
+        rule, separator = spec.get("key"), spec.get("separator")
+        lists = {
+            side: fernet_keys(rule, self._variable, held[self._variable], separator) for side, held in values.items()
+        }
+        self._keys = {side: keys[0] for side, keys in lists.items()}
+        self._older = lists["old"][1:]
+        self.secrets = tuple(key for keys in lists.values() for key in keys) if rule or separator else ()
         self._accepted = accepted
         self.columns = self._at(root)
         self.name = str(self.columns.database.path)
@@ -49,7 +55,7 @@ class SqliteStore:
         return (self,)
 
     def _at(self, root: Path) -> FernetSqlite:
-        return FernetSqlite(self._spec, root, self._variable, self._keys, self._accepted)
+        return FernetSqlite(self._spec, root, self._variable, self._keys, self._accepted, self._older)
 
     def examine(self, allow_empty: Sequence[str], encrypt_plaintext: bool) -> Examined:
         """Look at the file, open every row, and have SQLite compile what the switch will say."""
@@ -132,6 +138,10 @@ class SqliteStore:
     def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
         """Turn the rows in one transaction."""
         return self.columns.switch(to, self._file() if self._recalled else None, encrypt_plaintext)
+
+    def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
+        """Turn page by page beside the application; where it has come to stands in ``folder``."""
+        return turn_online(self.columns, to, SideFile(folder / ONLINE[to]), seconds)
 
     def forget(self, rotation_id: str) -> None:
         """Remove nothing: all that is kept lies in the folder of the rotation."""

@@ -15,6 +15,7 @@ from ...base.procfs import Moment
 from ...ground import consumers
 from ...ground.consumers import Consumer
 from ...services.service import Service
+from .. import key_lists
 from ..journal import Instant, JournalRecord, Stamp
 from ..rotation import Rotation
 from ..values import Staged
@@ -36,11 +37,11 @@ def check_files(rotation: Rotation, staged: Staged, switching: bool = True) -> N
         if switching
         else "the value that was staged is discarded; see that the right one stands there, then rotate again"
     )
-    known = (fingerprints(staged.old), fingerprints(staged.new))
+    known = [fingerprints(held) for held in (staged.old, staged.new, *key_lists.between(rotation, staged))]
     for consumer in rotation.consumers():
         held = fingerprints(consumers.read(consumer, rotation.variables))
         for name, found in held.items():
-            if found not in (known[0][name], known[1][name]):
+            if found not in [one[name] for one in known]:
                 raise KeyturnError(
                     f"{consumer.place(name)}: {name} is {found}, neither the old value {known[0][name]} nor the new "
                     f"{known[1][name]}; nothing was touched: {remedy}"

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, cast
 from ...base.errors import KeyturnError
 from ..journal import Journal, JournalRecord, Kept, PreparedRows
 from ..rotation import Rotation
-from .answers import RowsRead
 from .common import check_space
 
 if TYPE_CHECKING:
@@ -46,12 +45,13 @@ def run(rotation: Rotation, journal: Journal) -> bool:
     if not journal.reached("preparing"):
         journal.enter("preparing")
     if not (journal.has("backup") or journal.has("backup_deferred")):
-        journal.update(**_backup_online(journal, store))
+        journal.update(**backup_online(journal, store))
     _go_on(rotation, journal, store, deadline)
     return True
 
 
-def _backup_online(journal: Journal, store: RowStore) -> JournalRecord:
+def backup_online(journal: Journal, store: RowStore) -> JournalRecord:
+    """Return what the journal says of a backup beside the running service: what it is, or why it has to wait for the stop."""
     from ...ground.rows.contract import Deferred
 
     try:
@@ -93,11 +93,10 @@ def _check_growth(journal: Journal, read: int) -> None:
         )
 
 
-def progress(journal: Journal) -> RowsRead:
-    """Tell how many rows have been read, of how many, and in how many seconds."""
+def read_so_far(journal: Journal) -> tuple[int, float]:
+    """Return how many rows have been read, and in how many seconds."""
     prepared: PreparedRows = journal.prepared or {"read": 0, "seconds": 0.0}
-    read = prepared["read"]
-    return {"done": read, "total": max(read, sum(journal.rows.values())), "seconds": prepared["seconds"]}
+    return prepared["read"], prepared["seconds"]
 
 
 def backup(journal: Journal, store: RowStore, online: bool) -> Kept:

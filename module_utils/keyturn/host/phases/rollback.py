@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "rolled_back") -> HostAnswer:
     """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
 
-    Of rows that all hosts share each is ``stopped`` first, then one has ``turned`` them, and then all end: ``until`` is how far to go.
+    Of rows that all hosts share each is ``stopped`` first, then one has ``turned`` them, and then all end: ``until`` is how far to go. With
+    ``accepts`` a host with a list of keys writes under the old one again and reads both, before any that shares the value goes on.
     ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
     that has decided go back, since nobody can have finished.
     """
@@ -57,8 +58,8 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "roll
         refuse_decided(rotation, journal, abandon_commit)
         _refuse_dead_value(rotation, journal)
         journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
-        if journal.reached("switching") and not journal.record.get("turned_back"):
-            STEPS[until](rotation, journal)
+        if journal.touched and not journal.record.get("turned_back"):
+            (LIST_STEPS if rotation.separator else STEPS)[until](rotation, journal)
         if until != "rolled_back":
             return result(journal, changed=True)
         open_start_gate(rotation)
@@ -166,7 +167,22 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
     journal.update(turned_back=True)
 
 
+def _accept_again(rotation: Rotation, journal: Journal) -> None:
+    from . import key_list  # most rotations have none
+
+    key_list.turn_back(rotation, journal, only_accept=True)
+
+
+def _list_back(rotation: Rotation, journal: Journal) -> None:
+    from . import key_list
+
+    with _tolerating(rotation, journal):
+        key_list.turn_back(rotation, journal, only_accept=False)
+    journal.update(turned_back=True)
+
+
 STEPS = {"stopped": _halt, "turned": _rows_back, "rolled_back": _turn_back}
+LIST_STEPS = {"accepts": _accept_again, "rolled_back": _list_back}
 
 
 @contextlib.contextmanager
@@ -180,7 +196,7 @@ def _tolerating(rotation: Rotation, journal: Journal) -> Iterator[None]:
     except KeyturnError as error:
         if rotation.overrides.get("dead_value"):
             journal.update(findings=[*journal.findings, f"left on a value that is dead: {error}"])
-        elif journal.reached("switching"):
+        elif journal.touched:
             raise
         else:
             journal.update(attention=f"{error}; this rotation has switched nothing here")

@@ -238,6 +238,10 @@ def _check_rows(host: Examination) -> None:
     if host.store is not None and not host.rotation.speaks:
         host.findings += _shared(host.rotation, host.store)
     elif host.store is not None:
+        if host.rotation.separator and host.rotation.encrypt_plaintext_rows:
+            raise KeyturnError(
+                f"{host.store.name}: with a list of keys plaintext rows stay: unset keyturn_encrypt_plaintext_rows"
+            )
         host.rows, findings = host.store.examine(host.rotation.allow_empty_tables, host.rotation.encrypt_plaintext_rows)
         host.findings += findings
         check_space(host.rotation.state_dir, host.store.space())
