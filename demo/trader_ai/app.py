@@ -1,82 +1,67 @@
-"""The HTTP interface."""
+"""The HTTP interface, on Starlette: what FastAPI, which the real one uses, is itself made of, at a third of its start."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, HTTPException
-from fastapi.middleware.cors import CORSMiddleware
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 
 from trader_ai import alpaca, auth, environment, plaid
 from trader_ai.token_store import TokenStore
 
 LOGIN_TOKEN_NAMES = ("session_token", "access_token", "jwt_token")
 
-app = FastAPI(title="trader-ai stand-in")
-# The last one added sees a request first: a browser's question before a request (CORS) needs a token as well.
-app.add_middleware(CORSMiddleware, allow_origins=["http://localhost:3000"], allow_credentials=True, allow_methods=["*"])
-app.add_middleware(auth.JwtMiddleware)
+
+async def _body(request: Request, *needed: str) -> dict[str, Any]:
+    """Return the JSON object of a request; 422 where it is none or a text is missing."""
+    try:
+        body = await request.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or not all(isinstance(body.get(name), str) for name in needed):
+        raise HTTPException(422, f"a JSON object with {', '.join(needed)} is needed")
+    return body
 
 
-class Login(BaseModel):
-    """The documented login request."""
-
-    user_id: str
-
-
-class Item(BaseModel):
-    """A linked bank."""
-
-    item_id: str
-    access_token: str
-    institution_name: str | None = None
-
-
-@app.get("/")
-def root() -> dict[str, str]:
+def root(request: Request) -> JSONResponse:
     """Say what this is."""
-    return {"message": "trader-ai stand-in", "status": "running"}
+    return JSONResponse({"message": "trader-ai stand-in", "status": "running"})
 
 
-@app.get("/health")
-@app.get("/api/health")
-def health() -> dict[str, str]:
+def health(request: Request) -> JSONResponse:
     """Answer 200 whatever the keys are: health proves nothing about a secret."""
-    return {"status": "healthy"}
+    return JSONResponse({"status": "healthy"})
 
 
-@app.get("/api/positions")
-@app.get("/api/alerts")
-def nothing() -> list[Any]:
+def nothing(request: Request) -> JSONResponse:
     """Answer behind the token check, whatever the other keys are: no path of the real application reads a stored token."""
-    return []
+    return JSONResponse([])
 
 
-@app.get("/api/metrics/current")
-@app.get("/api/engine/status")
-@app.get("/api/gates/status")
-@app.get("/api/barbell/allocation")
-def state() -> dict[str, Any]:
+def state(request: Request) -> JSONResponse:
     """Answer behind the token check, as above."""
-    return {"connected": False, "mode": "paper"}
+    return JSONResponse({"connected": False, "mode": "paper"})
 
 
-@app.post("/api/auth/login")
-def login(request: Login) -> dict[str, Any]:
+async def login(request: Request) -> JSONResponse:
     """Answer as documented, the token under the name TRADER_AI_LOGIN gives; by default 404 as the real code."""
-    name = environment.get("TRADER_AI_LOGIN")
+    name, user = environment.get("TRADER_AI_LOGIN"), (await _body(request, "user_id"))["user_id"]
     if name not in LOGIN_TOKEN_NAMES:
         raise HTTPException(404, "Not Found")
-    return {name: auth.make_token(request.user_id), "token_type": "bearer", "expires_in": auth.LIFETIME_SECONDS}
+    return JSONResponse({name: auth.make_token(user), "token_type": "bearer", "expires_in": auth.LIFETIME_SECONDS})
 
 
 # The real application has none of the paths below. They let a person, and a test, see the stored tokens and the Alpaca pair in use.
 
 
-@app.get("/api/bank/accounts")
-def bank_accounts() -> JSONResponse:
+def bank_accounts(request: Request) -> JSONResponse:
     """Use every stored token: 200 when all work, 502 with the number that does not.
 
     ``items`` is the number of rows. A row with an empty token was never linked, so there is nothing to use.
@@ -88,23 +73,22 @@ def bank_accounts() -> JSONResponse:
     return JSONResponse({"items": len(items)})
 
 
-@app.post("/api/bank/items", status_code=201)
-def save_item(item: Item) -> dict[str, str]:
+async def save_item(request: Request) -> JSONResponse:
     """Save an item."""
-    TokenStore().save_item(item.item_id, item.access_token, item.institution_name)
-    return {"item_id": item.item_id}
+    item = await _body(request, "item_id", "access_token")
+    await run_in_threadpool(TokenStore().save_item, item["item_id"], item["access_token"], item.get("institution_name"))
+    return JSONResponse({"item_id": item["item_id"]}, 201)
 
 
-@app.delete("/api/bank/items/{item_id}")
-def delete_item(item_id: str) -> dict[str, str]:
+def delete_item(request: Request) -> JSONResponse:
     """Delete an item."""
+    item_id = request.path_params["item_id"]
     if not TokenStore().delete_item(item_id):
         raise HTTPException(404, "No such item")
-    return {"item_id": item_id}
+    return JSONResponse({"item_id": item_id})
 
 
-@app.get("/api/alpaca/account")
-def alpaca_account() -> JSONResponse:
+def alpaca_account(request: Request) -> JSONResponse:
     """Show which account the pair in use opens."""
     base_url = environment.get("ALPACA_BASE_URL")
     if not base_url:
@@ -113,3 +97,34 @@ def alpaca_account() -> JSONResponse:
     if account is None:
         return JSONResponse({"detail": "Alpaca refused or did not answer"}, 502)
     return JSONResponse({"account_number": account.get("account_number"), "status": account.get("status")})
+
+
+async def refused(request: Request, refusal: HTTPException) -> JSONResponse:
+    """Answer a refusal as FastAPI does."""
+    return JSONResponse({"detail": refusal.detail}, refusal.status_code)
+
+
+ENDPOINTS = {
+    root: ["/"],
+    health: ["/health", "/api/health"],
+    nothing: ["/api/positions", "/api/alerts"],
+    state: ["/api/metrics/current", "/api/engine/status", "/api/gates/status", "/api/barbell/allocation"],
+    bank_accounts: ["/api/bank/accounts"],
+    alpaca_account: ["/api/alpaca/account"],
+}
+app = Starlette(
+    routes=[
+        *(Route(path, answer) for answer, paths in ENDPOINTS.items() for path in paths),
+        Route("/api/auth/login", login, methods=["POST"]),
+        Route("/api/bank/items", save_item, methods=["POST"]),
+        Route("/api/bank/items/{item_id}", delete_item, methods=["DELETE"]),
+    ],
+    # The first one sees a request first: a browser's question before a request (CORS) needs a token as well.
+    middleware=[
+        Middleware(auth.JwtMiddleware),
+        Middleware(
+            CORSMiddleware, allow_origins=["http://localhost:3000"], allow_credentials=True, allow_methods=["*"]
+        ),
+    ],
+    exception_handlers={HTTPException: refused},
+)

@@ -54,7 +54,9 @@ def main() -> None:
     """Serve on HOST and PORT until a signal; status 3 when the port is taken."""
     logs.configure()
     host, port = os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "8000"))
-    server = Server(uvicorn.Config(app, host=host, port=port, log_config=log_config()))
+    # nothing here is a web socket, whose code need not be loaded
+    config = uvicorn.Config(app, host=host, port=port, log_config=log_config(), ws="none")
+    server = Server(config)
     try:
         server.run()
     except SystemExit:

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from keyturn.issuers import postgresql_role
 from support import faults, selection
 from support.databases import ALTERNATE, APPLICATION, PostgreSQL, Way, entry, turns
 from support.faults import Call, Host, record
+from support.watching import wait_for
 
 OLD, NEW = "canary-of-the-old-password", "canary-of-the-new-password"
 STRATEGIES = ("single", "alternating", "single by an admin")
@@ -72,10 +75,10 @@ class Issued(Host):
         """Return the rotation, and see that nothing that it reads is left to be shown."""
         return self.rotation()
 
-    def forward(self) -> None:
+    def forward(self, **more: Any) -> None:
         """End the rotation on the new value, as a run and resume.yml do."""
-        rotation = self.told()
-        stage.run(rotation, self.given)
+        rotation = dataclasses.replace(self.told(), **more)
+        stage.run(rotation, self.given | ({"DB_PASSWORD": more["rotation_id"]} if more else {}))
         issue.run(rotation, "set", "", False)
         turn.run(rotation, "proved")
         commit.decide(rotation)
@@ -272,6 +275,96 @@ def test_nothing_is_stopped_for_a_value_that_is_not_accepted_from_here(host: Iss
     assert (host.lab.app / "run/pid").read_text() == pid
     host.back()
     host.check_end("old")
+
+
+RIGHTS = f"""
+SELECT r.rolname, pg_get_userbyid(c.relowner), c.relacl, array_agg(m.roleid::regrole::text)
+FROM pg_class c, pg_roles r LEFT JOIN pg_auth_members m ON m.member = r.oid
+WHERE c.relname = 'orders' AND r.rolname IN ('{APPLICATION}', '{ALTERNATE}') GROUP BY 1, 2, 3 ORDER BY 1
+"""
+# a client of its own process, as the application is one: it logs in as the files say, all the time, and tells of each login
+CLIENT = """
+import sys, psycopg2
+path, place = sys.argv[1:]
+while True:
+    held = dict(line.rstrip("\\n").split("=", 1) for line in open(path) if "=" in line)
+    try:
+        with psycopg2.connect(place, user=held["DB_USER"], password=held["DB_PASSWORD"]) as session:
+            session.cursor().execute("CREATE TABLE IF NOT EXISTS orders (number int); INSERT INTO orders VALUES (1)")
+        session.close()
+        print("in", flush=True)
+    except psycopg2.Error as error:
+        print("failed:", str(error).splitlines()[0], flush=True)
+"""
+
+
+@pytest.mark.parametrize("strategy", ["alternating"])
+def test_ten_turns_leave_the_rights_as_they_were_and_no_login_fails(
+    host: Issued, strategy: str, tmp_path: Path
+) -> None:
+    host.server.sql("DROP TABLE IF EXISTS orders", "trader")
+    place = f"host={host.server.host} port={host.server.port} dbname=trader"
+    said = tmp_path / "said"
+
+    def logins() -> list[str]:
+        return said.read_text().splitlines()
+
+    users = []
+    with said.open("w") as output:
+        client = subprocess.Popen(["/usr/bin/python3", "-c", CLIENT, host.lab.env, place], stdout=output)
+        try:
+            wait_for("the first login", logins)
+            before = host.server.sql(RIGHTS, "trader")
+            for number in range(10):
+                was = len(logins())
+                host.forward(rotation_id=f"20260101T0000{number:02}Z-0123456789abcdef")
+                users.append(host.held()["DB_USER"])
+                wait_for("another login", lambda was=was: len(logins()) > was + 1)
+        finally:
+            client.kill()
+            client.wait()
+    assert set(logins()) == {"in"}
+    assert users == [ALTERNATE, APPLICATION] * 5
+    assert before and host.server.sql(RIGHTS, "trader") == before
+    assert (host.server.verifier(ALTERNATE), host.server.verifier(APPLICATION) != "") == ("", True)
+
+
+@pytest.mark.parametrize("strategy", ["alternating"])
+@pytest.mark.parametrize(
+    ("statement", "undo", "message"),
+    [
+        (f"GRANT pg_monitor TO {ALTERNATE}", f"REVOKE pg_monitor FROM {ALTERNATE}", "differ in their attributes"),
+        (
+            f"ALTER ROLE {ALTERNATE} SET work_mem = '1MB'",
+            f"ALTER ROLE {ALTERNATE} RESET work_mem",
+            "differ in their attributes",
+        ),
+        (f"ALTER ROLE {ALTERNATE} NOLOGIN", f"ALTER ROLE {ALTERNATE} LOGIN", "the role trader_b may not log in"),
+        (
+            f"CREATE TABLE own (x int); ALTER TABLE own OWNER TO {APPLICATION}",
+            "DROP TABLE own",
+            r"trader owns objects or has rights of its own \(1\)",
+        ),
+        (
+            f"ALTER ROLE {ALTERNATE} RENAME TO gone",
+            f"ALTER ROLE gone RENAME TO {ALTERNATE}",
+            "the role trader_b is not there",
+        ),
+    ],
+)
+def test_roles_that_may_not_do_the_same_take_no_turns(
+    host: Issued, strategy: str, statement: str, undo: str, message: str
+) -> None:
+    host.until("set")
+    host.server.sql(statement, "trader")
+    try:
+        with pytest.raises(KeyturnError, match=message):
+            issue.run(host.rotation(), "set", "", False)
+    finally:
+        host.server.sql(undo, "trader")
+    assert host.journal()["phase"] == "staged", "nothing was changed"
+    host.back()
+    assert host.verdicts()["old"] == "accepted"
 
 
 def test_whose_turn_it_is_follows_from_the_old_value() -> None:

@@ -61,6 +61,7 @@ HAVE_A_SPEC = {
     "inputs.validation.Parameters",
     "issuers.contract.Spec",
     "notices.notify.Channel",
+    "providers.shapes.ProviderSpec",
     "ground.rows.contract.Spec",
 }
 

@@ -41,6 +41,8 @@ REGISTRIES: dict[str, set[str]] = {
     "source.kind": {path.stem.removeprefix("value_") for path in TASKS.glob("value_*.yml")},
     "provider.kind": set(providers.PROVIDERS),
     "provider.account": {"live", "paper"},
+    "provider.answers.verdict": {"accepted", "rejected"},
+    "provider.method": {"GET", "HEAD", "POST"},
     "issuer.kind": set(issuers.ISSUERS),
     "issuer.strategy": set(issuers.STRATEGIES),
     "issuer.sessions": {"ended", "kept"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -173,30 +174,37 @@ def test_the_key_is_read_at_each_construction(monkeypatch, tmp_path):
 def test_login_modes(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)  # no .env here
     monkeypatch.setenv("JWT_SECRET_KEY", "x")  # one character is accepted
-    from fastapi import HTTPException
+    from starlette.exceptions import HTTPException
+    from starlette.requests import Request
     from trader_ai import app, auth
+
+    def login() -> dict:
+        async def body() -> dict:
+            return {"type": "http.request", "body": b'{"user_id": "test"}'}
+
+        return json.loads(bytes(asyncio.run(app.login(Request({"type": "http"}, body))).body))
 
     monkeypatch.delenv("TRADER_AI_LOGIN", raising=False)
     with pytest.raises(HTTPException) as refusal:
-        app.login(app.Login(user_id="test"))
+        login()
     assert refusal.value.status_code == 404
     for name in ("session_token", "access_token", "jwt_token"):
         monkeypatch.setenv("TRADER_AI_LOGIN", name)
         before = int(time.time())
-        answer = app.login(app.Login(user_id="test"))
+        answer = login()
         claims = jwt.decode(answer[name], auth.SIGNING_SECRET, algorithms=["HS256"])
         assert claims["sub"] == "test" and before + 3600 <= claims["exp"] <= time.time() + 3600
 
 
 def has_the_packages(python: str) -> bool:
-    command = [python, "-c", "import cryptography, dotenv, fastapi, jose, uvicorn"]
+    command = [python, "-c", "import cryptography, dotenv, jose, starlette, uvicorn"]
     return Path(python).exists() and subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.parametrize("python", [sys.executable, "/usr/bin/python3"], ids=["venv", "system"])
 def test_service_answers_and_logs(application, python):
     if not has_the_packages(python):
-        pytest.skip("Debian's python3-fastapi, -uvicorn, -jose and -dotenv are not installed")
+        pytest.skip("Debian's python3-starlette, -uvicorn, -jose and -dotenv are not installed")
     app = application(50, python=python)
     app.start()
     assert app.call("GET", "/health")[0] == app.call("GET", "/api/health")[0] == 200

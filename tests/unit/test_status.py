@@ -255,3 +255,15 @@ def test_the_word_of_one_host_makes_nothing_due_on_others(
         name for name, why in line["problems"].items() if "is in other hands" in why or "see which" in why
     ] == doubted
     assert line["state"] == "broken" or not doubted
+
+
+@pytest.mark.parametrize("records", [LOG[1:], []], ids=["by the log", "by the hosts"])
+def test_who_finishes_a_second_later_has_turned_the_same(records: list[dict[str, Any]]) -> None:
+    hosts = fleet(TURNED, TURNED, TURNED)
+    for number, one in enumerate(hosts.values()):
+        for end in one["closed"].values():
+            end["finished"] = f"{TURNED}T00:00:0{number}Z"
+    for entry in (SHARED, ENTRY):
+        late = [one | {"finished": f"{TURNED}T00:00:09Z"} for one in records]
+        line = status.status({"x": entry}, hosts, NOW, records=late)["secrets"]["x"]
+        assert (line["problems"], line["last_rotated"][:10]) == ({}, TURNED)

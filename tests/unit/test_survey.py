@@ -175,6 +175,23 @@ def test_a_database_that_cannot_be_read_does_not_hide_the_others(folder: Path) -
     assert [one for one in found["findings"] if "broken.db" in one]
 
 
+def test_a_document_that_is_nested_without_end_ends(folder: Path) -> None:
+    deep = '{"a":' * 900 + json.dumps(token(KEY)) + "}" * 900
+    with contextlib.closing(sqlite3.connect(folder / "data/shop.db")) as connection, connection:
+        connection.execute("UPDATE plain SET token = ?", (deep,))
+    found = survey.look(folder, None, [])
+    assert [one["under"] for key, one in columns(found).items() if key[:2] == ("plain", "token")] == [{"0": 1}]
+
+
+def test_what_is_told_has_an_end(folder: Path) -> None:
+    for number in range(205):
+        (folder / f"{number}.db").write_bytes(b"SQLite format 3\0" + b"\xff" * 4000)
+        (folder / f"{number}.env").write_text(f"A_SECRET_{number}=abcdef{number}\n")
+    found = survey.look(folder, None, [])
+    assert (len(found["databases"]), len(found["secrets"]), len(found["findings"])) == (200, 200, 50)
+    assert any("secrets the first 200 are told" in one for one in found["findings"])
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
@@ -188,7 +205,8 @@ def test_a_database_that_cannot_be_read_does_not_hide_the_others(folder: Path) -
         ("a.ini", "this is no ini", set()),
         ("cookie_secret", "0123456789abcdef0123\n", {"COOKIE_SECRET"}),
         ("shop", "# of systemd\n\nAPI_KEY=abcdef123\nPORT=80\n", {"API_KEY"}),
-        ("key", KEY, {"KEY"}),
+        pytest.param("key", KEY, {"KEY"}, id="a file that is a key"),  # another one in each process
+        ("a.conf", "[a]\nauth_token s3cr3t-word=on-and-on\n", set()),
         ("README.txt", "words about a secret\n", set()),
         ("module.py", "SECRET_KEY = 'abcdef123'\n", set()),
     ],

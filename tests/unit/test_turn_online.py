@@ -310,3 +310,25 @@ def test_rows_in_several_places_are_all_turned_and_none_is_read_for_ever(tmp_pat
     several.turn_online("old", folder, 60)
     for application in applications:
         application.check("old")
+
+
+def test_a_token_that_its_flag_calls_a_plaintext_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    application = Application(tmp_path / "app", spec={**SPEC, "columns": [COLUMN | {"flag": "encrypted"}]})
+    with application.connection() as connection:
+        connection.execute("ALTER TABLE items ADD COLUMN encrypted INTEGER DEFAULT 1")
+    before = application.rows()
+    put = fernet_online._put
+
+    def first(*given: Any) -> int:
+        with application.connection() as connection:
+            connection.execute("UPDATE items SET encrypted = 0 WHERE name = 'item-4'")
+        return put(*given)
+
+    monkeypatch.setattr(fernet_online, "_put", first)
+    part = application.turn()
+    assert application.rows()["item-4"] == before["item-4"]
+    assert (
+        part.turned == ROWS - 1 and "'item-4' holds a token of this key, and is not encrypted by what" in part.refusals
+    )

@@ -111,7 +111,7 @@ def _entry(root: Path, found: _Found, services: Mapping[str, Services], hosts: i
     yield f"    switch: {'together' if found.shared else 'rolling'}"
     yield "    overlap: none_needed"
     if found.listed:
-        yield f"    {OPEN}{_plain(key['name'])} is a list of keys: have all rows under one of them, and leave that one alone"
+        yield f"    {OPEN}{_plain(key['name'])} is a list of keys: docs/guides/key-lists.md turns such a one without a stop"
     yield "    consumers:"
     if key["format"] == "environment":
         yield f"      {OPEN}{_plain(key['name'])} stands in {_plain(key['place'])} and in no file: name that by keyturn_files"

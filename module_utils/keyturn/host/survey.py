@@ -23,6 +23,7 @@ from ..ground.survey import Secret
 from . import readers
 
 MOST_KEYS, MOST_SECRETS, MOST_PLACES, MOST_SERVICES, MOST_DEEDS = 400, 200, 500, 50, 10
+MOST_DATABASES, MOST_FINDINGS = 200, 50
 LISTED = re.compile("[;,]")
 
 
@@ -126,7 +127,12 @@ def _answer(
     by_old = {str(old): str(new) for new, old in enumerate(opening)}
     told = {keys[number].secret for number in opening}
     found = list({one["name"]: one for one in services.values()}.values())
-    for kind, given, most in (("secrets", secrets, MOST_SECRETS), ("columns", places, MOST_PLACES)):
+    parts = (
+        ("secrets", secrets, MOST_SECRETS),
+        ("columns", places, MOST_PLACES),
+        ("databases", databases, MOST_DATABASES),
+    )
+    for kind, given, most in parts:
         if len(given) > most:
             findings.append(f"of {len(given)} {kind} the first {most} are told")
     opened = [_told(keys[number].secret, keys[number]) for number in opening]
@@ -137,9 +143,9 @@ def _answer(
         "text": "\n".join(_lines(opened, columns, list(databases), findings)),
         "secrets": [_told(one) for one in secrets if one not in told][:MOST_SECRETS],
         "columns": columns,
-        "databases": [str(path) for path in databases],
+        "databases": [str(path) for path in databases][:MOST_DATABASES],
         "services": found[:MOST_SERVICES],
-        "findings": findings,
+        "findings": findings[-MOST_FINDINGS:],
     }
 
 
@@ -219,7 +225,9 @@ def _services(root: Path, databases: Sequence[Path], places: set[str]) -> tuple[
     """Return by process who works with the files of the application, and what else systemd gives these to read."""
     units = readers.environment_files() or {}
     does: dict[int, list[str]] = {}
-    for path in databases:
+    # each look goes through all processes, so whether anybody has one of them open is asked first
+    held = procfs.holders(file for path in databases for file in rows.files(path))
+    for path in databases if held else ():
         for pid in procfs.holders(rows.files(path)):
             does.setdefault(pid, []).append(f"has {path} open")
     for group, files in units.items():

@@ -27,15 +27,30 @@ SOURCE: Spec = {
     "may_stay": {"type": "list", "elements": "str", "default": []},
 }
 SOURCE_REQUIRED_IF = [["kind", "generated", ["generator"]], ["kind", "supplied", ["steps"]]]
+ANSWER: Spec = {
+    "verdict": {"type": "str", "required": True, "choices": ["accepted", "rejected"]},
+    "status": {"type": "list", "elements": "int", "required": True},
+    "says": {"type": "str"},
+}
 PROVIDER: Spec = {
-    "kind": {"type": "str", "required": True, "choices": ["alpaca", "huggingface", "plaid", "postgresql"]},
+    "kind": {
+        "type": "str",
+        "required": True,
+        "choices": ["alpaca", "http", "huggingface", "plaid", "postgresql", "smtp"],
+    },
     "url": {"type": "str", "required": True},
     "account": {"type": "str", "choices": ["live", "paper"]},
     "user": {"type": "str"},
     "tls": {"type": "bool", "default": True},
     "ca_bundle": {"type": "path"},
+    "method": {"type": "str", "default": "GET", "choices": ["GET", "HEAD", "POST"]},
+    "headers": {"type": "dict", "default": {}},
+    "body": {"type": "str"},
+    "fields": {"type": "list", "elements": "str"},
+    "answers": {"type": "list", "elements": "dict", "options": ANSWER},
+    "identity": {"type": "str"},
 }
-PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]]]
+PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]], ["kind", "http", ["answers", "fields"]]]
 ADMIN: Spec = {
     "user": {"type": "str", "required": True},
     "system_user": {"type": "str"},

@@ -165,8 +165,8 @@ def _check_supplied(where: str, entry: Entry) -> None:
     fields = providers.fields(provider)
     if len(entry["variables"]) != len(fields):
         raise KeyturnError(f"{where}: variables must be, in this order, {' and '.join(fields)} of the provider")
-    if fault := providers.PROVIDERS[provider["kind"]].fault(provider["url"]):
-        raise KeyturnError(f"{where}: the provider's url {fault}")
+    if fault := providers.PROVIDERS[provider["kind"]].fault(provider):
+        raise KeyturnError(f"{where}: {fault}")
 
 
 def _check_issuer(where: str, entry: Entry) -> None:

@@ -105,6 +105,9 @@ def _monitoring(application: Application, secrets: Mapping[str, Entry]) -> Itera
         expected = [metric["expected"]] if "expected" in metric else []
         yield from _unknown(where, (*metric["counters"], *expected), counters, "counts")
         yield from _unknown(where, metric.get("lines", ()), lines, "log_lines of catalogue.yml")
+        for line in metric.get("lines", ()):
+            if line in lines and not lines[line].get("level"):
+                yield f"catalogue.yml: log_lines.{line} has no level and logger, by which {where} would count it"
     yield from _unknown("monitoring.yml: spikes", told.get("spikes", {}).values(), counters, "counts")
     for number, count in enumerate(counts):
         for name, end in count.get("ends", {}).items():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..base.errors import KeyturnError
 
 if TYPE_CHECKING:
-    from ..providers import ProviderSpec
+    from ..providers.shapes import ProviderSpec
     from .contract import Issuer, Spec, Told
 
 # whether the old value lives on when the new one is set

@@ -18,7 +18,7 @@ from ..base import files, postgresql, scram
 from ..base.errors import KeyturnError
 from ..base.postgresql import Connection, Failed, identifier, literal
 from ..ground import owner
-from ..providers import ProviderSpec
+from ..providers.shapes import ProviderSpec
 from .contract import Hide, Prepared, Spec, Told
 
 SECONDS = 15

@@ -330,7 +330,7 @@ def cloudwatch(
         metric, period = counted.metric(threshold), SECONDS[threshold.get("per") or ""]
         if not metric.lines:
             continue
-        known = [lines[name] for name in metric.lines]
+        known = _counting(threshold, metric, lines)
         patterns = [f"^{start}{line['message']}".replace(" ", ".") for line in known for start in starts(line)]
         resources[f"{metric.alert}Filter"] = {
             "Type": "AWS::Logs::MetricFilter",
@@ -377,7 +377,7 @@ def datadog(
         metric, critical = counted.metric(threshold), int(threshold["critical"])
         if not metric.lines:
             continue
-        search = " OR ".join(_attributes(lines[name]) for name in metric.lines)
+        search = " OR ".join(map(_attributes, _counting(threshold, metric, lines)))
         monitors.append(
             {
                 "name": f"Keyturn: {threshold['title']}",
@@ -394,6 +394,21 @@ def datadog(
             }
         )
     return monitors
+
+
+def _counting(threshold: Threshold, metric: Metric, lines: Mapping[str, Line]) -> list[Line]:
+    """Return the lines that count for a threshold; KeyturnError for one that is not there, or that others could imitate."""
+    for name in metric.lines:
+        if name not in lines:
+            raise KeyturnError(
+                f"monitoring.yml: metrics.{threshold['metric']} names {name}, which log_lines of catalogue.yml does not have"
+            )
+        if not (lines[name].get("level") and lines[name].get("logger")):
+            raise KeyturnError(
+                f"catalogue.yml: log_lines.{name} has no level and logger, by which metrics.{threshold['metric']} of monitoring.yml would "
+                "count it: add both, or take the line out there"
+            )
+    return [lines[name] for name in metric.lines]
 
 
 def _attributes(line: Line) -> str:

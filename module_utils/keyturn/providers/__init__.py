@@ -9,30 +9,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple
 
 from ..base import http
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprint
 from ..base.http import Answer
+from .shapes import ProviderSpec
 
 TIMEOUT_SECONDS = 10
-USER: Final = "user"
+USER = "user"
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAID_REFUSAL = "INVALID_API_KEYS"
 ALPACA_REFUSAL = 40110000
 KEY_PREFIXES = {"alpaca": {"PK": "paper", "AK": "live"}}
-
-
-class ProviderSpec(TypedDict):
-    """What the catalogue says of a secret's provider: ``account`` is live or paper, the last three are a database's."""
-
-    kind: str
-    url: str
-    account: str | None
-    user: NotRequired[str | None]
-    tls: NotRequired[bool]
-    ca_bundle: NotRequired[str | None]
 
 
 class Reply(NamedTuple):
@@ -45,18 +35,21 @@ class Reply(NamedTuple):
 
 
 class Provider(NamedTuple):
-    """One provider: its name for a person, what its variables are in their order, the call, and what is wrong with an address of it."""
+    """One provider: its name for a person, what its variables are in their order, the call, and what is wrong with an entry of it."""
 
     title: str
     fields: tuple[str, ...]
     ask: Callable[[ProviderSpec, Sequence[str]], Reply]
-    fault: Callable[[str], str] = http.fault
+    fault: Callable[[ProviderSpec], str]
 
 
 def fields(spec: ProviderSpec) -> tuple[str, ...]:
-    """Return what the variables of a secret must be, in their order: a user that the entry names is none of them."""
-    parts = PROVIDERS[spec["kind"]].fields
-    return parts[1:] if parts[0] == USER and spec.get(USER) else parts
+    """Return what the variables of a secret must be, in their order: a user that the entry names is none of them.
+
+    Of a provider that is data the entry says it.
+    """
+    parts = PROVIDERS[spec["kind"]].fields or tuple(spec["fields"])
+    return parts[1:] if parts[:1] == (USER,) and spec.get(USER) else parts
 
 
 def ask(spec: ProviderSpec, values: Sequence[str]) -> Reply:
@@ -160,10 +153,46 @@ def postgresql(spec: ProviderSpec, values: Sequence[str]) -> Reply:
         return Reply("rejected" if failed.code == protocol.WRONG_PASSWORD else "unknown", f"{call}: {failed.reason}")
 
 
-def _fault_of_postgresql(url: str) -> str:
+def by_smtp(spec: ProviderSpec, values: Sequence[str]) -> Reply:
+    """Log in at a mail server, and send nothing."""
+    from . import smtp as mail
+
+    return Reply(*mail.ask(spec, *user_and_password(spec, values), TIMEOUT_SECONDS))
+
+
+def by_data(spec: ProviderSpec, values: Sequence[str]) -> Reply:
+    """Make the request of the entry, which also says what its answers mean, and under which key of a JSON answer the owner stands."""
+    from . import http_data as data
+
+    verdict, call, answer = data.ask(spec, values, TIMEOUT_SECONDS)
+    identity = word(answer.document().get(spec["identity"])) if verdict == "accepted" and spec["identity"] else ""
+    return Reply(verdict, evidence(call, answer, None, answer.headers.get("x-request-id")), identity)
+
+
+def _of_http(spec: ProviderSpec) -> str:
+    return _address(http.fault(spec["url"]))
+
+
+def _of_postgresql(spec: ProviderSpec) -> str:
     from ..base import postgresql as protocol
 
-    return protocol.fault(url)
+    return _address(protocol.fault(spec["url"]))
+
+
+def _of_smtp(spec: ProviderSpec) -> str:
+    from . import smtp as mail
+
+    return _address(mail.fault(spec["url"]))
+
+
+def _of_http_data(spec: ProviderSpec) -> str:
+    from . import http_data as data
+
+    return data.fault(spec)
+
+
+def _address(fault: str) -> str:
+    return f"the provider's url {fault}" if fault else ""
 
 
 def evidence(call: str, answer: Answer, code: object, request_id: object) -> str:
@@ -180,8 +209,10 @@ def word(said: object) -> str:
 
 
 PROVIDERS: dict[str, Provider] = {
-    "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca),
-    "huggingface": Provider("Hugging Face", ("token",), huggingface),
-    "plaid": Provider("Plaid", ("client id", "secret"), plaid),
-    "postgresql": Provider("PostgreSQL", (USER, "password"), postgresql, _fault_of_postgresql),
+    "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca, _of_http),
+    "huggingface": Provider("Hugging Face", ("token",), huggingface, _of_http),
+    "http": Provider("The provider", (), by_data, _of_http_data),
+    "plaid": Provider("Plaid", ("client id", "secret"), plaid, _of_http),
+    "postgresql": Provider("PostgreSQL", (USER, "password"), postgresql, _of_postgresql),
+    "smtp": Provider("The mail server", (USER, "password"), by_smtp, _of_smtp),
 }

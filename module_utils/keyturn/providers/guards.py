@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from .. import providers
 from ..base import http, shape
 from ..base.errors import KeyturnError
-from . import ProviderSpec
+from .shapes import ProviderSpec
 
 
 def check(kind: str, provider: ProviderSpec, overrides: Mapping[str, str], values: Sequence[str]) -> None:

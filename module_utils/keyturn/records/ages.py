@@ -9,17 +9,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, cast
 
 from ..host.phases.answers import HostAnswer
 from .rotation_log import COMMITTED, TAKEN_OVER, Record
 
 
-class End(NamedTuple):
-    """The end of a rotation: its id, which begins with its time, and when it had finished; both empty for none."""
+@dataclass(frozen=True, order=True)
+class End:
+    """The end of a rotation: its id, which begins with its time, and when it had finished; both empty for none.
+
+    Two with one id are the same: each host finishes by its own clock, and the log after them.
+    """
 
     rotation_id: str = ""
-    finished: str = ""
+    finished: str = field(default="", compare=False)
 
 
 class Age(NamedTuple):

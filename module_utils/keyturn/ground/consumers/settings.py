@@ -24,7 +24,8 @@ _PLAIN = re.compile(
 # what has no name that tells of it, such as /etc/default/shop
 _ENVIRONMENT = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\n|(?:export )?[A-Za-z_][A-Za-z0-9_]*=[^\n]+(?:\n|$))+")
 _TEMPLATE = re.compile(r"\.(?:example|template|sample|dist)$")
-LONGEST_NAME, LONGEST_VALUE = 128, 4096
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+LONGEST_VALUE = 4096
 
 
 class Setting(NamedTuple):
@@ -52,7 +53,8 @@ def secrets(path: PurePath, content: bytes, as_environment: bool = False) -> lis
         format_ = "dotenv"
     found = []
     for section, key, value in _read(format_, path, content):
-        if len(key) > LONGEST_NAME or len(value) > LONGEST_VALUE or is_placeholder(value):
+        # in a file of another kind a value may stand where a name should
+        if not _NAME.fullmatch(key) or len(value) > LONGEST_VALUE or is_placeholder(value):
             continue
         if password := _password(value):
             found.append(Setting(format_, section, key, password, "url"))

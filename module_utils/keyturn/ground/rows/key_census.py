@@ -22,7 +22,7 @@ from .sqlite_file import Cell, Column, Database, column, quote, unquote
 
 # how many tokens are opened together, and of how many a look at what they protect is taken
 TOGETHER, LOOKED_INTO = 1000, 100
-MOST_PLACES = 20
+MOST_PLACES, LONGEST_PATH = 20, 500
 MOST_SECONDS = 900
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 WHOLE = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{92,}={0,2}")
@@ -154,21 +154,28 @@ def _tokens(value: bytes, opener: _Opener) -> Iterator[tuple[str, bytes]]:
             (NOT_JSON, token) for token in fernet_forms.tokens_in(value.replace(b"\0", b"")) if opener.opens(token)
         )
         return
-    for path, text in _strings(parsed, ""):
+    for path, text in _strings(parsed):
         if WHOLE.fullmatch(encoded := text.encode(errors="replace")):
             yield path, encoded
 
 
-def _strings(found: object, path: str) -> Iterator[tuple[str, str]]:
+def _strings(found: object) -> Iterator[tuple[str, str]]:
     """Yield the strings of JSON with their paths, as the catalogue writes them; a key that is no name may be a person's."""
-    if isinstance(found, str):
-        yield path, found
-    elif isinstance(found, dict):
-        for key, inner in found.items():
-            yield from _strings(inner, f"{path}.{key if NAME.fullmatch(key) else '(another key)'}".lstrip("."))
-    elif isinstance(found, list):
-        for inner in found:
-            yield from _strings(inner, f"{path}[*]")
+    left = [("", found)]
+    while left:  # a document may be nested as deep as it likes
+        path, one = left.pop()
+        if isinstance(one, str):
+            yield path, one
+        elif len(path) > LONGEST_PATH:
+            left += (
+                (path, inner)
+                for inner in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else ())
+            )
+        elif isinstance(one, dict):
+            named = ((key if NAME.fullmatch(key) else "(another key)", inner) for key, inner in one.items())
+            left += ((f"{path}.{key}".lstrip("."), inner) for key, inner in named)
+        elif isinstance(one, list):
+            left += ((f"{path}[*]", inner) for inner in one)
 
 
 def _parsed(text: bytes) -> object:

@@ -543,9 +543,12 @@ def behind(target: Column, table: str = "") -> str:
 def write(connection: sqlite3.Connection, target: Column, goals: Sequence[tuple[Row, Cell]]) -> int:
     """Give rows that stand as they were read another value; return how many did. Without any the statement is compiled.
 
+    What a flag does not call encrypted any more is another value, whatever it looks like.
+
     ABORT overrides a constraint of the table that would take away or pass over rows without a word.
     """
     where = " AND ".join(f"{locator} = ?" for locator in target.locators)
+    where += f" AND {target.flag} IS 1" if target.flag else ""
     statement = f"UPDATE OR ABORT main.{target.table} SET {target.column} = ? WHERE {where} AND {target.column} IS ? COLLATE BINARY"  # noqa: S608 - quoted names
     values = ((goal, *row.locator, row.stored) for row, goal in goals)
     return connection.executemany(statement, values).rowcount

@@ -1,0 +1,306 @@
+"""Providers that an entry of the catalogue describes: a webhook, a token, a mail server. Real HTTP and SMTP on loopback."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from keyturn import providers
+from keyturn.base.errors import KeyturnError
+from keyturn.inputs import catalogue
+from keyturn.inputs.meaning import check_meaning
+from keyturn.inputs.validation import services, validated
+from keyturn.providers import Reply
+from support.fakes import FakeHuggingFace
+from support.lab import free_port
+from support.receivers import MailServer
+
+USER, PASSWORD = "trader", "canary-of-the-mail"
+LIVE, DEAD = "/services/T0/B0/canary-live", "/services/T0/B0/canary-dead"
+# Slack documents these answers of an incoming webhook; a message without text is refused before anybody sees one
+SLACK: dict[str, Any] = {
+    "kind": "http",
+    "url": "{webhook}",
+    "fields": ["webhook"],
+    "method": "POST",
+    "body": '{"text": ""}',
+    "answers": [
+        {"verdict": "accepted", "status": [400], "says": "^(no_text|invalid_payload)"},
+        {
+            "verdict": "rejected",
+            "status": [403, 404, 410],
+            "says": "^(no_service|no_team|invalid_token|no_active_hooks)",
+        },
+    ],
+}
+TOKEN: dict[str, Any] = {
+    "kind": "http",
+    "fields": ["token"],
+    "headers": {"Authorization": "Bearer {token}"},
+    "identity": "name",
+    "answers": [
+        {"verdict": "accepted", "status": [200], "says": '"name"'},
+        {"verdict": "rejected", "status": [401], "says": '^{"error"'},
+    ],
+}
+
+
+class Slack(ThreadingHTTPServer):
+    """An incoming webhook. ``mood`` is another answer than the documented one."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Call)
+        self.mood, self.calls = (0, ""), 0
+        self.url = f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> Slack:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class _Call(BaseHTTPRequestHandler):
+    server: Slack
+
+    def do_POST(self) -> None:
+        self.server.calls += 1
+        assert self.rfile.read(int(self.headers["Content-Length"])) == b'{"text": ""}', (
+            "a message that somebody would see"
+        )
+        known = (400, "no_text") if self.path == LIVE else (404, "no_service")
+        status, text = self.server.mood if self.server.mood[0] else known
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+def spec(given: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """Return a provider with the defaults that the catalogue gives it."""
+    return validated("provider", catalogue.PROVIDER, given | more, catalogue.PROVIDER_REQUIRED_IF)
+
+
+def ask(given: dict[str, Any], *values: str) -> Reply:
+    reply = providers.ask(given, values)
+    assert not [value for value in values if "canary" in value and value in reply.detail]
+    assert "canary" not in reply.detail
+    return reply
+
+
+@pytest.fixture
+def slack() -> Iterator[Slack]:
+    with Slack() as made:
+        yield made
+
+
+@pytest.mark.parametrize(
+    ("mood", "live", "dead"),
+    [
+        ((0, ""), "accepted", "rejected"),
+        ((404, "<html>not found</html>"), "unknown", "unknown"),
+        ((403, "action_prohibited"), "unknown", "unknown"),
+        ((429, "no_service"), "unknown", "unknown"),
+        ((500, "no_text"), "unknown", "unknown"),
+        ((302, "no_text"), "unknown", "unknown"),
+    ],
+)
+def test_a_webhook_is_asked_without_a_message(slack: Slack, mood: tuple[int, str], live: str, dead: str) -> None:
+    slack.mood = mood
+    given = spec(SLACK, tls=False)
+    found = [ask(given, slack.url + path) for path in (LIVE, DEAD)]
+    assert [reply.verdict for reply in found] == [live, dead]
+    assert slack.calls == 2, "each is asked once"
+    assert found[0].detail.startswith("POST 127.0.0.1: HTTP ")
+
+
+def test_a_secret_address_is_sent_nowhere_without_tls_and_to_no_user(slack: Slack) -> None:
+    for url in (
+        slack.url + LIVE,
+        "ftp://127.0.0.1/canary",
+        "canary",
+        "https://canary:canary@127.0.0.1/",
+        "http://[canary",
+    ):
+        assert ask(spec(SLACK), url).verdict == "unknown"
+    assert slack.calls == 0
+    with_tls = ask(spec(SLACK), slack.url.replace("http", "https") + LIVE)
+    assert (with_tls.verdict, slack.calls) == ("unknown", 0)
+
+
+def test_a_provider_that_has_code_can_be_data_as_well() -> None:
+    with FakeHuggingFace() as fake:
+        fake.valid = {("hf_canary_live",): "trader"}
+        given = spec(TOKEN, url=f"{fake.url}/api/whoami-v2", tls=False)
+        live, dead = ask(given, "hf_canary_live"), ask(given, "hf_canary_dead")
+        assert (live.verdict, live.identity, dead.verdict) == ("accepted", "trader", "rejected")
+        for mood in ("429", "500", "html", "reset"):
+            fake.mood = mood
+            assert ask(given, "hf_canary_dead").verdict == "unknown", mood
+        assert ask(given, "hf_canary\n").verdict == "unknown", "no header has a line of its own"
+
+
+def test_a_value_in_an_address_or_a_text_is_quoted() -> None:
+    from keyturn.providers import http_data
+
+    assert http_data._filled("https://x/{a}", {"a": "../b?c"}, http_data._in_a_path) == "https://x/..%2Fb%3Fc"
+    assert http_data._filled('{"k": "{a}"}', {"a": 'x"y'}, http_data._in_json) == '{"k": "x\\"y"}'
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"answers": SLACK["answers"][:1]}, "its answers must say what is accepted and what is rejected"),
+        (
+            {"answers": [*SLACK["answers"], {"verdict": "accepted", "status": [1], "says": "("}]},
+            r"\( of its answers is no regular",
+        ),
+        ({"fields": ["webhook", "other"]}, "are not the same: other"),
+        ({"body": "{{webhooks}}"}, "are not the same: webhooks"),
+        ({"url": "gopher://{webhook}"}, "the provider's url must begin with http"),
+        ({"url": "https://a:b@x/{webhook}"}, "has a user or a password"),
+    ],
+)
+def test_an_entry_that_does_not_fit_is_refused_by_the_plan(change: dict[str, Any], message: str) -> None:
+    assert not (fault := providers.PROVIDERS["http"].fault(spec(SLACK))), fault
+    if "fields" in change:  # of which there are as many as variables
+        assert "other" in providers.PROVIDERS["http"].fault(spec(SLACK, **change))
+        return
+    entry = validated("x", catalogue.ENTRY, described(SLACK | change))
+    with pytest.raises(KeyturnError, match=message):
+        check_meaning("x", entry, services({"backend": SERVICE}))
+
+
+SERVICE = {"manager": "script", "start": "./start", "stop": "./stop", "health_url": "http://127.0.0.1/health"}
+
+
+def described(provider: dict[str, Any]) -> dict[str, Any]:
+    """Return an entry for a value that a person brings."""
+    return {
+        "title": "Webhook",
+        "variables": ["WEBHOOK"],
+        "source": {"kind": "supplied", "steps": ["make a new one"]},
+        "provider": provider,
+        "value": "shared",
+        "switch": "rolling",
+        "overlap": "both",
+        "consumers": [{"format": "dotenv", "path": ".env"}],
+        "migration": {"kind": "none"},
+        "services": ["backend"],
+        "probes": [{"kind": "provider"}],
+        "retire": {"kind": "revoke", "steps": ["delete the old one"]},
+        "downtime_budget_seconds": 60,
+    }
+
+
+GUIDE = Path(__file__).parents[2] / "docs/guides/issuers.md"
+ENTRIES = {
+    name: entry
+    for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
+    for name, entry in yaml.safe_load(block).items()
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_the_entries_of_the_guide_are_legal(name: str) -> None:
+    check_meaning(name, validated(name, catalogue.ENTRY, ENTRIES[name]), services({"backend": SERVICE}))
+
+
+@pytest.mark.parametrize(
+    ("issuer", "more", "message"),
+    [
+        ({"strategy": "alternating"}, {}, "with the strategy alternating of its issuer, overlap is both"),
+        ({"strategy": "alternating"}, {"overlap": "both"}, "users names two roles, and its provider no user"),
+        ({"users": ["a", "b"]}, {}, "its provider names the user, and users is left out"),
+        ({"valid_days": 90}, {}, "valid_days needs an admin"),
+        (
+            {},
+            {"probes": [{"kind": "http"}]},
+            "an issuer needs a provider, which is asked about the value, and the probe provider",
+        ),
+        (
+            {},
+            {"source": {"kind": "supplied", "steps": ["x"]}},
+            "an issuer is told a value that is generated and shared",
+        ),
+        (
+            {},
+            {"provider": {"kind": "smtp", "url": "smtp://x", "user": "u"}},
+            "the issuer postgresql_role goes with the provider postgresql",
+        ),
+        ({"admin": {"user": "keyturn"}}, {}, "one of the following is required: system_user, password_file"),
+    ],
+)
+def test_what_an_issuer_could_not_do_is_refused_by_the_plan(
+    issuer: dict[str, Any], more: dict[str, Any], message: str
+) -> None:
+    entry = ENTRIES["db_password"]
+    with pytest.raises(KeyturnError, match=rf"db_password: .*{message}"):
+        given = validated("db_password", catalogue.ENTRY, entry | {"issuer": entry["issuer"] | issuer} | more)
+        check_meaning("db_password", given, services({"backend": SERVICE}))
+
+
+# -- a mail server ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def mail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailServer]:
+    with MailServer(tmp_path_factory.mktemp("mail"), USER, PASSWORD) as made:
+        yield made
+
+
+def server(mail: MailServer, **more: Any) -> dict[str, Any]:
+    return spec(
+        {
+            "kind": "smtp",
+            "url": f"smtp://127.0.0.1:{mail.port}",
+            "user": USER,
+            "ca_bundle": str(mail.certificate),
+            **more,
+        }
+    )
+
+
+def test_a_mail_server_is_asked_by_a_login(mail: MailServer) -> None:
+    assert ask(server(mail), PASSWORD) == Reply("accepted", f"a login at 127.0.0.1:{mail.port}: SMTP 235")
+    assert ask(server(mail), "canary-of-another").verdict == "rejected"
+    assert ask(server(mail, user=None), USER, PASSWORD).verdict == "accepted", "the user is half of the secret"
+    assert mail.letters == []
+
+
+def test_a_mail_server_that_says_nothing_of_the_password_is_unknown(mail: MailServer, tmp_path: Path) -> None:
+    assert ask(server(mail, ca_bundle=None), PASSWORD).detail.endswith("the server's certificate is not accepted")
+    assert ask(server(mail, tls=False), PASSWORD).verdict == "unknown", "it insists on TLS"
+    assert ask(server(mail, url=f"smtp://127.0.0.1:{free_port()}"), PASSWORD).detail.endswith("no answer")
+    assert ask(server(mail), "pässwörd").verdict == "unknown"
+    with MailServer(tmp_path, USER, PASSWORD, starttls=False) as bare:
+        assert ask(server(bare), PASSWORD).detail.endswith("the server offers no TLS or no login")
+
+
+@pytest.mark.parametrize(
+    "url", ["mail.internal", "smtp://", "smtp://u:p@mail.internal", "smtp://mail.internal/x", "http://x"]
+)
+def test_an_address_of_a_mail_server_is_one(url: str) -> None:
+    assert "must be smtp://HOST:PORT" in providers.PROVIDERS["smtp"].fault(spec({"kind": "smtp", "url": url}))
+
+
+@pytest.mark.parametrize(
+    "url", ["db.internal", "postgresql://db", "postgresql://u:p@db/x", "postgresql://db/x?y=z", "http://db/x"]
+)
+def test_an_address_of_a_database_is_one(url: str) -> None:
+    assert "must be postgresql://HOST:PORT/DATABASE" in providers.PROVIDERS["postgresql"].fault(
+        spec({"kind": "postgresql", "url": url})
+    )
