@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import json
 import re
 import subprocess
 from collections.abc import Iterator
@@ -21,12 +23,22 @@ from keyturn.host.phases import ask_provider, commit, issue, rollback, stage, tu
 from keyturn.host.rotation import Rotation
 from keyturn.issuers import postgresql_role
 from support import faults, selection
-from support.databases import ALTERNATE, APPLICATION, PostgreSQL, Way, entry, turns
+from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, PostgreSQL, Way, entry, turns
 from support.faults import Call, Host, record
 from support.watching import wait_for
 
 OLD, NEW = "canary-of-the-old-password", "canary-of-the-new-password"
-STRATEGIES = ("single", "alternating", "single by an admin")
+STRATEGIES = ("single", "alternating", "single by an admin", "single by a command")
+# what an owner of another server writes, with the driver of that server
+PROGRAM = """#!/usr/bin/python3
+import json, sys, psycopg2, psycopg2.extensions
+side, (place, user, password) = sys.argv[1], open("issuer.conf").read().splitlines()
+told = json.load(sys.stdin)
+session = psycopg2.connect(place, user=user, password=password, connect_timeout=2)
+session.autocommit = True
+given = psycopg2.extensions.encrypt_password(told[side]["DB_PASSWORD"], "trader", session, "scram-sha-256")
+session.cursor().execute("ALTER ROLE trader PASSWORD %s", [given])
+"""
 CALLS = ("set", "unset", "retire")
 FAULTS = ("away", "stuck", "refused", "lost", "twice", "slow")
 WAYS = ("forward", "back")
@@ -47,14 +59,28 @@ class Issued(Host):
         self.server = server
         self.alternates = strategy == "alternating"
         self.way = Way(server)
-        by_admin = {"admin": server.admin_by_password(folder.parent)} if strategy.endswith("an admin") else {}
-        given = turns(server) if self.alternates else {"strategy": "single", **by_admin}
+        given: dict[str, Any] = {"strategy": "single"}
+        if strategy.endswith("an admin"):
+            given |= {"admin": server.admin_by_password(folder.parent)}
+        elif strategy.endswith("a command"):
+            sides = {"set": ["./issuer", "new"], "unset": ["./issuer", "old"]}
+            given |= {"kind": "command", "seconds": 20, **sides}
+        elif self.alternates:
+            given = turns(server)
         described = entry(server, self.way.url, **given) | {"probes": [{"kind": "provider"}]}
         super().__init__(folder, rows=1, secret="db_password", entry=described)
-        # a script that a call has started is killed with it, and the start of the next one waits for it
+        self._write_program()
         self.variables = described["variables"]
         self.put()
         self.save("begin")
+
+    def _write_program(self) -> None:
+        program, conf = self.lab.app / "issuer", self.lab.app / "issuer.conf"
+        program.write_text(PROGRAM)
+        program.chmod(0o700)
+        host, port = self.way.server_address[:2]
+        conf.write_text(f"host={host} port={port} dbname=trader\n{ADMIN}\n{ADMINS_PASSWORD}\n")
+        conf.chmod(0o600)
 
     def put(self) -> None:
         """Give both sides the old value again."""
@@ -365,6 +391,33 @@ def test_roles_that_may_not_do_the_same_take_no_turns(
     assert host.journal()["phase"] == "staged", "nothing was changed"
     host.back()
     assert host.verdicts()["old"] == "accepted"
+
+
+@pytest.mark.parametrize("strategy", ["single by a command"])
+def test_a_program_that_outlives_its_call_has_not_the_last_word(host: Issued, strategy: str) -> None:
+    """The call that started it was killed, and it sets the new value only after the way back has begun."""
+    host.until("set")
+    rotation = host.rotation()
+    journal = rotation.application.get(rotation.rotation_id)
+    assert journal is not None
+    journal.enter("issuing")
+    lock = (rotation.application.folder / "issuer").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    told = json.dumps({"new": {"DB_PASSWORD": NEW}})
+    with subprocess.Popen(
+        ["sh", "-c", "sleep 1; ./issuer new"],
+        cwd=host.lab.app,
+        stdin=subprocess.PIPE,
+        pass_fds=[lock.fileno()],
+        text=True,
+    ) as orphan:
+        lock.close()
+        assert orphan.stdin
+        orphan.stdin.write(told)
+        orphan.stdin.close()
+        host.back()
+        assert orphan.poll() == 0, "the way back has not waited for it"
+    host.check_end("old")
 
 
 def test_whose_turn_it_is_follows_from_the_old_value() -> None:

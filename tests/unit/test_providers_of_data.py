@@ -207,16 +207,16 @@ def described(provider: dict[str, Any]) -> dict[str, Any]:
 
 
 GUIDE = Path(__file__).parents[2] / "docs/guides/issuers.md"
-ENTRIES = {
-    name: entry
-    for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)
-    for name, entry in yaml.safe_load(block).items()
-}
+# two of its blocks are of an entry of one name
+BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)]
+ENTRIES = [(name, entry) for block in BLOCKS for name, entry in block.items()]
 
 
-@pytest.mark.parametrize("name", ENTRIES)
-def test_the_entries_of_the_guide_are_legal(name: str) -> None:
-    check_meaning(name, validated(name, catalogue.ENTRY, ENTRIES[name]), services({"backend": SERVICE}))
+@pytest.mark.parametrize(
+    ("name", "entry"), ENTRIES, ids=[f"{name}-{entry['provider']['kind']}" for name, entry in ENTRIES]
+)
+def test_the_entries_of_the_guide_are_legal(name: str, entry: dict[str, Any]) -> None:
+    check_meaning(name, validated(name, catalogue.ENTRY, entry), services({"backend": SERVICE}))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_the_entries_of_the_guide_are_legal(name: str) -> None:
 def test_what_an_issuer_could_not_do_is_refused_by_the_plan(
     issuer: dict[str, Any], more: dict[str, Any], message: str
 ) -> None:
-    entry = ENTRIES["db_password"]
+    entry = ENTRIES[0][1]
     with pytest.raises(KeyturnError, match=rf"db_password: .*{message}"):
         given = validated("db_password", catalogue.ENTRY, entry | {"issuer": entry["issuer"] | issuer} | more)
         check_meaning("db_password", given, services({"backend": SERVICE}))
@@ -304,3 +304,49 @@ def test_an_address_of_a_database_is_one(url: str) -> None:
     assert "must be postgresql://HOST:PORT/DATABASE" in providers.PROVIDERS["postgresql"].fault(
         spec({"kind": "postgresql", "url": url})
     )
+
+
+# -- a program -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lines", "verdict", "detail"),
+    [
+        ("sys.exit(json.load(sys.stdin) != {'password': 'canary-of-a-value'})", "accepted", "exit code 0"),
+        ("sys.exit(1)", "rejected", "exit code 1"),
+        ("print(sys.stdin.read()); sys.exit(2)", "unknown", "exit code 2"),
+        ("import time; time.sleep(60)", "unknown", "did not end within 1 s"),
+    ],
+)
+def test_a_program_is_asked_by_its_exit_code(tmp_path: Path, lines: str, verdict: str, detail: str) -> None:
+    program = tmp_path / "ask"
+    program.write_text(
+        f"#!/usr/bin/python3\nimport json, os, sys\nassert not [v for v in os.environ.values() if 'canary' in v]\n{lines}\n"
+    )
+    program.chmod(0o700)
+    given = spec(
+        {
+            "kind": "command",
+            "command": [str(program)],
+            "fields": ["password"],
+            "seconds": 30 if "sleep" not in lines else 1,
+        }
+    )
+    assert ask(given, "canary-of-a-value") == Reply(verdict, f"{program}: {detail}")
+
+
+def test_a_program_that_another_user_may_change_is_not_run_as_root(tmp_path: Path) -> None:
+    program = tmp_path / "ask"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o777)
+    given = spec({"kind": "command", "command": [str(program)], "fields": ["password"]})
+    assert ask(given, "x").verdict == "unknown"
+    assert (
+        ask(spec({"kind": "command", "command": ["/nothing/there"], "fields": ["password"]}), "x").verdict == "unknown"
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["ask"], ["./ask"]])
+def test_a_program_is_named_by_its_path(command: list[str]) -> None:
+    given = spec({"kind": "command", "command": command, "fields": ["password"]})
+    assert "from / on" in providers.PROVIDERS["command"].fault(given)

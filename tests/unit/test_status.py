@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from keyturn.fleet import schedule
-from keyturn.records import status
+from keyturn.records import ages, status
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 ENTRY = {
@@ -257,13 +257,13 @@ def test_the_word_of_one_host_makes_nothing_due_on_others(
     assert line["state"] == "broken" or not doubted
 
 
-@pytest.mark.parametrize("records", [LOG[1:], []], ids=["by the log", "by the hosts"])
-def test_who_finishes_a_second_later_has_turned_the_same(records: list[dict[str, Any]]) -> None:
-    hosts = fleet(TURNED, TURNED, TURNED)
-    for number, one in enumerate(hosts.values()):
-        for end in one["closed"].values():
-            end["finished"] = f"{TURNED}T00:00:0{number}Z"
-    for entry in (SHARED, ENTRY):
-        late = [one | {"finished": f"{TURNED}T00:00:09Z"} for one in records]
-        line = status.status({"x": entry}, hosts, NOW, records=late)["secrets"]["x"]
-        assert (line["problems"], line["last_rotated"][:10]) == ({}, TURNED)
+@pytest.mark.parametrize("shared", [True, False])
+def test_a_host_that_has_finished_a_second_before_the_controller_knows_the_rotation(shared: bool) -> None:
+    end = {"rotation_id": "20260101T000000Z-0123456789abcdef", "secret": "x", "outcome": "committed"}
+    hosts: Any = {
+        name: {"closed": {"r": end | {"finished": f"2026-01-01T00:00:0{second}Z"}}}
+        for name, second in (("a", 1), ("b", 2))
+    }
+    records = [end | {"event": "ended", "finished": "2026-01-01T00:00:03Z", "hosts": ["a", "b"], "excluded": {}}]
+    assert ages.of("x", shared, hosts, records).doubts == {}
+    assert ages.of("x", shared, hosts, []).doubts == {}

@@ -32,6 +32,7 @@ PLAINTEXT = "access-never-to-be-seen"
 SCHEMA = """
 CREATE TABLE accounts (id INTEGER PRIMARY KEY, token TEXT, note TEXT, is_encrypted BOOLEAN);
 CREATE TABLE links (shop TEXT, user TEXT, blob BLOB, PRIMARY KEY (shop, user));
+CREATE TABLE letters (number INTEGER PRIMARY KEY, body TEXT, sealed BOOLEAN);
 CREATE TABLE plain (id INTEGER PRIMARY KEY, token TEXT);
 """
 
@@ -66,6 +67,7 @@ def folder(tmp_path: Path) -> Path:
         connection.execute("INSERT INTO links VALUES ('s', 'u', ?)", (text.encode(),))
         within = f"see {token(OF_PHRASE)} for more"
         connection.executemany("INSERT INTO links VALUES (?, 'u', ?)", [("t", within), ("v", token(OF_PHRASE, "{}"))])
+        connection.executemany("INSERT INTO letters VALUES (?, ?, ?)", [(1, token(OF_HEX), 1), (2, "in clear", None)])
         connection.execute("INSERT INTO plain VALUES (1, 'gAAAAA is how a token begins')")
     return folder
 
@@ -80,6 +82,7 @@ def test_every_column_with_tokens_is_found_with_the_keys_that_open_it(folder: Pa
     held = columns(found)
     assert held.keys() == {
         ("accounts", "token", ""),
+        ("letters", "body", ""),
         *(("links", "blob", path) for path in ("", "a.secret", "list[*]", "(another key)", "(within a longer text)")),
     }
     accounts = held["accounts", "token", ""]
@@ -90,6 +93,7 @@ def test_every_column_with_tokens_is_found_with_the_keys_that_open_it(folder: Pa
     }
     counts = {name: accounts[name] for name in ("rows", "empty", "plain", "unopened", "key", "flag")}
     assert counts == {"rows": 5, "empty": 1, "plain": 1, "unopened": 1, "key": ["id"], "flag": "is_encrypted"}
+    assert held["letters", "body", ""]["flag"] == "sealed"
     assert held["links", "blob", ""]["key"] == ["shop", "user"]
     assert (held["links", "blob", ""]["objects"], accounts["objects"]) == (True, False)
     assert set(names.values()) >= {("CORE_HEX_KEY", 0, "hex"), ("VAULT_PASSPHRASE", 0, "sha256")}

@@ -23,6 +23,7 @@ PATH = "/usr/local/bin:/usr/bin:/bin"
 LOOK_SECONDS = 0.3
 # what a process that is killed takes at most: one that waits for a file system may never end
 KILL_SECONDS = 10
+PIPE_BYTES = 1 << 16
 # keyctl(2), of which the C library knows nothing, and its first operation
 KEYCTL, JOIN_SESSION = {"x86_64": 250, "aarch64": 219}, 1
 
@@ -34,6 +35,20 @@ def _leave_keys() -> None:
     number = KEYCTL.get(os.uname().machine)
     if number is not None and sys.maxsize > 1 << 32:
         ctypes.CDLL(None).syscall(number, JOIN_SESSION, None)
+
+
+@contextlib.contextmanager
+def _pipe(content: bytes) -> Iterator[int]:
+    """Return what a program reads ``content`` from, and then its end: as much as a pipe holds, so that nobody waits for a reader."""
+    if len(content) > PIPE_BYTES:
+        raise KeyturnError(f"{len(content)} bytes are more than a program is told: a value is too long")
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, content)
+        os.close(writer)
+        yield reader
+    finally:
+        os.close(reader)
 
 
 class Scripts(NamedTuple):
@@ -100,11 +115,17 @@ class Scripts(NamedTuple):
             os.close(fd)
 
     def run(
-        self, command: Sequence[str], seconds: float = math.inf, up: Callable[[], bool] = lambda: False
+        self,
+        command: Sequence[str],
+        seconds: float = math.inf,
+        up: Callable[[], bool] = lambda: False,
+        told: bytes = b"",
+        keeps: Sequence[int] = (),
     ) -> int | None:
         """Run a command and return its exit code; None after ``seconds``, when its session is killed.
 
-        One that stays when what it starts is ``up`` has done its work, and goes on.
+        One that stays when what it starts is ``up`` has done its work, and goes on. ``told`` is all that it reads from standard input;
+        ``keeps`` are descriptors that it has open besides, until it and whatever it starts have ended.
 
         Its environment is clean: a variable in it would win over `.env`. No output is kept: an application may print
         what it was given. KeyturnError where it cannot be run, or where root would run what another user may change.
@@ -128,15 +149,16 @@ class Scripts(NamedTuple):
             }
             _leave_keys()
         try:
-            with self._folder(user.pw_name) as folder:
+            with self._folder(user.pw_name) as folder, _pipe(told) as given:
                 process = subprocess.Popen(
                     command,
                     cwd=folder,
                     env=environment,
-                    stdin=subprocess.DEVNULL,
+                    stdin=given,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,
+                    pass_fds=keeps,
                     **as_user,
                 )
         except OSError as error:

@@ -36,9 +36,9 @@ PROVIDER: Spec = {
     "kind": {
         "type": "str",
         "required": True,
-        "choices": ["alpaca", "http", "huggingface", "plaid", "postgresql", "smtp"],
+        "choices": ["alpaca", "command", "http", "huggingface", "plaid", "postgresql", "smtp"],
     },
-    "url": {"type": "str", "required": True},
+    "url": {"type": "str"},
     "account": {"type": "str", "choices": ["live", "paper"]},
     "user": {"type": "str"},
     "tls": {"type": "bool", "default": True},
@@ -49,8 +49,16 @@ PROVIDER: Spec = {
     "fields": {"type": "list", "elements": "str"},
     "answers": {"type": "list", "elements": "dict", "options": ANSWER},
     "identity": {"type": "str"},
+    "command": {"type": "list", "elements": "str"},
+    "seconds": {"type": "int", "default": 30},
+    "system_user": {"type": "str"},
 }
-PROVIDER_REQUIRED_IF = [["kind", "alpaca", ["account"]], ["kind", "http", ["answers", "fields"]]]
+PROVIDER_REQUIRED_IF = [
+    *(["kind", kind, ["url"]] for kind in ("alpaca", "http", "huggingface", "plaid", "postgresql", "smtp")),
+    ["kind", "alpaca", ["account"]],
+    ["kind", "command", ["command", "fields"]],
+    ["kind", "http", ["answers", "fields"]],
+]
 ADMIN: Spec = {
     "user": {"type": "str", "required": True},
     "system_user": {"type": "str"},
@@ -64,6 +72,11 @@ ISSUER: Spec = {
     "users": {"type": "list", "elements": "str", "default": []},
     "admin": {"type": "dict", "options": ADMIN, "required_one_of": [["system_user", "password_file"]]},
     "valid_days": {"type": "int"},
+    "set": {"type": "list", "elements": "str"},
+    "unset": {"type": "list", "elements": "str"},
+    "retire": {"type": "list", "elements": "str"},
+    "seconds": {"type": "int", "default": 60},
+    "system_user": {"type": "str"},
     "sessions": {"type": "str", "default": "kept", "choices": ["ended", "kept"]},
 }
 CONSUMER: Spec = {

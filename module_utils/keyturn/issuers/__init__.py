@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from .contract import Issuer, Spec, Told
 
 # whether the old value lives on when the new one is set
-STRATEGIES = {"alternating": True, "single": False}
+STRATEGIES = {"alternating": True, "overlap": True, "single": False}
 
 
 class Kind(NamedTuple):
-    """An issuer: the kind of provider that answers for it, its strategies, and its code.
+    """An issuer: the kind of provider that answers for it (None for any), its strategies, and its code.
 
     ``fault`` says what does not go together in an entry, and ``issuer`` makes what ``Issuer`` describes for one rotation.
     """
 
-    provider: str
+    provider: str | None
     strategies: Sequence[str]
     fault: Callable[[Spec, ProviderSpec, Sequence[str]], str]
     issuer: Callable[[Spec, ProviderSpec, Sequence[str], Told], Issuer]
@@ -39,7 +39,20 @@ def _postgresql_role(spec: Spec, provider: ProviderSpec, variables: Sequence[str
     return postgresql_role.issuer(spec, provider, variables, told)
 
 
+def _fault_of_command(spec: Spec, provider: Spec, variables: Sequence[str]) -> str:
+    from . import command
+
+    return command.fault(spec)
+
+
+def _command(spec: Spec, provider: Spec, variables: Sequence[str], told: Told) -> Issuer:
+    from . import command
+
+    return command.Command(spec, told)
+
+
 ISSUERS: dict[str, Kind] = {
+    "command": Kind(None, ("overlap", "single"), _fault_of_command, _command),
     "postgresql_role": Kind("postgresql", ("alternating", "single"), _fault_of_postgresql_role, _postgresql_role),
 }
 
@@ -52,7 +65,7 @@ def old_lives(spec: Spec) -> bool:
 def fault(spec: Spec, provider: ProviderSpec, variables: Sequence[str]) -> str:
     """Return what does not go together in an entry, empty where nothing does not: only the controller asks this."""
     kind = ISSUERS[spec["kind"]]
-    if provider["kind"] != kind.provider:
+    if kind.provider and provider["kind"] != kind.provider:
         return f"the issuer {spec['kind']} goes with the provider {kind.provider}"
     if spec["strategy"] not in kind.strategies:
         return f"the issuer {spec['kind']} knows the strategies {' and '.join(kind.strategies)}"

@@ -7,7 +7,12 @@ makes one. What the issuer holds is decided by evidence, ``providers.ask``, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..ground.scripts import Scripts
 
 # the catalogue's ``issuer``, as the options of ``ISSUER`` have validated it
 Spec = Mapping[str, Any]
@@ -16,12 +21,18 @@ Hide = Callable[[Iterable[str]], None]
 
 
 class Told(NamedTuple):
-    """What an issuer is told of a rotation: its id, and the values of both sides by variable; what it reads itself it gives to ``hide``."""
+    """What an issuer is told of a rotation: its id, and the values of both sides by variable; what it reads itself it gives to ``hide``.
+
+    ``scripts`` runs programs as the application's user, None where only the service is given the values. A program that outlives its call
+    holds ``lock``, a file, until it ends.
+    """
 
     rotation_id: str
     old: Values
     new: Values
     hide: Hide
+    scripts: Scripts | None = None
+    lock: Path | None = None
 
 
 class Prepared(NamedTuple):

@@ -7,8 +7,10 @@ it is a plain word.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from ..base import http
@@ -22,6 +24,8 @@ USER = "user"
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAID_REFUSAL = "INVALID_API_KEYS"
 ALPACA_REFUSAL = 40110000
+# of a program that is asked
+ENDINGS: Mapping[int | None, str] = {0: "accepted", 1: "rejected"}
 KEY_PREFIXES = {"alpaca": {"PK": "paper", "AK": "live"}}
 
 
@@ -169,6 +173,26 @@ def by_data(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     return Reply(verdict, evidence(call, answer, None, answer.headers.get("x-request-id")), identity)
 
 
+def by_command(spec: ProviderSpec, values: Sequence[str]) -> Reply:
+    """Run a program that logs in with the values, which it reads as JSON from its standard input; its exit code is the answer."""
+    from ..ground.scripts import Scripts
+
+    (name, *_), seconds = spec["command"], spec["seconds"]
+    given = json.dumps(dict(zip(spec["fields"], values, strict=True))).encode()
+    try:
+        code = Scripts(Path("/"), spec["system_user"]).run(spec["command"], seconds, told=given)
+    except KeyturnError as error:
+        return Reply("unknown", str(error))
+    ended = f"did not end within {seconds} s" if code is None else f"exit code {code}"
+    return Reply(ENDINGS.get(code, "unknown"), f"{name}: {ended}")
+
+
+def _of_command(spec: ProviderSpec) -> str:
+    if not spec["command"] or not spec["command"][0].startswith("/"):
+        return "the provider's command begins with the path of a program, from / on"
+    return "" if spec["fields"] else "fields of the provider name its variables"
+
+
 def _of_http(spec: ProviderSpec) -> str:
     return _address(http.fault(spec["url"]))
 
@@ -210,6 +234,7 @@ def word(said: object) -> str:
 
 PROVIDERS: dict[str, Provider] = {
     "alpaca": Provider("Alpaca", ("key id", "secret key"), alpaca, _of_http),
+    "command": Provider("The program", (), by_command, _of_command),
     "huggingface": Provider("Hugging Face", ("token",), huggingface, _of_http),
     "http": Provider("The provider", (), by_data, _of_http_data),
     "plaid": Provider("Plaid", ("client id", "secret"), plaid, _of_http),

@@ -93,8 +93,9 @@ def ask(entry: Mapping[str, Any], overrides: Mapping[str, str], values: Mapping[
             "not deleted again?"
         )
     if reply.verdict == "unknown":
+        asked = provider["url"] or provider["command"][0]
         raise KeyturnError(
-            f"{title} at {provider['url']} does not say whether the new value is good ({reply.detail}), nothing was changed: "
+            f"{title} at {asked} does not say whether the new value is good ({reply.detail}), nothing was changed: "
             "try again when it answers"
         )
     guards.check(entry["guard"]["kind"], provider, overrides, credential)

@@ -20,7 +20,7 @@ from .rotation_log import COMMITTED, TAKEN_OVER, Record
 class End:
     """The end of a rotation: its id, which begins with its time, and when it had finished; both empty for none.
 
-    Two with one id are the same: each host finishes by its own clock, and the log after them.
+    The id alone is compared: each host, and the controller, finishes at a second of its own.
     """
 
     rotation_id: str = ""

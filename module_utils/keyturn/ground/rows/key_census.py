@@ -191,10 +191,14 @@ def _key(columns: Sequence[Sequence[Cell]]) -> list[str]:
 
 
 def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Cell]]) -> str:
-    """Return the column that says of each row whether it is encrypted, empty where there is none: it must be right of every row."""
-    names = [str(row[1]) for row in columns if FLAG.search(str(row[1]).lower()) and row[1] != place.column]
+    """Return the column that says of each row whether it is encrypted, empty where there is none: it must be right of every row.
+
+    Where no row is in clear every column of ones would be, so its name has to tell as well.
+    """
+    others = [str(row[1]) for row in columns if row[1] != place.column and not row[6]]
+    names = [name for name in others if place.plain or FLAG.search(name.lower())]
     # is_extra_encrypted is of the column extra, and is_encrypted of any other
-    names.sort(key=lambda name: place.column.lower() not in name.lower())
+    names.sort(key=lambda name: (not FLAG.search(name.lower()), place.column.lower() not in name.lower()))
     for name in names if not place.path else ():
         wrong = connection.execute(
             f"SELECT count(*) FROM main.{quote(place.table)} WHERE length({quote(place.column)}) > 0 AND "  # noqa: S608

@@ -136,7 +136,8 @@ def _tell(
 
 
 def _open(rotation: Rotation, staged: Staged) -> Issuer:
-    told = Told(rotation.rotation_id, staged.old, staged.new, rotation.hide)
+    lock = rotation.application.folder / "issuer"
+    told = Told(rotation.rotation_id, staged.old, staged.new, rotation.hide, rotation.scripts, lock)
     return issuers.issuer(rotation.entry["issuer"], rotation.entry["provider"], rotation.variables, told)
 
 
