@@ -151,7 +151,7 @@ def entry(server: PostgreSQL, url: str = "", **issuer: Any) -> dict[str, Any]:
     return {
         "title": "Database Password",
         "variables": ["DB_USER", "DB_PASSWORD"] if alternates else ["DB_PASSWORD"],
-        "source": {"kind": "generated", "generator": "password"},
+        "source": {"kind": "generated", "generator": "password"} | ({"may_stay": ["DB_USER"]} if alternates else {}),
         "provider": {"kind": "postgresql", "url": url or server.url} | ({} if alternates else {"user": APPLICATION}),
         "issuer": {"kind": "postgresql_role", "strategy": "single"} | issuer,
         "value": "shared",

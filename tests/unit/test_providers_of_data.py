@@ -223,7 +223,12 @@ def test_the_entries_of_the_guide_are_legal(name: str, entry: dict[str, Any]) ->
     ("issuer", "more", "message"),
     [
         ({"strategy": "alternating"}, {}, "with the strategy alternating of its issuer, overlap is both"),
-        ({"strategy": "alternating"}, {"overlap": "both"}, "users names two roles, and its provider no user"),
+        ({"strategy": "alternating"}, {"overlap": "both"}, "no secret: name it in source.may_stay"),
+        (
+            {"strategy": "alternating"},
+            {"overlap": "both", "source": {"kind": "generated", "generator": "password", "may_stay": ["DB_PASSWORD"]}},
+            "users names two roles, and its provider no user",
+        ),
         ({"users": ["a", "b"]}, {}, "its provider names the user, and users is left out"),
         ({"valid_days": 90}, {}, "valid_days needs an admin"),
         (

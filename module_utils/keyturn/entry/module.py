@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -115,7 +115,7 @@ def _passing_on(code: Code, phase: Phase) -> Call:
 
 def rotation_of(module: AnsibleModule) -> Rotation:
     """Return the rotation that the parameter ``rotation`` describes."""
-    given = _typed(module, module.params["rotation"])
+    given = _typed(module, module.params["rotation"], [module.params["rotation"]["entry"]])
     return Rotation(**given | {"allow_empty_tables": tuple(given["allow_empty_tables"])})
 
 
@@ -124,19 +124,26 @@ def holdings_of(module: AnsibleModule, secrets: Mapping[str, object]) -> dict[st
     if not secrets:
         return {}
     entries = {name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in secrets.items()}
-    given = _typed(module, module.params["application"])
+    given = _typed(module, module.params["application"], list(entries.values()))
     return {name: Holding(secret=name, entry=entry, **given) for name, entry in entries.items()}
 
 
-def _typed(module: AnsibleModule, described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters with their types; values that are read by what they make are masked in whatever is returned."""
+def _typed(module: AnsibleModule, described: Mapping[str, Any], entries: Sequence[catalogue.Entry]) -> dict[str, Any]:
+    """Return parameters with their types; values that are read by what they make are masked in whatever is returned.
+
+    The names of users that take turns are no secret, and stand in paths and messages.
+    """
+    named = {user for entry in entries for user in (entry["issuer"] or {}).get("users", ())}
     given = dict(described)
     given["app_root"] = Path(given["app_root"])
     given["state_dir"] = Path(given["state_dir"])
     if given["secrets_here"] is not None:
         given["secrets_here"] = tuple(given["secrets_here"])
     given["services"] = services(given["services"])
-    return given | {"check_mode": module.check_mode, "hide": module.no_log_values.update}
+    return given | {
+        "check_mode": module.check_mode,
+        "hide": lambda values: module.no_log_values.update(set(values) - named),
+    }
 
 
 def _diff(record: JournalRecord, before: str, after: str) -> dict[str, str]:

@@ -186,6 +186,10 @@ def _check_issuer(where: str, entry: Entry) -> None:
     if (entry["overlap"] == "both") != lives or entry["overlap"] == "none_needed":
         wanted = "both" if lives else "none"
         raise KeyturnError(f"{where}: with the strategy {issuer['strategy']} of its issuer, overlap is {wanted}")
+    if issuer["strategy"] == "alternating" and entry["variables"][0] not in entry["source"]["may_stay"]:
+        raise KeyturnError(
+            f"{where}: {entry['variables'][0]} is one of two names in every environment, and no secret: name it in source.may_stay"
+        )
     if fault := issuers.fault(issuer, entry["provider"], entry["variables"]):
         raise KeyturnError(f"{where}: {fault}")
 

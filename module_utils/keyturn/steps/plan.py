@@ -40,6 +40,11 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     entry = _entry(parameters)
     hosts = _holders(parameters)
     _check_services(parameters, entry, hosts)
+    if entry["issuer"] and entry["issuer"]["strategy"] == "alternating" and parameters["store"]["kind"] != "dotenv":
+        raise KeyturnError(
+            f"keyturn_secrets.{parameters['secret']}: whose turn it is stands on the hosts, and a store would keep another user: take the "
+            "strategy single, or no store"
+        )
     environment = _environment(parameters["inventory"], hosts)
     plan: Plan = {
         "rotation_id": planning.check_rotation_id(parameters["rotation_id"] or planning.rotation_id()),

@@ -26,6 +26,7 @@ def options(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> list[st
     return ["-e", f"@{chosen}"]
 
 
+@pytest.mark.covering()
 @pytest.mark.parametrize(
     "options", [{"value": "shared"}, {"value": "per_host"}], ids=["shared", "per_host"], indirect=True
 )

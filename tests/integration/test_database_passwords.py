@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
 from support import reports
-from support.databases import APPLICATION, Application, PostgreSQL
+from support.databases import ALTERNATE, APPLICATION, Application, PostgreSQL, turns
 from support.lab import Lab
 
 FIRST = "canary-of-the-first-password"
@@ -100,3 +101,25 @@ def test_an_admin_ends_a_password_that_nobody_knows(app: Application) -> None:
     assert app.verdict(app.held()) == "accepted"
     until = app.server.sql(f"SELECT rolvaliduntil - now() FROM pg_roles WHERE rolname = '{APPLICATION}'")
     assert re.match(r"1(19|20) days", until)
+
+
+def test_two_roles_take_turns_and_a_broken_start_needs_no_turn_back(
+    make_lab: Callable[..., Lab], server: PostgreSQL
+) -> None:
+    """Both live until the end: so the way back begins with the hosts, and the server forgets the new password after them."""
+    app = Application(make_lab(), server, FIRST, **turns(server))
+    first = app.held()
+    done = app.play("rotate")
+    assert done.returncode == 0, said(done)
+    second = app.held()
+    assert second["DB_USER"] == ALTERNATE
+    assert (app.verdict(second), app.verdict(first)) == ("accepted", "rejected")
+    assert "********" not in json.dumps(reports.report(app.lab)), "the name of a user was taken for a secret"
+    app.lab.break_start('[ "$(sha256sum <.env)" = "{checksum}" ] || exit 7\n')
+    done = app.play("rotate")
+    assert done.returncode == 2, said(done)
+    assert reports.report(app.lab)["outcome"] == "rolled_back", said(done)
+    assert (app.held(), app.verdict(second)) == (second, "accepted")
+    assert server.verifier(APPLICATION) == "", "a password that nobody needs still lives"
+    assert app.lab.get("/health", login=False) == 200
+    check_told_nothing(app, first["DB_PASSWORD"], second["DB_PASSWORD"])
