@@ -251,7 +251,7 @@ def test_a_kill_before_any_call_leaves_both_ends_alike(
     assert fired == len(chosen) > 0
 
 
-FEW = 4
+FEW = 2
 
 
 def put_back(server: PostgreSQL, kept: dict[str, str]) -> None:

@@ -32,6 +32,13 @@ LEFT = {
     "what a library takes or answers, and has no types for": {
         "base.http.__init__",
         "entry.module.run",
+        "ground.rows.postgresql_session._words",
+        "ground.rows.postgresql_session.connected",
+        "ground.rows.postgresql_session.fetchall",
+        "ground.rows.postgresql_session.fetchone",
+        "ground.rows.postgresql_session.transaction",
+        "ground.rows.postgresql_table._refusals",
+        "ground.rows.postgresql_table.row",
         "stores.aws_secretsmanager._call",
         "stores.http_session.send",
         "stores.openbao._read",

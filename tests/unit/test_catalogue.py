@@ -125,7 +125,7 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
         ("title", ..., "missing required arguments: title"),
         ("source.generator", "dice", "must be one of: fernet, hex, password, token_urlsafe, got: dice"),
         ("consumers.0.format", "toml", "must be one of: dotenv, file, ini, json, yaml, got: toml"),
-        ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, several, got: mongo"),
+        ("migration.kind", "mongo", "must be one of: none, fernet_sqlite, fernet_postgresql, several, got: mongo"),
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),
         ("migration.columns.0.key", ..., "missing required arguments: key"),

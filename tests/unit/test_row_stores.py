@@ -324,12 +324,12 @@ def test_a_store_need_not_know_tokens(tmp_path: Path, entry: dict[str, Any]) -> 
 
 def test_the_forms_that_a_store_counts_are_those_of_the_table() -> None:
     counted = {*fernet_forms.FORMS, fernet_forms.JSON}
-    assert counted == set(rows.KINDS["fernet_sqlite"].forms)
+    assert counted == set(rows.KINDS["fernet_sqlite"].forms) == set(rows.KINDS["fernet_postgresql"].forms)
 
 
 def test_options_of_two_stores_do_not_differ_under_one_name() -> None:
-    names = [name for kind in rows.KINDS.values() for name in kind.options]
-    assert len(names) == len(set(names)) and "kind" not in names
+    options = [(name, option) for kind in rows.KINDS.values() for name, option in kind.options.items()]
+    assert all(option is dict(options)[name] for name, option in options) and "kind" not in dict(options)
     assert all((LOGIC / f"ground/rows/{name}_meaning.py").exists() for name in rows.KINDS)
 
 

@@ -113,7 +113,7 @@ PROBE: Spec = {
         "type": "str",
         "required": True,
         "choices": sorted(
-            ["command", "http", "jwt", "log", "log_line", "login", "provider", *(kind.probe for kind in KINDS.values())]
+            {"command", "http", "jwt", "log", "log_line", "login", "provider", *(kind.probe for kind in KINDS.values())}
         ),
     },
     "path": {"type": "str"},

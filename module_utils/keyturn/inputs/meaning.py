@@ -84,9 +84,10 @@ def _check_rows(where: str, entry: Entry) -> None:
         )
     if kind in rows.KINDS:
         import_module(f"{rows.__name__}.{kind}_meaning").check(where, entry)
-    for name, store in rows.KINDS.items():
-        if name != kind and any(probe["kind"] == store.probe for probe in entry["probes"]):
-            raise KeyturnError(f"{where}: probe {store.probe} needs the migration {name}")
+    mine = rows.KINDS[kind].probe if kind in rows.KINDS else ""
+    for probe in entry["probes"]:
+        if stores := [name for name, store in rows.KINDS.items() if store.probe == probe["kind"] != mine]:
+            raise KeyturnError(f"{where}: probe {probe['kind']} needs the migration {' or '.join(stores)}")
 
 
 def _check_reload(

@@ -385,7 +385,7 @@ def _change(host: HostReport, variable: str, new: str | None) -> str:
 
 
 def _forms() -> list[str]:
-    return [form for kind in rows.KINDS.values() for form in kind.forms]
+    return list(dict.fromkeys(form for kind in rows.KINDS.values() for form in kind.forms))
 
 
 def _host(host: HostReport, budget: float) -> Sequence[str]:

@@ -41,6 +41,24 @@ def _fernet_sqlite(
     return SqliteStore(spec, root, variables, values, accepted)
 
 
+def _fernet_postgresql(
+    spec: Spec,
+    root: Path,
+    variables: Sequence[str],
+    values: Mapping[Side, Mapping[str, str]],
+    accepted: Collection[str],
+) -> RowStore:
+    from .fernet_postgresql import PostgresqlStore
+
+    return PostgresqlStore(spec, root, variables, values, accepted)
+
+
+def _reach_postgresql(spec: Spec, root: Path) -> None:
+    from .fernet_postgresql import reach
+
+    reach(spec, root)
+
+
 FERNET_COLUMN = {
     "table": {"type": "str", "required": True},
     "key": {"type": "list", "elements": "str", "required": True},
@@ -57,20 +75,27 @@ FERNET_KEY = {
 }
 # by its rule, what makes a value of which the key is made
 GENERATORS = {"": "fernet", "hex": "hex", "sha256": "token_urlsafe"}
+FERNET: Spec = {
+    "columns": {"type": "list", "elements": "dict", "options": FERNET_COLUMN},
+    "key": {
+        "type": "dict",
+        "options": FERNET_KEY,
+        "required_if": [["rule", "pbkdf2_sha256", ["salt", "iterations"]]],
+    },
+}
+# the variables of a file in which the login of a database stands: its URL, or its parts by the names that PostgreSQL gives them
+LOGIN = {
+    "path": {"type": "path", "default": ".env"},
+    "url": {"type": "str"},
+    "parts": {"type": "dict"},
+}
+FORMS = ("two_layer", "one_layer", "json", "plaintext", "empty")
 # each keeps its data in one place
 ALONE: dict[str, Kind] = {
     "fernet_sqlite": Kind(
-        options={
-            "database": {"type": "path"},
-            "columns": {"type": "list", "elements": "dict", "options": FERNET_COLUMN},
-            "key": {
-                "type": "dict",
-                "options": FERNET_KEY,
-                "required_if": [["rule", "pbkdf2_sha256", ["salt", "iterations"]]],
-            },
-        },
+        options={"database": {"type": "path"}, **FERNET},
         required=["database", "columns"],
-        forms=("two_layer", "one_layer", "json", "plaintext", "empty"),
+        forms=FORMS,
         probe="fernet_rows",
         places=lambda spec, root: [root / spec["database"]],
         open=_fernet_sqlite,
@@ -102,6 +127,23 @@ ALONE_SPEC: dict[str, Spec] = {
 }
 KINDS: dict[str, Kind] = {
     **ALONE,
+    "fernet_postgresql": Kind(
+        options={
+            **FERNET,
+            "login": {
+                "type": "dict",
+                "options": LOGIN,
+                "required_one_of": [["url", "parts"]],
+                "mutually_exclusive": [["url", "parts"]],
+            },
+        },
+        required=["login", "columns"],
+        forms=FORMS,
+        probe="fernet_rows",
+        places=lambda spec, root: [],
+        open=_fernet_postgresql,
+        reach=_reach_postgresql,
+    ),
     "several": Kind(
         options={
             "stores": {

@@ -43,7 +43,9 @@ def _check_key(where: str, entry: Mapping[str, Any]) -> None:
     needed = {None: ("fernet",), "hex": ("hex",)}.get(rule, tuple(GENERATORS))
     if entry["source"]["generator"] not in needed or len(entry["variables"]) != 1:
         wanted = needed[0] if len(needed) == 1 else f"one of {', '.join(needed)}"
-        raise KeyturnError(f"{where}: migration fernet_sqlite needs the generator {wanted} and exactly one variable")
+        raise KeyturnError(
+            f"{where}: migration {entry['migration']['kind']} needs the generator {wanted} and exactly one variable"
+        )
 
 
 def _check_paths(where: str, column: Spec) -> None:

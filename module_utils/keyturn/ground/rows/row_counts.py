@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 from .fernet_forms import Stored
-from .sqlite_file import Cell, Column, Row
+from .sqlite_file import Cell, Row
 
 NAMED_ROWS = 10
+
+
+class Named(Protocol):
+    """A column of any store."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
 
 
 class Tally:
@@ -40,7 +49,7 @@ class Refusals:
         self.named: list[str] = []
         self.hints: dict[str, str] = {}
 
-    def add(self, target: Column, row: Row, why: str, hint: str = "") -> None:
+    def add(self, target: Named, row: Row, why: str, hint: str = "") -> None:
         """Note one row; ``hint`` is for all rows of its kind, with the key of the first of them for ITEM."""
         self.count += 1
         item = "NULL" if row.item is None else repr(row.item)[:80]

@@ -96,9 +96,12 @@ class Column(NamedTuple):
     def row(self, table: str = "") -> str:
         """Return the SQL of what ``Row`` takes; ``table`` is "t." for a table t."""
         parts = [*(f"{table}{locator}" for locator in self.locators), self.item(table), f"{table}{self.column}"]
+        return ", ".join([*parts, *([self.flagged(table)] if self.flag else [])])
+
+    def flagged(self, table: str = "") -> str:
+        """Return the SQL of what the flag of a row says: 1, 0, or NULL where it holds neither."""
         flag = f"{table}{self.flag}"
-        said = f"CASE WHEN {flag} IS 1 THEN 1 WHEN {flag} IS NULL OR {flag} IS 0 THEN 0 END"
-        return ", ".join([*parts, *([said] if self.flag else [])])
+        return f"CASE WHEN {flag} IS 1 THEN 1 WHEN {flag} IS NULL OR {flag} IS 0 THEN 0 END"
 
     def found(self, selected: Sequence[Cell]) -> Row:
         """Return the row that ``row`` has selected."""
@@ -543,12 +546,12 @@ def behind(target: Column, table: str = "") -> str:
 def write(connection: sqlite3.Connection, target: Column, goals: Sequence[tuple[Row, Cell]]) -> int:
     """Give rows that stand as they were read another value; return how many did. Without any the statement is compiled.
 
-    What a flag does not call encrypted any more is another value, whatever it looks like.
+    A row whose flag says something else by now has another value, whatever it looks like.
 
     ABORT overrides a constraint of the table that would take away or pass over rows without a word.
     """
     where = " AND ".join(f"{locator} = ?" for locator in target.locators)
-    where += f" AND {target.flag} IS 1" if target.flag else ""
+    where += f" AND {target.flagged()} IS ?" if target.flag else ""
     statement = f"UPDATE OR ABORT main.{target.table} SET {target.column} = ? WHERE {where} AND {target.column} IS ? COLLATE BINARY"  # noqa: S608 - quoted names
-    values = ((goal, *row.locator, row.stored) for row, goal in goals)
+    values = ((goal, *row.locator, *([row.flag] if target.flag else []), row.stored) for row, goal in goals)
     return connection.executemany(statement, values).rowcount

@@ -49,6 +49,7 @@ def set_value(rotation: Rotation, journal: Journal) -> bool:
     staged = rotation.staged_values(journal)
     issuer = _open(rotation, staged)
     with timed(journal, "issue"):
+        journal.record.pop("withdrawn", None)  # of a way back that was not taken
         if not journal.reached("issuing"):
             prepared = issuer.prepare()
             journal.enter("issuing", issuer_mark=prepared.mark, findings=journal.findings + prepared.findings)

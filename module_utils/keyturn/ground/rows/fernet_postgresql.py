@@ -1,0 +1,411 @@
+"""The row store ``fernet_postgresql``: Fernet tokens in columns of a PostgreSQL database that all hosts share.
+
+What is prepared stands in a schema of the rotation's own in the same database, so that any host goes on with it. All that is
+believed of it is what the rows say: a row that is not as it was staged is turned by what opens it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from ...base import durable
+from ...base.errors import KeyturnError
+from ...base.fingerprint import fingerprint
+from ...base.sides import Side, other
+from . import fernet_forms, postgresql_copy, postgresql_scan
+from .contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Spec, Turned
+from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
+from .fernet_json import JsonPages
+from .fernet_keys import fernet_key
+from .fernet_pages import Pages
+from .postgresql_session import STATEMENT_SECONDS, Cursor, Login, check_server, transaction
+from .postgresql_staging import Known, Staging, fetched, lock, put_staged, staged_by, triggers_away, write
+from .postgresql_table import Column, column
+from .row_counts import Refusals, Tally
+from .sqlite_file import Row
+
+BACKUP = "backup.sql"
+PAGE = 5_000
+# of the switch, whose statements write all rows
+LONGEST_SECONDS = 6 * 3600
+SIDES: tuple[Side, Side] = ("old", "new")
+# how long sessions of a service that has just been stopped may take to go, and between two looks
+GONE_SECONDS, LOOK_SECONDS = 15.0, 0.2
+WRITERS = """
+SELECT DISTINCT format('%%s of %%s%%s', a.pid, a.usename, coalesce(' from ' || host(a.client_addr), '')), a.pid
+  FROM pg_stat_activity a
+ WHERE a.datid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND a.pid <> pg_backend_pid()
+   AND a.usesysid IS NOT NULL AND coalesce(a.backend_type, 'client backend') = 'client backend'
+   AND (a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user)
+        OR EXISTS (SELECT FROM unnest(%s::oid[]) t(oid) WHERE has_table_privilege(a.usesysid, t.oid, 'INSERT, UPDATE')))
+ ORDER BY a.pid
+"""
+
+
+class PostgresqlStore:
+    """The contract over the declared columns of one database."""
+
+    def __init__(
+        self,
+        spec: Spec,
+        root: Path,
+        variables: Sequence[str],
+        values: Mapping[Side, Mapping[str, str]],
+        accepted: Collection[str],
+    ) -> None:
+        self._declared = spec["columns"]
+        rule, variable = spec.get("key"), variables[0]
+        keys = {side: fernet_key(rule, variable, held[variable]) for side, held in values.items()}
+        self._ciphers = {side: fernet_forms.fernet(variable, key) for side, key in keys.items()}
+        self._accepted = accepted
+        self._login = Login(spec, root)
+        self.name = self.label = self._login.name
+        self.parts: Sequence[RowStore] = (self,)
+        self.secrets = (*self._login.secrets, *(keys.values() if rule else ()))
+        # of both sides: what was prepared for other values is not this rotation's
+        self._marks = json.dumps({side: fingerprint(key) for side, key in keys.items()}, sort_keys=True)
+        self._values = [self._pages(declared, keys) for declared in self._declared]
+        self._forms = (*FORMS, JSON) if any(declared.get("paths") for declared in self._declared) else FORMS
+        self._staging, self._recalled = Staging("", self._marks), False
+
+    def _pages(self, declared: Spec, keys: Mapping[Side, str]) -> Pages:
+        turner = Turner(self._ciphers, declared.get("plaintext"))
+        return JsonPages(turner, keys, declared["paths"]) if declared.get("paths") else Pages(turner, keys)
+
+    @contextlib.contextmanager
+    def _transaction(self, *, snapshot: bool = False, seconds: float = STATEMENT_SECONDS) -> Iterator[Cursor]:
+        with (
+            self._login.connected() as connection,
+            transaction(connection, snapshot=snapshot, seconds=seconds) as cursor,
+        ):
+            check_server(self._login, cursor, connection.info.backend_pid)
+            yield cursor
+
+    def _columns(self, cursor: Cursor) -> list[Column]:
+        try:
+            return [column(cursor, one) for one in self._declared]
+        except KeyturnError as error:
+            raise KeyturnError(f"{self.name}: {error}") from None
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def examine(self, allow_empty: Sequence[str], encrypt_plaintext: bool) -> Examined:
+        """Look at the server and the tables, open every row, and look for tokens where none is declared."""
+        if encrypt_plaintext:
+            raise KeyturnError(
+                f"{self.name}: unset keyturn_encrypt_plaintext_rows: plaintext rows of a PostgreSQL database stay as they are"
+            )
+        with self._transaction(snapshot=True) as cursor:
+            targets = self._columns(cursor)
+            self._staging.check_alone(cursor, self.name)
+            census = self._census(cursor, targets)
+            if refusal := self.refusal(census):
+                raise KeyturnError(refusal)
+            if empty := [table for table in census["empty_tables"] if table not in allow_empty]:
+                raise KeyturnError(
+                    f"{self.name}: table {', '.join(empty)} has no rows, so nothing would prove the new key; if that is right, set "
+                    f"keyturn_allow_empty_tables: [{', '.join(empty)}]"
+                )
+            self._explain(cursor, targets)
+            found = postgresql_scan.undeclared(
+                cursor, targets, functools.partial(fernet_forms.opens, self._ciphers["old"])
+            )
+        if found.opening:
+            raise KeyturnError(
+                f"{self.name}: tokens of this key stand where the catalogue declares none: {', '.join(found.opening)}; add these columns "
+                "to the migration, or, of a materialized view, take them out of it"
+            )
+        plain = census["rows"]["plaintext"]
+        findings = [f"{plain} rows are plaintext and stay so"] if plain else []
+        findings += [f"{name} holds Fernet-like text that the value does not open" for name in found.other]
+        findings += [
+            f"{name} may not be read by the login: whether it holds tokens of this key is not known"
+            for name in found.unseen
+        ]
+        return Examined(census["rows"], findings)
+
+    def space(self) -> Space:
+        """The backup is kept: a column is no longer than its table. What the server needs, its disk has to have."""
+        with self._transaction(snapshot=True) as cursor:
+            tables = [target.oid for target in self._columns(cursor)]
+            cursor.execute(
+                "SELECT coalesce(sum(pg_table_size(oid)), 0)::bigint FROM unnest(%s::oid[]) t(oid)", (tables,)
+            )
+            return Space(int(cursor.fetchone()[0]), {})
+
+    def check_switch(self) -> None:
+        """Have the server plan the statements of the switch: it looks at rights, types and names, and writes nothing."""
+        with self._transaction(snapshot=True) as cursor:
+            self._explain(cursor, self._columns(cursor))
+
+    @staticmethod
+    def _explain(cursor: Cursor, targets: Sequence[Column]) -> None:
+        for target in targets:
+            cursor.execute(f"EXPLAIN UPDATE {target.table} t SET {target.column} = NULL WHERE false")  # noqa: S608
+
+    def census(self) -> Census:
+        """Open every row, in one snapshot."""
+        with self._transaction(snapshot=True) as cursor:
+            return self._census(cursor, self._columns(cursor))
+
+    def sample(self) -> Census:
+        """Open the first page of each column."""
+        with self._transaction(snapshot=True) as cursor:
+            return self._census(cursor, self._columns(cursor), most=PAGE)
+
+    def _census(self, cursor: Cursor, targets: Sequence[Column], most: int | None = None) -> Census:
+        rows: Counter[str] = Counter(dict.fromkeys(self._forms, 0))
+        under: Counter[str] = Counter(old=0, new=0)
+        refusals, empty = Refusals(), []
+        for target, values in zip(targets, self._values, strict=True):
+            before = rows.total() + refusals.count
+            limit = f" ORDER BY {', '.join(f't.{key}' for key in target.keys)} LIMIT {most}" if most else ""
+            for page in fetched(cursor, target, f"SELECT {target.select()} FROM {target.table} t{limit}"):  # noqa: S608
+                for _, opened in self._open(page, target, values, refusals):
+                    rows[opened.form] += 1
+                    under.update(side for side in SIDES if opened.under(side))
+            if rows.total() + refusals.count == before:
+                empty.append(target.name.rpartition(".")[0])
+        return {
+            "rows": {form: rows[form] for form in self._forms},
+            "under": {side: under[side] for side in SIDES},
+            "refused": refusals.count,
+            "refusals": str(refusals),
+            "empty_tables": list(dict.fromkeys(empty)),
+        }
+
+    def refusal(self, census: Census) -> str:
+        """Return the sentence about rows that cannot be turned."""
+        count, named = census["refused"], census["refusals"]
+        return f"{self.name}: {count} rows cannot be turned, nothing was changed: {named}" if count else ""
+
+    def _open(
+        self, page: Sequence[Row], target: Column, values: Pages, refusals: Refusals, tally: Tally | None = None
+    ) -> Iterator[tuple[Row, Opened]]:
+        for row, opened in zip(page, values.open_rows(page, target.flag), strict=True):
+            found = of_any_shape(opened) if str(row.item) in self._accepted else opened
+            if tally is not None:
+                tally.add(target.identity(row), row.stored if isinstance(found, Unreadable) else found.plaintext)
+            if isinstance(found, Unreadable):
+                refusals.add(target, row, str(found), found.hint)
+            else:
+                yield row, found
+
+    # -- backup ----------------------------------------------------------------------------------------------------
+
+    def backup(self, folder: Path, online: bool) -> Backup:
+        """Copy what the columns hold, by the keys of the rows, in one snapshot: a script that psql runs. Then try the switch."""
+        path = folder / BACKUP
+        durable.remove(path)
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with path.open("w", encoding="utf-8", newline="") as file, self._transaction(snapshot=True) as cursor:
+            for number, target in enumerate(self._columns(cursor)):
+                postgresql_copy.write(cursor, file, number, target)
+            file.flush()
+            os.fsync(file.fileno())
+        durable.sync_folder(folder)
+        if online:
+            self._rehearse()
+        return {"path": str(path), "bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+    def _rehearse(self) -> None:
+        """Turn the first rows and take it back: a constraint may forbid what reading does not show."""
+        with self._login.connected() as connection, contextlib.suppress(_Enough), transaction(connection) as cursor:
+            for target, values in zip(self._columns(cursor), self._values, strict=True):
+                with triggers_away(cursor, target):
+                    for page in fetched(cursor, target, f"SELECT {target.select()} FROM {target.table} t LIMIT 100"):  # noqa: S608
+                        write(cursor, target, [*self._turned(page, target, values, "new", Refusals())])
+            raise _Enough
+
+    def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
+        """Read the copy as psql would, and open each of its rows."""
+        path = folder / BACKUP
+        if _sha256(path) != backup["sha256"]:
+            raise KeyturnError("the backup is not the file that was made: its checksum is another")
+        count = closed = 0
+        for number, page in postgresql_copy.read(path, PAGE):
+            opened = self._values[number].open_rows(page, self._declared[number].get("flag") or "")
+            count += len(page)
+            closed += sum(
+                isinstance(found, Unreadable) and row.item not in self._accepted
+                for row, found in zip(page, opened, strict=True)
+            )
+        if closed:
+            raise KeyturnError(f"{closed} of {count} rows of the backup do not open")
+        return count
+
+    # -- prepare ---------------------------------------------------------------------------------------------------
+
+    def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
+        """Look for what this rotation has prepared in the database, on whichever host: its schema says for which values."""
+        self._staging = Staging(folder.name, self._marks)
+        with self._transaction(snapshot=True) as cursor:
+            self._recalled = self._staging.stands(cursor)
+        return self._recalled
+
+    def prepare(self, encrypt_plaintext: bool, seconds: float) -> Prepared:
+        """Compute new ciphertexts, a page in each transaction; each is opened again before it is written down."""
+        deadline = time.monotonic() + seconds
+        staged = read = 0
+        with self._login.connected() as connection:
+            with transaction(connection) as cursor:
+                check_server(self._login, cursor, connection.info.backend_pid)
+                targets = self._columns(cursor)
+                self._staging.check_alone(cursor, self.name)
+                if not self._recalled:
+                    self._staging.make(cursor, targets)
+            self._recalled = True
+            for number, (target, values) in enumerate(zip(targets, self._values, strict=True)):
+                while True:
+                    if read and time.monotonic() > deadline:
+                        return Prepared(staged, read, finished=False)
+                    with transaction(connection) as cursor:
+                        cursor.execute("SET LOCAL synchronous_commit = off")  # the last one makes all of them durable
+                        page = self._staging.page(cursor, number, target, PAGE)
+                        if not page:
+                            break
+                        turned = self._prepared(page, target, values)
+                        self._staging.add(cursor, number, target, turned, page[-1].locator)
+                    staged, read = staged + len(turned), read + len(page)
+            with transaction(connection) as cursor:
+                self._staging.finish(cursor, targets)
+        return Prepared(staged, read, finished=True)
+
+    def _prepared(self, page: Sequence[Row], target: Column, values: Pages) -> list[tuple[Row, Stored]]:
+        refusals = Refusals()
+        turned = [*self._turned(page, target, values, "new", refusals)]
+        if refusals.count:
+            raise KeyturnError(f"{self.name}: {refusals.count} rows cannot be turned: {refusals}")
+        return turned
+
+    def _turned(
+        self, page: Sequence[Row], target: Column, values: Pages, to: Side, refusals: Refusals
+    ) -> Iterator[tuple[Row, Stored]]:
+        turning = [
+            (row, opened) for row, opened in self._open(page, target, values, refusals) if opened.under(other(to))
+        ]
+        new = values.turn([(row.stored, opened) for row, opened in turning], to)
+        yield from ((row, stored) for (row, _), stored in zip(turning, new, strict=True))
+
+    def marks(self, finished: bool) -> dict[str, object]:
+        """Return nothing: what was prepared is known by what stands in the database."""
+        return {}
+
+    def forget(self, rotation_id: str) -> None:
+        """Drop the schema of the rotation."""
+        with self._login.connected() as connection, transaction(connection) as cursor:
+            Staging(rotation_id, "").drop(cursor)
+
+    def left(self) -> list[str]:
+        """Name schemas of rotations."""
+        with self._transaction(snapshot=True) as cursor:
+            return [
+                f"{self.name}: the schema {name} is left of a rotation: DROP SCHEMA {name} CASCADE, unless one is open on another host"
+                for name in staged_by(cursor)
+            ]
+
+    # -- switch ----------------------------------------------------------------------------------------------------
+
+    def check_unused(self) -> None:
+        """Ask the server who else is in the database and may write to the tables; sessions of a stopped service take a moment to go."""
+        deadline = time.monotonic() + GONE_SECONDS
+        with self._login.connected() as connection:
+            while True:
+                with transaction(connection) as cursor:
+                    cursor.execute(WRITERS, ([target.oid for target in self._columns(cursor)],))
+                    found = [name for name, _ in cursor.fetchall()]
+                if not found:
+                    return
+                if time.monotonic() > deadline:
+                    raise KeyturnError(
+                        f"{self.name}: {len(found)} other sessions may write to its rows ({', '.join(found[:5])}): stop what they belong "
+                        "to, or end an idle one by pg_terminate_backend"
+                    )
+                time.sleep(LOOK_SECONDS)
+
+    def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
+        """Put all rows under the key of ``to``: one transaction, in which nobody else writes, each row checked before the commit."""
+        self.check_unused()
+        left, turned, on_the_fly, key = Refusals(), 0, 0, os.urandom(32)
+        with self._login.connected() as connection, transaction(connection, seconds=LONGEST_SECONDS) as cursor:
+            check_server(self._login, cursor, connection.info.backend_pid)
+            targets = self._columns(cursor)
+            self._staging.check_alone(cursor, self.name)
+            cursor.execute(
+                "SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+            )
+            lock(cursor, targets, self.name)
+            for number, (target, values) in enumerate(zip(targets, self._values, strict=True)):
+                staged = self._staging.table(number) if self._recalled else None
+                with triggers_away(cursor, target):
+                    before, rows, _ = self._held(cursor, target, values, Known(target, staged), key)
+                    turned += put_staged(cursor, target, staged, to) if staged else 0
+                    loose = fetched(cursor, target, Known(target, staged, to).loose())
+                    for page in loose if before.rows else ():
+                        goals = [*self._turned(page, target, values, to, left)]
+                        write(cursor, target, goals)
+                        turned, on_the_fly = turned + len(goals), on_the_fly + len(goals)
+                    if left.count and to == "new":
+                        raise KeyturnError(f"{self.name}: {left.count} rows cannot be turned, all stay: {left}")
+                    self._check(cursor, target, values, Known(target, staged, to), before, rows)
+        return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
+
+    def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
+        """Refuse: the catalogue takes no list of keys with rows that all hosts share."""
+        raise KeyturnError(
+            f"{self.name}: its rows are turned while all hosts are stopped, and not beside the application"
+        )
+
+    def _held(
+        self, cursor: Cursor, target: Column, values: Pages, known: Known, key: bytes
+    ) -> tuple[Tally, int, Refusals]:
+        """Count the rows, and in a tally what those hold that are not known; name those that are still under the other side."""
+        cursor.execute(f"SELECT count(*) FROM {target.table}")  # noqa: S608
+        (rows,) = cursor.fetchone()
+        tally, missed = Tally(key), Refusals()
+        for page in fetched(cursor, target, known.loose()):
+            for row, opened in self._open(page, target, values, Refusals(), tally):
+                if known.side and opened.under(other(known.side)):
+                    missed.add(target, row, f"is still under the {other(known.side)} value")
+        return tally, rows, missed
+
+    def _check(self, cursor: Cursor, target: Column, values: Pages, known: Known, before: Tally, rows: int) -> None:
+        """Show that each row holds what it held: as many rows, and the same plaintexts in those that were not staged."""
+        after, now, missed = self._held(cursor, target, values, known, before.key)
+        why = str(missed)
+        if now != rows:
+            why = f"its table had {rows} rows and would have {now}"
+        elif not missed.count and (after.rows, after.sum) != (before.rows, before.sum):
+            why = "a row would not hold the plaintext that it held before"
+        if why:
+            raise KeyturnError(f"{self.name}: {target.name}: the check before the commit failed, all rows stay: {why}")
+
+    def residue(self) -> list[str]:
+        """Say where the server keeps what was replaced: nothing of it can be looked for."""
+        return [
+            f"{self.name}: replaced ciphertexts stand in dead rows until VACUUM FULL writes the tables anew, and in the server's log of "
+            "writes (WAL), its archive, replicas and backups for as long as these are kept"
+        ]
+
+
+class _Enough(Exception):
+    """What was tried is taken back."""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def reach(spec: Spec, root: Path) -> None:
+    """Refuse (Unreached) where this host does not come to the database."""
+    with Login(spec, root).connected():
+        pass

@@ -1,0 +1,19 @@
+"""What no argument spec can say of the migration ``fernet_postgresql``: only the controller asks this, and no host gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ...base.errors import KeyturnError
+from . import fernet_sqlite_meaning
+
+PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
+
+
+def check(where: str, entry: Mapping[str, Any]) -> None:
+    """Raise KeyturnError for what is wrong in a secret's ``entry`` of the catalogue."""
+    fernet_sqlite_meaning.check(where, entry)
+    parts = entry["migration"]["login"]["parts"] or {}
+    if unknown := sorted(set(parts) - set(PARTS)):
+        raise KeyturnError(f"{where}: parts of login names {', '.join(unknown)}, and a login has: {', '.join(PARTS)}")

@@ -1,0 +1,72 @@
+"""Tokens in columns of a PostgreSQL database that the catalogue does not declare: nothing would turn them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from .fernet_forms import ONE_LAYER_PREFIX, SHORTEST_TOKEN, TWO_LAYER_PREFIX, tokens_in
+from .postgresql_session import Cursor
+from .postgresql_table import Column
+from .sqlite_file import quote
+
+FETCHED = 1_000
+# whatever stores something: tables, with their partitions by the parent, and materialized views; no text is in a number or a time
+COLUMNS = r"""
+SELECT c.oid, n.nspname, c.relname, a.attname, t.typname = 'bytea', has_column_privilege(c.oid, a.attnum, 'SELECT')
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
+  JOIN pg_type t ON t.oid = a.atttypid
+ WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^(pg_|keyturn_\d{8}t)'
+   AND t.typcategory NOT IN ('B', 'D', 'E', 'G', 'I', 'N', 'T')
+ ORDER BY 2, 3, 4
+"""
+
+
+class Found(NamedTuple):
+    """Columns with tokens that the value opens, with tokens of others, and those that may not be read."""
+
+    opening: list[str]
+    other: list[str]
+    unseen: list[str]
+
+
+def undeclared(cursor: Cursor, declared: Sequence[Column], opens: Callable[[bytes], bool]) -> Found:
+    """Look through every column that could hold a text and is not ``declared``; the server looks for what tokens begin with."""
+    known = {(target.oid, target.column) for target in declared}
+    found = Found([], [], [])
+    cursor.execute(COLUMNS)
+    for oid, schema, table, name, is_bytes, may in cursor.fetchall():
+        if (oid, quote(name)) in known:
+            continue
+        where = f"{schema}.{table}.{name}"
+        if not may:
+            found.unseen.append(where)
+        elif (state := _look(cursor, f"{quote(schema)}.{quote(table)}", quote(name), is_bytes, opens)) is not None:
+            (found.opening if state else found.other).append(where)
+    return found
+
+
+def _look(cursor: Cursor, table: str, column: str, is_bytes: bool, opens: Callable[[bytes], bool]) -> bool | None:
+    """Tell whether a column holds a token that opens; None where it holds none at all."""
+    value = column if is_bytes else f"{column}::text"
+    prefixes = [prefix.decode() for prefix in (ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)]
+    holds = " OR ".join(
+        f"position('\\x{prefix.encode().hex()}'::bytea IN {value}) > 0"
+        if is_bytes
+        else f"strpos({value}, '{prefix}') > 0"
+        for prefix in prefixes
+    )
+    cursor.execute(
+        f"DECLARE keyturn_scan NO SCROLL CURSOR FOR SELECT {value} FROM {table} WHERE length({value}) >= {SHORTEST_TOKEN} AND ({holds})"  # noqa: S608
+    )
+    state: bool | None = None
+    while state is not True:
+        cursor.execute(f"FETCH {FETCHED} FROM keyturn_scan")
+        if not (page := cursor.fetchall()):
+            break
+        for (stored,) in page:
+            for token in tokens_in(stored.encode(errors="replace") if isinstance(stored, str) else bytes(stored)):
+                state = bool(state) or opens(token)
+    cursor.execute("CLOSE keyturn_scan")
+    return state

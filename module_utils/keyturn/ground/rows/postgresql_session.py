@@ -1,0 +1,209 @@
+"""How a row store comes to a PostgreSQL server: the login of the application or one of our own, and transactions that have an end.
+
+Debian's python3-psycopg2 is imported where a server is asked, and nowhere else: a host that leaves the rows to another needs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+from ...base.errors import KeyturnError
+from .. import consumers, owner
+from ..consumers import Consumer
+from .contract import Spec, Unreached
+
+CONNECT_SECONDS = 10
+STATEMENT_SECONDS = 600
+# a lock is waited for while nothing is held, so that nobody waits for us
+LOCK_SECONDS = 10
+PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
+# a driver behind the scheme is SQLAlchemy's
+_DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+(?=://)")
+LOCAL = re.compile(r"/.*|localhost|127\.\d+\.\d+\.\d+|::1|")
+SETTINGS = {
+    # nothing of the application's stands before the server's own functions and operators
+    "search_path": "pg_catalog, pg_temp",
+    # an error, in the place of rows that nobody sees
+    "row_security": "off",
+    "lock_timeout": f"{LOCK_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS}s",
+    "datestyle": "ISO",
+    "timezone": "UTC",
+}
+# by the SQLSTATE, or its first two digits; the text of the server may quote a row
+REFUSED = {
+    "23": "a constraint of the table forbids it",
+    "25006": "it takes no writes: it is a replica, or set to read only",
+    "40P01": "it would have waited for another session for ever (deadlock)",
+    "42501": "the login has not the right to do it",
+    "53": "it is out of resources (connections, memory)",
+    "53100": "its disk is full",
+    "55P03": "another session holds a lock on the table",
+    "57014": "it took too long, or somebody has cancelled it",
+    "57P": "somebody has ended the session, or the server",
+}
+AWAY = {
+    "password authentication failed": "the login is not taken: its password is another",
+    "no pg_hba.conf entry": "the server lets this login in from nowhere here (pg_hba.conf)",
+    "Peer authentication failed": "the server knows its users by their names here, and this is another (peer)",
+    "does not exist": "it has no such database or role",
+    "SSL": "it does not speak TLS, or its certificate is not trusted",
+    "too many clients": "it has no connection left",
+    "timeout": "it gives no answer",
+    "refused": "nobody listens there",
+    "could not translate host name": "its name is not known",
+    "starting up": "it is starting up",
+}
+
+
+class Cursor(Protocol):
+    """What is used of a cursor of the library's, which has no types of its own."""
+
+    rowcount: int
+
+    def execute(self, query: str, parameters: Sequence[object] | None = None) -> None:
+        """Send a statement."""
+
+    def fetchone(self) -> Any:
+        """Return a row, whose columns the statement chooses."""
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows."""
+
+    def copy_expert(self, statement: str, file: IO[str]) -> None:
+        """Send a COPY to or from a file."""
+
+
+class Login:
+    """Where a login stands, and the server that it leads to. ``secrets`` are hidden as values are."""
+
+    def __init__(self, spec: Spec, root: Path) -> None:
+        login = spec["login"]
+        self.path = root / login["path"]
+        self.name = f"the database of {login['url'] or ', '.join(login['parts'].values())} in {self.path}"
+        self._root = root
+        self._names: dict[str, str] = {"url": login["url"]} if login["url"] else dict(login["parts"])
+        self._held: dict[str, str] = {}
+        self._why = ""
+        try:
+            names = [*self._names.values()]
+            read = consumers.read(Consumer("dotenv", self.path, root=root), names)
+            self._held = {part: read[name] for part, name in self._names.items()}
+        except KeyturnError as error:
+            self._why = str(error)  # a host may leave the rows to another, and know no login
+        self.secrets = tuple(value for part, value in self._held.items() if part in ("url", "password") and value)
+
+    def parameters(self) -> dict[str, str]:
+        """Return what the library is given; Unreached where the login is none."""
+        from psycopg2 import ProgrammingError
+        from psycopg2.extensions import parse_dsn
+
+        if self._why:
+            raise Unreached(self._why)
+        given = dict(self._held)
+        if "url" in given:
+            try:
+                given = parse_dsn(_DRIVER.sub(r"\1", given["url"]))
+            except ProgrammingError:
+                raise Unreached(f"{self.name}: its value is no address of a PostgreSQL server") from None
+        if not LOCAL.fullmatch(given.get("host", "")):
+            given.setdefault("sslmode", "require")
+        own = {"application_name": "keyturn", "client_encoding": "UTF8", "connect_timeout": str(CONNECT_SECONDS)}
+        own |= {
+            "keepalives_idle": "30",
+            "keepalives_interval": "10",
+            "keepalives_count": "3",
+            "tcp_user_timeout": "60000",
+        }
+        return given | own
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Any]:
+        """Yield a connection, made as the user whose the application is; Unreached where there is none."""
+        try:
+            import psycopg2
+        except ImportError:
+            raise Unreached(f"{self.name}: this host has no psycopg2: install python3-psycopg2") from None
+        try:
+            with owner.acting(self._root / "any file"), _without_settings():
+                connection = psycopg2.connect(**self.parameters())
+        except psycopg2.Error as error:
+            why = next((told for words, told in AWAY.items() if words in str(error)), "it cannot be reached")
+            raise Unreached(f"{self.name}: {why}") from None
+        try:
+            connection.autocommit = True
+            yield connection
+        except psycopg2.Error as error:
+            raise KeyturnError(f"{self.name}: the server has not done what was asked: {_words(error)}") from None
+        finally:
+            with contextlib.suppress(psycopg2.Error):
+                connection.close()
+
+
+@contextlib.contextmanager
+def _without_settings() -> Iterator[None]:
+    """Leave out the settings of whoever has logged in: the login alone says where it leads."""
+    theirs = {name: os.environ.pop(name) for name in list(os.environ) if name.startswith("PG")}
+    try:
+        yield
+    finally:
+        os.environ.update(theirs)
+
+
+def _words(error: Any) -> str:
+    code = error.pgcode or "57P"
+    known = next((REFUSED[part] for part in (code, code[:3], code[:2]) if part in REFUSED), None)
+    return known or f"SQLSTATE {code}"
+
+
+@contextlib.contextmanager
+def transaction(connection: Any, *, snapshot: bool = False, seconds: float = STATEMENT_SECONDS) -> Iterator[Cursor]:
+    """Yield a cursor in one transaction: of one ``snapshot``, which only reads, or one that writes.
+
+    Every setting ends with it, so that nothing is left in a session which a pooler hands on. Each statement ends after ``seconds``.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if snapshot else "BEGIN ISOLATION LEVEL READ COMMITTED"
+        )
+        try:
+            for name, value in {**SETTINGS, "statement_timeout": f"{seconds:.0f}s"}.items():
+                cursor.execute(f"SET LOCAL {name} = {value if ',' in value else repr(value)}")
+            yield cursor
+            cursor.execute("COMMIT")
+        except BaseException:
+            with contextlib.suppress(Exception):  # where the session is gone, so is what it has done
+                cursor.execute("ROLLBACK")
+            raise
+
+
+def check_server(login: Login, cursor: Cursor, backend: int) -> None:
+    """Refuse a server that cannot be written to, forgets what it has taken, or stands behind a pooler. ``backend`` is the library's."""
+    cursor.execute(
+        "SELECT pg_is_in_recovery(), current_setting('default_transaction_read_only') = 'on', pg_backend_pid(), "
+        "current_setting('fsync') = 'off', has_database_privilege(current_database(), 'CREATE'), current_database()"
+    )
+    replica, read_only, pid, forgets, may_create, database = cursor.fetchone()
+    if pid != backend:
+        raise KeyturnError(
+            f"{login.name} is reached through a pooler (pgbouncer), behind which nobody sees who else writes: name a login that leads "
+            "to the server itself"
+        )
+    if replica or read_only:
+        raise KeyturnError(
+            f"{login.name} takes no writes: it is a replica, or set to read only; name a login that leads to the primary"
+        )
+    if forgets:
+        raise KeyturnError(
+            f"{login.name}: fsync is off on the server, so nothing there outlives a loss of power: set it on"
+        )
+    if not may_create:
+        raise KeyturnError(
+            f"{login.name}: the login may make no schema for what is prepared: GRANT CREATE ON DATABASE {database} to it, or name "
+            "another login"
+        )

@@ -1,0 +1,207 @@
+"""What a rotation prepares in the database itself, and the statements that turn rows: a schema of its own, with a table for each column.
+
+The tables are logged, so that a crash of the server empties none, and their pages become durable with the last transaction. A host
+that goes on finds in the schema how far it has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import time
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ...base.errors import KeyturnError
+from ...base.sides import Side, other
+from .fernet_forms import Stored
+from .postgresql_session import LOCK_SECONDS, Cursor
+from .postgresql_table import Column
+from .sqlite_file import Cell, Row
+
+FETCHED = 5_000
+LOCKED = "55P03"
+# what its name begins with is the time of a rotation's id
+OURS = r"^keyturn_\d{8}t\d{6}z_"
+HOLDERS = """
+SELECT DISTINCT format('%%s of %%s', l.pid, a.usename) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+ WHERE l.relation = ANY (%s) AND l.granted AND l.pid <> pg_backend_pid()
+"""
+Goal = tuple[Row, Stored]
+
+
+class Staging:
+    """The schema of one rotation. ``marks`` say for which values it is."""
+
+    def __init__(self, rotation_id: str, marks: str) -> None:
+        # a name of the server's has 63 characters
+        self.name = f"keyturn_{rotation_id.lower().replace('-', '_')[:54]}"
+        self._marks = marks
+
+    def table(self, number: int) -> str:
+        """Return the table of a declared column."""
+        return f"{self.name}.staged_{number}"
+
+    def stands(self, cursor: Cursor) -> bool:
+        """Tell whether it was made, for the same values."""
+        cursor.execute("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = %s", (self.name,))
+        found = cursor.fetchone()
+        return found is not None and found[0] == self._marks
+
+    def check_alone(self, cursor: Cursor, name: str) -> None:
+        """Refuse where another rotation has prepared something: it may be at work."""
+        others = [one for one in staged_by(cursor) if one != self.name]
+        if others:
+            raise KeyturnError(
+                f"{name}: another rotation has rows prepared there (schema {', '.join(others)}): end it, or, where it has ended, "
+                f"DROP SCHEMA {others[0]} CASCADE"
+            )
+
+    def make(self, cursor: Cursor, targets: Sequence[Column]) -> None:
+        """Make the schema anew."""
+        self.drop(cursor)
+        cursor.execute(f"CREATE SCHEMA {self.name}")
+        cursor.execute(f"COMMENT ON SCHEMA {self.name} IS %s", (self._marks,))
+        cursor.execute(f"CREATE TABLE {self.name}.progress (number int PRIMARY KEY, place text[])")
+        for number, target in enumerate(targets):
+            keys = ", ".join(f"t.{key}" for key in target.keys)
+            cursor.execute(f"CREATE TABLE {self.table(number)} AS SELECT {keys} FROM {target.table} t WITH NO DATA")  # noqa: S608
+            cursor.execute(
+                f'ALTER TABLE {self.table(number)} ADD "keyturn old" {target.stored}, ADD "keyturn new" {target.stored}'
+            )
+            cursor.execute(f"INSERT INTO {self.name}.progress VALUES (%s)", (number,))  # noqa: S608
+
+    def drop(self, cursor: Cursor) -> None:
+        """Remove the schema; nothing where there is none."""
+        cursor.execute("SET LOCAL client_min_messages = error")
+        cursor.execute(f"DROP SCHEMA IF EXISTS {self.name} CASCADE")
+
+    def page(self, cursor: Cursor, number: int, target: Column, size: int) -> list[Row]:
+        """Return the next rows by their key, behind those that have been read."""
+        cursor.execute(f"SELECT place FROM {self.name}.progress WHERE number = %s", (number,))  # noqa: S608
+        (place,) = cursor.fetchone()
+        keys = ", ".join(f"t.{key}" for key in target.keys)
+        behind = ", ".join(f"%s::{kind}" for kind in target.types)
+        where = f"WHERE ({keys}) > ({behind})" if place else ""
+        cursor.execute(f"SELECT {target.select()} FROM {target.table} t {where} ORDER BY {keys} LIMIT {size}", place)  # noqa: S608
+        return [target.row(found) for found in cursor.fetchall()]
+
+    def add(self, cursor: Cursor, number: int, target: Column, turned: Sequence[Goal], place: Sequence[Cell]) -> None:
+        """Write down what was turned of a page, and how far that is."""
+        lines = "".join("\t".join(map(copied, (*row.locator, row.stored, new))) + "\n" for row, new in turned)
+        cursor.copy_expert(f"COPY {self.table(number)} FROM STDIN", io.StringIO(lines))
+        cursor.execute(f"UPDATE {self.name}.progress SET place = %s WHERE number = %s", ([*place], number))  # noqa: S608
+
+    def finish(self, cursor: Cursor, targets: Sequence[Column]) -> None:
+        """Have the server know the tables, so that it joins them well."""
+        for number, _ in enumerate(targets):
+            cursor.execute(f"ANALYZE {self.table(number)}")
+        cursor.execute("SELECT set_config('synchronous_commit', 'on', true)")
+        cursor.execute(f"UPDATE {self.name}.progress SET number = number")  # noqa: S608
+
+
+class Known(NamedTuple):
+    """Which rows of a column need not be opened: those that stand as staged, under either side or under ``side`` alone."""
+
+    target: Column
+    staged: str | None
+    side: Side | None = None
+
+    def loose(self) -> str:
+        """Return the SQL query of all other rows."""
+        target = self.target
+        query = f"SELECT {target.select()} FROM {target.table} t"  # noqa: S608
+        if self.staged is None:
+            return query
+        sides = (self.side,) if self.side else ("old", "new")
+        differs = " AND ".join(f'{target.value} IS DISTINCT FROM s."keyturn {side}"' for side in sides)
+        return f"{query} LEFT JOIN {self.staged} s ON {target.same_row('s')} WHERE s.{target.keys[0]} IS NULL OR ({differs})"
+
+
+def put_staged(cursor: Cursor, target: Column, staged: str, to: Side) -> int:
+    """Give every row that stands as staged its other value by one statement; return their number."""
+    cursor.execute(
+        f'UPDATE {target.table} t SET {target.column} = s."keyturn {to}"::{target.cast} FROM {staged} s '  # noqa: S608
+        f'WHERE {target.same_row("s")} AND {target.value} = s."keyturn {other(to)}"'
+    )
+    return cursor.rowcount
+
+
+def write(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> None:
+    """Write rows that still hold what was read of them; KeyturnError where one does not."""
+    if not goals:
+        return
+    names = [f"k{number}" for number in range(len(target.keys))]
+    row = f"({', '.join(['%s'] * (len(names) + 2))})"
+    same = " AND ".join(
+        f"t.{key} = v.{name}::{kind}" for key, name, kind in zip(target.keys, names, target.types, strict=True)
+    )
+    cursor.execute(
+        f"UPDATE {target.table} t SET {target.column} = v.new::{target.cast} FROM (VALUES {', '.join([row] * len(goals))}) "  # noqa: S608
+        f"v({', '.join(names)}, old, new) WHERE {same} AND {target.value} = v.old",
+        [cell for goal, new in goals for cell in (*goal.locator, goal.stored, new)],
+    )
+    if cursor.rowcount != len(goals):
+        raise KeyturnError(f"{target.name}: {len(goals)} rows were to be written, and {cursor.rowcount} were: all stay")
+
+
+def fetched(cursor: Cursor, target: Column, query: str) -> Iterator[list[Row]]:
+    """Yield the rows of a query in pages, as they are when it begins; memory is flat."""
+    cursor.execute(f"DECLARE keyturn_rows NO SCROLL CURSOR FOR {query}")
+    while True:
+        cursor.execute(f"FETCH {FETCHED} FROM keyturn_rows")
+        if not (found := cursor.fetchall()):
+            break
+        yield [target.row(row) for row in found]
+    cursor.execute("CLOSE keyturn_rows")
+
+
+def lock(cursor: Cursor, targets: Sequence[Column], name: str) -> None:
+    """Keep all others from writing to the tables. None is held while another is waited for: nobody waits for us, and no deadlock comes."""
+    deadline = time.monotonic() + LOCK_SECONDS
+    tables = ", ".join(sorted({target.table for target in targets}))
+    while True:
+        cursor.execute("SAVEPOINT keyturn_locks")
+        try:
+            cursor.execute(f"LOCK TABLE {tables} IN EXCLUSIVE MODE NOWAIT")
+            return
+        except Exception as error:
+            if getattr(error, "pgcode", "") != LOCKED:
+                raise
+        cursor.execute("ROLLBACK TO SAVEPOINT keyturn_locks")
+        if time.monotonic() > deadline:
+            cursor.execute(HOLDERS, ([target.oid for target in targets],))
+            holders = (
+                ", ".join(found for (found,) in cursor.fetchall())
+                or "one that has ended since, or a prepared transaction"
+            )
+            raise KeyturnError(
+                f"{name}: its tables are locked by another session ({holders}), nothing was changed: end it, then run this again"
+            )
+        time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def triggers_away(cursor: Cursor, target: Column) -> Iterator[None]:
+    """Keep the application's triggers from running while rows are turned: nobody else sees it, and it ends with the transaction."""
+    for name, _ in target.triggers:
+        cursor.execute(f"ALTER TABLE {target.table} DISABLE TRIGGER {name}")
+    yield
+    for name, enabled in target.triggers:
+        cursor.execute(f"ALTER TABLE {target.table} ENABLE {'ALWAYS ' if enabled == 'A' else ''}TRIGGER {name}")
+
+
+def staged_by(cursor: Cursor) -> list[str]:
+    """Return the schemas of all rotations."""
+    cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s ORDER BY nspname", (OURS,))
+    return [name for (name,) in cursor.fetchall()]
+
+
+def copied(cell: Stored) -> str:
+    """Return a cell as COPY takes it."""
+    if cell is None:
+        return "\\N"
+    if isinstance(cell, bytes):
+        return "\\\\x" + cell.hex()
+    text = str(cell).replace("\\", "\\\\").replace("\t", "\\t")
+    return text.replace("\n", "\\n").replace("\r", "\\r")

@@ -1,0 +1,102 @@
+"""A PostgreSQL server of Debian's for tests: started as a user that is not root, on a socket and a port of the loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+
+from support.lab import free_port
+
+BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/nowhere"))
+PASSWORD = "a-password-of-the-tests"
+
+
+class Server:
+    """One server, with its data in a folder of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.data, self.port = folder, folder / "data", free_port()
+        self.user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
+        folder.chmod(0o755)
+        if os.getuid() == 0:
+            shutil.chown(folder, self.user)
+        self._run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
+        with (self.data / "postgresql.conf").open("a") as file:
+            file.write(
+                f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
+                "shared_buffers = 64MB\nmax_connections = 40\ndeadlock_timeout = 200ms\nautovacuum = off\n"
+                "max_wal_size = 4GB\nwal_level = minimal\nmax_wal_senders = 0\n"
+            )
+        self.start()
+
+    def _run(self, program: str, *arguments: str) -> str:
+        command = [str(BIN / program), *arguments]
+        if os.getuid() == 0:
+            command = ["setpriv", f"--reuid={self.user}", f"--regid={self.user}", "--init-groups", *command]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=self.folder, check=False)
+        assert done.returncode == 0, f"{program}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        log = str(self.folder / "log")
+        self._run("pg_ctl", "start", "-w", "-t", "120", "-D", str(self.data), "-l", log, "-s")
+
+    def stop(self) -> None:
+        """End it and all its sessions."""
+        with contextlib.suppress(AssertionError):
+            self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "immediate", "-s")
+
+    def kill(self) -> None:
+        """End it as a crash does: every process at once."""
+        pid = int((self.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGQUIT)
+        while Path(f"/proc/{pid}").exists():
+            time.sleep(0.02)
+
+    @contextlib.contextmanager
+    def session(self, database: str = "postgres", user: str = "postgres") -> Iterator[Any]:
+        """Yield a cursor; each statement is a transaction."""
+        connection = psycopg2.connect(host=str(self.folder), port=self.port, dbname=database, user=user)
+        connection.autocommit = True
+        try:
+            with connection.cursor() as cursor:
+                yield cursor
+        finally:
+            connection.close()
+
+    def sql(self, statement: str, *parameters: Any, database: str = "postgres") -> list[Any]:
+        """Run a statement as the superuser and return its rows."""
+        with self.session(database) as cursor:
+            cursor.execute(statement, parameters or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def database(self, name: str) -> str:
+        """Make a database with an owner of its name, who may log in; return its URL."""
+        self.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        self.sql(f"DROP ROLE IF EXISTS {name}")
+        self.sql(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
+        self.sql(f"CREATE DATABASE {name} OWNER {name}")
+        return f"postgresql://{name}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+
+@contextlib.contextmanager
+def server() -> Iterator[Server]:
+    """Yield a server that ends with the block, and its data with it."""
+    with tempfile.TemporaryDirectory(prefix="keyturn-pg-") as folder:
+        made = Server(Path(folder))
+        try:
+            yield made
+        finally:
+            made.stop()

@@ -1,0 +1,557 @@
+"""The row store ``fernet_postgresql`` on a real server: what it turns, what it refuses by name, and what a fault leaves."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from cryptography.fernet import Fernet
+from keyturn.base.errors import KeyturnError
+from keyturn.ground.rows import fernet_postgresql, postgresql_session
+from keyturn.ground.rows.contract import Unreached
+from keyturn.ground.rows.fernet_postgresql import PostgresqlStore, reach
+from support.postgres import PASSWORD, Server, server
+
+OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
+ID = "20260101T000000Z-0123456789abcdef"
+SCHEMA = "keyturn_20260101t000000z_0123456789abcdef"
+COLUMN = {"table": "items", "key": ["name"], "flag": None, "column": "token", "plaintext": "^access-", "paths": None}
+TABLE = "CREATE TABLE items (id bigserial PRIMARY KEY, name text, token text, touched timestamptz DEFAULT now())"
+NAMES = (f"app{number}" for number in itertools.count())
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    with server() as made:
+        yield made
+
+
+def sealed(key: str, text: str, layers: int = 1) -> str:
+    token = Fernet(key.encode()).encrypt(text.encode())
+    return (base64.urlsafe_b64encode(token) if layers == 2 else token).decode()
+
+
+class Shop:
+    """An application with its own database, and a folder with its login."""
+
+    def __init__(self, postgres: Server, folder: Path, table: str = TABLE, column: dict[str, Any] = COLUMN) -> None:
+        self.server, self.folder, self.name = postgres, folder, next(NAMES)
+        self.url = postgres.database(self.name)
+        self.env(self.url)
+        self.columns = [column]
+        self.rotation = folder / ID
+        self.rotation.mkdir(exist_ok=True)
+        self.sql(table)
+
+    def env(self, url: str) -> None:
+        (self.folder / ".env").write_text(f"DATABASE_URL={url}\n")
+        (self.folder / ".env").chmod(0o600)
+
+    def sql(self, statement: str, *parameters: Any) -> list[Any]:
+        """Run a statement as the application."""
+        connection = psycopg2.connect(self.url)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            found = list(cursor.fetchall()) if cursor.description else []
+        connection.close()
+        return found
+
+    def fill(self, count: int, key: str = OLD, start: int = 0) -> None:
+        rows = [
+            (f"n{number}", sealed(key, f"access-{number}", 1 + number % 2)) for number in range(start, start + count)
+        ]
+        for name, token in rows:
+            self.sql("INSERT INTO items (name, token) VALUES (%s, %s)", name, token)
+
+    def store(self, new: str | None = NEW, old: str = OLD) -> PostgresqlStore:
+        spec = {"kind": "fernet_postgresql", "login": {"path": ".env", "url": "DATABASE_URL", "parts": None}}
+        values: dict[Any, Any] = {"old": {"K": old}} | ({"new": {"K": new}} if new else {})
+        return PostgresqlStore(spec | {"columns": self.columns, "key": None}, self.folder, ["K"], values, ())
+
+    def prepared(self) -> PostgresqlStore:
+        store = self.store()
+        store.recall(self.rotation, None)
+        while not store.prepare(False, 5.0).finished:
+            pass
+        return store
+
+    def recalled(self) -> PostgresqlStore:
+        store = self.store()
+        assert store.recall(self.rotation, {})
+        return store
+
+    def plain(self, key: str) -> dict[str, str]:
+        """Every row as the application reads it with a key."""
+        found = {}
+        for name, token in self.sql("SELECT name, token FROM items"):
+            text = token.encode()
+            text = base64.urlsafe_b64decode(text) if text.startswith(b"Z0FB") else text
+            found[name] = Fernet(key.encode()).decrypt(text).decode()
+        return found
+
+    def under(self) -> dict[str, int]:
+        return dict(self.store().census()["under"])
+
+
+@pytest.fixture
+def shop(postgres: Server, tmp_path: Path) -> Shop:
+    made = Shop(postgres, tmp_path)
+    made.fill(12)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is waited for in vain is waited for shortly."""
+    monkeypatch.setattr(fernet_postgresql, "GONE_SECONDS", 1.0)
+    monkeypatch.setattr("keyturn.ground.rows.postgresql_staging.LOCK_SECONDS", 1.0)
+
+
+EVERYTHING = {f"n{number}": f"access-{number}" for number in range(12)}
+
+
+def test_rows_are_turned_and_go_back_in_their_forms(shop: Shop) -> None:
+    before = shop.sql("SELECT id, name, touched, xmin IS NULL FROM items ORDER BY id")
+    assert shop.store(new=None).examine([], False).rows == {"two_layer": 6, "one_layer": 6, "plaintext": 0, "empty": 0}
+    backup = shop.store().backup(shop.rotation, online=True)
+    store = shop.prepared()
+    assert store.switch("new") == {"turned": 12, "on_the_fly": 0, "left": ""}
+    assert shop.under() == {"old": 0, "new": 12} and shop.plain(NEW) == EVERYTHING
+    assert shop.sql("SELECT id, name, touched, xmin IS NULL FROM items ORDER BY id") == before
+    assert shop.store(new=None).restore(shop.rotation, backup, shop.folder) == 12
+    assert shop.recalled().switch("old")["turned"] == 12 and shop.plain(OLD) == EVERYTHING
+    store.forget(ID)
+    assert store.left() == []
+
+
+KEYS: dict[str, tuple[str, Callable[[int], tuple[Any, ...]]]] = {
+    "uuid": ("id uuid PRIMARY KEY", lambda number: (str(uuid.UUID(int=number * 7919)),)),
+    "text": ("id text PRIMARY KEY", lambda number: (f"a\\b\tc\n'\"{number}%s é",)),
+    "two": ("id int, other text, PRIMARY KEY (other, id)", lambda number: (number, f"o{number % 3}")),
+    "time": ("id timestamptz PRIMARY KEY", lambda number: (f"2026-01-01 00:00:{number:02}.123456+02",)),
+}
+
+
+@pytest.mark.parametrize("kind", KEYS)
+def test_rows_are_found_by_any_primary_key(
+    postgres: Server, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fernet_postgresql, "PAGE", 5)
+    keys, made = KEYS[kind]
+    shop = Shop(postgres, tmp_path, f"CREATE TABLE items ({keys}, name text, token text)")
+    for number in range(12):
+        places = ", ".join(["%s"] * (len(made(number)) + 2))
+        shop.sql(f"INSERT INTO items VALUES ({places})", *made(number), f"n{number}", sealed(OLD, f"access-{number}"))
+    backup = shop.store().backup(shop.rotation, online=True)
+    store = shop.prepared()
+    assert store.switch("new")["on_the_fly"] == 0 and shop.plain(NEW) == EVERYTHING
+    assert shop.store().restore(shop.rotation, backup, shop.folder) == 12
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(NEW, "access-1"))
+    assert shop.recalled().switch("old")["on_the_fly"] == 1 and shop.plain(OLD) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("kind", "paths", "written"),
+    [
+        ("varchar(400)", None, str),
+        ("bytea", None, str.encode),
+        ("token_text", None, str),
+        ("jsonb", ["secret"], lambda token: json.dumps({"b": 1, "secret": token, "a": [1.50]})),
+        ("json", ["secret"], lambda token: json.dumps({"b": 1, "secret": token, "a": [1.50]}, indent=3)),
+        ("text", ["secret"], lambda token: json.dumps({"secret": token})),
+    ],
+)
+def test_tokens_are_turned_in_any_type_that_holds_them(
+    postgres: Server, tmp_path: Path, kind: str, paths: list[str] | None, written: Callable[[str], Any]
+) -> None:
+    shop = Shop(postgres, tmp_path, "CREATE DOMAIN token_text AS text CHECK (VALUE <> '')", COLUMN | {"paths": paths})
+    shop.sql(f"CREATE TABLE items (id int PRIMARY KEY, name text, token {kind})")
+    for number in range(12):
+        shop.sql(
+            "INSERT INTO items VALUES (%s, %s, %s)", number, f"n{number}", written(sealed(OLD, f"access-{number}"))
+        )
+    shop.sql("INSERT INTO items VALUES (99, 'empty', NULL)")
+    before = shop.sql("SELECT id, token::text FROM items ORDER BY id")
+    backup = shop.store().backup(shop.rotation, online=True)
+    assert shop.prepared().switch("new")["turned"] == 12 and shop.under() == {"old": 0, "new": 12}
+    after = shop.sql("SELECT id, token::text FROM items ORDER BY id")
+    assert [len(str(token)) for _, token in before] == [len(str(token)) for _, token in after] and before != after
+    assert shop.store().restore(shop.rotation, backup, shop.folder) == 13
+    assert shop.recalled().switch("old")["turned"] == 12
+    assert shop.sql("SELECT id, token::text FROM items ORDER BY id") == before
+
+
+def test_rows_with_a_flag_and_names_of_several_columns(postgres: Server, tmp_path: Path) -> None:
+    column = COLUMN | {"key": ["id", "name"], "flag": "encrypted", "plaintext": None}
+    shop = Shop(postgres, tmp_path, TABLE.replace("name text,", "name text, encrypted bool,"), column)
+    for number in range(12):
+        token = sealed(OLD, f"access-{number}") if number % 2 else f"any text {number}"
+        shop.sql(
+            "INSERT INTO items (name, encrypted, token) VALUES (%s, %s, %s)", f"n{number}", bool(number % 2), token
+        )
+    assert shop.store(new=None).examine([], False).rows == {"two_layer": 0, "one_layer": 6, "plaintext": 6, "empty": 0}
+    backup = shop.store().backup(shop.rotation, online=True)
+    assert shop.store(new=None).restore(shop.rotation, backup, shop.folder) == 12
+    assert shop.prepared().switch("new")["turned"] == 6
+    shop.sql("UPDATE items SET encrypted = true WHERE id = 1")
+    with pytest.raises(KeyturnError, match=r"items\.token of '1, n0' is no token, and is encrypted by what"):
+        shop.recalled().switch("new")
+
+
+def test_a_partitioned_table_is_turned_whole(postgres: Server, tmp_path: Path) -> None:
+    shop = Shop(
+        postgres,
+        tmp_path,
+        "CREATE TABLE items (id int, name text, token text, PRIMARY KEY (id)) PARTITION BY RANGE (id)",
+    )
+    for number in range(3):
+        shop.sql(f"CREATE TABLE items_{number} PARTITION OF items FOR VALUES FROM ({number * 4}) TO ({number * 4 + 4})")
+    for number in range(12):
+        shop.sql("INSERT INTO items VALUES (%s, %s, %s)", number, f"n{number}", sealed(OLD, f"access-{number}"))
+    assert shop.store(new=None).examine([], False).findings == []
+    assert shop.prepared().switch("new")["on_the_fly"] == 0 and shop.plain(NEW) == EVERYTHING
+
+
+REFUSED = {
+    "is no table": "ALTER TABLE items RENAME TO real; CREATE VIEW items AS SELECT * FROM real",
+    "has no primary key": "ALTER TABLE items DROP CONSTRAINT items_pkey",
+    "is part of the primary key": "ALTER TABLE items DROP CONSTRAINT items_pkey, ADD PRIMARY KEY (token)",
+    "a generated column is made of it": "ALTER TABLE items ADD size int GENERATED ALWAYS AS (length(token)) STORED",
+    "is a generated column": (
+        "ALTER TABLE items RENAME token TO real; ALTER TABLE items ADD token text GENERATED ALWAYS AS (real) STORED"
+    ),
+    "is part of a foreign key": (
+        "ALTER TABLE items ADD UNIQUE (token); CREATE TABLE others (token text REFERENCES items (token))"
+    ),
+    "has a rule": "CREATE RULE audit AS ON UPDATE TO items DO ALSO SELECT 1",
+    "other tables inherit from it": "CREATE TABLE more () INHERITS (items)",
+    "row level security hides rows": "ALTER TABLE items ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+    "is of the type bpchar": "ALTER TABLE items ALTER token TYPE char(400)",
+    "is of the type jsonb: say by `paths`": "ALTER TABLE items ALTER token TYPE jsonb USING to_jsonb(token)",
+    "does not exist: correct the columns": "ALTER TABLE items RENAME token TO other",
+    "name must be another column of the table": "ALTER TABLE items RENAME name TO other",
+    "tokens of this key stand where the catalogue declares none: public.items.copied": (
+        "ALTER TABLE items ADD copied text; UPDATE items SET copied = 'x ' || token WHERE id = 3"
+    ),
+    "declares none: public.seen.token": "CREATE MATERIALIZED VIEW seen AS SELECT token FROM items",
+    "declares none: public.raw.held": "CREATE TABLE raw AS SELECT convert_to(token, 'UTF8') AS held FROM items",
+    "declares none: public.many.held": "CREATE TABLE many AS SELECT array_agg(token) AS held FROM items",
+    "table items has no rows": "DELETE FROM items",
+    "opens under no value that is known": "UPDATE items SET token = 'gAAAAABx' || repeat('y', 100) WHERE id = 5",
+}
+
+
+@pytest.mark.parametrize("why", REFUSED)
+def test_what_cannot_be_turned_is_refused_by_name_before_anything_changes(shop: Shop, why: str) -> None:
+    shop.sql(REFUSED[why])
+    told = why.replace("inherit from it", "inherit from its table")
+    with pytest.raises(KeyturnError) as refused:
+        shop.store(new=None).examine([], False)
+    assert told in str(refused.value) and OLD not in str(refused.value) and PASSWORD not in str(refused.value)
+    assert shop.sql("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'keyturn%'") == [(0,)]
+
+
+def other_login(shop: Shop, *grants: str) -> None:
+    """Have the store log in by a role of its own, with some rights."""
+    role = f"{shop.name}_keyturn"
+    shop.server.sql(f"CREATE ROLE {role} LOGIN PASSWORD '{PASSWORD}'")
+    for grant in grants:
+        shop.server.sql(f"GRANT {grant} TO {role}", database=shop.name)
+    shop.env(f"postgresql+psycopg2://{role}:{PASSWORD}@127.0.0.1:{shop.server.port}/{shop.name}")
+
+
+def test_a_role_of_its_own_needs_rights_and_is_told_which(shop: Shop) -> None:
+    other_login(shop)
+    with pytest.raises(KeyturnError, match=f"GRANT CREATE ON DATABASE {shop.name} to it"):
+        shop.store(new=None).examine([], False)
+    role = f"{shop.name}_keyturn"
+    shop.server.sql(f"GRANT CREATE ON DATABASE {shop.name} TO {role}")
+    with pytest.raises(KeyturnError, match="may not read and update it: GRANT SELECT, UPDATE"):
+        shop.store(new=None).examine([], False)
+    shop.server.sql(f"GRANT SELECT, UPDATE ON items TO {role}", database=shop.name)
+    shop.sql("CREATE TABLE secret (held text)")
+    assert "public.secret.held may not be read by the login" in str(shop.store(new=None).examine([], False).findings)
+    assert shop.prepared().switch("new")["turned"] == 12
+    with (
+        psycopg2.connect(shop.url) as connection,
+        pytest.raises(KeyturnError, match=rf"1 other sessions may write .* of {shop.name}\)"),
+    ):
+        connection.cursor().execute("SELECT 1")
+        shop.recalled().switch("old")
+
+
+def test_triggers_do_not_run_and_are_as_they_were(shop: Shop) -> None:
+    shop.sql("CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
+    shop.sql("CREATE TRIGGER stamped BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION stamp()")
+    shop.sql("CREATE TRIGGER always BEFORE UPDATE OF token ON items FOR EACH ROW EXECUTE FUNCTION stamp()")
+    shop.sql("ALTER TABLE items ENABLE ALWAYS TRIGGER always")
+    before = shop.sql("SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1")
+    shop.store(new=None).examine([], False)
+    shop.store().backup(shop.rotation, online=True)
+    assert shop.prepared().switch("new")["turned"] == 12 and shop.plain(NEW) == EVERYTHING
+    assert shop.sql("SELECT tgname, tgenabled FROM pg_trigger WHERE NOT tgisinternal ORDER BY 1") == before
+    other_login(shop, f"CREATE ON DATABASE {shop.name}", "SELECT, UPDATE ON items")
+    with pytest.raises(KeyturnError, match=r"the trigger always, stamped would run for each row .* only the owner"):
+        shop.store(new=None, old=NEW).examine([], False)
+
+
+def test_a_constraint_that_only_a_write_shows_is_found_beside_the_service(shop: Shop) -> None:
+    shop.sql("CREATE FUNCTION is_old(text) RETURNS bool IMMUTABLE LANGUAGE sql AS $$ SELECT left(md5($1), 1) < 'g' $$")
+    shop.sql("ALTER TABLE items ADD CHECK (token <> '' OR is_old(token))")
+    shop.store().backup(shop.rotation, online=True)
+    shop.sql("CREATE TABLE known AS SELECT token AS held FROM items")
+    shop.sql(
+        "CREATE FUNCTION is_known(text) RETURNS bool LANGUAGE sql AS 'SELECT EXISTS (SELECT FROM public.known WHERE held = $1)'"
+    )
+    shop.sql("ALTER TABLE items ADD CHECK (is_known(token))")
+    with pytest.raises(KeyturnError, match="a constraint of the table forbids it"):
+        shop.store().backup(shop.rotation, online=True)
+    assert shop.plain(OLD) == EVERYTHING
+
+
+# -- what is written meanwhile -------------------------------------------------------------------------------------------
+
+
+def test_what_was_written_since_prepare_is_turned_by_what_opens_it(shop: Shop) -> None:
+    store = shop.prepared()
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OLD, "access-changed"))
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n2'", sealed(NEW, "access-newer"))
+    shop.sql("UPDATE items SET token = 'access-plain' WHERE name = 'n3'")
+    shop.sql("UPDATE items SET token = NULL WHERE name = 'n4'")
+    shop.sql("DELETE FROM items WHERE name = 'n5'")
+    shop.sql("UPDATE items SET id = id + 1000 WHERE name = 'n6'")
+    shop.fill(1, start=50)
+    found = store.switch("new")
+    assert found == {"turned": 9, "on_the_fly": 3, "left": ""}
+    census = shop.store().census()
+    assert census["under"] == {"old": 0, "new": 10} and census["rows"]["plaintext"] == census["rows"]["empty"] == 1
+    shop.sql("DELETE FROM items WHERE name IN ('n3', 'n4')")
+    assert shop.plain(NEW) == {
+        **{f"n{number}": f"access-{number}" for number in (0, 6, 7, 8, 9, 10, 11, 50)},
+        "n1": "access-changed",
+        "n2": "access-newer",
+    }
+
+
+def test_a_row_that_no_value_opens_stops_the_way_forward_and_is_left_on_the_way_back(shop: Shop) -> None:
+    store = shop.prepared()
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OTHER, "access-foreign"))
+    with pytest.raises(
+        KeyturnError, match=r"1 rows cannot be turned, all stay: items\.token of 'n1' opens under neither"
+    ):
+        store.switch("new")
+    assert shop.store().census()["under"] == {"old": 11, "new": 0}
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OLD, "access-1"))
+    store.switch("new")
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OTHER, "access-foreign"))
+    assert "items.token of 'n1' opens under neither" in str(shop.recalled().switch("old")["left"])
+    assert shop.store().census()["under"] == {"old": 11, "new": 0}
+
+
+def test_a_staged_ciphertext_of_another_row_is_not_taken_for_this_one(shop: Shop) -> None:
+    """Somebody swaps two ciphertexts between prepare and switch: each protects what its row did not hold when it was staged."""
+    store = shop.prepared()
+    first, second = (shop.sql("SELECT token FROM items WHERE name = %s", name)[0][0] for name in ("n0", "n2"))
+    shop.sql(
+        "UPDATE items SET token = CASE name WHEN 'n0' THEN %s ELSE %s END WHERE name IN ('n0', 'n2')", second, first
+    )
+    assert store.switch("new")["on_the_fly"] == 2
+    assert shop.plain(NEW) == {**EVERYTHING, "n0": "access-2", "n2": "access-0"}
+
+
+def test_what_is_prepared_for_other_values_or_by_nobody_is_not_used(shop: Shop) -> None:
+    shop.prepared()
+    assert not shop.store(new=OTHER).recall(shop.rotation, {"rows": 12})
+    assert not shop.store().recall(shop.folder / "20260101T000000Z-0123456789abcdff", {"rows": 12})
+    for _ in range(2):  # another host, which has no journal of it
+        assert shop.store().recall(shop.rotation, None)
+    anew = shop.store(new=OTHER)
+    anew.recall(shop.rotation, None)
+    while not anew.prepare(False, 5.0).finished:
+        pass
+    assert anew.switch("new")["on_the_fly"] == 0 and shop.plain(OTHER) == EVERYTHING
+
+
+def test_prepare_goes_on_from_where_it_has_come_to(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fernet_postgresql, "PAGE", 5)
+    told = []
+    while not told or not told[-1].finished:
+        store = shop.store()
+        store.recall(shop.rotation, None)
+        told.append(store.prepare(False, 0.0))
+    assert [one.read for one in told] == [5, 5, 2, 0] and shop.recalled().switch("new")["on_the_fly"] == 0
+
+
+# -- others --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_session_that_may_write_keeps_the_switch_away_and_is_named(shop: Shop) -> None:
+    store = shop.prepared()
+    connection = psycopg2.connect(shop.url)
+    with pytest.raises(
+        KeyturnError,
+        match=rf"1 other sessions may write to its rows \({connection.info.backend_pid} of {shop.name} from",
+    ):
+        store.switch("new")
+    with pytest.raises(KeyturnError, match="other sessions may write"):
+        store.check_unused()
+    connection.close()
+    assert store.switch("new")["turned"] == 12
+
+
+def test_a_lock_is_waited_for_and_then_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = shop.prepared()
+    monkeypatch.setattr(store, "check_unused", lambda: None)
+    connection = psycopg2.connect(shop.url)
+    connection.cursor().execute("UPDATE items SET name = name WHERE id = 1")
+    with pytest.raises(
+        KeyturnError, match=rf"locked by another session \({connection.info.backend_pid} of {shop.name}\)"
+    ):
+        store.switch("new")
+    assert shop.sql("SELECT count(*) FROM pg_locks WHERE relation = 'items'::regclass AND NOT granted") == [(0,)]
+    connection.close()
+    assert store.switch("new")["turned"] == 12
+
+
+def test_a_writer_that_locks_in_another_order_is_neither_killed_nor_waited_for_with_a_lock(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.sql("CREATE TABLE more (id int PRIMARY KEY, name text, token text)")
+    shop.sql("INSERT INTO more VALUES (1, 'm', %s)", sealed(OLD, "access-m"))
+    shop.columns = [COLUMN, COLUMN | {"table": "more"}]
+    store = shop.prepared()
+    monkeypatch.setattr(store, "check_unused", lambda: None)
+    writer = psycopg2.connect(shop.url)
+    writer.cursor().execute("UPDATE more SET name = name")
+    done: list[Any] = []
+    switch = threading.Thread(target=lambda: done.append(store.switch("new")))
+    switch.start()
+    writer.cursor().execute("UPDATE items SET name = name")  # while the switch wants both
+    writer.commit()
+    writer.close()
+    switch.join(60)
+    assert done == [{"turned": 13, "on_the_fly": 0, "left": ""}]
+
+
+def test_two_rotators_do_not_work_in_one_database(shop: Shop) -> None:
+    shop.prepared()
+    with pytest.raises(KeyturnError, match=f"another rotation has rows prepared there \\(schema {SCHEMA}\\)"):
+        shop.store(new=None).examine([], False)
+    another = shop.store(new=OTHER)
+    another.recall(shop.folder / "20260102T000000Z-0123456789abcdef", None)
+    with pytest.raises(KeyturnError, match="another rotation has rows prepared there"):
+        another.prepare(False, 1.0)
+    assert shop.store().left() == [
+        f"{shop.store().name}: the schema {SCHEMA} is left of a rotation: DROP SCHEMA {SCHEMA} CASCADE, unless one is open on another host"
+    ]
+
+
+def test_a_check_changes_no_byte(shop: Shop) -> None:
+    shop.server.sql("VACUUM (FREEZE, ANALYZE)", database=shop.name)
+    shop.store(new=None).census()
+    shop.server.sql("CHECKPOINT")
+    before = shop.server.sql(
+        "SELECT pg_current_wal_insert_lsn(), (SELECT sum(n_tup_ins + n_tup_upd) FROM pg_stat_database d, pg_stat_user_tables)",
+        database=shop.name,
+    )
+    store = shop.store(new=None)
+    store.examine([], False)
+    store.check_switch()
+    store.space()
+    store.sample()
+    after = shop.server.sql(
+        "SELECT pg_current_wal_insert_lsn(), (SELECT sum(n_tup_ins + n_tup_upd) FROM pg_stat_database d, pg_stat_user_tables)",
+        database=shop.name,
+    )
+    assert after == before
+
+
+# -- who does not come to it ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("postgresql://{name}:wrong@127.0.0.1:{port}/{name}", "its password is another"),
+        ("postgresql://{name}:wrong@127.0.0.1:1/{name}", "nobody listens there"),
+        ("postgresql://{name}:wrong@127.0.0.1:{port}/nowhere", "password is another|no such database"),
+        ("mysql://{name}:wrong@127.0.0.1/x", "no address of a PostgreSQL server"),
+        ("postgresql://{name}:wrong@127.0.0.1:{port}/{name}?ssl=on", "no address of a PostgreSQL server"),
+        ("postgresql://{name}:wrong@127.0.0.1:{port}/{name}?sslmode=require", "it does not speak TLS"),
+    ],
+)
+def test_a_login_that_is_none_is_told_and_nothing_of_it(shop: Shop, url: str, why: str) -> None:
+    hba = shop.server.data / "pg_hba.conf"
+    if "password" in why:
+        held = hba.read_text()
+        hba.write_text("host all all 127.0.0.1/32 scram-sha-256\n" + held)
+        shop.server.sql("SELECT pg_reload_conf()")
+    shop.env(url.format(name=shop.name, port=shop.server.port))
+    spec = {"login": {"path": ".env", "url": "DATABASE_URL", "parts": None}}
+    try:
+        with pytest.raises(Unreached, match=why) as refused:
+            reach(spec, shop.folder)
+    finally:
+        if "password" in why:
+            hba.write_text(held)
+            shop.server.sql("SELECT pg_reload_conf()")
+    assert "wrong" not in str(refused.value)
+
+
+def test_a_login_in_parts_and_over_a_socket(shop: Shop) -> None:
+    (shop.folder / ".env").write_text(f"H={shop.server.folder}\nP={shop.server.port}\nD={shop.name}\nU={shop.name}\n")
+    parts = {"host": "H", "port": "P", "dbname": "D", "user": "U"}
+    reach({"login": {"path": ".env", "url": None, "parts": parts}}, shop.folder)
+    with pytest.raises(Unreached, match="Q"):
+        reach({"login": {"path": ".env", "url": None, "parts": parts | {"password": "Q"}}}, shop.folder)
+
+
+@pytest.mark.parametrize(
+    ("host", "mode"), [("db.example", "require"), ("10.0.0.7", "require"), ("127.0.0.1", None), ("/run", None)]
+)
+def test_another_machine_is_asked_over_tls(tmp_path: Path, host: str, mode: str | None) -> None:
+    (tmp_path / ".env").write_text(f"H={host}\n")
+    (tmp_path / ".env").chmod(0o600)
+    login = postgresql_session.Login({"login": {"path": ".env", "url": None, "parts": {"host": "H"}}}, tmp_path)
+    assert login.parameters().get("sslmode") == mode
+
+
+def test_the_settings_of_who_has_logged_in_do_not_lead_elsewhere(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
+    monkeypatch.setenv("PGSSLMODE", "verify-full")
+    assert shop.under() == {"old": 12, "new": 0}
+
+
+def test_a_server_that_takes_no_writes_or_forgets_them_is_refused(shop: Shop) -> None:
+    shop.sql(f"ALTER ROLE {shop.name} SET default_transaction_read_only = on")
+    with pytest.raises(KeyturnError, match="it is a replica, or set to read only"):
+        shop.store(new=None).examine([], False)
+    shop.server.sql(f"ALTER ROLE {shop.name} RESET default_transaction_read_only")
+    shop.server.sql("ALTER SYSTEM SET fsync = off")
+    shop.server.sql("SELECT pg_reload_conf()")
+    try:
+        with pytest.raises(KeyturnError, match="fsync is off on the server"):
+            shop.store(new=None).examine([], False)
+    finally:
+        shop.server.sql("ALTER SYSTEM RESET fsync")
+        shop.server.sql("SELECT pg_reload_conf()")
+
+
+def test_nothing_of_the_application_s_stands_before_the_server_s_own_functions(shop: Shop) -> None:
+    """The application's user owns the database: what it puts before a function or an operator would run in our session."""
+    shop.sql(
+        "CREATE FUNCTION public.to_regclass(text) RETURNS regclass LANGUAGE sql AS $$ SELECT 'pg_class'::regclass $$"
+    )
+    shop.sql("CREATE FUNCTION public.strpos(text, text) RETURNS int LANGUAGE sql AS 'SELECT 1/0'")
+    shop.sql(f"ALTER ROLE {shop.name} SET search_path = public, pg_catalog")
+    shop.store(new=None).examine([], False)
+    assert shop.prepared().switch("new")["turned"] == 12
