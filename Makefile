@@ -34,7 +34,7 @@ $(VENV)/.run: pyproject.toml bin/setup-venv
 	@bin/setup-venv $(VENV) $(PYTHON) demo
 	@touch $@
 $(VENV)/.test: $(VENV)/.run bin/setup-debian bin/setup-npm
-	@bin/setup-debian strace systemd procps age haproxy e2fsprogs postgresql python3-psycopg2
+	@bin/setup-debian strace systemd procps age haproxy e2fsprogs pgbouncer postgresql python3-psycopg2
 	@bin/setup-venv $(VENV) $(PYTHON) demo stores storage release test
 	@bin/setup-npm $(VENV)
 	@touch $@

@@ -7,9 +7,9 @@ DOCUMENTATION = r"""
 module: keyturn_phase
 short_description: Take one phase of a rotation on a host
 description:
-  - What the actions M(keyturn_rotation_info), M(keyturn_reach_info), M(keyturn_stage), M(keyturn_issue), M(keyturn_turn),
-    M(keyturn_commit), M(keyturn_ask_provider), M(keyturn_rollback) and M(keyturn_prune) call. Use those; their pages say what each
-    takes and returns.
+  - What the actions M(keyturn_rotation_info), M(keyturn_reach_info), M(keyturn_stage), M(keyturn_issue),
+    M(keyturn_turn), M(keyturn_commit), M(keyturn_ask_provider), M(keyturn_rollback)
+    and M(keyturn_prune) call. Use those; their pages say what each takes and returns.
   - One module for all, since Ansible packs each module anew in each run, at a third of a second of the controller.
 options:
   phase:

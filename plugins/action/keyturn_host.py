@@ -88,8 +88,8 @@ class ActionModule(ActionBase):
     def _parse_returned_data(self, res: Mapping[str, Any], *more: Any, **others: Any) -> Any:
         """Take the answer of the host: Ansible gets what was taken, since it would do what some names in it say, and show the rest."""
         output = res.get("stdout", "")
-        if len(output) > answers.most(self.name):
-            taken = {"failed": True, "msg": f"the host has answered {len(output):,} characters. {answers.REMEDY}"}
+        if excess := answers.excess(self.name, output):
+            taken = {"failed": True, "msg": f"the host has answered {excess}. {answers.REMEDY}"}
         elif isinstance(said := shape.parse(answers.alone(output)), dict):
             taken = answers.taken(self.name, said, self._rotation_id())
         else:

@@ -7,6 +7,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -89,6 +90,29 @@ class Server:
         self.sql(f"CREATE ROLE {name} LOGIN PASSWORD '{PASSWORD}'")
         self.sql(f"CREATE DATABASE {name} OWNER {name}")
         return f"postgresql://{name}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+
+
+@contextlib.contextmanager
+def pooler(server: Server, database: str) -> Iterator[str]:
+    """Yield the URL of a database behind pgbouncer, which gives each transaction whatever session is free."""
+    port, settings = free_port(), server.folder / "pgbouncer.ini"
+    settings.write_text(
+        f"[databases]\n{database} = host={server.folder} port={server.port} user={database}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+        f"listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\nlogfile = {server.folder}/pgbouncer.log\n"
+    )
+    command = ["/usr/sbin/pgbouncer", str(settings)]
+    if os.getuid() == 0:
+        shutil.chown(settings, server.user)
+        command = ["setpriv", f"--reuid={server.user}", f"--regid={server.user}", "--init-groups", *command]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=server.folder) as process:
+        try:
+            deadline = time.monotonic() + 60
+            while socket.socket().connect_ex(("127.0.0.1", port)):
+                assert process.poll() is None and time.monotonic() < deadline, "pgbouncer does not start"
+                time.sleep(0.05)
+            yield f"postgresql://{database}@127.0.0.1:{port}/{database}"
+        finally:
+            process.terminate()
 
 
 @contextlib.contextmanager

@@ -260,6 +260,15 @@ def test_each_action_takes_its_answer_so(action: str, capsys: pytest.CaptureFixt
     assert capsys.readouterr() == ("", ""), "what stands around an answer was shown"
 
 
+@pytest.mark.parametrize("dense", ["[],", "{},", "\n", "0,"])
+def test_an_answer_of_values_without_end_is_not_read(dense: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A value of two characters takes some sixty bytes of the controller's memory, and evidence may have many."""
+    for module in [one for name, one in sys.modules.items() if name.endswith("keyturn.fleet.answers")]:
+        monkeypatch.setattr(module, "MOST_VALUES", 1000, raising=False)
+    output = f'{{"changed": true, "more": [{dense * 1000}0]}}'
+    assert "values and lines" in call("evidence", output)["msg"]
+
+
 def test_an_answer_about_another_rotation_than_the_calls_is_none() -> None:
     told = call("turn", json.dumps(REAL["turn"]), rotation={"rotation_id": "20260101T000000Z-fedcba9876543210"})
     assert told["failed"]

@@ -18,7 +18,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.ground.rows import fernet_postgresql, postgresql_session
 from keyturn.ground.rows.contract import Unreached
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore, reach
-from support.postgres import PASSWORD, Server, server
+from support.postgres import PASSWORD, Server, pooler, server
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 ID = "20260101T000000Z-0123456789abcdef"
@@ -529,6 +529,13 @@ def test_the_settings_of_who_has_logged_in_do_not_lead_elsewhere(shop: Shop, mon
     monkeypatch.setenv("PGOPTIONS", "-c default_transaction_read_only=on")
     monkeypatch.setenv("PGSSLMODE", "verify-full")
     assert shop.under() == {"old": 12, "new": 0}
+
+
+def test_a_pooler_is_refused_by_name(shop: Shop) -> None:
+    with pooler(shop.server, shop.name) as url:
+        shop.env(url)
+        with pytest.raises(KeyturnError, match="is reached through a pooler"):
+            shop.store(new=None).examine([], False)
 
 
 def test_a_server_that_takes_no_writes_or_forgets_them_is_refused(shop: Shop) -> None:

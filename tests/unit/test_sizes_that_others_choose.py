@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn.base import durable, files, folders, json_text, log_lines, procfs, programs
+from keyturn.base import attributes, durable, files, folders, json_text, log_lines, procfs, programs
 from keyturn.base.errors import KeyturnError
 from keyturn.ground import consumers, git, repository, scripts
 from keyturn.ground.consumers import Consumer, dotenv
@@ -558,8 +558,9 @@ def test_a_lease_is_not_waited_for_by_each_opening(tmp_path: Path, end: str, mon
                 opened,
             ):
                 pass
-        with pytest.raises(KeyturnError, match="under a lease"):
-            files.read(beside)
+        for look in (files.read, attributes.check_changeable):
+            with pytest.raises(KeyturnError, match="under a lease"):
+                look(beside)
 
 
 def test_while_a_database_is_open_nobody_takes_a_lease_on_it(tmp_path: Path) -> None:

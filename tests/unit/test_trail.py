@@ -372,6 +372,12 @@ def test_a_log_that_was_rewritten_whole_does_not_bear_the_signature(desk: Desk) 
     assert "by second does not bear that person's signature" in desk.verify()
 
 
+def test_the_login_of_a_job_of_awx_signs_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its container's user is that of every job, whoever has launched it."""
+    monkeypatch.setenv("AWX_PRIVATE_DATA_DIR", "/runner")
+    assert "a job of AWX has the login of its container" in desk.take("sign", signer="second", allowed_signers=None)
+
+
 def test_a_sign_off_without_a_key_counts_nothing_where_there_are_keys(desk: Desk) -> None:
     rotation_log.append(desk.folder, by_hand())
     assert "nobody has signed" not in desk.take("close", allowed_signers=None)

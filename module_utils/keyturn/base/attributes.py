@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from . import files
 from .errors import KeyturnError
 
 ACCESS_LIST = "system.posix_acl_access"
@@ -121,7 +122,7 @@ def _flags(fd: int) -> int:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[int]:
-    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    fd = files.descriptor(path)
     try:
         yield fd
     finally:

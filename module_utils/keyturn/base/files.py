@@ -37,7 +37,8 @@ class _Patience:
 _patience = _Patience()
 
 
-def _open(path: Path, flags: int) -> int:
+def descriptor(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open what is there without waiting for it; KeyturnError where somebody holds a lease on it for too long."""
     while True:
         try:
             return os.open(path, _FLAGS | flags)
@@ -55,18 +56,18 @@ def kept_open(paths: Iterable[Path]) -> Iterator[None]:
         for path in paths:
             for flags in (os.O_RDWR, os.O_RDONLY):
                 with contextlib.suppress(OSError):
-                    stack.callback(os.close, _open(path, flags))
+                    stack.callback(os.close, descriptor(path, flags))
                     break
         yield
 
 
 def opened(path: Path, flags: int = 0) -> IO[bytes]:
     """Open a regular file to read it; KeyturnError for anything else, such as a pipe, which would never end."""
-    descriptor = _open(path, os.O_RDONLY | flags)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
+    opening = descriptor(path, os.O_RDONLY | flags)
+    if not stat.S_ISREG(os.fstat(opening).st_mode):
+        os.close(opening)
         raise KeyturnError(f"{path} is not a regular file: put a file in its place")
-    return open(descriptor, "rb")  # noqa: PTH123 - of a descriptor
+    return open(opening, "rb")  # noqa: PTH123 - of a descriptor
 
 
 def read(path: Path, most: int = MOST_BYTES) -> bytes:

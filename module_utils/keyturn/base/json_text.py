@@ -74,16 +74,16 @@ def check_size(content: str | bytes) -> None:
     """Refuse, by NoJson, a text that is too long, or may have too many values, before anything is made of it."""
     if len(content) > MOST_CHARACTERS:
         raise NoJson(f"is JSON of more than {MOST_CHARACTERS >> 20} MiB, which is not read")
-    if _values(content) > MOST_VALUES:
+    if values(content) > MOST_VALUES:
         raise NoJson(f"is JSON of more than {MOST_VALUES:,} values, which is not read")
 
 
 def weight(content: str | bytes) -> int:
     """Return how many bytes of memory reading a text takes, about and at most."""
-    return CHARACTER_BYTES * len(content) + VALUE_BYTES * _values(content)
+    return CHARACTER_BYTES * len(content) + VALUE_BYTES * values(content)
 
 
-def _values(content: str | bytes) -> int:
+def values(content: str | bytes) -> int:
     """Return how many values a text has at most: before each but the first stands one of these."""
     if isinstance(content, bytes):
         return 1 + sum(map(content.count, (b",", b"[", b"{", b":")))

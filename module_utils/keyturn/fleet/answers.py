@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-from ..base import shape, timestamps
+from ..base import json_text, shape, timestamps
 from ..base.shown import LONGEST, harmless
 from ..ground.rows import ALONE
 from ..host import journal
@@ -174,6 +174,8 @@ THEIRS = "__ansible"
 MOST_BYTES, MORE_BYTES = 1 << 20, {"evidence": 1 << 28, "replace_tokens": 1 << 24, "rotation_info": 1 << 24}
 # of a list or a mapping; by the name of one that grows with the application's rows, or with the years
 MOST_ENTRIES, MORE_ENTRIES = 1000, {"closed": 10_000, "relink_required": 1 << 20, "gone": 1 << 20}
+# of an answer before it is read: a value of two characters takes some sixty bytes, and so does a line
+MOST_VALUES = 1 << 21
 LONGEST_LINE, LONGEST_NAME = 1 << 12, 1 << 8
 DEEPEST = 40
 # all calls of one piece of work, which goes on from where it has come to when somebody asks again
@@ -188,6 +190,14 @@ class Unfit(Exception):
 def most(action: str) -> int:
     """Return how long the answer to an action may be, in bytes."""
     return MORE_BYTES.get(action, MOST_BYTES)
+
+
+def excess(action: str, output: str) -> str:
+    """Say by how much what a host has printed is more than an answer may be, empty where it is not; seen before anything is made of it."""
+    if len(output) > most(action):
+        return f"{len(output):,} characters"
+    found = json_text.values(output) + output.count("\n")
+    return f"{found:,} values and lines" if found > MOST_VALUES else ""
 
 
 def taken(action: str, said: Mapping[str, object], rotation_id: str = "") -> dict[str, object]:
@@ -224,7 +234,7 @@ REMEDY = (
 
 def alone(output: str) -> str:
     """Return the lines of the answer in what a host has printed; all of it where there is none."""
-    lines = output.splitlines()
+    lines = output.split("\n")
     begins = [number for number, line in enumerate(lines) if line.lstrip().startswith("{")]
     ends = [number for number, line in enumerate(lines, 1) if line.rstrip().endswith("}")]
     found = lines[begins[0] : ends[-1]] if begins and ends else []

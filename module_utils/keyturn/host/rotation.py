@@ -135,7 +135,6 @@ class Holding:
                 found[key] = (name, url.password(text) if inside else text)
             except KeyturnError:
                 found[key] = (name, text)  # no URL: another value
-        self.hide(value for _, value in found.values())
         return found
 
     def service_list(self) -> list[Service]:

@@ -14,6 +14,8 @@ from ..inputs.validation import Answer, Parameters
 from ..records import audit, checklist, rotation_log, signatures
 from .status import entries
 
+# what AWX sets for each of its jobs
+AWX = "AWX_PRIVATE_DATA_DIR"
 SHAPE = {"checklist": answers.POINTS, "secrets": {"*": dict}}
 
 
@@ -84,6 +86,11 @@ def _seal(
 
 
 def _sign(case: checklist.Case, parameters: Parameters) -> rotation_log.Record:
+    if AWX in os.environ and not parameters["signing_key"]:
+        raise KeyturnError(
+            "a job of AWX has the login of its container, which is no person's: sign with a key (keyturn_allowed_signers); nothing was "
+            "signed"
+        )
     login = {} if parameters["signing_key"] else persons.login(os.environ)
     return checklist.sign(case, parameters["signer"], parameters["points"], parameters["checklist"], login)
 
