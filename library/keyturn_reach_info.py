@@ -8,11 +8,8 @@ module: keyturn_reach_info
 short_description: Say whether a host reaches the data that all hosts share
 description:
   - Of data that is one for all hosts, one that reaches it turns it for all of them. Changes nothing.
+extends_documentation_fragment: keyturn.application
 options:
-  application:
-    description: What M(keyturn_holdings_info) is told of the application.
-    type: dict
-    required: true
   secret:
     description: Name of the secret.
     type: str

@@ -98,7 +98,20 @@ options:
       backup_retention_days:
         description: Days that the backup and the old value are kept after the rotation.
         type: int
-        default: 30"""
+        default: 30
+      speaker:
+        description: Of data that all hosts share, the host that turns it for all of them.
+        type: str
+        default: ''
+      speaks:
+        description: Whether this host is that one.
+        type: bool
+        default: true
+      rows_under:
+        description: Under which value that host has said to have brought the rows, where it has.
+        type: str
+        default: ''
+        choices: ['', new, old]"""
 APPLICATION = r"""
 options:
   application:

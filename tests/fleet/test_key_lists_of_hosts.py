@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography.fernet import Fernet
+from jose import jwt
 from support.fleet import BALANCER, HOSTS, KEY, ROOT, Fleet, Prober, record
 from support.lab import catalogue
 
@@ -50,7 +51,10 @@ print(json.dumps({item.item_id: item.access_token for item in items}))
 class Writer:
     """Saves items through the balancer all the time, and remembers which it was told are saved."""
 
-    def __init__(self) -> None:
+    def __init__(self, secret: str) -> None:
+        user = {"sub": "writer", "exp": int(time.time()) + 3600}
+        token = jwt.encode(user, secret, algorithm="HS256")
+        self.headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
         self.saved: dict[str, str] = {}
         self.failures: list[str] = []
         self.going = True
@@ -70,9 +74,7 @@ class Writer:
             number += 1
             item, token = f"written-{number}", f"access-written-{number}"
             body = json.dumps({"item_id": item, "access_token": token}).encode()
-            request = urllib.request.Request(
-                f"{BALANCER}/api/bank/items", body, {"Content-Type": "application/json"}, method="POST"
-            )
+            request = urllib.request.Request(f"{BALANCER}/api/bank/items", body, self.headers, method="POST")
             try:
                 with urllib.request.urlopen(request, timeout=5):
                     self.saved[item] = token
@@ -104,10 +106,11 @@ def held(fleet: Fleet) -> dict[str, str]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_no_request_fails_and_no_write_is_lost(fleet: Fleet, shared: tuple[str, ...]) -> None:
     before = fleet.look()
     secret = fleet.run("app1", "sed -n s/^JWT_SECRET_KEY=//p /opt/trader-ai/.env").strip()
-    with Prober("/api/bank/accounts", secret=secret) as reader, Writer() as writer:
+    with Prober("/api/bank/accounts", secret=secret) as reader, Writer(secret) as writer:
         code, output = fleet.play("rotate", *shared)
     assert code == 0, output
     assert (reader.failures, writer.failures) == ([], [])
@@ -135,7 +138,8 @@ def test_a_host_that_dies_in_a_step_comes_back_and_all_end_together(
     fleet: Fleet, shared: tuple[str, ...], phase: str, wish: str
 ) -> None:
     before = fleet.look()
-    with Writer() as writer:
+    secret = fleet.run("app1", "sed -n s/^JWT_SECRET_KEY=//p /opt/trader-ai/.env").strip()
+    with Writer(secret) as writer:
         with fleet.call_held("app2", phase) as wait:
             run = fleet.start("rotate", *shared)
             wait()

@@ -139,11 +139,11 @@ def report(lab: Lab, **more: Any) -> dict[str, Any]:
 def test_a_value_of_another_environment_is_found(lab: Lab) -> None:
     assert report(lab)["bad"] == []
     held = {"old": {KEY: "kt:0"}, "new": {KEY: fingerprint(lab.key())}}
-    document = {"environment": "production", "rotation_id": "20260101T000000Z-1", "hosts": {"a": held}}
+    document = {"environment": "production", "rotation_id": "20260101T000000Z-0123456789abcdef", "hosts": {"a": held}}
     (lab.reports / "production").mkdir(parents=True)
-    (lab.reports / "production/20260101T000000Z-1.json").write_text(json.dumps(document))
+    (lab.reports / "production/20260101T000000Z-0123456789abcdef.json").write_text(json.dumps(document))
     (said,) = report(lab)["bad"]
-    assert f"is also {KEY} of production in rotation 20260101T000000Z-1" in said
+    assert f"is also {KEY} of production in rotation 20260101T000000Z-0123456789abcdef" in said
 
 
 def test_production_needs_a_store_and_history_is_searched(lab: Lab, tmp_path: Path) -> None:

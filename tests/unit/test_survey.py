@@ -7,7 +7,7 @@ import contextlib
 import hashlib
 import json
 import os
-import secrets
+import random
 import sqlite3
 import subprocess
 import sys
@@ -24,8 +24,9 @@ from keyturn.fleet import answers
 from keyturn.ground.consumers import settings
 from keyturn.host import survey
 
-KEY, SECOND, FOREIGN = (Fernet.generate_key().decode() for _ in range(3))
-HEX, PHRASE = secrets.token_hex(32), "correct horse battery staple"
+# the same in each process: tests have some of them in their names, and the workers of a run have to agree on these
+KEY, SECOND, FOREIGN = (base64.urlsafe_b64encode(random.Random(seed).randbytes(32)).decode() for seed in range(3))
+HEX, PHRASE = random.Random(3).randbytes(32).hex(), "correct horse battery staple"
 OF_HEX = base64.urlsafe_b64encode(bytes.fromhex(HEX)).decode()
 OF_PHRASE = base64.urlsafe_b64encode(hashlib.sha256(PHRASE.encode()).digest()).decode()
 PLAINTEXT = "access-never-to-be-seen"
