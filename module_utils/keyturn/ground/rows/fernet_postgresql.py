@@ -391,8 +391,8 @@ class PostgresqlStore:
     def residue(self) -> list[str]:
         """Say where the server keeps what was replaced: nothing of it can be looked for."""
         return [
-            f"{self.name}: replaced ciphertexts stand in dead rows until VACUUM FULL writes the tables anew, and in the server's log of "
-            "writes (WAL), its archive, replicas and backups for as long as these are kept"
+            f"{self.name}: replaced ciphertexts stand in dead rows until VACUUM FULL writes the tables anew (run it once the rotation has "
+            "ended), and in the server's log of writes (WAL), its archive, replicas and backups for as long as these are kept"
         ]
 
 
