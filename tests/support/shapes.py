@@ -231,7 +231,7 @@ HAPPENS = {
         "that stops first, and starts in one transaction with the unit, so that a descriptor is handed over; a timer is the same"
     ),
     "restarted": (
-        "the start gate keeps it down while a rotation has it stopped; a delivery has no start gate, and starts anew what began before it "
+        "the start gate keeps it down while a rotation has it stopped; a delivery has none, and starts anew what began before it "
         "was done"
     ),
     "journal": (

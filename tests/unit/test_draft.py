@@ -26,7 +26,7 @@ COLUMN: Any = {
         "store": "fernet_sqlite",
         "database": "/srv/shop/data/shop.db",
         "table": "accounts",
-        "key": "id",
+        "key": ["id"],
         "column": "token",
         "path": "",
         "flag": "",

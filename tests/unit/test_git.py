@@ -93,7 +93,7 @@ def test_a_scanner_that_calls_git_itself_is_not_let_near_a_converter(tmp_path: P
 def test_git_is_its_owner_and_knows_no_other_checkout(app: Path) -> None:
     with_program(app, {})
     (app / "sub").mkdir()
-    given = git._given(app / "sub")
+    given = git._started(app / "sub")
     assert (given["user"], given["group"]) == (NOBODY, NOBODY)
     assert f"safe.directory={app}" in git.command(app / "sub")
     assert not {"USER", "SSH_AUTH_SOCK", "GIT_DIR"} & given["env"].keys()

@@ -26,8 +26,8 @@ def test_a_journal_has_a_type_for_all_that_its_readers_rest_on() -> None:
 
 def test_an_answer_has_the_names_that_the_controller_takes() -> None:
     taken = {name for action, shape in answers.ANSWERS.items() if action not in OTHERS for name in names(shape)}
-    # what Ansible says of a host that gave none
-    assert HostAnswer.__annotations__.keys() == taken | {"unreachable", "lost"}
+    # what Ansible says of a host that gave none, and of one that has failed
+    assert HostAnswer.__annotations__.keys() == taken | {"unreachable", "lost", "failed", "msg"}
 
 
 def test_a_plan_has_the_names_that_the_actions_rest_on() -> None:

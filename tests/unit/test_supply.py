@@ -119,11 +119,11 @@ def test_open_orders_stop_a_restart_unless_a_person_gives_a_reason(
     with FakeAlpaca() as fake:
         fake.valid, fake.market_open, fake.open_orders, fake.mood = {("PK", "secret"): "1"}, market, orders, mood
         entry = {"provider": {"kind": "alpaca", "url": fake.url}, "guard": {"kind": "open_orders"}}
-        guards.check(entry, {"open_orders": "the desk agreed"}, ["PK", "secret"])
+        guards.check(entry["guard"]["kind"], entry["provider"], {"open_orders": "the desk agreed"}, ["PK", "secret"])
         assert fake.calls == []
         if message:
             with pytest.raises(KeyturnError, match=rf"^{message}.*keyturn_override_open_orders: REASON"):
-                guards.check(entry, {}, ["PK", "secret"])
+                guards.check(entry["guard"]["kind"], entry["provider"], {}, ["PK", "secret"])
         else:
-            guards.check(entry, {}, ["PK", "secret"])
+            guards.check(entry["guard"]["kind"], entry["provider"], {}, ["PK", "secret"])
         assert fake.violations == []

@@ -210,7 +210,7 @@ def test_what_is_told_has_an_end(folder: Path) -> None:
         ("a.ini", "this is no ini", set()),
         ("cookie_secret", "0123456789abcdef0123\n", {"COOKIE_SECRET"}),
         ("shop", "# of systemd\n\nAPI_KEY=abcdef123\nPORT=80\n", {"API_KEY"}),
-        ("key", KEY, {"KEY"}),
+        pytest.param("key", KEY, {"KEY"}, id="a file that is a key"),  # another one in each process
         ("a.conf", "[a]\nauth_token s3cr3t-word=on-and-on\n", set()),
         ("README.txt", "words about a secret\n", set()),
         ("module.py", "SECRET_KEY = 'abcdef123'\n", set()),

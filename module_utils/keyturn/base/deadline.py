@@ -1,4 +1,4 @@
-"""One deadline for what a library does, which knows a timeout for each piece of an answer and none for the whole of it."""
+"""One deadline for a whole exchange. Libraries have a timeout for each piece of an answer, and none for the whole."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from typing import Any
 
 # a library may take the first for a reason to try again
 AGAIN_SECONDS = 0.5
@@ -28,5 +27,5 @@ def within(seconds: float) -> Iterator[None]:
         signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
-def _over(*_: Any) -> None:
+def _over(*_: object) -> None:
     raise TimeoutError

@@ -150,13 +150,16 @@ def _write_all(fd: int, content: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def write_json(path: Path, document: Mapping[str, Any]) -> None:
+def write_json(path: Path, document: Mapping[str, object]) -> None:
     """Replace ``path`` with ``document`` as JSON, as ``write_file`` does."""
     write_file(path, json.dumps(document, indent=1, sort_keys=True).encode() + b"\n")
 
 
-def read_json(path: Path, form: Any = dict) -> dict[str, Any] | None:
-    """Return the JSON object in ``path``, or None where there is no file; KeyturnError where it has not the shape ``form``."""
+def read_json(path: Path, form: object = dict) -> Any:
+    """Return the JSON object in ``path``, or None where there is no file; KeyturnError where it has not the shape ``form``.
+
+    Whoever reads it has given the shape, and names the type that goes with it.
+    """
     try:
         content = files.read(path, MOST_BYTES)
     except FileNotFoundError:
@@ -164,7 +167,7 @@ def read_json(path: Path, form: Any = dict) -> dict[str, Any] | None:
     return parse_json(path, content, form)
 
 
-def parse_json(path: Path, content: bytes, form: Any = dict) -> dict[str, Any]:
+def parse_json(path: Path, content: bytes, form: object = dict) -> Any:
     """Return the JSON object in ``content``, which is that of ``path``; KeyturnError where it has not the shape ``form``."""
     document = shape.parse(content)
     if not isinstance(document, dict):

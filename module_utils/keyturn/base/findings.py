@@ -32,6 +32,6 @@ def table(findings: Mapping[str, Sequence[Mapping[str, str]]]) -> str:
     return "\n".join(lines)
 
 
-def _counts(found: Sequence[Mapping[str, str]]) -> str:
-    counts = [(sum(one["severity"] == name for one in found), name) for name in reversed(SEVERITIES)]
+def _counts(findings: Sequence[Mapping[str, str]]) -> str:
+    counts = [(sum(one["severity"] == name for one in findings), name) for name in reversed(SEVERITIES)]
     return ", ".join(f"{count} {name}{'s' if count > 1 else ''}" for count, name in counts if count) or "nothing found"

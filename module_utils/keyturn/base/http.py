@@ -13,10 +13,13 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from . import shape
 from .errors import KeyturnError
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 BODY_BYTES = 1 << 16
 Connected = Callable[[str], None]
@@ -31,7 +34,7 @@ class _Until(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int | None:
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -93,7 +96,7 @@ class _TlsHandler(urllib.request.HTTPSHandler):
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_args: Any) -> None:
+    def redirect_request(self, *_args: object) -> None:
         return None
 
 
@@ -104,12 +107,12 @@ class Answer(NamedTuple):
     body: bytes
     headers: Mapping[str, str] = MappingProxyType({})
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """Return the JSON object of the body, empty where it is none."""
         found = shape.parse(self.body)
         return found if isinstance(found, dict) else {}
 
-    def listed(self) -> list[dict[str, Any]] | None:
+    def listed(self) -> list[dict[str, object]] | None:
         """Return the JSON objects of a list, None where the body is none."""
         found = shape.parse(self.body)
         return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else None
@@ -137,7 +140,7 @@ def ask(
     url: str,
     timeout: float,
     headers: Mapping[str, str] | None = None,
-    body: Mapping[str, Any] | bytes | None = None,
+    body: Mapping[str, object] | bytes | None = None,
     *,
     method: str | None = None,
     limit: int = BODY_BYTES,
@@ -167,10 +170,10 @@ def ask(
         return Answer(None, b"")
 
 
-def _answer(status: int, said: Any, limit: int) -> Answer:
-    headers = {name.lower(): value for name, value in said.headers.items()}
+def _answer(status: int, response: http.client.HTTPResponse | urllib.error.HTTPError, limit: int) -> Answer:
+    headers = {name.lower(): value for name, value in response.headers.items()}
     try:
-        return Answer(status, said.read(limit), headers)
+        return Answer(status, response.read(limit), headers)
     except (OSError, http.client.HTTPException):  # cut off: what is missing cannot be judged
         return Answer(status, b"", headers)
 

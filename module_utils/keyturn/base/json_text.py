@@ -62,7 +62,7 @@ class _Decoder(json.JSONDecoder):
         self._strings.append(text)
         return text, end
 
-    def _pairs(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    def _pairs(self, pairs: list[tuple[str, object]]) -> dict[str, object]:
         found = dict(pairs)
         if len(found) != len(pairs):
             raise NoJson("has a key twice in one object")
@@ -105,7 +105,7 @@ def read(content: str, paths: Sequence[str]) -> Document:
     return Document([*places.values()], [one for one in strings if id(one) not in places])
 
 
-def _at(found: Any, steps: Sequence[str], path: str) -> Iterator[Place]:
+def _at(found: object, steps: Sequence[str], path: str) -> Iterator[Place]:
     if not steps:
         if found is not None:
             yield Place(path, found)

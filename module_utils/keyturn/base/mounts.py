@@ -1,4 +1,4 @@
-"""What a path lies on: its mount, and whether what is written there is there after a boot."""
+"""The mount that a path lies on, and whether what is written there survives a boot."""
 
 from __future__ import annotations
 

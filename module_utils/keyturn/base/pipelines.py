@@ -1,4 +1,4 @@
-"""The logs of pipelines: what folds lines there and what marks an error, so that no text of others does either."""
+"""The commands in the log of a pipeline, which fold lines and mark errors. Text of others is kept from doing either."""
 
 from __future__ import annotations
 

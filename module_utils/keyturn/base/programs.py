@@ -1,4 +1,4 @@
-"""What a program prints, up to a size: whoever has a say in it may have it print without end."""
+"""What a program prints, up to a size. Others may have a say in that, and could have it print without end."""
 
 from __future__ import annotations
 
@@ -7,9 +7,18 @@ import selectors
 import subprocess
 import time
 from collections.abc import Sequence
-from typing import IO, Any, NamedTuple, cast
+from typing import IO, NamedTuple, TypedDict, Unpack, cast
 
 PIECE_BYTES = 1 << 16
+
+
+class Started(TypedDict, total=False):
+    """In which environment a process starts, and as whom."""
+
+    env: dict[str, str]
+    user: int
+    group: int
+    extra_groups: Sequence[int]
 
 
 class Said(NamedTuple):
@@ -19,12 +28,12 @@ class Said(NamedTuple):
     code: int | None
 
 
-def said(command: Sequence[str], most: int, seconds: float, **given: Any) -> Said:
-    """Run a program without any input; ``given`` is for its process. Errors as of ``subprocess.run``."""
+def said(command: Sequence[str], most: int, seconds: float, **started: Unpack[Started]) -> Said:
+    """Run a program without any input; ``started`` is how its process starts. Errors as of ``subprocess.run``."""
     end = time.monotonic() + seconds
     parts: list[bytes] = []
     process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **given
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **started
     )
     with process, selectors.DefaultSelector() as ready:
         output = cast(IO[bytes], process.stdout).fileno()

@@ -19,7 +19,7 @@ from .errors import KeyturnError
 HALF = re.compile("[\ud800-\udfff\0]")
 TEXTS = object()
 NUMBERS = {int: (int,), float: (int, float)}
-WORDS: dict[Any, str] = {
+WORDS: dict[object, str] = {
     object: "anything",
     str: "a text",
     int: "a whole number",
@@ -32,7 +32,7 @@ WORDS: dict[Any, str] = {
 }
 
 
-def parse(content: bytes | str) -> Any:
+def parse(content: bytes | str) -> object:
     """Return what JSON says, None for what is none."""
     try:
         return json.loads(content)
@@ -40,14 +40,14 @@ def parse(content: bytes | str) -> Any:
         return None
 
 
-def check(where: str, shape: Any, found: Any, remedy: str) -> None:
+def check(where: str, shape: object, found: object, remedy: str) -> None:
     """Raise KeyturnError for what has not the shape: the place in ``where``, what must stand there, and the remedy."""
     misfit = next(misfits("", shape, found), None)
     if misfit:
         raise KeyturnError(f"{where}: {misfit.lstrip('.')}: {remedy}")
 
 
-def misfits(place: str, shape: Any, found: Any) -> Iterator[str]:
+def misfits(place: str, shape: object, found: object) -> Iterator[str]:
     """Yield, one by one, each place of ``found`` that has not the shape, and what must stand there. No content is told."""
     if isinstance(shape, Mapping) and isinstance(found, Mapping):
         yield from _names(place, shape, found)
@@ -67,7 +67,7 @@ def misfits(place: str, shape: Any, found: Any) -> Iterator[str]:
         yield f"{place} must be {_word(shape)}"
 
 
-def _names(place: str, shape: Mapping[str, Any], found: Mapping[Any, Any]) -> Iterator[str]:
+def _names(place: str, shape: Mapping[object, object], found: Mapping[object, object]) -> Iterator[str]:
     known, others, other = _parts(shape)
     for name, inner in known.items():
         plain = name.removesuffix("?")
@@ -77,21 +77,21 @@ def _names(place: str, shape: Mapping[str, Any], found: Mapping[Any, Any]) -> It
             yield f"{place}.{name} must be {_word(inner)}"
     if others is not None:
         plain_names = {name.removesuffix("?") for name in known}
-        for name in (name for name in found if name not in plain_names):
-            if not _fits(others, name):
+        for unknown in (one for one in found if one not in plain_names):
+            if not _fits(others, unknown):
                 yield f"{place} must be a mapping by {'texts' if others is str else _word(others)}"
             else:
-                yield from misfits(f"{place}.{name}", other, found[name])
+                yield from misfits(f"{place}.{unknown}", other, found[unknown])
 
 
-def _parts(shape: Mapping[Any, Any]) -> tuple[dict[str, Any], Any, Any]:
+def _parts(shape: Mapping[object, object]) -> tuple[dict[str, object], object, object]:
     """Return the names that a mapping's shape knows, and the shapes of every other name (None where there is none) and of what it has."""
     known = {name: inner for name, inner in shape.items() if isinstance(name, str) and name != "*"}
     rest = next(((name, inner) for name, inner in shape.items() if name not in known), (None, None))
     return known, str if rest[0] == "*" else rest[0], rest[1]
 
 
-def fitting(shape: Any, found: Any) -> Any:
+def fitting(shape: object, found: Any) -> Any:
     """Return what has the shape without the names that its mappings do not know, at every depth."""
     if isinstance(shape, tuple):
         return fitting(next(one for one in shape if not any(misfits("", one, found))), found)
@@ -108,7 +108,7 @@ def fitting(shape: Any, found: Any) -> Any:
     return found
 
 
-def _fits(shape: Any, found: Any) -> bool:
+def _fits(shape: object, found: object) -> bool:
     if isinstance(shape, re.Pattern):
         return isinstance(found, str) and bool(shape.fullmatch(found))
     if isinstance(shape, str | bool) or shape is None:
@@ -125,7 +125,7 @@ def _fits(shape: Any, found: Any) -> bool:
     return isinstance(shape, type) and isinstance(found, shape)
 
 
-def _word(shape: Any) -> str:
+def _word(shape: object) -> str:
     if isinstance(shape, re.Pattern):
         return WORDS.get(shape, f"a text like {shape.pattern}")
     if isinstance(shape, str | bool):

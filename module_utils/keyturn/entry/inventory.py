@@ -22,7 +22,7 @@ class Chosen(NamedTuple):
 _CHOSEN: list[Chosen] = []
 
 
-def choose(hosts: Any, named: Any = None) -> Chosen:
+def choose(hosts: Any, named: object = None) -> Chosen:
     """Return what the hosts of an inventory say, and keep it for this run; KeyturnError where they do not say one thing.
 
     ``hosts`` are Ansible's ``hostvars``; ``named`` is what counts in the place of theirs.
@@ -41,7 +41,7 @@ def chosen() -> Chosen:
     return _CHOSEN[0]
 
 
-def _stated(hosts: Any, name: str) -> Iterator[Any]:
+def _stated(hosts: Any, name: str) -> Iterator[object]:
     for host in hosts:
         said = hosts.raw_get(host).get(name)
         yield hosts[host][name] if isinstance(said, str) and "{" in said else said

@@ -1,4 +1,4 @@
-"""Values on their way from one action to the next, in memory: what Ansible knows, it prints, caches and hands to callbacks.
+"""Values on their way from one action to the next. They stay in memory: what Ansible knows, it prints, caches and hands to callbacks.
 
 Ansible's workers are forks of its process, and inherit this file without a name that is gone with the last of them. Programs that
 they start do not. Each value is one appended line, so that hosts which work at the same time do not get into each other's way.

@@ -17,7 +17,7 @@ from ..host.rotation import Holding, Rotation
 from ..inputs import catalogue
 from ..inputs.validation import services, validated
 
-Answer = Mapping[str, Any]
+Answer = Mapping[str, object]
 Call = Callable[[AnsibleModule], Answer]
 Code = Callable[..., HostAnswer]
 ROTATION: dict[str, Any] = {"rotation": {"type": "dict", "required": True, "options": catalogue.ROTATION}}
@@ -37,7 +37,7 @@ NO_SECRETS = (
 )
 
 
-def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
+def run(argument_spec: Mapping[str, object], call: Call, **options: Any) -> None:
     """Run ``call`` as a module with check mode; it returns the result, or raises KeyturnError."""
     module = AnsibleModule(argument_spec=dict(argument_spec), supports_check_mode=True, **options)
     result, failure = attempt(lambda: call(module))
@@ -46,7 +46,7 @@ def run(argument_spec: Mapping[str, Any], call: Call, **options: Any) -> None:
     module.exit_json(**result)
 
 
-def attempt(call: Callable[[], Answer]) -> tuple[dict[str, Any], str]:
+def attempt(call: Callable[[], Answer]) -> tuple[dict[str, object], str]:
     """Return the result of ``call`` and, where it has none, the text of its failure, in which no value can stand.
 
     The exception has been handled when this returns: Ansible would add its traceback, with the text of what caused it.
@@ -119,7 +119,7 @@ def rotation_of(module: AnsibleModule) -> Rotation:
     return Rotation(**given | {"allow_empty_tables": tuple(given["allow_empty_tables"])})
 
 
-def holdings_of(module: AnsibleModule, secrets: Mapping[str, Any]) -> dict[str, Holding]:
+def holdings_of(module: AnsibleModule, secrets: Mapping[str, object]) -> dict[str, Holding]:
     """Return by name what the parameter ``application`` and the catalogue's entries of ``secrets`` describe."""
     if not secrets:
         return {}

@@ -1,4 +1,4 @@
-"""Rotations that were begun on the controller, and whose run was killed before any host knew them: only the controller can end them."""
+"""Rotations that no host knows, since their run was killed before one was told. Only the controller can end them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from ..host.journal import utc_now
 from ..host.phases.answers import HostAnswer
 from ..records import report, rotation_log
+from ..records.shapes import Cause
 from . import attempts
 
 WORDS = "the run was killed before any host knew the rotation: no host was changed, rotate again"
@@ -37,7 +38,7 @@ def close(folder: Path, hosts: Hosts, found_by: str, check_mode: bool, everywher
         rotation_log.end_killed(folder, rotation_id, found_by)
         path = folder / f"{rotation_id}.json"
         if document := report.read(path):
-            cause: report.Cause = {"at": utc_now(), "cause": WORDS}
+            cause: Cause = {"at": utc_now(), "cause": WORDS}
             document |= {"outcome": "refused", "finished": cause["at"], "failure": WORDS}
             document |= {"causes": [*document.get("causes", []), cause]}
             report.write(folder, document | {"log_head": rotation_log.head(rotation_log.read(folder))})

@@ -63,5 +63,5 @@ def _text(values: Mapping[str, str] | None) -> str:
     return ", ".join(f"{name} {found}" for name, found in sorted((values or {}).items()))
 
 
-def _who(found: Mapping[str, str]) -> str:
-    return "; ".join(f"{name}: {text}" for name, text in found.items())
+def _who(texts: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in texts.items())

@@ -1,4 +1,4 @@
-"""What the actions on the controller rest on in what others say: the hosts, the inventory, the run so far.
+"""What the controller takes from others: the hosts, the inventory, the run so far.
 
 A host may be in other hands, and then says what it likes. So each answer is taken here once, before Ansible or Keyturn acts on it: it
 has the shape of its action, nothing beside it, and texts that do nothing where they are shown.
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..base import json_text, shape, timestamps
 from ..base.shown import LONGEST, harmless
 from ..ground.rows import ALONE
 from ..host import journal
+from ..host.phases.answers import HostAnswer
 
 NOTHING = {"*": re.compile("(?!)")}
 JOURNAL = (NOTHING, journal.SHAPE)
@@ -56,7 +57,7 @@ PLAN = {
 }
 
 
-def state(secrets: Any) -> dict[str, Any]:
+def state(secrets: Iterable[str]) -> dict[str, object]:
     """Return the shape of what ``keyturn_rotation_info`` says of each host, with all ``secrets``; None for no answer."""
     held = {secret: {"used": bool, "values": journal.MARKS, "problem": str} for secret in secrets}
     return {"*": (None, {"rotation": JOURNAL, "closed": CLOSED, "expired": [timestamps.ROTATION_ID], "held": held})}
@@ -122,7 +123,7 @@ MEMBER = re.compile(
     r"files\.jsonl|journal\.log|logs/(\d{4,6}\.log|names\.json)|alpaca/(account|activities|orders)\.json|plaid/items\.jsonl"
 )
 # by the action, ``keyturn_NAME``; what an answer has beside these names is dropped, at every depth
-ANSWERS: Mapping[str, Mapping[str, Any]] = {
+ANSWERS: Mapping[str, Mapping[str, object]] = {
     "ask_provider": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
     "commit": OF_A_ROTATION,
     "delivery": {
@@ -199,14 +200,14 @@ def excess(action: str, output: str) -> str:
     return f"{found:,} values and lines" if found > MOST_VALUES else ""
 
 
-def taken(action: str, said: Mapping[str, Any], rotation_id: str = "") -> dict[str, Any]:
+def taken(action: str, said: Mapping[str, object], rotation_id: str = "") -> dict[str, object]:
     """Return a host's answer to ``keyturn_ACTION``, of a call that was about a rotation where ``rotation_id`` is given.
 
     One of another shape is a failure of the host, as one that says itself that it has failed.
     """
     try:
         warnings = [harmless(_words(one)) for one in _list(said.get("warnings"))[:WARNINGS]]
-        told = {"warnings": warnings} if warnings else {}
+        told: dict[str, object] = {"warnings": warnings} if warnings else {}
         if said.get("failed"):
             return {
                 **told,
@@ -218,8 +219,8 @@ def taken(action: str, said: Mapping[str, Any], rotation_id: str = "") -> dict[s
         if "archive" in said and "archive" in known:  # base64, and large
             found["archive"] = said["archive"]
         misfit = next(shape.misfits("", ANSWERS[action], found), "")
-        other = (found.get("rotation") or {}).get("rotation_id", rotation_id) if not misfit else rotation_id
-        if misfit or (rotation_id and other != rotation_id):
+        about: Any = found.get("rotation") or {}
+        if misfit or (rotation_id and about.get("rotation_id", rotation_id) != rotation_id):
             raise Unfit(misfit.lstrip(".") or "rotation.rotation_id must be the one that was asked for")
     except Unfit as why:
         return {"failed": True, "msg": f"what the host has answered is no answer to keyturn_{action}: {why}. {REMEDY}"}
@@ -240,9 +241,9 @@ def alone(output: str) -> str:
     return "\n".join(found) if found else output
 
 
-def check_secret(said: Mapping[str, Any], host: str, asked: str | None) -> None:
+def check_secret(said: HostAnswer, host: str, asked: str | None) -> None:
     """Refuse what a host tells of another secret than it was ``asked`` about: nobody has looked at that one elsewhere."""
-    if others := sorted({line["secret"] for line in said.get("revocations", ()) if "secret" in line} - {asked}):
+    if others := sorted({str(line["secret"]) for line in said.get("revocations", ()) if "secret" in line} - {asked}):
         raise Unfit(f"{host} tells of a revocation of {', '.join(others)}, and was asked about {asked}. {REMEDY}")
 
 
@@ -257,12 +258,13 @@ class Progress(NamedTuple):
     line: str
 
 
-def progress(action: str, said: Mapping[str, Any]) -> Progress | None:
+def progress(action: str, said: HostAnswer) -> Progress | None:
     """Return how far the work is that an answer tells of; None where no other call is needed."""
     if said.get("failed"):
         return None
     if action == "turn" and "progress" in said:
-        done, total, seconds = (said["progress"][name] for name in ("done", "total", "seconds"))
+        read = said["progress"]
+        done, total, seconds = read["done"], read["total"], read["seconds"]
         rate = max(done, 1) / max(seconds, 0.001)
         what = "turned" if said.get("rotation", {}).get("phase") == "turning" else "prepared"
         line = f"{done:,} of {total:,} rows {what}, {rate:,.0f} rows/s, {max(total - done, 0) / rate:.0f} s left"
@@ -283,7 +285,7 @@ class Work:
         self.done, self.most = 0, 0
         self.ends = time.monotonic() + MOST_HOURS * 3600
 
-    def left(self, said: Mapping[str, Any]) -> str:
+    def left(self, said: HostAnswer) -> str:
         """Return the line about what an answer leaves to further calls, empty for nothing; Unfit where none is to be made."""
         told = progress(self.action, said)
         if told is None:
@@ -304,17 +306,17 @@ class Work:
         return told.line
 
 
-def _words(warning: Any) -> str:
+def _words(warning: object) -> str:
     """Return the text of a warning, which may be one of Ansible's own objects."""
     event = warning.get("event") if isinstance(warning, Mapping) else None
     return str(event.get("msg") if isinstance(event, Mapping) else warning)
 
 
-def _list(found: Any) -> list[Any]:
+def _list(found: object) -> list[object]:
     return found if isinstance(found, list) else []
 
 
-def _clean(name: str, found: Any, depth: int = 0, lines: bool = False) -> Any:
+def _clean(name: str, found: object, depth: int = 0, lines: bool = False) -> object:
     """Return plain data with harmless texts; Unfit for what JSON has no word for, and for what is too deep or has too many entries."""
     lines = lines or (depth == 0 and name in LINES)
     if depth > DEEPEST:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from ..host.journal import JournalRecord
-from ..records.report import Report
 from ..records.rotation_log import COMMITTED
+from ..records.shapes import Report
 
 # the phase of a host that was only examined
 NOT_BEGUN = "not begun"
@@ -33,27 +33,29 @@ def text(hosts: Mapping[str, JournalRecord], new: Mapping[str, str], downtimes: 
 
     ``hosts`` has what each host said of the rotation, ``new`` the fingerprints of a value that somebody has brought.
     """
-    examined = {host: said for host, said in hosts.items() if said.get("phase") == NOT_BEGUN and said.get("old")}
+    examined = {
+        host: record for host, record in hosts.items() if record.get("phase") == NOT_BEGUN and record.get("old")
+    }
     rows = [
-        (host if number == 0 else "", *_values(name, said, new), *_rest(said, downtimes[host], number))
-        for host, said in examined.items()
-        for number, name in enumerate(said["old"])
+        (host if number == 0 else "", *_values(name, record, new), *_rest(record, downtimes[host], number))
+        for host, record in examined.items()
+        for number, name in enumerate(record["old"])
     ]
     if not rows:
         return ""
     lines = list(_aligned([HEAD, *rows]))
-    several = any(len(said["old"]) > 1 for said in examined.values())
+    several = any(len(record["old"]) > 1 for record in examined.values())
     if several or max(map(len, lines)) > width:
-        lines = [line for host, said in examined.items() for line in _block(host, said, new, downtimes[host])]
+        lines = [line for host, record in examined.items() for line in _block(host, record, new, downtimes[host])]
     return "\n".join(lines)
 
 
-def _values(name: str, said: JournalRecord, new: Mapping[str, str]) -> tuple[str, str]:
-    return said["old"][name], "the same" if new.get(name) == said["old"][name] else new.get(name, "a new value")
+def _values(name: str, record: JournalRecord, new: Mapping[str, str]) -> tuple[str, str]:
+    return record["old"][name], "the same" if new.get(name) == record["old"][name] else new.get(name, "a new value")
 
 
-def _rest(said: JournalRecord, downtime: str, number: int) -> tuple[str, str]:
-    return (str(sum(said["rows"].values())) if said.get("rows") else "none", downtime) if number == 0 else ("", "")
+def _rest(record: JournalRecord, downtime: str, number: int) -> tuple[str, str]:
+    return (str(sum(record["rows"].values())) if record.get("rows") else "none", downtime) if number == 0 else ("", "")
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -61,7 +63,7 @@ def _aligned(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     return ("  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip() for row in rows)
 
 
-def _block(host: str, said: JournalRecord, new: Mapping[str, str], downtime: str) -> list[str]:
-    count, _ = _rest(said, downtime, 0)
-    values = [(f"  {name}", "{} -> {}".format(*_values(name, said, new))) for name in said["old"]]
+def _block(host: str, record: JournalRecord, new: Mapping[str, str], downtime: str) -> list[str]:
+    count, _ = _rest(record, downtime, 0)
+    values = [(f"  {name}", "{} -> {}".format(*_values(name, record, new))) for name in record["old"]]
     return [host, *_aligned([*values, ("  rows", count), ("  down", f"{downtime}, expected")])]

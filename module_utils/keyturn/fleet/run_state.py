@@ -5,22 +5,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Literal, get_args
 
 from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.request import Plan
 from . import recovery, taking_part
+from .host_variables import Hosts, HostVariables
 
-# the variables of a host: each has a type of its own
-Hosts = Mapping[str, Mapping[str, Any]]
+NOTHING: HostAnswer = {}
+
+Call = Literal[
+    "rotation_looked",
+    "rotation_staged",
+    "rotation_issued",
+    "rotation_prepared",
+    "rotation_turned",
+    "rotation_decided",
+    "rotation_ended_old",
+    "rotation_finished",
+    "rotation_taken_back",
+    "rotation_asked_provider",
+    "rotation_went_back",
+    "rotation_left_open",
+]
 NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 # the calls of a rotation in their order; one that failed said nothing
-CALLS = (
-    *("looked", "staged", "issued", "prepared", "turned", "decided", "ended_old", "finished"),
-    *("taken_back", "asked_provider", "went_back", "left_open"),
-)
+CALLS: tuple[Call, ...] = get_args(Call)
 
 
 def missing(hosts: Hosts) -> list[str]:
@@ -31,8 +43,8 @@ def missing(hosts: Hosts) -> list[str]:
 def records(hosts: Hosts, rotation_id: str) -> dict[str, JournalRecord]:
     """Return the journal of a rotation as each host told it last, empty for one that never did."""
 
-    def last(known: Mapping[str, HostAnswer]) -> JournalRecord:
-        told = [known.get(f"rotation_{call}", {}).get("rotation") or {} for call in CALLS]
+    def last(known: HostVariables) -> JournalRecord:
+        told = [known.get(call, NOTHING).get("rotation") or {} for call in CALLS]
         return ([one for one in told if one.get("rotation_id") == rotation_id] or [{}])[-1]
 
     return {host: last(known) for host, known in hosts.items()}
@@ -85,12 +97,12 @@ def finished(hosts: Hosts, rotation_id: str) -> list[str]:
     return [host for host, known in hosts.items() if _has_finished(_told(known, rotation_id))]
 
 
-def _has_finished(told: Mapping[str, Any]) -> bool:
+def _has_finished(told: JournalRecord) -> bool:
     """Tell whether a host has committed and ended: who has not decided to commit has not, whatever it says besides."""
     return bool(told.get("outcome") == "committed" and told.get("decision") == "commit")
 
 
-def _told(known: Mapping[str, Any], rotation_id: str) -> Mapping[str, Any]:
+def _told(known: HostVariables, rotation_id: str) -> JournalRecord:
     """Return what a host told last of a rotation, open or ended; nothing where it was lost when it decided."""
     if "lost" in known.get("rotation_decided", {}):
         return {"decision": "commit"}
@@ -98,7 +110,7 @@ def _told(known: Mapping[str, Any], rotation_id: str) -> Mapping[str, Any]:
     return records({"": known}, rotation_id)[""] or ended or {}
 
 
-def _unknown(known: Mapping[str, Any]) -> bool:
+def _unknown(known: HostVariables) -> bool:
     """Tell whether a host was looked at, since it may know the rotation of an earlier run, and has not answered."""
     return "closed" not in known.get("rotation_looked", {"closed": {}})
 
@@ -136,15 +148,13 @@ def rows_under(hosts: Hosts, rotation_id: str) -> str:
     return "old" if "old" in told else "new" if told else ""
 
 
-def _lost(known: Mapping[str, Any]) -> bool:
+def _lost(known: HostVariables) -> bool:
     """Tell whether a host has given no answer to a call of this run."""
-    return any(
-        one.get("lost") or one.get("unreachable") for one in (known.get(f"rotation_{call}", {}) for call in CALLS)
-    )
+    return any(one.get("lost") or one.get("unreachable") for one in (known.get(call, NOTHING) for call in CALLS))
 
 
-def _looked_and_knows(known: Mapping[str, Any], rotation_id: str) -> bool:
-    return bool(records({"": {"rotation_looked": known.get("rotation_looked", {})}}, rotation_id)[""])
+def _looked_and_knows(known: HostVariables, rotation_id: str) -> bool:
+    return bool(records({"": {"rotation_looked": known.get("rotation_looked", NOTHING)}}, rotation_id)[""])
 
 
 QUESTIONS: dict[str, Callable[..., object]] = {

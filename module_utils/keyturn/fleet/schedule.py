@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TypedDict
 
 from ..base import timestamps
 from ..base.errors import KeyturnError
+from ..records.shapes import CalendarLine, StatusLine
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
-Window = Mapping[str, Any]
+# the maintenance window; an empty one is always open
+Window = TypedDict("Window", {"days": Sequence[str], "from": str, "to": str}, total=False)
 
 
-def calendar(
-    secrets: Mapping[str, Mapping[str, Any]], grace_days: int, window: Window, now: datetime
-) -> list[dict[str, Any]]:
+def calendar(secrets: Mapping[str, StatusLine], grace_days: int, window: Window, now: datetime) -> list[CalendarLine]:
     """Return a line for each secret, those to turn first in front. ``secrets`` are of ``status``, with the catalogue's ``switch``.
 
     A secret is turned from ``grace_days`` before its due date on, and at once when it never was. One that is turned
@@ -30,7 +30,7 @@ def calendar(
     )
 
 
-def _line(name: str, line: Mapping[str, Any], grace_days: int, window: Window, now: datetime) -> dict[str, Any]:
+def _line(name: str, line: StatusLine, grace_days: int, window: Window, now: datetime) -> CalendarLine:
     limit, last = line["max_age_days"], line["last_rotated"]
     due = timestamps.parse(last) + timedelta(days=limit) if limit and last else now if limit else None
     opens = next_opening(window, max(now, due - timedelta(days=grace_days))) if due else None
@@ -91,7 +91,7 @@ def _length(window: Window) -> timedelta:
     return timedelta(minutes=((to_hour - from_hour) * 60 + to_minute - from_minute) % (24 * 60))
 
 
-def table(lines: Sequence[Mapping[str, Any]]) -> str:
+def table(lines: Sequence[CalendarLine]) -> str:
     """Return the calendar for a person."""
     rows = [f"{'secret':<12}{'age':<12}{'due':<13}{'next window':<22}what happens"]
     for line in lines:

@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Sequence
 
 from ..base.errors import KeyturnError
 from ..inputs.request import Plan
+from .host_variables import Hosts
 
 ONCE = (
     *("compare", "end_old", "forget_new", "issue", "promote", "take_value_back"),
@@ -17,7 +17,7 @@ ONCE = (
 )
 
 
-def holders(secret: str, hosts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def holders(secret: str, hosts: Hosts) -> list[str]:
     """Return those of ``hosts`` of which nobody has said that they do not hold the secret (``keyturn_secrets_here``)."""
     return [host for host, known in hosts.items() if secret in known.get("keyturn_secrets_here", [secret])]
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ..base.errors import KeyturnError
 from ..base.generate import GENERATORS
 from ..base.shown import harmless
+from ..host.phases.answers import HostAnswer
 from ..stores.contract import BY_HAND, Store, Version, refuse_other
 from .recovery import needs_value
 
-Result = dict[str, Any]
+Result = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Step:
     variables: Sequence[str]
     generator: str | None
     new_values: Mapping[str, str] | None
-    hosts: Mapping[str, Any]
+    hosts: Mapping[str, HostAnswer]
     old: Mapping[str, str]
     new: Mapping[str, str]
     abandoned: str

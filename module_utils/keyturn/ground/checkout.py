@@ -95,13 +95,13 @@ def _in_file(file: IO[bytes], marks: Container[str]) -> Iterator[tuple[int, str]
         last = len(more) < PIECE_BYTES
         piece += more
         whole = len(piece) if last else _last_word(piece)
-        for found in _WORDS.finditer(piece, 0, whole):
-            for word in _candidates(found[0]) - seen:
+        for match in _WORDS.finditer(piece, 0, whole):
+            for word in _candidates(match[0]) - seen:
                 mark = fingerprint(word.decode())
                 if mark not in marks:
                     seen.add(word)
                 elif not consumers.is_placeholder(word.decode()):
-                    yield line + piece.count(b"\n", 0, found.start()), mark
+                    yield line + piece.count(b"\n", 0, match.start()), mark
         if len(seen) > MOST_SEEN:
             seen.clear()
         line += piece.count(b"\n", 0, whole)
@@ -172,8 +172,8 @@ def _by_detect_secrets(folder: Path, say: Say) -> set[tuple[str, str]]:
             diff = f"--- /dev/null\n+++ b/{file}\n@@ -0,0 +1,{len(lines)} @@\n" + "".join(
                 f"+{line}\n" for line in lines
             )
-            found = [one for one in scan_diff(diff) if not consumers.is_placeholder(one.secret_value or "")]
-            places |= {(one.filename, one.type) for one in found}
+            secrets = [one for one in scan_diff(diff) if not consumers.is_placeholder(one.secret_value or "")]
+            places |= {(one.filename, one.type) for one in secrets}
             count += len(lines)
             progress.at(f"{folder}: {count} lines of its history searched")
     return places

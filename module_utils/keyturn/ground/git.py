@@ -1,4 +1,4 @@
-"""git in a checkout that belongs to somebody else: whose configuration names programs, none of which is run."""
+"""git in somebody else's checkout. Its configuration may name programs, and none of them is run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, cast
 
 from ..base import programs, shown
 from ..base.errors import KeyturnError
@@ -41,7 +41,7 @@ def top(folder: Path) -> Path | None:
 def run(folder: Path, *arguments: str) -> bytes | None:
     """Return what git says, None where it ends with another code than 0. OSError where there is none."""
     try:
-        done = programs.said(command(folder, *arguments), MOST_BYTES, SECONDS, **_given(folder))
+        done = programs.said(command(folder, *arguments), MOST_BYTES, SECONDS, **_started(folder))
     except subprocess.TimeoutExpired:
         raise KeyturnError(
             f"git {arguments[0]} in {folder} did not end within {SECONDS} s: look there by hand"
@@ -59,7 +59,7 @@ def output(folder: Path, *arguments: str) -> Iterator[IO[bytes]]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        **_given(folder),
+        **_started(folder),
     ) as git:
         yield cast(IO[bytes], git.stdout)
     if git.returncode:
@@ -112,8 +112,9 @@ def _settings(folder: Path) -> dict[str, str]:
     return OFF | {"safe.directory": str((top(folder) or folder).resolve())}
 
 
-def _given(folder: Path) -> dict[str, Any]:
+def _started(folder: Path) -> programs.Started:
     """What the process is started with: as the one who may change the checkout, where root looks at that of another user."""
     user = owner.reader((top(folder) or folder) / ".git")
-    mine = {} if user is None else {"user": user.uid, "group": user.gid, "extra_groups": user.groups}
-    return {"env": environment(folder), **mine}
+    if user is None:
+        return {"env": environment(folder)}
+    return {"env": environment(folder), "user": user.uid, "group": user.gid, "extra_groups": user.groups}

@@ -155,7 +155,7 @@ def _check_owner(entries: list[Path], user: User) -> None:
 
 def _entries(path: Path) -> list[Path]:
     """Return each name on the way to ``path``, also behind symbolic links; the last is the file itself, if it is there."""
-    place, found, links = Path("/"), [Path("/")], 0
+    place, entries, links = Path("/"), [Path("/")], 0
     left = [*reversed((Path.cwd() / path).parts[1:])]
     while left:
         name = left.pop()
@@ -163,13 +163,13 @@ def _entries(path: Path) -> list[Path]:
             place = place.parent
             continue
         entry = place / name
-        found.append(entry)
+        entries.append(entry)
         if links < MOST_LINKS and _is_link(entry):
             links += 1
             place = _behind(entry, place, left)
         else:
             place = entry
-    return found if found[-1] == place else [*found, place]
+    return entries if entries[-1] == place else [*entries, place]
 
 
 def _behind(link: Path, place: Path, left: list[str]) -> Path:
@@ -188,7 +188,7 @@ def _is_link(place: Path) -> bool:
 
 def _writers(entries: list[Path]) -> dict[int, Path]:
     """Return the users besides root who may put something else in the place of one of the names, and where each of them may."""
-    found: dict[int, Path] = {}
+    writers: dict[int, Path] = {}
     for entry in entries[1:]:
         folder = entry.parent
         try:
@@ -199,8 +199,8 @@ def _writers(entries: list[Path]) -> dict[int, Path]:
         except OSError:
             break  # from here on nothing is there
         for uid in able - {0}:
-            found.setdefault(uid, folder)
-    return found
+            writers.setdefault(uid, folder)
+    return writers
 
 
 def _may_write(place: Path) -> set[int]:

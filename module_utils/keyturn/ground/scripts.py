@@ -147,7 +147,6 @@ class Scripts(NamedTuple):
                 "group": user.pw_gid,
                 "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
             }
-        if as_user:
             _leave_keys()
         try:
             with self._folder(user.pw_name) as folder, _pipe(told) as given:
@@ -170,12 +169,15 @@ class Scripts(NamedTuple):
                 return process.wait(min(LOOK_SECONDS, left))
             if up():
                 return 0
+        self._kill(process, command[0])
+        return None
+
+    def _kill(self, process: subprocess.Popen[bytes], program: str) -> None:
         os.killpg(process.pid, signal.SIGKILL)
         try:
             process.wait(KILL_SECONDS)
         except subprocess.TimeoutExpired:
             raise KeyturnError(
-                f"{command[0]} in {self.app_root} (process {process.pid}) does not end although it is killed: see what it waits for, "
+                f"{program} in {self.app_root} (process {process.pid}) does not end although it is killed: see what it waits for, "
                 "such as a file system of its user's, and end that"
             ) from None
-        return None

@@ -24,34 +24,38 @@ from .rotation import Holding
 def look(holdings: Sequence[Holding], production: bool) -> HostAnswer:
     """Return the findings of a host, and the fingerprints of what it holds by secret."""
     held: dict[str, dict[str, str]] = {}
-    found: list[Finding] = []
+    findings: list[Finding] = []
     for holding in holdings:
         try:
             values = holding.values_here()
         except KeyturnError as error:
-            found.append(Finding("error", "readable", f"{holding.secret}: {error}", "correct the file"))
+            findings.append(Finding("error", "readable", f"{holding.secret}: {error}", "correct the file"))
             continue
         if values is None:
             remedy = "none, unless it should be: keyturn_secrets_here says what a host holds"
-            found.append(Finding("note", "readable", f"{holding.secret} is not used here", remedy))
+            findings.append(Finding("note", "readable", f"{holding.secret} is not used here", remedy))
         else:
             held[holding.secret] = values
     first = holdings[0]
-    found += _files(holdings, production)
-    found += _run_by_root(holdings)
-    found += _state(first, production)
-    found += (Finding("error", "durability", *said) for holding in holdings for said in holding.lost_in_a_boot())
-    found += _placeholders(held)
-    found += _spread(holdings, {name: value for values in held.values() for name, value in values.items()})
-    found += _copies([(holding, held[holding.secret]) for holding in holdings if holding.secret in held])
+    findings += _files(holdings, production)
+    findings += _run_by_root(holdings)
+    findings += _state(first, production)
+    findings += (
+        Finding("error", "durability", *place_and_remedy)
+        for holding in holdings
+        for place_and_remedy in holding.lost_in_a_boot()
+    )
+    findings += _placeholders(held)
+    findings += _spread(holdings, {name: value for values in held.values() for name, value in values.items()})
+    findings += _copies([(holding, held[holding.secret]) for holding in holdings if holding.secret in held])
     names = [name for holding in holdings for name in holding.variables]
     places = [place for holding in holdings for place in holding.row_places()]
     root = first.app_root
     databases = [str(place.relative_to(root)) for place in places if place.is_relative_to(root)]
-    found += repository.look(first.app_root, names, databases)
+    findings += repository.look(first.app_root, names, databases)
     return {
         "changed": False,
-        "findings": [finding._asdict() for finding in dict.fromkeys(found)],
+        "findings": [finding._asdict() for finding in dict.fromkeys(findings)],
         "values": {secret: fingerprints(values) for secret, values in held.items()},
     }
 

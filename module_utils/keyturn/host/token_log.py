@@ -12,6 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ..base import durable, shape
 from .journal import REPLACEMENT
@@ -29,7 +30,7 @@ class TokenLog:
         self.items: dict[str, dict[str, str]] = {}
         with contextlib.suppress(FileNotFoundError):
             for line in self.path.read_bytes().splitlines():
-                step = shape.parse(line)
+                step: Any = shape.parse(line)
                 if step is None:
                     continue  # cut off by a kill: the step has not happened
                 shape.check(str(self.path), STEP, step, "somebody or the disk damaged it; restore it")

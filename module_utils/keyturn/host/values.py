@@ -63,8 +63,10 @@ def _read(journal: Journal, name: str) -> dict[str, str] | None:
     path = journal.path(name)
     form = dict.fromkeys([*journal.record.get("old", {}), "*"], str)
     if path.exists() and _is_sealed(path):
-        return durable.parse_json(path, systemd_creds.unseal(path.read_bytes(), path.stem), form)
-    return durable.read_json(path, form)
+        sealed: dict[str, str] = durable.parse_json(path, systemd_creds.unseal(path.read_bytes(), path.stem), form)
+        return sealed
+    clear: dict[str, str] | None = durable.read_json(path, form)
+    return clear
 
 
 def staged_before(journal: Journal) -> dict[str, str] | None:

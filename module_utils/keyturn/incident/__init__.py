@@ -9,15 +9,15 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Literal, NamedTuple, TypedDict
 
 from ..base import durable, timestamps
 from ..base.errors import KeyturnError
 from ..base.timestamps import ROTATION_ID
 from ..inputs import persons
 from . import markdown
+from .shapes import Document, Header, Planned, Point, Step
 
-Document = dict[str, Any]
 FOLDER, JSON, MARKDOWN, EVIDENCE = "incidents", "incident.json", "incident.md", "evidence"
 NEAR = timedelta(hours=1)
 DONE = ("done", "skipped")
@@ -59,20 +59,27 @@ class Open(NamedTuple):
     due: datetime
 
 
+class Summary(TypedDict):
+    """What a status shows of an incident that has open points."""
+
+    id: str
+    due: str
+    open: int
+    late: int
+
+
 def folder_of(reports: Path, identity: str) -> Path:
     """Return the folder of an incident below the environment's folder of reports."""
     return reports / FOLDER / identity
 
 
-def begin(
-    header: Mapping[str, Any], steps: Sequence[Mapping[str, Any]], checklists: Mapping[str, Any], now: datetime
-) -> Document:
+def begin(header: Header, steps: Sequence[Step], checklists: Mapping[str, Planned], now: datetime) -> Document:
     """Return a new document. ``checklists`` are the policy's, with ``within_hours`` and ``actions``."""
     return {
         "schema": 1,
         **header,
         "opened": timestamps.text(now),
-        "steps": [dict(step) for step in steps],
+        "steps": [step.copy() for step in steps],
         "evidence": [],
         "dead": None,
         "checklists": [
@@ -89,7 +96,7 @@ def begin(
 
 def read(folder: Path) -> Document:
     """Return the document in ``folder``; KeyturnError where there is none."""
-    document = durable.read_json(folder / JSON, SHAPE)
+    document: Document | None = durable.read_json(folder / JSON, SHAPE)
     if document is None:
         known = sorted(path.parent.name for path in folder.parent.glob(f"*/{JSON}"))
         raise KeyturnError(
@@ -117,9 +124,10 @@ def write(folder: Path, document: Document) -> None:
     durable.write_file(folder / MARKDOWN, markdown.render(document).encode())
 
 
-def check_same(document: Document, header: Mapping[str, Any]) -> None:
+def check_same(document: Document, header: Header) -> None:
     """Refuse to go on with an incident of which something else was said before."""
-    for name in ("leaked", "drill", "environment"):
+    names: tuple[Literal["leaked", "drill", "environment"], ...] = ("leaked", "drill", "environment")
+    for name in names:
         if document[name] != header[name]:
             raise KeyturnError(
                 f"incident {document['id']} was opened with {name} {document[name]}, not {header[name]}: go on with the same, "
@@ -127,7 +135,7 @@ def check_same(document: Document, header: Mapping[str, Any]) -> None:
             )
 
 
-def widen(document: Document, steps: Sequence[Mapping[str, Any]]) -> None:
+def widen(document: Document, steps: Sequence[Step]) -> None:
     """Take up the steps that a later run adds, as when more secrets turn out to be affected; what was begun stays.
 
     A secret that was rotated as a precaution and turns out to be affected keeps its step, which becomes an affected one.
@@ -141,13 +149,13 @@ def widen(document: Document, steps: Sequence[Mapping[str, Any]]) -> None:
             held["tier"] = step["tier"]
         if held and held["kind"] == "resume":
             held["state"] = "todo"
-        again.append(held or dict(step))
+        again.append(held or step.copy())
     document["steps"] = again
 
 
-def step_of(document: Document, name: str) -> dict[str, Any]:
+def step_of(document: Document, name: str) -> Step:
     """Return a step by its name."""
-    found: dict[str, Any] | None = next((step for step in document["steps"] if step["name"] == name), None)
+    found = next((step for step in document["steps"] if step["name"] == name), None)
     if found is None:
         known = ", ".join(step["name"] for step in document["steps"])
         raise KeyturnError(f"incident {document['id']} has no step {name!r} (it has: {known})")
@@ -204,7 +212,7 @@ def tick(document: Document, point: str, by: str, login: persons.Login, evidence
         }
 
 
-def points(document: Document) -> Iterator[dict[str, Any]]:
+def points(document: Document) -> Iterator[Point]:
     """Return all points of the checklists."""
     for checklist in document["checklists"]:
         yield from checklist["points"]
@@ -225,14 +233,20 @@ def late(documents: Sequence[Document], now: datetime) -> list[Open]:
     return [one for document in documents for one in open_points(document) if one.due < now]
 
 
-def summaries(reports: Path, now: datetime) -> list[dict[str, Any]]:
+def summaries(reports: Path, now: datetime) -> list[Summary]:
     """Return id, open and late points and the next deadline of each incident that has open points: what a status shows."""
-    found = []
+    found: list[Summary] = []
     for document in read_all(reports):
         waiting = open_points(document)
         if waiting:
-            counts = {"open": len(waiting), "late": len(late([document], now))}
-            found.append({"id": document["id"], "due": timestamps.text(waiting[0].due), **counts})
+            found.append(
+                {
+                    "id": document["id"],
+                    "due": timestamps.text(waiting[0].due),
+                    "open": len(waiting),
+                    "late": len(late([document], now)),
+                }
+            )
     return found
 
 

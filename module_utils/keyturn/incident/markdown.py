@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 from ..base.shown import cell
 from ..inputs import persons
+from .shapes import Document, Header, Point, Ticked
 
 
-def render(document: Mapping[str, Any]) -> str:
+def render(document: Document) -> str:
     """Return Markdown."""
     return "\n".join(_lines(document)) + "\n"
 
 
-def _lines(document: Mapping[str, Any]) -> Iterator[str]:
+def _lines(document: Document) -> Iterator[str]:
     yield f"# Incident {document['id']}{' (drill)' if document['drill'] else ''}"
     yield ""
     yield f"- Environment: {document['environment']}"
@@ -43,11 +43,11 @@ def _lines(document: Mapping[str, Any]) -> Iterator[str]:
             yield from _point(document, point)
 
 
-def _who(name: str, record: Mapping[str, Any]) -> str:
+def _who(name: str, record: Header | Ticked) -> str:
     return cell(persons.with_login(name, record.get("login", {})))
 
 
-def _by_hand(document: Mapping[str, Any]) -> Iterator[str]:
+def _by_hand(document: Document) -> Iterator[str]:
     yield ""
     yield "## By hand"
     yield ""
@@ -55,7 +55,7 @@ def _by_hand(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"- {line}"
 
 
-def _evidence(document: Mapping[str, Any]) -> Iterator[str]:
+def _evidence(document: Document) -> Iterator[str]:
     yield ""
     yield "## Evidence"
     yield ""
@@ -70,7 +70,7 @@ def _evidence(document: Mapping[str, Any]) -> Iterator[str]:
             yield f"- **Missing**: {cell(source)} of {held['host']}: {cell(why)}"
 
 
-def _point(document: Mapping[str, Any], point: Mapping[str, Any]) -> Iterator[str]:
+def _point(document: Document, point: Point) -> Iterator[str]:
     done, wanted = point["done"], document.get("material", {}).get(point["id"])
     yield f"- [{'x' if done else ' '}] {point['task']} (`{point['id']}`)"
     if done:

@@ -1,15 +1,13 @@
-"""From what has leaked to what is done: the decision table read, and the steps in the order that closes the widest door first."""
+"""The decision table: what is done when something has leaked. The steps that close the widest door come first."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 from ..base.errors import KeyturnError
+from ..inputs.catalogue import Entry, Spec
 from ..inputs.request import INCIDENT_ID
-
-Spec = dict[str, dict[str, Any]]
-Step = dict[str, Any]
+from .shapes import Header, Row, Step
 
 ROW: Spec = {
     "title": {"type": "str", "required": True},
@@ -21,18 +19,16 @@ ROW: Spec = {
 TOKENS_STEP = "replace access tokens"
 
 
-def check_id(given: str) -> str:
+def check_id(identity: str) -> str:
     """Return the id of an incident; KeyturnError when it cannot be a folder's name."""
-    if not INCIDENT_ID.fullmatch(given):
+    if not INCIDENT_ID.fullmatch(identity):
         raise KeyturnError(
             "keyturn_incident_id must be 1 to 64 letters, digits or . _ -, such as INC-2026-007: give the id of your tracker"
         )
-    return given
+    return identity
 
 
-def check_table(
-    table: Mapping[str, Mapping[str, Any]], order: Mapping[str, str], secrets: Mapping[str, Mapping[str, Any]]
-) -> None:
+def check_table(table: Mapping[str, Row], order: Mapping[str, str], secrets: Mapping[str, Entry]) -> None:
     """Refuse a table that names secrets which are not there, or an order that leaves one out."""
     missing = sorted(set(secrets) - set(order))
     if missing:
@@ -49,30 +45,28 @@ def _called(names: Sequence[str]) -> str:
     return f"secret{'s' if len(names) > 1 else ''} {', '.join(names)}"
 
 
-def affected(
-    row: Mapping[str, Any], named: Sequence[str], order: Mapping[str, str], secrets: Mapping[str, Any]
-) -> list[str]:
+def affected(row: Row, named: Sequence[str], order: Mapping[str, str], secrets: Mapping[str, Entry]) -> list[str]:
     """Return the secrets that are rotated at once, the widest door first. ``named`` adds to the table's."""
     unknown = sorted(set(named) - set(secrets))
     if unknown:
         raise KeyturnError(
             f"keyturn_incident_affected names {', '.join(unknown)}, and catalogue.yml has {', '.join(sorted(secrets))}"
         )
-    found = {*row["affected"], *named}
-    if not found:
+    chosen = {*row["affected"], *named}
+    if not chosen:
         examples = ", ".join(f'"{name}"' for name in list(order)[:2])
         raise KeyturnError(
             f"when {row['title']} only a person knows which: name them, "
             f"-e '{{\"keyturn_incident_affected\": [{examples}]}}'"
         )
-    return [name for name in order if name in found]
+    return [name for name in order if name in chosen]
 
 
 def steps(
-    row: Mapping[str, Any],
+    row: Row,
     named: Sequence[str],
     order: Mapping[str, str],
-    secrets: Mapping[str, Mapping[str, Any]],
+    secrets: Mapping[str, Entry],
     opened: bool,
     unused: Collection[str] = (),
 ) -> list[Step]:
@@ -83,20 +77,20 @@ def steps(
     """
     first = affected(row, named, order, secrets)
     later = [name for name in order if name in row["precaution"] and name not in first]
-    found = [_step("end the open rotation", "resume", "affected")] if opened else []
-    found += [_step(f"rotate {name}", "rotate", "affected", name) for name in first]
+    planned = [_step("end the open rotation", "resume", "affected")] if opened else []
+    planned += [_step(f"rotate {name}", "rotate", "affected", name) for name in first]
     if row["tokens"] != "never":
-        found.append(_step(TOKENS_STEP, "tokens", "affected", condition=row["tokens"]))
-    found += [_step(f"rotate {name}", "rotate", "precaution", name) for name in later]
+        planned.append(_step(TOKENS_STEP, "tokens", "affected", condition=row["tokens"]))
+    planned += [_step(f"rotate {name}", "rotate", "precaution", name) for name in later]
     for tier, names in (("affected", first), ("precaution", later)):
         revoked = [name for name in names if secrets[name]["retire"]["kind"] == "revoke"]
-        found += [_step(f"prove the old {name} dead", "revoke", tier, name) for name in revoked]
+        planned += [_step(f"prove the old {name} dead", "revoke", tier, name) for name in revoked]
     # access tokens stand in the rows of a key
     concerned = {"tokens": {name for name, entry in secrets.items() if entry["migration"]["kind"] != "none"}}
-    for step in found:
+    for step in planned:
         if concerned.get(step["kind"], {step["secret"]}) <= set(unused):
-            step.update(state="skipped", evidence="not used here: no host holds it")
-    return found
+            step.update({"state": "skipped", "evidence": "not used here: no host holds it"})
+    return planned
 
 
 def _step(name: str, kind: str, tier: str, secret: str = "", condition: str = "always") -> Step:
@@ -113,7 +107,7 @@ def _step(name: str, kind: str, tier: str, secret: str = "", condition: str = "a
     }
 
 
-def text(header: Mapping[str, Any], order: Mapping[str, str], planned: Sequence[Step]) -> str:
+def text(header: Header, order: Mapping[str, str], planned: Sequence[Step]) -> str:
     """Return the plan for a person."""
     lines = [
         f"incident    {header['id']} in {header['environment']}{' (drill)' if header['drill'] else ''}",

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 from .. import incident
 from ..base import durable, timestamps
@@ -19,8 +19,10 @@ from ..host import probes
 from ..host.rotation import LOCK_WAIT_SECONDS
 from ..inputs import pipeline
 from ..inputs import request as planning
+from ..inputs.catalogue import Entry
 from ..providers.supplied import PREFIX
 from ..records.rotation_log import COMMITTED
+from .shapes import Document, Step
 
 # what is read of the report of a step
 REPORT = {
@@ -31,25 +33,52 @@ REPORT = {
 CONTINUED = ("interrupted", "needs_attention")
 ASKING = {"ask_vault_pass": "--ask-vault-pass", "ask_pass": "--ask-pass", "become_ask_pass": "--ask-become-pass"}
 
+Variables = Mapping[str, object]
+
 # What opens with a leaked value goes with it.
-FORGET: Mapping[str, Any] = {"keyturn_backup_retention_days": 0}
+FORGET: Variables = {"keyturn_backup_retention_days": 0}
 
 # Runs a playbook with extra variables, its output going to a file, and returns the exit code.
-Play = Callable[[str, Mapping[str, Any], Path], int]
+Play = Callable[[str, Variables, Path], int]
 
 
 class Scene(NamedTuple):
     """Where a step works: the environment's folder of reports, the catalogue, and what the run knows beside it."""
 
     reports: Path
-    secrets: Mapping[str, Mapping[str, Any]]
+    secrets: Mapping[str, Entry]
     brought: Sequence[str]
     vaulted: bool
     play: Play
     now: Callable[[], datetime]
 
 
-def check_asks_nobody(options: Mapping[str, Any]) -> None:
+class Options(TypedDict, total=False):
+    """What of the command line of ``ansible-playbook`` would make each step ask a person."""
+
+    ask_vault_pass: bool
+    ask_pass: bool
+    become_ask_pass: bool
+    vault_ids: Sequence[str] | None
+
+
+class Host(TypedDict, total=False):
+    """What is read of a host in the report of a step."""
+
+    phase: str
+    proofs: list[dict[str, str]]
+    rows: dict[str, int]
+
+
+class Report(TypedDict, total=False):
+    """What is read of the report of a step, nothing where there is none."""
+
+    outcome: str
+    failure: str | None
+    hosts: dict[str, Host]
+
+
+def check_asks_nobody(options: Options) -> None:
     """Refuse options of ``ansible-playbook`` with which each step would ask a person for a password."""
     asking = [name for option, name in ASKING.items() if options.get(option)]
     asking += ["--vault-id @prompt" for one in options.get("vault_ids") or () if str(one).endswith("prompt")]
@@ -82,7 +111,7 @@ def _acquire(fd: int, incident_id: str, wait_seconds: float) -> None:
         )
 
 
-def run(folder: Path, name: str, scene: Scene) -> dict[str, Any]:
+def run(folder: Path, name: str, scene: Scene) -> Step:
     """Do one step and write down what came of it, before and after; a step that is done does nothing."""
     document = incident.read(folder)
     step = incident.step_of(document, name)
@@ -90,12 +119,12 @@ def run(folder: Path, name: str, scene: Scene) -> dict[str, Any]:
         return step
     state, evidence = KINDS[step["kind"]](folder, document, step, scene)
     # a host may have written it, and a table has a line for each step
-    step.update(state=state, evidence=" ".join(evidence.split()), at=timestamps.text(scene.now()))
+    step.update({"state": state, "evidence": " ".join(evidence.split()), "at": timestamps.text(scene.now())})
     incident.write(folder, document)
     return step
 
 
-def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
+def _rotate(folder: Path, document: Document, step: Step, scene: Scene) -> tuple[str, str]:
     last = step["attempts"][-1] if step["attempts"] else ""
     if _is_open(_report(scene, last)):
         # the run that began it was killed, or could not end it: forward is the only way out of a leaked value
@@ -116,7 +145,7 @@ def _rotate(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
     return "failed", str(report.get("failure") or f"no report was written, see {_log(folder, step).name}")
 
 
-def _to_bring(scene: Scene, entry: Mapping[str, Any]) -> str:
+def _to_bring(scene: Scene, entry: Entry) -> str:
     """Say what a person has to bring before the secret can be rotated, empty where nothing is missing."""
     missing = [PREFIX + name for name in entry["variables"] if PREFIX + name not in scene.brought]
     if entry["source"]["kind"] != "supplied" or not missing or scene.vaulted:
@@ -127,7 +156,7 @@ def _to_bring(scene: Scene, entry: Mapping[str, Any]) -> str:
     )
 
 
-def _told(document: Any, step: Mapping[str, Any], rotation_id: str) -> dict[str, Any]:
+def _told(document: Document, step: Step, rotation_id: str) -> Variables:
     """Return the variables of a rotation in an incident."""
     reason = f"{'drill' if document['drill'] else 'incident'} {document['id']}"
     return {
@@ -142,7 +171,7 @@ def _told(document: Any, step: Mapping[str, Any], rotation_id: str) -> dict[str,
     }
 
 
-def _is_open(report: Mapping[str, Any]) -> bool:
+def _is_open(report: Report) -> bool:
     """One that needs attention may have ended on every host: then nothing goes on, and another one begins."""
     ends = {host.get("phase") for host in report.get("hosts", {}).values()}
     return report.get("outcome") in CONTINUED and ends != {"closed"}
@@ -155,7 +184,7 @@ def _committed(scene: Scene, rotation_id: str) -> str:
     return f"{report['outcome']}, {sum(map(probes.holds, proofs))} of {len(proofs)} proofs, report {rotation_id}"
 
 
-def _tokens(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
+def _tokens(folder: Path, document: Document, step: Step, scene: Scene) -> tuple[str, str]:
     if step["condition"] == "if_plaintext":
         rotated = [one for one in document["steps"] if one["kind"] == "rotate" and _has_rows(scene, one)]
         if not rotated or any(one["state"] != "done" for one in rotated):
@@ -178,11 +207,11 @@ def _tokens(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
     return "failed", f"{said or 'not all tokens are replaced'}, see {_log(folder, step).name}"
 
 
-def _has_rows(scene: Scene, step: Mapping[str, Any]) -> bool:
+def _has_rows(scene: Scene, step: Step) -> bool:
     return bool(scene.secrets[step["secret"]]["migration"]["kind"] != "none")
 
 
-def _revoke(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
+def _revoke(folder: Path, document: Document, step: Step, scene: Scene) -> tuple[str, str]:
     rotated = next(one for one in document["steps"] if one["kind"] == "rotate" and one["secret"] == step["secret"])
     if rotated["state"] != "done":
         return "waiting", f"after: {rotated['name']}"
@@ -193,7 +222,7 @@ def _revoke(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
     return "waiting", f"the provider does not reject it yet. {steps}; then run this again"
 
 
-def _resume(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> tuple[str, str]:
+def _resume(folder: Path, document: Document, step: Step, scene: Scene) -> tuple[str, str]:
     # what is open may be a rotation of the leaked value, begun by a run of this incident that was killed
     code = scene.play("resume", FORGET, _log(folder, step))
     if code == 0:
@@ -201,15 +230,16 @@ def _resume(folder: Path, document: Any, step: dict[str, Any], scene: Scene) -> 
     return "failed", f"the rotation that stands open does not end, see {_log(folder, step).name}"
 
 
-def _report(scene: Scene, rotation_id: str) -> dict[str, Any]:
-    return durable.read_json(scene.reports / f"{rotation_id}.json", REPORT) or {}
+def _report(scene: Scene, rotation_id: str) -> Report:
+    found: Report | None = durable.read_json(scene.reports / f"{rotation_id}.json", REPORT)
+    return found or {}
 
 
-def _log(folder: Path, step: Mapping[str, Any]) -> Path:
+def _log(folder: Path, step: Step) -> Path:
     return folder / f"{step['name'].replace(' ', '-')}.log"
 
 
-KINDS: dict[str, Callable[[Path, Any, dict[str, Any], Scene], tuple[str, str]]] = {
+KINDS: dict[str, Callable[[Path, Document, Step, Scene], tuple[str, str]]] = {
     "resume": _resume,
     "revoke": _revoke,
     "rotate": _rotate,
@@ -217,6 +247,6 @@ KINDS: dict[str, Callable[[Path, Any, dict[str, Any], Scene], tuple[str, str]]] 
 }
 
 
-def as_option(variables: Mapping[str, Any]) -> list[str]:
+def as_option(variables: Variables) -> list[str]:
     """Return variables as an option, after which they win over every other place. Who opened the incident is a name from outside."""
     return ["-e", pipeline.option(variables)] if variables else []

@@ -15,12 +15,13 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import yaml
 
 from ..base import files, shape
 from ..base.errors import KeyturnError
+from .catalogue import Entry
 from .variables import APPLICATION, GROUP, Kind, kind_of
 
 DEFAULT = "trader_ai"
@@ -50,7 +51,7 @@ THRESHOLD = {"metric": str, "title": str, "warning": int, "critical": int, "per?
 COUNTED = {"line": str, "ends?": {"*": str}, "counter": str}
 METRIC = {"alert": str, "counters": [str], "runbook": str, "lines?": [str], "expected?": str}
 # by the file, what may stand in it; what a name without "?" stands for is needed wherever its mapping is
-FILES: Mapping[str, Mapping[str, Any]] = {
+FILES: Mapping[str, Mapping[str, object]] = {
     "catalogue.yml": {"log_lines?": {"*": LINE}, "secrets": {"*": dict}, "error_lines?": {"*": LINE}},
     "policy.yml": {
         **dict.fromkeys(("version?", "updated?", "owner?", "purpose?", "page?"), str),
@@ -90,6 +91,22 @@ REMEDY = "docs/guides/adopt.md says what stands there"
 LISTS = {("policy.yml", name) for name in ("metrics", "thresholds", "checklist", "appendix")} | {
     ("monitoring.yml", "counts")
 }
+
+
+class Rule(TypedDict):
+    """What the policy's schedule promises of a secret."""
+
+    max_age_days: int
+
+
+class Threshold(TypedDict):
+    """From how many on a metric is worth a warning, and from how many on somebody is woken; ``per`` is a minute, an hour or a day."""
+
+    metric: str
+    title: str
+    warning: int
+    critical: int
+    per: NotRequired[str]
 
 
 class Application(NamedTuple):
@@ -176,9 +193,9 @@ def shipped(folder: Path) -> list[Path]:
     return [path for path in folder.glob("*/") if (path / "catalogue.yml").is_file()]
 
 
-def chosen(given: Any, root: Path) -> Application:
+def chosen(named: object, root: Path) -> Application:
     """Return the application that an inventory names; KeyturnError where that is neither a name nor a folder."""
-    text = str(given)
+    text = str(named)
     if NAME.fullmatch(text):
         return Application(root / "applications" / text)
     folder = Path(text).resolve()
@@ -190,7 +207,7 @@ def chosen(given: Any, root: Path) -> Application:
     return Application(folder)
 
 
-def one_of(name: str, stated: Iterable[Any], default: str) -> str:
+def one_of(name: str, stated: Iterable[object], default: str) -> str:
     """Return what hosts say of the application, the same all of them; KeyturnError where two say two things.
 
     A host that says nothing has nothing against it: not every host of an inventory is one of the application.
@@ -203,7 +220,7 @@ def one_of(name: str, stated: Iterable[Any], default: str) -> str:
     return found[0] if found else default
 
 
-def group(stated: Iterable[Any]) -> str:
+def group(stated: Iterable[object]) -> str:
     """Return the group of the application's hosts, as those say (``stated``)."""
     found = one_of(GROUP, stated, DEFAULT)
     if not GROUP_NAME.fullmatch(found):
@@ -211,7 +228,7 @@ def group(stated: Iterable[Any]) -> str:
     return found
 
 
-def secrets(entries: Mapping[str, Mapping[str, Any]], schedule: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def secrets(entries: Mapping[str, Entry], schedule: Mapping[str, Rule]) -> dict[str, Entry]:
     """Return the catalogue's entries, each with the age that the policy's ``schedule`` promises."""
     promised = {name: {"max_age_days": rule["max_age_days"]} for name, rule in schedule.items()}
     return {name: promised.get(name, {}) | dict(entry) for name, entry in entries.items()}
@@ -220,7 +237,7 @@ def secrets(entries: Mapping[str, Mapping[str, Any]], schedule: Mapping[str, Any
 @cache
 def _read(path: Path) -> dict[str, Any]:
     try:
-        found = yaml.load(files.read(path, MOST_BYTES), Loader=LOADER)  # noqa: S506 - of the safe ones, the fast one
+        content = yaml.load(files.read(path, MOST_BYTES), Loader=LOADER)  # noqa: S506 - of the safe ones, the fast one
     except FileNotFoundError:
         return {}
     except OSError as error:
@@ -231,15 +248,15 @@ def _read(path: Path) -> dict[str, Any]:
         raise KeyturnError(f"{path}{line}: this is no YAML: mend it") from None
     except (ValueError, RecursionError):  # a day that there is none of, or lists in lists without end
         raise KeyturnError(f"{path}: a date in it is none, or it is nested too deeply: mend it") from None
-    if not isinstance(found, dict) and found is not None:
+    if not isinstance(content, dict) and content is not None:
         raise KeyturnError(f"{path}: a mapping of names must stand there: {REMEDY}")
-    return found or {}
+    return content or {}
 
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-def _unknown(form: Mapping[str, Any], found: Mapping[Any, Any]) -> list[str]:
+def _unknown(form: Mapping[str, object], content: Mapping[str, object]) -> list[str]:
     """Return names at the top of a file that stand for nothing: a slip of the hand would be a missing part."""
     known = {name.removesuffix("?") for name in form}
-    return [] if "*" in form else sorted(str(name) for name in found if name not in known)
+    return [] if "*" in form else sorted(str(name) for name in content if name not in known)

@@ -12,11 +12,12 @@ from typing import Any
 from ..ground.rows import KINDS
 from ..issuers import ISSUERS, STRATEGIES
 
-Spec = dict[str, dict[str, Any]]
+Spec = dict[str, dict[str, object]]
 # What a spec below has validated. The spec is its shape, and a type with the same names would be a second one.
 Entry = Mapping[str, Any]
 ServiceSpec = Mapping[str, Any]
 ProbeSpec = Mapping[str, Any]
+StoreSpec = Mapping[str, Any]
 
 SOURCE: Spec = {
     "kind": {"type": "str", "required": True, "choices": ["generated", "supplied"]},

@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
+from .catalogue import Spec
+
 OF_A_SPEC = ("type", "required", "default", "choices", "elements")
 
 
-def arguments(page: Path) -> dict[str, Any]:
+def arguments(page: Path) -> Spec:
     """Return the argument spec that the file ``page`` documents."""
     for node in ast.parse(page.read_text()).body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "DOCUMENTATION":
@@ -20,8 +22,8 @@ def arguments(page: Path) -> dict[str, Any]:
     raise LookupError(f"{page} documents nothing")
 
 
-def _spec(options: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    def one(about: Mapping[str, Any]) -> dict[str, Any]:
+def _spec(options: Mapping[str, Mapping[str, Any]]) -> Spec:
+    def one(about: Mapping[str, Any]) -> dict[str, object]:
         within = {"options": _spec(about["suboptions"])} if "suboptions" in about else {}
         return {word: about[word] for word in OF_A_SPEC if word in about} | within
 

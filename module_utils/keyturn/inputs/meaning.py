@@ -6,15 +6,15 @@ import re
 from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
 
 from .. import issuers, providers
 from ..base import http
 from ..base.errors import KeyturnError
 from ..ground import rows
+from .catalogue import Entry, ServiceSpec
 
 
-def check_reloads(services: Mapping[str, Mapping[str, Any]], secrets: Collection[str]) -> None:
+def check_reloads(services: Mapping[str, ServiceSpec], secrets: Collection[str]) -> None:
     """Raise KeyturnError for a secret in ``reloads`` of a service that the catalogue does not have."""
     for name, service in services.items():
         for secret in service["reloads"]:
@@ -26,7 +26,7 @@ def check_reloads(services: Mapping[str, Mapping[str, Any]], secrets: Collection
                 )
 
 
-def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) -> None:
+def check_meaning(secret: str, entry: Entry, services: Mapping[str, ServiceSpec]) -> None:
     """Raise KeyturnError for what an argument spec cannot say. ``entry`` has passed ``ENTRY``."""
     where = f"keyturn_secrets.{secret}"
     for name in ("variables", "consumers", "services"):
@@ -60,7 +60,7 @@ def check_meaning(secret: str, entry: dict[str, Any], services: dict[str, Any]) 
         )
 
 
-def _check_key_list(where: str, entry: dict[str, Any]) -> None:
+def _check_key_list(where: str, entry: Entry) -> None:
     """A list of keys is for data that several processes read while it is turned; its separator must not occur in a key."""
     if entry["migration"]["kind"] == "none" or entry["switch"] != "rolling":
         raise KeyturnError(
@@ -75,7 +75,7 @@ def _check_key_list(where: str, entry: dict[str, Any]) -> None:
         raise KeyturnError(f"{where}: key_list.grace_seconds is {given['grace_seconds']}: give a number from 0 on")
 
 
-def _check_rows(where: str, entry: dict[str, Any]) -> None:
+def _check_rows(where: str, entry: Entry) -> None:
     kind = entry["migration"]["kind"]
     if rows.shared(entry["migration"]) and (entry["value"], entry["switch"]) != ("shared", "together"):
         raise KeyturnError(
@@ -91,7 +91,7 @@ def _check_rows(where: str, entry: dict[str, Any]) -> None:
 
 
 def _check_reload(
-    where: str, secret: str, entry: dict[str, Any], services: dict[str, Any], service: dict[str, Any]
+    where: str, secret: str, entry: Entry, services: Mapping[str, ServiceSpec], service: ServiceSpec
 ) -> None:
     """Refuse a reload after which nothing would show which value the service has: its process is the one from before."""
     if service["manager"] == "script" and not service["reload"]:
@@ -118,7 +118,7 @@ def _check_reload(
         )
 
 
-def _check_health(name: str, service: dict[str, Any]) -> None:
+def _check_health(name: str, service: ServiceSpec) -> None:
     url, line = service["health_url"], service["health_line"]
     if (url is None) == (line is None):
         raise KeyturnError(f"keyturn_services.{name}: give health_url, or health_line for a service without HTTP")
@@ -134,7 +134,7 @@ def _check_health(name: str, service: dict[str, Any]) -> None:
         raise KeyturnError(f"keyturn_services.{name}: health_line needs pid_file and log_file with the manager script")
 
 
-def _check_consumers(where: str, entry: dict[str, Any]) -> None:
+def _check_consumers(where: str, entry: Entry) -> None:
     """The first file is what the current values are read from, and an option that a format does not take is none."""
     first, names = entry["consumers"][0], set(entry["variables"])
     if first["optional"] or first["format"] == "json" or (first["keys"] is not None and set(first["keys"]) != names):
@@ -154,7 +154,7 @@ def _check_consumers(where: str, entry: dict[str, Any]) -> None:
             raise KeyturnError(f"{where}: {consumer['path']} has the value inside a URL: say by keys in which variable")
 
 
-def _check_supplied(where: str, entry: dict[str, Any]) -> None:
+def _check_supplied(where: str, entry: Entry) -> None:
     provider = entry["provider"]
     if entry["source"]["kind"] == "supplied" and (provider is None or entry["value"] != "shared"):
         raise KeyturnError(f"{where}: source supplied needs a provider that proves the value, and value shared")
@@ -170,7 +170,7 @@ def _check_supplied(where: str, entry: dict[str, Any]) -> None:
         raise KeyturnError(f"{where}: {fault}")
 
 
-def _check_issuer(where: str, entry: dict[str, Any]) -> None:
+def _check_issuer(where: str, entry: Entry) -> None:
     """Refuse what an issuer could not be told, or could not be asked about afterwards."""
     issuer = entry["issuer"]
     if issuer is None:
@@ -195,7 +195,7 @@ def _check_issuer(where: str, entry: dict[str, Any]) -> None:
         raise KeyturnError(f"{where}: {fault}")
 
 
-def _check_names(where: str, entry: dict[str, Any]) -> None:
+def _check_names(where: str, entry: Entry) -> None:
     """Refuse names in the entry that stand for nothing, and values that stand nowhere."""
     named = {
         "aliases": entry["aliases"].values(),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 from ..base.errors import KeyturnError
 from ..base.log_lines import pattern
 from . import catalogue
 from .application import UNRESOLVED, Application
+from .catalogue import Entry
 from .meaning import check_meaning
 from .validation import services, validated
 from .variables import MINE, TOLD, VARIABLES
@@ -23,7 +23,7 @@ WITHOUT = {
 SERVICE = {"manager": "systemd", "unit": "any", "health_url": "http://127.0.0.1/"}
 
 
-def mistakes(application: Application, secrets: Mapping[str, Any]) -> list[str]:
+def mistakes(application: Application, secrets: Mapping[str, Entry]) -> list[str]:
     """Return what is wrong; ``secrets`` are the entries with their templates filled in."""
     found = list(application.problems())
     if found:  # what has not its shape is asked nothing else
@@ -39,7 +39,7 @@ def missing(application: Application) -> list[str]:
     ]
 
 
-def _secrets(secrets: Mapping[str, Any]) -> Iterator[str]:
+def _secrets(secrets: Mapping[str, Entry]) -> Iterator[str]:
     if not secrets:
         yield "catalogue.yml: secrets is empty: an application has at least one"
     for name, entry in secrets.items():
@@ -62,7 +62,7 @@ def _lines(application: Application) -> Iterator[str]:
                 yield from _expression(f"catalogue.yml: {part}.{name}.message", pattern(line))
 
 
-def _policy(application: Application, secrets: Mapping[str, Any]) -> Iterator[str]:
+def _policy(application: Application, secrets: Mapping[str, Entry]) -> Iterator[str]:
     policy = application.file("policy.yml")
     for part in ("schedule", "triggers", "procedures"):
         yield from _unknown(f"policy.yml: {part}", policy.get(part, ()), secrets, "catalogue.yml")
@@ -70,7 +70,7 @@ def _policy(application: Application, secrets: Mapping[str, Any]) -> Iterator[st
     yield from (f"policy.yml: checklist has the id {one} twice" for one in _twice(identities))
 
 
-def _incident(application: Application, secrets: Mapping[str, Any]) -> Iterator[str]:
+def _incident(application: Application, secrets: Mapping[str, Entry]) -> Iterator[str]:
     told = application.file("incident.yml")
     if not told:
         return
@@ -92,7 +92,7 @@ def _incident(application: Application, secrets: Mapping[str, Any]) -> Iterator[
         yield from _unknown(f"incident.yml: {part}", told.get(part, ()), actions, "incident of policy.yml")
 
 
-def _monitoring(application: Application, secrets: Mapping[str, Any]) -> Iterator[str]:
+def _monitoring(application: Application, secrets: Mapping[str, Entry]) -> Iterator[str]:
     told, lines = application.file("monitoring.yml"), application.part("catalogue.yml", "log_lines")
     counts, access = told.get("counts", []), told.get("access", {"line": "", "counts": []})
     counters = {count["counter"] for count in (*counts, *access["counts"])}
@@ -120,7 +120,7 @@ def _monitoring(application: Application, secrets: Mapping[str, Any]) -> Iterato
             yield from _expression(f"monitoring.yml: access.counts[{number}].{key}", count.get(key, ""))
 
 
-def _variables(application: Application, secrets: Mapping[str, Any]) -> Iterator[str]:
+def _variables(application: Application, secrets: Mapping[str, Entry]) -> Iterator[str]:
     for name, told in application.file("variables.yml").items():
         if not re.fullmatch(rf"{MINE}[a-z0-9_]+", name) or name in VARIABLES:
             yield f"variables.yml: {name} must begin with {MINE}, and be none of Keyturn's own variables"

@@ -33,14 +33,14 @@ def login(environment: Mapping[str, str]) -> dict[str, str]:
     speak against a person, never for one.
     """
     actor = next((environment[name] for name in PIPELINE_ACTORS if environment.get(name)), "")
-    found = {
+    known = {
         "user": _name_of(os.getuid()),
         "session": _session(),
         "sudo": environment.get("SUDO_USER", ""),
         "actor": actor,
         "key": _key(environment.get("SSH_USER_AUTH", "")),
     }
-    return {kind: shown for kind, text in found.items() if (shown := _shown(text))}
+    return {kind: shown for kind, text in known.items() if (shown := _shown(text))}
 
 
 def real(login: Login) -> str:

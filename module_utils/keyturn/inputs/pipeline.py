@@ -1,4 +1,4 @@
-"""What whoever starts a pipeline may say: a name of a list, or words of a pattern. It becomes data, and never a template.
+"""What may be said by whoever starts a pipeline: a name of a list, or words of a pattern. It becomes data, and never a template.
 
 ``ci/rotate`` runs this file as a program: ENVIRONMENT PLAYBOOK, the rest by the environment. It prints the option for ``-e``.
 """
@@ -10,7 +10,6 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from typing import Any
 
 from ..base.errors import KeyturnError
 from .reason import REASON
@@ -38,8 +37,8 @@ SAID = {
 }
 
 
-def variables(environment: str, playbook: str, said: Mapping[str, str]) -> dict[str, Any]:
-    """Return the variables of a run; ``said`` are those of the environment. KeyturnError for what is not on the list or no such word.
+def variables(environment: str, playbook: str, environ: Mapping[str, str]) -> dict[str, object]:
+    """Return the variables of a run; ``environ`` are those of the environment. KeyturnError for what is not on the list or no such word.
 
     The text of what is refused is not told: it would be read where the pipeline's output is.
     """
@@ -47,33 +46,33 @@ def variables(environment: str, playbook: str, said: Mapping[str, str]) -> dict[
         raise KeyturnError("the environment must be the name of a folder of inventories: letters, digits, _ and -")
     if playbook not in PLAYBOOKS:
         raise KeyturnError(f"a pipeline runs no such playbook: KEYTURN_PLAYBOOK is scheduled, {', '.join(PLAYBOOKS)}")
-    given = {name: said.get(name, "") for name in SAID}
-    for name, text in given.items():
+    asked = {name: environ.get(name, "") for name in SAID}
+    for name, text in asked.items():
         pattern, words = SAID[name]
         if text and not pattern.fullmatch(text):
             raise KeyturnError(f"{name} must be {words}: nothing was run")
-    incident, secret = given["KEYTURN_INCIDENT"], given["KEYTURN_SECRET"]
+    incident, secret = asked["KEYTURN_INCIDENT"], asked["KEYTURN_SECRET"]
     if (playbook == "rotate") != bool(secret):
         raise KeyturnError(
             "KEYTURN_SECRET names the secret for the playbook rotate, and no other takes it: nothing was run"
         )
-    found = {
-        "keyturn_reason": given["KEYTURN_REASON"] or (f"incident {incident}" if incident else "scheduled"),
+    typed: dict[str, object] = {
+        "keyturn_reason": asked["KEYTURN_REASON"] or (f"incident {incident}" if incident else "scheduled"),
         "keyturn_override_staging": incident,
-        "keyturn_override_log": given["KEYTURN_OVERRIDE_LOG"],
+        "keyturn_override_log": asked["KEYTURN_OVERRIDE_LOG"],
         # GitHub and GitLab say so
-        "keyturn_pipeline": bool(said.get("CI")),
+        "keyturn_pipeline": bool(environ.get("CI")),
     }
-    folder = given["KEYTURN_REPORTS_DIR"]
-    return found | ({"keyturn_reports_dir": folder} if folder else {}) | ({"keyturn_secret": secret} if secret else {})
+    folder = asked["KEYTURN_REPORTS_DIR"]
+    return typed | ({"keyturn_reports_dir": folder} if folder else {}) | ({"keyturn_secret": secret} if secret else {})
 
 
-def option(given: Mapping[str, Any]) -> str:
+def option(typed: Mapping[str, object]) -> str:
     """Return variables for ``-e``: their texts are data, which Ansible takes for no template whatever stands in them."""
-    return f"{{{', '.join(f'{json.dumps(name)}: {_data(value)}' for name, value in given.items())}}}"
+    return f"{{{', '.join(f'{json.dumps(name)}: {_data(value)}' for name, value in typed.items())}}}"
 
 
-def _data(value: Any) -> str:
+def _data(value: object) -> str:
     # of a marked text Ansible guesses the type anew, and takes an empty one for nothing and "7" for a number: none of those has a brace
     mark = "!unsafe " if isinstance(value, str) and "{" in value else ""
     return mark + json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Settings of Ansible that a run must not have: they win over ansible.cfg, from the environment of whoever starts it.
+"""Settings of Ansible that a run must not have. They come from the environment of whoever starts it, and win over ansible.cfg.
 
 All others are harmless, or Ansible itself then finds nothing to run; docs/settings.md has each with its reason.
 """
@@ -6,7 +6,10 @@ All others are harmless, or Ansible itself then finds nothing to run; docs/setti
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ansible.config.manager import ConfigManager
 
 # what goes wrong with any other value than Ansible's own, or than OURS
 REFUSED = {
@@ -29,7 +32,7 @@ REFUSED = {
 OURS = {"INJECT_FACTS_AS_VARS": False}
 
 
-def problems(config: Any) -> Iterator[str]:
+def problems(config: ConfigManager) -> Iterator[str]:
     """Say which settings of a run are refused, and why; ``config`` is Ansible's ConfigManager."""
     definitions = config.get_configuration_definitions()
     for name, harm in REFUSED.items():

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..base import http
 from ..providers.supplied import PREFIX
@@ -36,18 +36,18 @@ class Kind(NamedTuple):
     """What a variable may be, for a person and for the check."""
 
     says: str
-    fits: Callable[[Any], bool]
+    fits: Callable[[object], bool]
 
 
 class Unresolved:
     """Stands for a template that does not resolve."""
 
 
-def _text(given: Any) -> bool:
+def _text(given: object) -> bool:
     return isinstance(given, (str, int, float)) and not isinstance(given, bool)
 
 
-def _number(given: Any) -> bool:
+def _number(given: object) -> bool:
     return _text(given) and re.fullmatch(r"\d{1,9}", str(given)) is not None
 
 
@@ -55,7 +55,7 @@ def _choice(*legal: str) -> Kind:
     return Kind(f"one of {', '.join(legal)}", lambda given: given in legal)
 
 
-def _batch(given: Any) -> bool:
+def _batch(given: object) -> bool:
     count = re.fullmatch(r"(\d{1,9})(%?)", str(given)) if _text(given) else None
     return count is not None and int(count[1]) >= 1 and (not count[2] or int(count[1]) <= 100)
 
@@ -124,7 +124,7 @@ VARIABLES: Mapping[str, Kind] = {
 }
 
 
-def kind_of(told: Any) -> Kind:
+def kind_of(told: object) -> Kind:
     """Return what a variable of an application may be, as its ``variables.yml`` tells: a list of choices, or a name of ``TOLD``."""
     return _choice(*told) if isinstance(told, list) else TOLD.get(str(told), TEXT)
 
@@ -137,7 +137,7 @@ def looked_at(name: str) -> bool:
     return name.startswith(MINE) or name in VARIABLES
 
 
-def problems(given: Mapping[str, Any], more: Mapping[str, Kind] = MappingProxyType({})) -> Iterator[str]:
+def problems(given: Mapping[str, object], more: Mapping[str, Kind] = MappingProxyType({})) -> Iterator[str]:
     """Say what is wrong with the variables of a host, as the inventory and the command line have them; no value is said.
 
     ``more`` are those of the application.
@@ -150,7 +150,7 @@ def problems(given: Mapping[str, Any], more: Mapping[str, Kind] = MappingProxyTy
             yield f"{name} is {_called(given[name])}, and must be {kinds[name].says}"
 
 
-def lacking(given: Mapping[str, Any]) -> Iterator[str]:
+def lacking(given: Mapping[str, object]) -> Iterator[str]:
     """Say what an installed collection cannot do without, which a checkout has a folder for."""
     if not given.get(MINE + "reports_dir"):
         yield (
@@ -183,7 +183,7 @@ def _unknown(name: str, kinds: Iterable[str]) -> str:
     )
 
 
-def _called(given: Any) -> str:
+def _called(given: object) -> str:
     """Say of what sort something is."""
     if given is None:
         return "empty"

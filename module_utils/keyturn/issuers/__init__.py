@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..base.errors import KeyturnError
 
 if TYPE_CHECKING:
-    from .contract import Issuer, Told
+    from ..providers.shapes import ProviderSpec
+    from .contract import Issuer, Spec, Told
 
-Spec = Mapping[str, Any]
 # whether the old value lives on when the new one is set
 STRATEGIES = {"alternating": True, "overlap": True, "single": False}
 
@@ -23,17 +23,17 @@ class Kind(NamedTuple):
 
     provider: str | None
     strategies: Sequence[str]
-    fault: Callable[[Spec, Spec, Sequence[str]], str]
-    issuer: Callable[[Spec, Spec, Sequence[str], Told], Issuer]
+    fault: Callable[[Spec, ProviderSpec, Sequence[str]], str]
+    issuer: Callable[[Spec, ProviderSpec, Sequence[str], Told], Issuer]
 
 
-def _fault_of_postgresql_role(spec: Spec, provider: Spec, variables: Sequence[str]) -> str:
+def _fault_of_postgresql_role(spec: Spec, provider: ProviderSpec, variables: Sequence[str]) -> str:
     from . import postgresql_role
 
     return postgresql_role.fault(spec, provider)
 
 
-def _postgresql_role(spec: Spec, provider: Spec, variables: Sequence[str], told: Told) -> Issuer:
+def _postgresql_role(spec: Spec, provider: ProviderSpec, variables: Sequence[str], told: Told) -> Issuer:
     from . import postgresql_role
 
     return postgresql_role.issuer(spec, provider, variables, told)
@@ -62,7 +62,7 @@ def old_lives(spec: Spec) -> bool:
     return STRATEGIES[spec["strategy"]]
 
 
-def fault(spec: Spec, provider: Spec, variables: Sequence[str]) -> str:
+def fault(spec: Spec, provider: ProviderSpec, variables: Sequence[str]) -> str:
     """Return what does not go together in an entry, empty where nothing does not: only the controller asks this."""
     kind = ISSUERS[spec["kind"]]
     if kind.provider and provider["kind"] != kind.provider:
@@ -72,7 +72,7 @@ def fault(spec: Spec, provider: Spec, variables: Sequence[str]) -> str:
     return kind.fault(spec, provider, variables)
 
 
-def issuer(spec: Spec, provider: Spec, variables: Sequence[str], told: Told) -> Issuer:
+def issuer(spec: Spec, provider: ProviderSpec, variables: Sequence[str], told: Told) -> Issuer:
     """Return the issuer of a catalogue entry for one rotation."""
     return ISSUERS[spec["kind"]].issuer(spec, provider, variables, told)
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from ..base import durable
 from ..base.errors import KeyturnError
 from ..ground.scripts import Scripts
-from .contract import Prepared, Told
-
-Spec = Mapping[str, Any]
+from .contract import Prepared, Spec, Told
 
 
 def fault(spec: Spec) -> str:

@@ -7,13 +7,15 @@ makes one. What the issuer holds is decided by evidence, ``providers.ask``, and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..ground.scripts import Scripts
 
+# the catalogue's ``issuer``, as the options of ``ISSUER`` have validated it
+Spec = Mapping[str, Any]
 Values = Mapping[str, str]
 Hide = Callable[[Iterable[str]], None]
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .. import providers
 from ..base import files, postgresql, scram
 from ..base.errors import KeyturnError
 from ..base.postgresql import Connection, Failed, identifier, literal
 from ..ground import owner
-from .contract import Hide, Prepared, Told
+from ..providers.shapes import ProviderSpec
+from .contract import Hide, Prepared, Spec, Told
 
-Spec = Mapping[str, Any]
 SECONDS = 15
 OTHERS = 0o077
 # the server ends what it has not done by then, so that nothing is done later that nobody waits for
@@ -42,7 +42,7 @@ WHERE usename = {role} AND pid <> pg_backend_pid() AND coalesce(backend_start < 
 """
 
 
-def fault(spec: Spec, provider: Spec) -> str:
+def fault(spec: Spec, provider: ProviderSpec) -> str:
     """Return what does not go together, empty where nothing does not."""
     if spec["strategy"] == "single":
         alone = provider["user"] and not spec["users"]
@@ -55,7 +55,7 @@ def fault(spec: Spec, provider: Spec) -> str:
     return "" if spec["admin"] else "the strategy alternating needs an admin: the role that rests cannot log in"
 
 
-def issuer(spec: Spec, provider: Spec, variables: Sequence[str], told: Told) -> Role:
+def issuer(spec: Spec, provider: ProviderSpec, variables: Sequence[str], told: Told) -> Role:
     """Return the issuer of one rotation."""
     old, new = (
         Login(*providers.user_and_password(provider, [held[name] for name in variables])) if held else None
@@ -74,7 +74,7 @@ class Login(NamedTuple):
 class Role:
     """The issuer of one rotation, by ``Issuer`` of contract.py. ``new`` is None where there is no new value yet."""
 
-    def __init__(self, spec: Spec, provider: Spec, old: Login | None, new: Login | None, hide: Hide) -> None:
+    def __init__(self, spec: Spec, provider: ProviderSpec, old: Login | None, new: Login | None, hide: Hide) -> None:
         self._spec, self._old, self._new, self._hide = spec, old, new, hide
         self._server = postgresql.address(provider["url"], provider["tls"], provider["ca_bundle"])
         self._alternates = spec["strategy"] == "alternating"

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from ..base.errors import KeyturnError
 from ..base.log_lines import TIME, Line, starts
+from ..inputs.application import Threshold
 
+# how an alarm of CloudWatch counts, and one of which nobody is told
+REACHED = {
+    "Statistic": "Sum",
+    "EvaluationPeriods": 1,
+    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+    "TreatMissingData": "notBreaching",
+}
+NOBODY: Mapping[str, Sequence[str]] = {"AlarmActions": [], "OKActions": []}
 SECONDS = {"": 3600, "minute": 60, "hour": 3600, "day": 86400}
 WINDOW = {"": "1h", "minute": "1m", "hour": "1h", "day": "1d"}
 # what Datadog may take for a level and for a logger
 PARTS = {"level": "[A-Z]+", "logger": "[A-Za-z0-9_.]+"}
 
-Threshold = Mapping[str, Any]
-Document = dict[str, Any]
+Severity = Literal["warning", "critical"]
+SEVERITIES: tuple[Severity, ...] = get_args(Severity)
+# in the words of whoever reads it
+Document = dict[str, object]
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,8 @@ def prometheus(
 
     ``expected_clients`` is how many requests with an old token a JWT rotation may cause; more alerts through its silence.
     """
-    recorded, alerts = [], []
+    recorded: list[Document] = []
+    alerts: list[Document] = []
     for threshold in thresholds:
         metric, window = counted.metric(threshold), _window(threshold)
         record = f"keyturn:{threshold['metric']}:{window}"
@@ -143,12 +155,14 @@ def _pair(alert: str, threshold: Threshold, expression: str, runbook: str, add: 
     ]
 
 
-def _alert(name: str, expression: str, severity: str, summary: str, runbook: str, wait: str = "0s") -> Document:
+def _alert(
+    name: str, expression: str, severity: str, summary: str, runbook: str, wait: str = "0s", **labels: str
+) -> Document:
     return {
         "alert": f"Keyturn{name}",
         "expr": expression,
         "for": wait,
-        "labels": {"severity": severity},
+        "labels": {"severity": severity, **labels},
         "annotations": {"summary": summary, "runbook_url": runbook},
     }
 
@@ -161,7 +175,7 @@ def _through_the_silence(
     other, expected = f"keyturn:{name}_other:{window}", f"keyturn:{name}_expected:{window}"
     runbook = f"{runbooks}#{metric.runbook}"
     others = [counter for counter in metric.counters if counter != metric.expected]
-    recorded = [
+    recorded: list[Document] = [
         {"record": other, "expr": _count(others, window)},
         {"record": expected, "expr": _count([metric.expected], window)},
     ]
@@ -192,9 +206,9 @@ def _spikes(counted: Counted, runbooks: str) -> list[Document]:
                 f"{provider.title()} calls: {{{{ $value }}}} in an hour in {{{{ $labels.environment }}}}, more than three "
                 "times the same hour of the past days",
                 runbooks + "#call-spikes",
+                provider=provider,
             )
         )
-        rules[-1]["labels"]["provider"] = provider
     return rules
 
 
@@ -334,7 +348,7 @@ def cloudwatch(
                 ],
             },
         }
-        for severity in ("warning", "critical"):
+        for severity in SEVERITIES:
             resources[f"{metric.alert}{severity.title()}"] = {
                 "Type": "AWS::CloudWatch::Alarm",
                 "Properties": {
@@ -342,14 +356,10 @@ def cloudwatch(
                     "AlarmDescription": f"{threshold['title']}: {runbooks}#{metric.runbook}",
                     "Namespace": counted.namespace,
                     "MetricName": metric.alert,
-                    "Statistic": "Sum",
                     "Period": period,
-                    "EvaluationPeriods": 1,
                     "Threshold": int(threshold[severity]),
-                    "ComparisonOperator": "GreaterThanOrEqualToThreshold",
-                    "TreatMissingData": "notBreaching",
-                    "AlarmActions": [topic] if topic else [],
-                    "OKActions": [topic] if topic else [],
+                    **REACHED,
+                    **({"AlarmActions": [topic], "OKActions": [topic]} if topic else NOBODY),
                 },
             }
     return {"AWSTemplateFormatVersion": "2010-09-09", "Description": "Keyturn's alarms", "Resources": resources}
@@ -362,7 +372,7 @@ def datadog(
 
     They count by the attributes of ``datadog_pipeline``: a phrase can stand anywhere in a line, in a stranger's path too.
     """
-    monitors = []
+    monitors: list[Document] = []
     for threshold in thresholds:
         metric, critical = counted.metric(threshold), int(threshold["critical"])
         if not metric.lines:

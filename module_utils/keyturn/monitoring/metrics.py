@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NotRequired, TypedDict
 
 from ..base import timestamps
 
@@ -20,7 +20,39 @@ HELP = {
 }
 
 
-def textfile(status: Mapping[str, Any], environment: str) -> str:
+class Waiting(TypedDict):
+    """An old credential that is not proved dead, since when."""
+
+    since: str
+
+
+class Line(TypedDict):
+    """What is read of a secret in a status."""
+
+    state: str
+    last_rotated: str | None
+    max_age_days: int | None
+    open_on: Sequence[str]
+    open_revocations: Mapping[str, Waiting]
+
+
+class Log(TypedDict, total=False):
+    """What is read of the log in a status."""
+
+    problem: str | None
+
+
+class Status(TypedDict):
+    """What is read of a status: ``docs/status.schema.json``."""
+
+    at: str
+    unreachable: Sequence[str]
+    log: NotRequired[Log]
+    unreported: NotRequired[Mapping[str, object]]
+    secrets: Mapping[str, Line]
+
+
+def textfile(status: Status, environment: str) -> str:
     """Return the metrics of what ``keyturn_status`` said; names and times only, so anybody may read them."""
     lines = []
     for name, samples in _by_name(status).items():
@@ -33,14 +65,14 @@ def textfile(status: Mapping[str, Any], environment: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _by_name(status: Mapping[str, Any]) -> dict[str, list[tuple[dict[str, str], int]]]:
+def _by_name(status: Status) -> dict[str, list[tuple[dict[str, str], int]]]:
     found: dict[str, list[tuple[dict[str, str], int]]] = {}
     for name, labels, value in _samples(status):
         found.setdefault(name, []).append((labels, value))
     return found
 
 
-def _samples(status: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, str], int]]:
+def _samples(status: Status) -> Iterator[tuple[str, dict[str, str], int]]:
     now = _seconds(status["at"])
     log = status.get("log") or {}
     yield "keyturn_status_time_seconds", {}, now

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Any
 
 from ..base import http, shape, timestamps
 from ..base.errors import KeyturnError
@@ -19,7 +18,7 @@ WINDOW = timedelta(hours=1)
 TOKEN_LIFETIME = timedelta(minutes=60)
 
 
-def matchers(alert: str, environment: str) -> list[dict[str, Any]]:
+def matchers(alert: str, environment: str) -> list[dict[str, object]]:
     """Return whom the silence concerns. Other causes, and more wrong signatures than expected, have alerts of other names."""
     return [
         {"name": name, "value": value, "isRegex": False, "isEqual": True}
@@ -62,7 +61,7 @@ def _of(url: str, rotation_id: str) -> list[str]:
     if not http.good(answer.status) or silences is None:
         raise _unanswered(url, answer.status)
     mine = {"id": ID, "createdBy": CREATED_BY, "comment": _comment(rotation_id), "status": {"state": NOT_ENDED}}
-    return [one["id"] for one in silences if not any(shape.misfits("", mine, one))]
+    return [str(one["id"]) for one in silences if not any(shape.misfits("", mine, one))]
 
 
 def _comment(rotation_id: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from string import Template
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..base.errors import KeyturnError
 
@@ -66,7 +66,7 @@ CONTACTS = {name: f"nobody is named: contacts.{name} in policy.yml" for name in 
 
 
 def message(
-    event: str, identity: str, environment: str, time: str, facts: Mapping[str, Any], drill: bool = False
+    event: str, identity: str, environment: str, time: str, facts: Mapping[str, object], drill: bool = False
 ) -> Message:
     """Return the message of ``event``. ``identity`` is what it is about, such as a rotation's id.
 
@@ -86,6 +86,6 @@ def message(
     return Message(name, event, environment, time, mark[0] + said[0], mark[1] + said[1], words)
 
 
-def _line(value: Any) -> str:
+def _line(value: object) -> str:
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())

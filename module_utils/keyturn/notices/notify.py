@@ -23,6 +23,7 @@ from urllib.parse import urlsplit
 from ..base import http, timestamps
 from ..base.deadline import within
 from ..base.errors import KeyturnError
+from ..inputs.catalogue import Spec
 from .messages import TEMPLATES, Message
 
 TIMEOUT_SECONDS = 10
@@ -30,7 +31,9 @@ TIMEOUT_SECONDS = 10
 MAIL_SECONDS = 30
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 LOCAL = re.compile(r"localhost|127\.\d+\.\d+\.\d+|\[::1\]")
-Spec = dict[str, dict[str, Any]]
+
+# what CHANNEL has validated
+Channel = Mapping[str, Any]
 
 CHANNEL: Spec = {
     "kind": {"type": "str", "required": True, "choices": ["mail", "slack", "webhook"]},
@@ -65,7 +68,7 @@ class Undelivered(Exception):
 class Delivery(NamedTuple):
     """What a sender gets: the channel as the inventory describes it, the message, where secrets are kept, and the time."""
 
-    channel: Mapping[str, Any]
+    channel: Channel
     message: Message
     environment: Mapping[str, str]
     now: datetime
@@ -78,7 +81,7 @@ class Delivery(NamedTuple):
             raise Undelivered(f"{option}: {error}", again=False) from None
 
 
-def send(channel: Mapping[str, Any], message: Message, environment: Mapping[str, str], now: datetime) -> str:
+def send(channel: Channel, message: Message, environment: Mapping[str, str], now: datetime) -> str:
     """Send a message once and return what the other side said; Undelivered where it did not take it."""
     return SENDERS[channel["kind"]](Delivery(channel, message, environment, now))
 
@@ -130,8 +133,8 @@ def mail(delivery: Delivery) -> str:
 
 
 def _sent(
-    channel: Mapping[str, Any], letter: EmailMessage, password: str, context: ssl.SSLContext
-) -> Mapping[str, Any]:
+    channel: Channel, letter: EmailMessage, password: str, context: ssl.SSLContext
+) -> Mapping[str, tuple[int, bytes]]:
     """Send a letter and return the recipients that were refused."""
     implicit = channel["tls"] == "implicit"
     port = channel["port"] or (465 if implicit else 587)
@@ -147,7 +150,7 @@ def _sent(
         return server.send_message(letter, to_addrs=channel["to"])
 
 
-def _letter(channel: Mapping[str, Any], message: Message) -> EmailMessage:
+def _letter(channel: Channel, message: Message) -> EmailMessage:
     letter = EmailMessage()
     letter["Subject"] = message.subject
     letter["From"] = channel["sender"]

@@ -9,13 +9,13 @@ import contextlib
 import fcntl
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from ..base import durable, timestamps
 from .messages import ID, Message
-from .notify import Undelivered
+from .notify import Channel, Undelivered
 
 FOLDER = "notifications"
 PAUSES_SECONDS = (1.0, 3.0)
@@ -32,8 +32,32 @@ SHAPE = {
     "facts": {"*": str},
     "channels": {"*": STATE},
 }
-Channels = Mapping[str, Mapping[str, Any]]
-Send = Callable[[Mapping[str, Any], Message], str]
+Channels = Mapping[str, Channel]
+Send = Callable[[Channel, Message], str]
+
+
+class Sent(TypedDict):
+    """How far a message has come with a channel: open, sent or withdrawn."""
+
+    state: str
+    attempts: int
+    detail: str
+    at: str
+    audience: NotRequired[list[str]]
+
+
+class Stored(TypedDict):
+    """A message as it is kept, with each channel that wants it."""
+
+    id: str
+    event: str
+    environment: str
+    time: str
+    subject: str
+    text: str
+    facts: Mapping[str, str]
+    state: str
+    channels: dict[str, Sent]
 
 
 def post(folder: Path, message: Message, channels: Channels, hook_failure: str = "") -> None:
@@ -64,7 +88,7 @@ def deliver(
     silent: set[str] = set()
     with _locked(folder):
         for document in opened(folder):
-            message = Message(**{name: document[name] for name in Message._fields})
+            message = _message(document)
             for name, state in document["channels"].items():
                 if state["state"] != "open" or name == "hook" or name in silent:
                     continue
@@ -72,7 +96,7 @@ def deliver(
                     document["channels"][name] = _state("withdrawn", state["attempts"], "no such channel now", now())
                     continue
                 tried, answers = _try(channels[name], message, send, now, pause, state["attempts"])
-                document["channels"][name] = tried | {"audience": channels[name]["audience"]}
+                document["channels"][name] = {**tried, "audience": channels[name]["audience"]}
                 if tried["state"] == "sent":
                     taken.append(f"{name}: {message.id} ({tried['detail']})")
                 elif not answers:
@@ -82,12 +106,10 @@ def deliver(
     return taken
 
 
-def opened(folder: Path) -> list[dict[str, Any]]:
+def opened(folder: Path) -> list[Stored]:
     """Return the messages that a channel still has to take, the newest first."""
-    documents = [durable.read_json(path, SHAPE) or {} for path in (folder / FOLDER).glob("*.json")]
-    return sorted(
-        (one for one in documents if one.get("state") == "open"), key=lambda one: (one["time"], one["id"]), reverse=True
-    )
+    waiting = [one for one in _kept((folder / FOLDER).glob("*.json")) if one["state"] == "open"]
+    return sorted(waiting, key=lambda one: (one["time"], one["id"]), reverse=True)
 
 
 def open_lines(folder: Path) -> list[str]:
@@ -102,23 +124,36 @@ def open_lines(folder: Path) -> list[str]:
 
 def sent(folder: Path, message_id: str, audience: str) -> list[str]:
     """Return a line for each channel for an ``audience`` that took a message; ``*`` in its id stands for anything."""
-    documents = [durable.read_json(path, SHAPE) or {} for path in sorted((folder / FOLDER).glob(f"{message_id}.json"))]
     return [
         f"{name} took the message at {state['at']}"
-        for document in documents
-        for name, state in document.get("channels", {}).items()
+        for document in _kept(sorted((folder / FOLDER).glob(f"{message_id}.json")))
+        for name, state in document["channels"].items()
         if state["state"] == "sent" and audience in state.get("audience", [])
     ]
 
 
+def _kept(paths: Iterable[Path]) -> Iterator[Stored]:
+    """Yield the messages in files; one that is gone meanwhile is none."""
+    for path in paths:
+        document: Stored | None = durable.read_json(path, SHAPE)
+        if document is not None:
+            yield document
+
+
+def _message(kept: Stored) -> Message:
+    return Message(
+        kept["id"], kept["event"], kept["environment"], kept["time"], kept["subject"], kept["text"], dict(kept["facts"])
+    )
+
+
 def _try(
-    channel: Mapping[str, Any],
+    channel: Channel,
     message: Message,
     send: Send,
     now: Callable[[], str],
     pause: Callable[[float], None],
     before: int,
-) -> tuple[dict[str, Any], bool]:
+) -> tuple[Sent, bool]:
     """Return the new state, and whether the channel gives answers."""
     attempt, answers = before, True
     for seconds in (*PAUSES_SECONDS, None):
@@ -133,11 +168,11 @@ def _try(
     return _state("open", attempt, detail, now()), answers
 
 
-def _state(state: str, attempts: int, detail: str, at: str) -> dict[str, Any]:
+def _state(state: str, attempts: int, detail: str, at: str) -> Sent:
     return {"state": state, "attempts": attempts, "detail": detail, "at": at}
 
 
-def _whole(channels: Mapping[str, Mapping[str, Any]]) -> str:
+def _whole(channels: Mapping[str, Sent]) -> str:
     return "open" if any(state["state"] == "open" for state in channels.values()) else "closed"
 
 

@@ -11,19 +11,19 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..base import http
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprint
 from ..base.http import Answer
+from .shapes import ProviderSpec
 
 TIMEOUT_SECONDS = 10
 USER = "user"
 WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PLAID_REFUSAL = "INVALID_API_KEYS"
 ALPACA_REFUSAL = 40110000
-Spec = Mapping[str, Any]
 # of a program that is asked
 ENDINGS: Mapping[int | None, str] = {0: "accepted", 1: "rejected"}
 KEY_PREFIXES = {"alpaca": {"PK": "paper", "AK": "live"}}
@@ -43,11 +43,11 @@ class Provider(NamedTuple):
 
     title: str
     fields: tuple[str, ...]
-    ask: Callable[[Spec, Sequence[str]], Reply]
-    fault: Callable[[Spec], str]
+    ask: Callable[[ProviderSpec, Sequence[str]], Reply]
+    fault: Callable[[ProviderSpec], str]
 
 
-def fields(spec: Spec) -> tuple[str, ...]:
+def fields(spec: ProviderSpec) -> tuple[str, ...]:
     """Return what the variables of a secret must be, in their order: a user that the entry names is none of them.
 
     Of a provider that is data the entry says it.
@@ -56,7 +56,7 @@ def fields(spec: Spec) -> tuple[str, ...]:
     return parts[1:] if parts[:1] == (USER,) and spec.get(USER) else parts
 
 
-def ask(spec: Spec, values: Sequence[str]) -> Reply:
+def ask(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """Ask the provider of a catalogue entry about ``values``, which stand in the order of the entry's variables."""
     wanted = fields(spec)
     if len(values) != len(wanted):
@@ -66,13 +66,13 @@ def ask(spec: Spec, values: Sequence[str]) -> Reply:
     return PROVIDERS[spec["kind"]].ask(spec, values)
 
 
-def user_and_password(spec: Spec, values: Sequence[str]) -> tuple[str, str]:
+def user_and_password(spec: ProviderSpec, values: Sequence[str]) -> tuple[str, str]:
     """Return as whom a login is made: the entry names the user, or it is the first of the values."""
     *first, password = values
     return first[0] if first else str(spec[USER]), password
 
 
-def check_place(spec: Spec, values: Sequence[str]) -> None:
+def check_place(spec: ProviderSpec, values: Sequence[str]) -> None:
     """Refuse a credential that says by its form that it is for another place, before that place sees it."""
     for prefix, account in KEY_PREFIXES.get(spec["kind"], {}).items():
         if values[0].startswith(prefix) and spec["account"] != account:
@@ -82,7 +82,7 @@ def check_place(spec: Spec, values: Sequence[str]) -> None:
             )
 
 
-def plaid(spec: Spec, values: Sequence[str]) -> Reply:
+def plaid(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """``/institutions/get``: it needs credentials and changes nothing. Plaid is judged by its error code, not by the status."""
     client_id, secret = values
     url = spec["url"].rstrip("/")
@@ -100,7 +100,7 @@ def plaid_headers(client_id: str, secret: str) -> dict[str, str]:
     return {"PLAID-CLIENT-ID": client_id, "PLAID-SECRET": secret}
 
 
-def alpaca(spec: Spec, values: Sequence[str]) -> Reply:
+def alpaca(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """``/v2/account``. A 403 may also restrict a good account: it rejects the pair only where it says nothing else."""
     url = spec["url"].rstrip("/")
     answer = http.ask(f"{url}/v2/account", TIMEOUT_SECONDS, alpaca_headers(values))
@@ -120,7 +120,7 @@ def alpaca_headers(values: Sequence[str]) -> dict[str, str]:
     return {"APCA-API-KEY-ID": key, "APCA-API-SECRET-KEY": secret}
 
 
-def huggingface(spec: Spec, values: Sequence[str]) -> Reply:
+def huggingface(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """``whoami-v2``. Its rate limit has been seen as a refusal in HTML, so only JSON counts."""
     (token,) = values
     url = spec["url"].rstrip("/")
@@ -134,13 +134,13 @@ def huggingface(spec: Spec, values: Sequence[str]) -> Reply:
     return Reply("rejected" if answer.status == 401 and said else "unknown", detail)
 
 
-def _role(said: Mapping[str, Any]) -> str:
+def _role(said: Mapping[str, object]) -> str:
     auth = said.get("auth")
     token = auth.get("accessToken") if isinstance(auth, dict) else None
     return word(token.get("role")) if isinstance(token, dict) else ""
 
 
-def postgresql(spec: Spec, values: Sequence[str]) -> Reply:
+def postgresql(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """Log in, as the application does: by TCP and the password. A server that asks for none has said nothing."""
     from ..base import postgresql as protocol  # hosts without such a secret need none of it
     from ..base import scram
@@ -157,14 +157,14 @@ def postgresql(spec: Spec, values: Sequence[str]) -> Reply:
         return Reply("rejected" if failed.code == protocol.WRONG_PASSWORD else "unknown", f"{call}: {failed.reason}")
 
 
-def by_smtp(spec: Spec, values: Sequence[str]) -> Reply:
+def by_smtp(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """Log in at a mail server, and send nothing."""
     from . import smtp as mail
 
     return Reply(*mail.ask(spec, *user_and_password(spec, values), TIMEOUT_SECONDS))
 
 
-def by_data(spec: Spec, values: Sequence[str]) -> Reply:
+def by_data(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """Make the request of the entry, which also says what its answers mean, and under which key of a JSON answer the owner stands."""
     from . import http_data as data
 
@@ -173,7 +173,7 @@ def by_data(spec: Spec, values: Sequence[str]) -> Reply:
     return Reply(verdict, evidence(call, answer, None, answer.headers.get("x-request-id")), identity)
 
 
-def by_command(spec: Spec, values: Sequence[str]) -> Reply:
+def by_command(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     """Run a program that logs in with the values, which it reads as JSON from its standard input; its exit code is the answer."""
     from ..ground.scripts import Scripts
 
@@ -187,29 +187,29 @@ def by_command(spec: Spec, values: Sequence[str]) -> Reply:
     return Reply(ENDINGS.get(code, "unknown"), f"{name}: {ended}")
 
 
-def _of_command(spec: Spec) -> str:
+def _of_command(spec: ProviderSpec) -> str:
     if not spec["command"] or not spec["command"][0].startswith("/"):
         return "the provider's command begins with the path of a program, from / on"
     return "" if spec["fields"] else "fields of the provider name its variables"
 
 
-def _of_http(spec: Spec) -> str:
+def _of_http(spec: ProviderSpec) -> str:
     return _address(http.fault(spec["url"]))
 
 
-def _of_postgresql(spec: Spec) -> str:
+def _of_postgresql(spec: ProviderSpec) -> str:
     from ..base import postgresql as protocol
 
     return _address(protocol.fault(spec["url"]))
 
 
-def _of_smtp(spec: Spec) -> str:
+def _of_smtp(spec: ProviderSpec) -> str:
     from . import smtp as mail
 
     return _address(mail.fault(spec["url"]))
 
 
-def _of_http_data(spec: Spec) -> str:
+def _of_http_data(spec: ProviderSpec) -> str:
     from . import http_data as data
 
     return data.fault(spec)
@@ -219,14 +219,14 @@ def _address(fault: str) -> str:
     return f"the provider's url {fault}" if fault else ""
 
 
-def evidence(call: str, answer: Answer, code: Any, request_id: Any) -> str:
+def evidence(call: str, answer: Answer, code: object, request_id: object) -> str:
     """Return what was asked and answered, in words that may stand in a log."""
     status = "no answer" if answer.status is None else f"HTTP {answer.status}"
     parts = [status, word(code), f"request {word(request_id)}" if word(request_id) else ""]
     return f"{call}: {', '.join(part for part in parts if part)}"
 
 
-def word(said: Any) -> str:
+def word(said: object) -> str:
     """Return what came from outside where it is a plain word or a number, else nothing."""
     text = str(said) if isinstance(said, str | int) else ""
     return text if WORD.fullmatch(text) else ""

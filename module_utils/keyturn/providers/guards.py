@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from .. import providers
 from ..base import http, shape
 from ..base.errors import KeyturnError
+from .shapes import ProviderSpec
 
 
-def check(entry: Mapping[str, Any], overrides: Mapping[str, str], values: Sequence[str]) -> None:
+def check(kind: str, provider: ProviderSpec, overrides: Mapping[str, str], values: Sequence[str]) -> None:
     """Refuse to go on where a restart would do harm. ``values`` is a credential that works."""
-    kind = entry["guard"]["kind"]
     if kind != "none" and not overrides.get(kind):
-        GUARDS[kind](entry["provider"], values)
+        GUARDS[kind](provider, values)
 
 
-def open_orders(provider: Mapping[str, Any], values: Sequence[str]) -> None:
+def open_orders(provider: ProviderSpec, values: Sequence[str]) -> None:
     """Refuse while the market is open and orders are: nobody would watch them. What cannot be told counts as open."""
     url, headers = provider["url"].rstrip("/"), providers.alpaca_headers(values)
     remedy = "wait, or go on by keyturn_override_open_orders: REASON"
@@ -26,14 +25,14 @@ def open_orders(provider: Mapping[str, Any], values: Sequence[str]) -> None:
     if market is False:
         return
     orders = http.ask(f"{url}/v2/orders?status=open&limit=1", providers.TIMEOUT_SECONDS, headers)
-    found = shape.parse(orders.body) if http.good(orders.status) else None
-    if not isinstance(found, list) or (found and market is None):
-        said = providers.evidence("GET /v2/clock and /v2/orders", orders, None, orders.headers.get("x-request-id"))
-        raise KeyturnError(f"Alpaca does not say whether orders are open ({said}), nothing was changed: {remedy}")
-    if found:
+    orders_open = shape.parse(orders.body) if http.good(orders.status) else None
+    if not isinstance(orders_open, list) or (orders_open and market is None):
+        evidence = providers.evidence("GET /v2/clock and /v2/orders", orders, None, orders.headers.get("x-request-id"))
+        raise KeyturnError(f"Alpaca does not say whether orders are open ({evidence}), nothing was changed: {remedy}")
+    if orders_open:
         raise KeyturnError(
             f"the market is open and so are orders, and the trading engine would be restarted; nothing was changed: {remedy}"
         )
 
 
-GUARDS: dict[str, Callable[[Mapping[str, Any], Sequence[str]], None]] = {"open_orders": open_orders}
+GUARDS: dict[str, Callable[[ProviderSpec, Sequence[str]], None]] = {"open_orders": open_orders}

@@ -6,16 +6,15 @@ import json
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 from ..base import http
 from ..base.errors import KeyturnError
+from .shapes import ProviderSpec
 
-Spec = Mapping[str, Any]
 FIELD = re.compile(r"\{([a-z_]+)\}")
 
 
-def fault(spec: Spec) -> str:
+def fault(spec: ProviderSpec) -> str:
     """Return what is wrong with a request and its answers, empty where nothing is."""
     used = {
         name
@@ -38,7 +37,7 @@ def fault(spec: Spec) -> str:
     return f"the provider's url {why}" if why else ""
 
 
-def ask(spec: Spec, values: Sequence[str], seconds: float) -> tuple[str, str, http.Answer]:
+def ask(spec: ProviderSpec, values: Sequence[str], seconds: float) -> tuple[str, str, http.Answer]:
     """Make the request; return the verdict, the call in words that have no value, and the answer."""
     held = dict(zip(spec["fields"], values, strict=True))
     url = held[spec["url"][1:-1]] if _whole(spec["url"]) else _filled(spec["url"], held, _in_a_path)
@@ -57,7 +56,7 @@ def ask(spec: Spec, values: Sequence[str], seconds: float) -> tuple[str, str, ht
     return _verdict(spec, answer), call, answer
 
 
-def _verdict(spec: Spec, answer: http.Answer) -> str:
+def _verdict(spec: ProviderSpec, answer: http.Answer) -> str:
     text = answer.body.decode(errors="replace")
     for known in spec["answers"]:
         if answer.status in known["status"] and re.search(known["says"] or "", text):

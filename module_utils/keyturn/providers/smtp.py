@@ -5,10 +5,9 @@ from __future__ import annotations
 import smtplib
 import ssl
 import urllib.parse
-from collections.abc import Mapping
-from typing import Any
 
 from ..base.deadline import within
+from .shapes import ProviderSpec
 
 # RFC 4954: the credentials are invalid. Other refusals have another reason
 INVALID = 535
@@ -26,7 +25,7 @@ def fault(url: str) -> str:
     return "" if fits else "must be smtp://HOST:PORT or smtps://HOST:PORT and no more"
 
 
-def ask(spec: Mapping[str, Any], user: str, password: str, seconds: float) -> tuple[str, str]:
+def ask(spec: ProviderSpec, user: str, password: str, seconds: float) -> tuple[str, str]:
     """Log in, over TLS unless the entry says that there is none; return the verdict and what was answered."""
     parts = urllib.parse.urlsplit(spec["url"])
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 from .. import providers
 from ..base.errors import KeyturnError
@@ -13,6 +13,21 @@ from . import Reply, guards
 
 PREFIX = "KEYTURN_NEW_"
 QUOTES = "'\"`\u2018\u2019\u201c\u201d"
+
+
+class Source(TypedDict):
+    """What the catalogue says of a value that people bring: how to get one, and the shapes of some variables."""
+
+    steps: Sequence[str]
+    shapes: Mapping[str, str]
+
+
+class Brought(TypedDict):
+    """What the action ``keyturn_supply`` found: values by variable, those that others see, and what is wrong with the file."""
+
+    values: Mapping[str, object]
+    exposed: Sequence[str]
+    problem: str
 
 
 def ways(variables: Sequence[str]) -> str:
@@ -24,7 +39,7 @@ def ways(variables: Sequence[str]) -> str:
     )
 
 
-def check(variables: Sequence[str], source: Mapping[str, Any], brought: Mapping[str, Any]) -> dict[str, str]:
+def check(variables: Sequence[str], source: Source, brought: Brought) -> dict[str, str]:
     """Return the new value of each variable; KeyturnError names the variable with what is wrong, never the value.
 
     ``source`` is the catalogue's; ``brought`` is what the action ``keyturn_supply`` found.
@@ -50,7 +65,7 @@ def check(variables: Sequence[str], source: Mapping[str, Any], brought: Mapping[
     return {name: str(value) for name, value in values.items()}
 
 
-def _check_form(name: str, value: Any, shape: str | None) -> None:
+def _check_form(name: str, value: object, shape: str | None) -> None:
     if not isinstance(value, str):
         raise KeyturnError(f"the new value of {name} is not text: put it into quotes in the file")
     if any(character.isspace() for character in value):
@@ -83,5 +98,5 @@ def ask(entry: Mapping[str, Any], overrides: Mapping[str, str], values: Mapping[
             f"{title} at {asked} does not say whether the new value is good ({reply.detail}), nothing was changed: "
             "try again when it answers"
         )
-    guards.check(entry, overrides, credential)
+    guards.check(entry["guard"]["kind"], provider, overrides, credential)
     return reply

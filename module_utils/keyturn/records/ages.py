@@ -8,12 +8,12 @@ is younger than the log knows, never that it is older.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from ..host.phases.answers import HostAnswer
-from .rotation_log import COMMITTED, TAKEN_OVER
+from .rotation_log import COMMITTED, TAKEN_OVER, Record
 
 
 @dataclass(frozen=True, order=True)
@@ -34,7 +34,7 @@ class Age(NamedTuple):
     doubts: dict[str, str]
 
 
-def of(secret: str, shared: bool, hosts: Mapping[str, HostAnswer], records: Sequence[Mapping[str, Any]]) -> Age:
+def of(secret: str, shared: bool, hosts: Mapping[str, HostAnswer], records: Sequence[Record]) -> Age:
     """Return the age of a secret of ``hosts``, all of which use it, by what they answered and the ``records`` of the log."""
     claims = {host: _newest(_ends(said["closed"].values(), secret)) for host, said in hosts.items()}
     logged = {host: _newest(_ends(records, secret, host)) for host in hosts}
@@ -60,7 +60,7 @@ def of(secret: str, shared: bool, hosts: Mapping[str, HostAnswer], records: Sequ
     return Age(agreed.finished, others | doubts)
 
 
-def _ends(told: Any, secret: str, host: str | None = None) -> list[End]:
+def _ends(told: Iterable[Mapping[str, object]], secret: str, host: str | None = None) -> list[End]:
     """Return the rotations of a secret that have committed, of a host where one is named, from journals or from records."""
     return [
         End(str(one["rotation_id"]), str(one["finished"]))
@@ -69,8 +69,12 @@ def _ends(told: Any, secret: str, host: str | None = None) -> list[End]:
         and one.get("outcome") in COMMITTED
         and one.get("finished")
         and one.get("event") in (None, "ended", TAKEN_OVER)
-        and (host is None or (host in one.get("hosts", ()) and host not in one.get("excluded", {})))
+        and (host is None or (host in _named(one, "hosts") and host not in _named(one, "excluded")))
     ]
+
+
+def _named(one: Mapping[str, object], name: str) -> Collection[str]:
+    return cast(Collection[str], one.get(name, ()))
 
 
 def _newest(ends: Sequence[End]) -> End:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
-from typing import Any
 
 from ..base import timestamps
 from ..host.journal import PHASES, JournalRecord, Verdict
 from . import status
+from .shapes import Status, Unsigned
 
 Hosts = Mapping[str, JournalRecord]
 Told = Iterator[tuple[str, str]]
@@ -56,7 +56,7 @@ def _switched(record: JournalRecord) -> bool:
     return phase in PHASES and PHASES.index(str(phase)) >= PHASES.index("switched")
 
 
-def now(found: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | None]) -> list[dict[str, str]]:
+def now(found: Status, hosts: status.Hosts) -> list[dict[str, str]]:
     """Return what needs somebody, by ``state`` and ``text``, the worst first; ``hosts`` has what ``keyturn_rotation_info`` said."""
     told = [*_broken(found, hosts), *_of_secrets(found), *_of_records(found), *_of_dates(found)]
     return [
@@ -64,7 +64,7 @@ def now(found: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | None])
     ]
 
 
-def _broken(found: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | None]) -> Told:
+def _broken(found: Status, hosts: status.Hosts) -> Told:
     opened = {name: said["rotation"] for name, said in hosts.items() if said and said["rotation"]}
     if stuck := sentence(opened):
         yield "broken", stuck
@@ -83,7 +83,7 @@ def _broken(found: Mapping[str, Any], hosts: Mapping[str, Mapping[str, Any] | No
         yield "broken", status.unreported_line(name, one)
 
 
-def _of_secrets(found: Mapping[str, Any]) -> Told:
+def _of_secrets(found: Status) -> Told:
     at = timestamps.parse(found["at"])
     for name, line in found["secrets"].items():
         for host, problem in line["problems"].items():
@@ -100,7 +100,7 @@ def _of_secrets(found: Mapping[str, Any]) -> Told:
             yield "overdue" if late else "due", f"the old {name} is not proved dead since {one['since'][:10]}: {steps}"
 
 
-def _of_records(found: Mapping[str, Any]) -> Told:
+def _of_records(found: Status) -> Told:
     for one in found["incidents"]:
         text = f"incident {status.incident_line(one)}: tick_incident.yml ticks them"
         yield "overdue" if one["late"] else "due", text
@@ -116,7 +116,7 @@ def _of_records(found: Mapping[str, Any]) -> Told:
         yield "due", f"not delivered: {line}; notify.yml sends it again"
 
 
-def _unsigned(rotations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+def _unsigned(rotations: Sequence[Unsigned]) -> Iterator[str]:
     """Say of rotations that wait for the same, and are late or are not, in one sentence what they wait for."""
     named = ", ".join(f"{one['rotation_id']} of {one['secret']}" for one in rotations)
     if len(rotations) == 1:
@@ -128,12 +128,14 @@ def _unsigned(rotations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         yield f"{len(rotations)} rotations {what} (close_rotation.yml), {which}: {named}"
 
 
-def _of_dates(found: Mapping[str, Any]) -> Told:
+def _of_dates(found: Status) -> Told:
     for one in found["calendar"]:
-        if one["turn"]:
-            late = one["due"] < found["at"]
-            known = found["secrets"].get(one["secret"], {}).get("last_rotated")
-            when = f"is due {'since' if late else 'on'} {one['due'][:10]}" if known else "was never rotated by Keyturn"
+        due = one["due"]
+        if one["turn"] and due:
+            late = due < found["at"]
+            line = found["secrets"].get(one["secret"])
+            known = line and line["last_rotated"]
+            when = f"is due {'since' if late else 'on'} {due[:10]}" if known else "was never rotated by Keyturn"
             yield "overdue" if late else "due", f"{one['secret']} {when}: run rotate_due.yml"
     if found["review"]["late"]:
         yield (

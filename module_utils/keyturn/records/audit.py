@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 from ..base import durable, timestamps
 from ..base.errors import KeyturnError
 from ..host.journal import Head
 from ..host.phases.answers import HostAnswer
+from ..inputs.catalogue import Entry
 from ..notices import outbox
 from . import checklist, lives, report, rotation_log, signatures
 from .checklist import Case
+from .rotation_log import Record
+from .shapes import Audit, Chain, Past, Point, Policy, Report, Unreported, Unsigned
 
 TIMELINE = 50
 # within which a committed rotation is to be signed and its checklist closed
@@ -22,13 +24,10 @@ SIGNED_WITHIN_DAYS = 7
 COMPACT = str.maketrans("", "", "-:")
 # what keyturn_rotation_info said, None for no answer
 Hosts = Mapping[str, HostAnswer | None]
-Policy = Mapping[str, Any]
-Secrets = Mapping[str, Mapping[str, Any]]
+Secrets = Mapping[str, Entry]
 
 
-def look(
-    folder: Path, secrets: Secrets, policy: Policy, now: datetime, hosts: Hosts, allowed: str = ""
-) -> dict[str, Any]:
+def look(folder: Path, secrets: Secrets, policy: Policy, now: datetime, hosts: Hosts, allowed: str = "") -> Audit:
     """Return ``log``, ``unfinished``, ``unreported``, ``unsigned``, ``timeline``, ``events``, ``review``, ``environments``.
 
     The timeline has the newest first, the events are in no order (``lives.in_order``). ``hosts`` has what ``keyturn_rotation_info`` said,
@@ -50,18 +49,16 @@ def look(
             for one in rotation_log.unended(records)
         ],
         "unreported": unreported(reports, hosts, records),
-        "unsigned": [
-            _unsigned(one, now) | {"by_key": bool(allowed)} for one in timeline if one["rotation_id"] in open_ones
-        ],
+        "unsigned": [_unsigned(one, now, bool(allowed)) for one in timeline if one["rotation_id"] in open_ones],
         "timeline": timeline[: -TIMELINE - 1 : -1],
         "events": lives.of_reports(reports, records),
-        "review": policy["review"] | {"late": timestamps.text(now)[:10] > policy["review"]["next"]},
+        "review": {**policy["review"], "late": timestamps.text(now)[:10] > policy["review"]["next"]},
         "environments": _others(folder),
     }
 
 
-def _unsigned(one: Mapping[str, Any], now: datetime) -> dict[str, Any]:
-    until = timestamps.parse(one["finished"]) + timedelta(days=SIGNED_WITHIN_DAYS)
+def _unsigned(one: Past, now: datetime, by_key: bool) -> Unsigned:
+    until = timestamps.parse(str(one["finished"])) + timedelta(days=SIGNED_WITHIN_DAYS)
     return {
         "rotation_id": one["rotation_id"],
         "secret": one["secret"],
@@ -69,37 +66,38 @@ def _unsigned(one: Mapping[str, Any], now: datetime) -> dict[str, Any]:
         "signer": one["signer"],
         "until": timestamps.text(until),
         "late": now > until,
+        "by_key": by_key,
     }
 
 
 def unreported(
-    reports: Sequence[report.Report],
+    reports: Sequence[Report],
     hosts: Hosts,
-    records: Sequence[rotation_log.Record],
-) -> dict[str, dict[str, Any]]:
+    records: Sequence[Record],
+) -> dict[str, Unreported]:
     """The rotations that hosts have committed and that no report tells the end of; ``begun`` where it tells the begin.
 
     Of those that the log has taken over from the hosts there is no report any more.
     """
     told = {str(one["rotation_id"]): one["outcome"] for one in [*filter(rotation_log.is_taken_over, records), *reports]}
     opened = {(said["rotation"] or {}).get("rotation_id") for said in hosts.values() if said}
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, Unreported] = {}
     for host, said in hosts.items():
         for rotation_id, past in (said or {"closed": {}})["closed"].items():
             ended = told.get(rotation_id, "interrupted") != "interrupted" or rotation_id in opened
             if past["outcome"] == "committed" and not ended:
-                line = {"secret": past["secret"], "hosts": [], "begun": rotation_id in told}
+                line: Unreported = {"secret": past["secret"], "hosts": [], "begun": rotation_id in told}
                 found.setdefault(rotation_id, line)["hosts"].append(host)
     return found
 
 
-def chain(folder: Path, reports: Sequence[report.Report], hosts: Hosts, allowed: str = "") -> dict[str, Any]:
+def chain(folder: Path, reports: Sequence[Report], hosts: Hosts, allowed: str = "") -> Chain:
     """Return what ``rotation_log.verify`` says, what the keys say, and as ``problem`` the first that does not hold, None where all does.
 
     A chain that is whole may bear a signature that is none.
     """
     records = rotation_log.read(folder)
-    found: dict[str, Any] = {
+    found: Chain = {
         "records": len(records),
         "sealed": 0,
         "head": {},
@@ -114,14 +112,14 @@ def chain(folder: Path, reports: Sequence[report.Report], hosts: Hosts, allowed:
     return found
 
 
-def heads(folder: Path, reports: Sequence[report.Report]) -> dict[str, Head]:
+def heads(folder: Path, reports: Sequence[Report]) -> dict[str, Head]:
     """Return what was the head of the log once, by who has kept it: each report, and the last status."""
     form = {"log?": {"head?": {"number?": int, "hash?": str}}}
     kept = (durable.read_json(folder / "status.json", form) or {}).get("log", {}).get("head", {})
     return report.heads(reports) | ({"status.json": kept} if "hash" in kept else {})
 
 
-def anchors(hosts: Hosts, records: Sequence[rotation_log.Record]) -> dict[str, Head]:
+def anchors(hosts: Hosts, records: Sequence[Record]) -> dict[str, Head]:
     """Return what was the head of the log when a rotation was begun that stands in it, by the journal of each host.
 
     Who writes the log and the reports anew does not reach the hosts. Nothing can be said of a rotation that only another log knows,
@@ -158,7 +156,7 @@ def case(folder: Path, rotation_id: str, secrets: Secrets) -> Case:
     return case_of(folder, found, secrets[found["secret"]], rotation_log.read(folder))
 
 
-def case_of(folder: Path, document: Mapping[str, Any], entry: Mapping[str, Any], records: checklist.Records) -> Case:
+def case_of(folder: Path, document: Report, entry: Entry, records: checklist.Records) -> Case:
     """Return the rotation of a report, with the ``entry`` of its secret, for the checklist."""
     told = outbox.sent(folder, f"sessions_invalidated-{document['rotation_id']}*", "users")
     return Case(document, entry, records, told)
@@ -166,21 +164,24 @@ def case_of(folder: Path, document: Mapping[str, Any], entry: Mapping[str, Any],
 
 def _past(
     folder: Path,
-    document: Mapping[str, Any],
+    document: Report,
     secrets: Secrets,
     policy: Policy,
-    records: Sequence[Mapping[str, Any]],
-) -> dict[str, Any]:
+    records: checklist.Records,
+) -> Past:
     """One rotation of the past; of one that has not committed there is no checklist."""
     committed = document["outcome"] in rotation_log.COMMITTED and document["secret"] in secrets
-    points: list[checklist.Point] = []
+    points: list[Point] = []
     if committed:
         points = checklist.points(policy["checklist"], case_of(folder, document, secrets[document["secret"]], records))
     return {
-        **{
-            name: document[name]
-            for name in ("rotation_id", "secret", "title", "outcome", "started", "finished", "reason")
-        },
+        "rotation_id": document["rotation_id"],
+        "secret": document["secret"],
+        "title": document["title"],
+        "outcome": document["outcome"],
+        "started": document["started"],
+        "finished": document["finished"],
+        "reason": document["reason"],
         "operator": document["operator"],
         "downtime_seconds": lives.longest(document),
         "downtime_budget_seconds": document["downtime_budget_seconds"],

@@ -7,29 +7,31 @@ The report and the log say everything, so a point is never stored: it is seen an
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..base.errors import KeyturnError
 from ..host.probes import holds
 from ..inputs import persons
+from ..inputs.catalogue import Entry
 from . import rotation_log
+from .rotation_log import Record
+from .shapes import HostReport, Point, Report, Wanted
 
-DOWNTIME = {"id": "downtime", "text": "Downtime within budget"}
+DOWNTIME: Wanted = {"id": "downtime", "text": "Downtime within budget"}
 WORKING = ("http", "token", "provider", "account", "log line", "command")
 OLD_IS_DEAD = ("rows", "token of the other secret")
-Point = dict[str, str]
-Records = Sequence[Mapping[str, Any]]
+Records = Sequence[Record]
 
 
 class Case(NamedTuple):
     """What is looked at: a rotation's report, its entry of the catalogue, the records of the log, and who has told the users."""
 
-    report: Mapping[str, Any]
-    entry: Mapping[str, Any]
+    report: Report
+    entry: Entry
     records: Records
     told: Sequence[str]
 
-    def hosts(self) -> dict[str, Mapping[str, Any]]:
+    def hosts(self) -> dict[str, HostReport]:
         """The hosts that no person has left out."""
         return {name: host for name, host in self.report["hosts"].items() if "excluded" not in host}
 
@@ -43,10 +45,10 @@ class Case(NamedTuple):
         ]
 
 
-def points(wanted: Sequence[Mapping[str, str]], case: Case) -> list[Point]:
+def points(wanted: Sequence[Wanted], case: Case) -> list[Point]:
     """Return the points of the policy (``wanted``: id and text) and the downtime, with state and evidence."""
     said = _by_persons(case)
-    found = []
+    found: list[Point] = []
     for point in [*wanted, DOWNTIME]:
         state, detail = EVIDENCE[point["id"]](case) if point["id"] in EVIDENCE else ("open", "look, then sign it")
         if state == "open" and point["id"] in said:
@@ -55,9 +57,9 @@ def points(wanted: Sequence[Mapping[str, str]], case: Case) -> list[Point]:
     return found
 
 
-def still_open(found: Sequence[Point]) -> list[Point]:
+def still_open(all_points: Sequence[Point]) -> list[Point]:
     """Return the points that nobody has evidence for."""
-    return [point for point in found if point["state"] == "open"]
+    return [point for point in all_points if point["state"] == "open"]
 
 
 def signer(records: Records, rotation_id: str) -> str:
@@ -80,9 +82,7 @@ def unsigned(records: Records) -> list[str]:
     return [rotation_id for rotation_id in dict.fromkeys(done) if not closed(records, rotation_id)]
 
 
-def sign(
-    case: Case, name: str, notes: Mapping[str, str], wanted: Sequence[Mapping[str, str]], login: persons.Login
-) -> dict[str, Any]:
+def sign(case: Case, name: str, notes: Mapping[str, str], wanted: Sequence[Wanted], login: persons.Login) -> Record:
     """Return the record of a signature; KeyturnError when it may not be given.
 
     ``notes`` are what the person has seen, by the point; ``login`` is whose login it is that signs, empty where a key will say who.
@@ -101,10 +101,10 @@ def sign(
             f"{name} is signed here by the login of who has rotated ({', '.join(same)}), so somebody else must verify, from a login of "
             "their own or with a key (keyturn_allowed_signers); nothing was signed"
         )
-    found = {point["id"]: point for point in points(wanted, case)}
-    unknown = sorted(set(notes) - set(found))
+    known = {point["id"]: point for point in points(wanted, case)}
+    unknown = sorted(set(notes) - set(known))
     if unknown:
-        raise KeyturnError(f"keyturn_points names {', '.join(unknown)}; the points are {', '.join(found)}")
+        raise KeyturnError(f"keyturn_points names {', '.join(unknown)}; the points are {', '.join(known)}")
     empty = sorted(point for point, note in notes.items() if not str(note).strip())
     if empty:
         raise KeyturnError(f"keyturn_points says nothing of {', '.join(empty)}: say what was seen")
@@ -126,7 +126,7 @@ def rotators(records: Records, rotation_id: str) -> list[str]:
     return [*dict.fromkeys([*typed, *logins])]
 
 
-def close(case: Case, wanted: Sequence[Mapping[str, str]], by_key: bool = False) -> dict[str, Any]:
+def close(case: Case, wanted: Sequence[Wanted], by_key: bool = False) -> Record:
     """Return the record that closes the checklist; KeyturnError names the points that are open.
 
     ``by_key`` tells whether a person signs with a key.
@@ -149,11 +149,11 @@ def _check_committed(case: Case) -> None:
         )
 
 
-def _of(case: Case) -> dict[str, Any]:
-    return {name: case.report[name] for name in ("rotation_id", "secret", "variables", "environment", "reason")}
+def _of(case: Case) -> Record:
+    return rotation_log.named(case.report)
 
 
-def _is(entry: Mapping[str, Any], event: str, rotation_id: str) -> bool:
+def _is(entry: Record, event: str, rotation_id: str) -> bool:
     return (entry.get("event"), entry.get("rotation_id")) == (event, rotation_id)
 
 
@@ -304,6 +304,6 @@ EVIDENCE: dict[str, Callable[[Case], Said]] = {
 MARKS = {"proved": "[x]", "signed": "[x]", "not applicable": "[-]", "open": "[ ]"}
 
 
-def text(found: Sequence[Point]) -> list[str]:
+def text(all_points: Sequence[Point]) -> list[str]:
     """Return the checklist for a person, a line for each point."""
-    return [f"{MARKS[point['state']]} {point['text']}: {point['detail']}" for point in found]
+    return [f"{MARKS[point['state']]} {point['text']}: {point['detail']}" for point in all_points]

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 from .. import providers
@@ -31,6 +30,7 @@ from ..base.seal import digest
 from ..ground import owner
 from ..ground.rows.contract import Item
 from ..host.rotation import Holding
+from ..inputs.catalogue import ServiceSpec
 
 MEMBER_BYTES = 1 << 24
 # of all logs together, which are in memory at a time
@@ -51,7 +51,7 @@ class Scene:
 
     secrets: Mapping[str, Holding]
     app_root: Path
-    services: Mapping[str, Mapping[str, Any]]
+    services: Mapping[str, ServiceSpec]
     logs: Sequence[str]
     since: datetime
     app_user: str | None = None
@@ -101,7 +101,7 @@ def archive(members: Members, at: int) -> bytes:
     return whole.getvalue()
 
 
-def listing(members: Members) -> list[dict[str, Any]]:
+def listing(members: Members) -> list[dict[str, str | int]]:
     """Return name, size and SHA-256 of each member."""
     return [
         {"name": name, "bytes": len(content), "sha256": digest(content)} for name, content in sorted(members.items())
@@ -198,7 +198,7 @@ def alpaca(scene: Scene) -> Members:
     holding, values = scene.values_of("alpaca")
     url, headers = holding.entry["provider"]["url"].rstrip("/"), providers.alpaca_headers(values)
 
-    def ask(path: str, **query: Any) -> Any:
+    def ask(path: str, **query: str | int) -> object:
         place = f"{path}?{urlencode(query)}" if query else path
         answer = http.ask(url + place, providers.TIMEOUT_SECONDS, headers, limit=ANSWER_BYTES)
         if not http.good(answer.status):
@@ -223,13 +223,13 @@ def alpaca(scene: Scene) -> Members:
     return {f"alpaca/{name}.json": json.dumps(said, indent=1).encode() for name, said in found.items()}
 
 
-def _paged(ask: Callable[[str], Any], mark: str, size: int) -> list[Any]:
+def _paged(ask: Callable[[str], object], mark: str, size: int) -> list[dict[str, object]]:
     """Ask page by page; the last of a page says where the next begins."""
-    found: list[Any] = []
+    found: list[dict[str, object]] = []
     last = ""
     for _ in range(PAGES):
         page = ask(last)
-        if any(shape.misfits("", [dict], page)):
+        if not isinstance(page, list) or any(shape.misfits("", [dict], page)):
             raise ValueError
         found += page
         if len(page) < size:

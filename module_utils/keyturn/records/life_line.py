@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from html import escape
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ..base import timestamps
 from .rotation_log import COMMITTED
+from .shapes import Event
 
 AT_LEAST = timedelta(days=90)
 AT_MOST = timedelta(days=3 * 365)
@@ -29,7 +30,6 @@ SHAPES = {
 }
 GOOD = (*COMMITTED, "proved dead", "affected secrets dead", "waits")
 BAD = ("open", "affected secrets live", "overdue", "rolled_back", "interrupted", "needs_attention", "committed_in_part")
-Event = Mapping[str, Any]
 
 
 class Span(NamedTuple):
@@ -59,7 +59,8 @@ def klass(kind: str) -> str:
 def colour(event: Event) -> str:
     """Return the class of an event's colour."""
     if event["state"] in GOOD:
-        over = event["downtime_seconds"] and event["downtime_seconds"] > event["downtime_budget_seconds"]
+        seconds, budget = event["downtime_seconds"], event["downtime_budget_seconds"]
+        over = seconds and budget is not None and seconds > budget
         return "overdue" if over else "ok"
     return "overdue" if event["state"] in BAD else "due"
 

@@ -7,9 +7,10 @@ goes on, or has no length), ``state``, ``detail``, ``id``, ``by``, ``reason``, `
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack, cast
 
-from .rotation_log import COMMITTED
+from .rotation_log import COMMITTED, Record
+from .shapes import CalendarLine, Event, More, Report
 
 KINDS = ("rotation", "failure", "revocation", "incident", "due")
 COLUMNS = (
@@ -25,16 +26,15 @@ COLUMNS = (
     "downtime_seconds",
     "downtime_budget_seconds",
 )
-Event = dict[str, Any]
-Found = Mapping[str, Any]
 
 
-def event(kind: str, secret: str, at: str | None, state: str, **more: Any) -> Event:
+def event(kind: str, secret: str, at: str | None, state: str, **more: Unpack[More]) -> Event:
     """Return an event; what is not said of it is None."""
-    return dict.fromkeys(COLUMNS) | {"kind": kind, "secret": secret, "at": at, "state": state} | more
+    said = {"kind": kind, "secret": secret, "at": at, "state": state}
+    return cast(Event, dict.fromkeys(COLUMNS) | said | more)
 
 
-def of_reports(reports: Sequence[Found], records: Sequence[Found]) -> list[Event]:
+def of_reports(reports: Sequence[Report], records: Sequence[Record]) -> list[Event]:
     """Return the rotations, those that have failed, and the revocations that followed, from the reports and the log's records."""
     ends = {str(one["rotation_id"]): one["finished"] for one in records if one.get("event") == "revoked"}
     return [
@@ -43,7 +43,7 @@ def of_reports(reports: Sequence[Found], records: Sequence[Found]) -> list[Event
     ]
 
 
-def _rotation(report: Found) -> Event:
+def _rotation(report: Report) -> Event:
     return event(
         "rotation" if report["outcome"] in COMMITTED else "failure",
         report["secret"],
@@ -59,18 +59,18 @@ def _rotation(report: Found) -> Event:
     )
 
 
-def longest(report: Found) -> float:
+def longest(report: Report) -> float:
     """Return the longest downtime of a host."""
     return max((host.get("downtime_seconds", 0.0) for host in report["hosts"].values()), default=0.0)
 
 
-def _revokes(report: Found) -> list[str]:
+def _revokes(report: Report) -> list[str]:
     """Return since when the old value of a rotation has to be proved dead, by its hosts; none where nothing has to."""
     said = [host.get("retire") or {} for host in report["hosts"].values()]
     return [one["since"] for one in said if "since" in one] if report["outcome"] in COMMITTED else []
 
 
-def _revocation(report: Found, ends: Mapping[str, str | None]) -> Event:
+def _revocation(report: Report, ends: Mapping[str, str | None]) -> Event:
     end = ends.get(report["rotation_id"])
     return event(
         "revocation",
@@ -83,7 +83,7 @@ def _revocation(report: Found, ends: Mapping[str, str | None]) -> Event:
     )
 
 
-def of_incidents(documents: Iterable[Found]) -> list[Event]:
+def of_incidents(documents: Iterable[Mapping[str, Any]]) -> list[Event]:
     """Return the incidents, one for each secret that was affected."""
     return [
         event(
@@ -102,7 +102,7 @@ def of_incidents(documents: Iterable[Found]) -> list[Event]:
     ]
 
 
-def of_calendar(calendar: Iterable[Found], now: str) -> list[Event]:
+def of_calendar(calendar: Iterable[CalendarLine], now: str) -> list[Event]:
     """Return the dates at which secrets are due."""
     return [
         event(

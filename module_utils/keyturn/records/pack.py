@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 from ..base import durable, shape
 from ..base.errors import KeyturnError
@@ -25,7 +25,7 @@ class Period(NamedTuple):
     begin: str
     end: str
 
-    def has(self, record: Mapping[str, Any]) -> bool:
+    def has(self, record: Mapping[str, object]) -> bool:
         """Tell whether a record of the log was written in it."""
         return self.begin <= str(record.get("at") or record.get("started"))[:10] <= self.end
 
@@ -66,7 +66,7 @@ def members(folder: Path, when: Period, allowed: str, words: Mapping[str, str]) 
     ``words`` are ``environment``, and ``fault`` and ``reason`` where the log does not verify and a person wants the evidence all the same.
     """
     lines = _part(folder, when)
-    records = [one for one in map(shape.parse, lines) if isinstance(one, dict)]
+    records = [cast(rotation_log.Record, one) for one in map(shape.parse, lines) if isinstance(one, dict)]
     reports = _reports(folder, {str(one.get("rotation_id")) for one in records})
     signed = _signatures(records)
     signers = {SIGNERS: Path(allowed).read_bytes()} if allowed else {}
@@ -99,7 +99,7 @@ def _reports(folder: Path, wanted: set[str]) -> Members:
     }
 
 
-def _signatures(records: Sequence[Mapping[str, Any]]) -> Members:
+def _signatures(records: Sequence[rotation_log.Record]) -> Members:
     """Return what ssh-keygen needs for each signature, a file each: names of people never stand in a command."""
     found: Members = {}
     for one in records:

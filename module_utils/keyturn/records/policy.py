@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, timedelta
-from typing import Any
+from typing import Literal
 
+from ..inputs.application import Threshold
+from ..inputs.catalogue import Entry
 from . import rotation_log
+from .shapes import Instruction, Place, Policy, Procedure, Tier
 
 NOTE = (
     "This page is made by `make policy` from `policy.yml` of the application and the catalogue beside it: change those."
 )
-Policy = Mapping[str, Any]
-Secrets = Mapping[str, Mapping[str, Any]]
-Records = Sequence[Mapping[str, Any]]
+Secrets = Mapping[str, Entry]
+Records = Sequence[rotation_log.Record]
 
 
 def render(policy: Policy, secrets: Secrets, records: Records = (), environment: str = "") -> str:
@@ -90,7 +92,7 @@ def _schedule(policy: Policy, secrets: Secrets, records: Records) -> list[str]:
     ]
 
 
-def _procedures(procedures: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _procedures(procedures: Mapping[str, Procedure]) -> list[str]:
     parts = ["## Rotation Procedures"] if procedures else []
     for number, one in enumerate(procedures.values(), start=1):
         parts += [
@@ -102,7 +104,7 @@ def _procedures(procedures: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return parts
 
 
-def _step(number: int, step: Mapping[str, Any]) -> str:
+def _step(number: int, step: Instruction) -> str:
     notes = "".join(f"\n   - {note}" for note in step.get("notes", []))
     return f"{number}. **{step['title']}**: {step['how']}{notes}"
 
@@ -127,7 +129,7 @@ def _code(playbooks: Iterable[str]) -> str:
     return "\n".join(["```bash", *(f"ansible-playbook playbooks/{one}" for one in playbooks), "```"])
 
 
-def _incident(steps: Mapping[str, Any]) -> list[str]:
+def _incident(steps: Mapping[str, Tier]) -> list[str]:
     parts = ["## Security Incident Response"] if steps else []
     for step in steps.values():
         parts += [
@@ -143,7 +145,7 @@ def within(hours: int) -> str:
     return f"{count} {unit}{'' if count == 1 else 's'}"
 
 
-def _storage(places: Mapping[str, Any]) -> list[str]:
+def _storage(places: Mapping[str, Place]) -> list[str]:
     parts = ["## Key Storage Best Practices"] if places else []
     for place in places.values():
         parts += [f"### {place['title']}", "**DO:**", _list(place["do"]), "**DON'T:**", _list(place["dont"])]
@@ -161,7 +163,7 @@ def _monitoring(policy: Policy) -> list[str]:
     return [*parts, "### Alert Thresholds", table(("Metric", "Warning", "Critical"), rows)]
 
 
-def _level(line: Mapping[str, Any], name: str) -> str:
+def _level(line: Threshold, name: Literal["warning", "critical"]) -> str:
     return f"{line[name]}/{line['per']}" if line.get("per") else str(line[name])
 
 

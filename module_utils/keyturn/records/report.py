@@ -8,7 +8,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import TypedDict, cast
+from typing import cast
 
 from ..base import durable, timestamps
 from ..ground import rows
@@ -17,6 +17,7 @@ from ..host.journal import PHASES, JournalRecord, utc_now
 from ..inputs.request import Plan
 from . import attention, checklist, rotation_log
 from .rotation_log import COMMITTED
+from .shapes import Cause, HostReport, Report
 
 SCHEMA = 1
 STEPS = (
@@ -85,44 +86,6 @@ SHAPE = {
         "*": {**{f"{name.removesuffix('?')}?": inner for name, inner in journal.SHAPE.items()}, "excluded?": str}
     },
 }
-
-
-class HostReport(JournalRecord, total=False):
-    """What a report has of a host: ``HOST_FIELDS`` of its journal, why it was left out, and why it was stopped for nothing."""
-
-    excluded: str
-    late: str
-
-
-class Cause(TypedDict):
-    """What has stopped an attempt."""
-
-    at: str
-    cause: str
-
-
-class Report(TypedDict, total=False):
-    """The report of a rotation. ``SHAPE`` says what every reader may rest on."""
-
-    schema: int
-    rotation_id: str
-    secret: str
-    title: str
-    variables: list[str]
-    environment: str
-    reason: str
-    operator: str
-    downtime_budget_seconds: float
-    revision: str
-    started: str
-    finished: str | None
-    outcome: str
-    failure: str | None
-    causes: list[Cause]
-    overrides: dict[str, str]
-    hosts: dict[str, HostReport]
-    log_head: journal.Head
-    checklist: list[checklist.Point]
 
 
 Hosts = Mapping[str, JournalRecord]

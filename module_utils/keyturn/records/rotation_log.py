@@ -16,14 +16,16 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TypedDict, cast
 
 from ..base import durable, files, shape, timestamps
 from ..base.errors import KeyturnError
 from ..base.shown import cell
-from ..host.journal import Head, utc_now
+from ..host.journal import Head, JournalRecord, Marks, utc_now
 from ..host.probes import holds
 from ..inputs import persons
+from ..inputs.request import Plan
+from .shapes import Chain, Report
 
 SCHEMA = 2
 TAKEN_OVER = "taken over from hosts"
@@ -64,7 +66,6 @@ RECORD = (
     {"event": re.compile("setup|closed|cut off"), "at": timestamps.SHAPE},
     {"event?": None, **ENDED},
 )
-Record = dict[str, Any]
 
 
 class Attempt(TypedDict):
@@ -76,6 +77,50 @@ class Attempt(TypedDict):
     process: list[str | float] | None
 
 
+class Ended(TypedDict):
+    """What the journal of a host says of the end of a rotation that was taken over from it."""
+
+    outcome: str | None
+    finished: str | None
+    old: Marks | None
+    new: Marks | None
+
+
+class Record(TypedDict, total=False):
+    """A record of the log. ``RECORD`` says which event has which of these; every other name stays in the chain as it is."""
+
+    schema: int
+    number: int
+    previous: str
+    hash: str
+    login: Mapping[str, str]
+    event: str | None
+    at: str
+    rotation_id: str
+    secret: str
+    variables: list[str]
+    environment: str
+    reason: str
+    overrides: Mapping[str, str]
+    attempt: Attempt
+    by: str
+    rotated_by: str
+    verified_by: str
+    started: str
+    finished: str | None
+    outcome: str
+    failure: str | None
+    hosts: list[str] | dict[str, Ended]
+    excluded: Mapping[str, str]
+    signer: str
+    points: Mapping[str, str]
+    signature: str
+    taken_over: str
+    taken_over_by: str
+    bytes: int
+    sha256: str
+
+
 Seal = Callable[[bytes], str]
 
 
@@ -84,36 +129,51 @@ def setup(environment: str, at: str) -> Record:
     return {"event": "setup", "at": at, "environment": environment}
 
 
-def started(plan: Mapping[str, Any]) -> Record:
+def started(plan: Plan) -> Record:
     """Return the record of an attempt that begins."""
     return {
         "event": "started",
-        "attempt": dict(plan["attempt"]),
+        "attempt": plan["attempt"],
         "at": utc_now(),
         "by": plan["operator"],
         **_named(plan),
     }
 
 
-def _named(document: Mapping[str, Any]) -> Record:
-    """What each record of an attempt says: which rotation it is, and what a person has overridden for it."""
-    overrides = {"overrides": document["overrides"]} if document.get("overrides") else {}
+def named(document: Plan | Report | Record) -> Record:
+    """Return what each record of a rotation says: which it is."""
     return {
-        name: document[name] for name in ("rotation_id", "secret", "variables", "environment", "reason")
-    } | overrides
+        "rotation_id": document["rotation_id"],
+        "secret": document["secret"],
+        "variables": document["variables"],
+        "environment": document["environment"],
+        "reason": document["reason"],
+    }
 
 
-def record(report: Mapping[str, Any], attempt: Attempt) -> Record:
+def _named(document: Plan | Report | Record) -> Record:
+    """What each record of an attempt says: which rotation it is, and what a person has overridden for it."""
+    overrides = document.get("overrides")
+    found = named(document)
+    if overrides:
+        found["overrides"] = overrides
+    return found
+
+
+def record(report: Report, attempt: Attempt) -> Record:
     """Return the record of an attempt that has ended, from its report."""
     lines = [line for host in report["hosts"].values() for line in host.get("proofs", [])]
     proofs = [line for line in lines if line["verdict"] != "not configured"]
     passed = sum(holds(line) for line in proofs)
     return {
         "event": "ended",
-        "attempt": dict(attempt),
+        "attempt": attempt,
         "at": utc_now(),
         **_named(report),
-        **{name: report[name] for name in ("outcome", "failure", "started", "finished")},
+        "outcome": report["outcome"],
+        "failure": report["failure"],
+        "started": report["started"],
+        "finished": report["finished"],
         "rotated_by": report["operator"],
         "verified_by": f"keyturn, {passed} of {len(proofs)} proofs" if proofs else "nobody",
         "hosts": sorted(report["hosts"]),
@@ -121,7 +181,7 @@ def record(report: Mapping[str, Any], attempt: Attempt) -> Record:
     }
 
 
-def killed(begun: Mapping[str, Any], found_by: str) -> Record:
+def killed(begun: Record, found_by: str) -> Record:
     """Return the record that ends an attempt whose run was killed: the run that found it writes it."""
     return {
         "event": "ended",
@@ -140,7 +200,7 @@ def killed(begun: Mapping[str, Any], found_by: str) -> Record:
 
 
 def taken_over(
-    rotation_id: str, told: Mapping[str, Mapping[str, Any]], environment: str, reason: str, operator: str
+    rotation_id: str, told: Mapping[str, JournalRecord], environment: str, reason: str, operator: str
 ) -> Record:
     """Return the record of a rotation of which only its hosts know: what the journal of each says of its end."""
     (first, *_) = told.values()
@@ -160,7 +220,13 @@ def taken_over(
         "verified_by": f"the journals of {', '.join(told)}",
         "taken_over_by": operator,
         "hosts": {
-            host: {name: past[name] for name in ("outcome", "finished", "old", "new")} for host, past in told.items()
+            host: {
+                "outcome": past["outcome"],
+                "finished": past["finished"],
+                "old": past["old"],
+                "new": past["new"],
+            }
+            for host, past in told.items()
         },
     }
 
@@ -212,7 +278,7 @@ def end_killed(folder: Path, rotation_id: str, found_by: str) -> None:
                 log.append(killed(old, found_by))
 
 
-def append(folder: Path, entry: Mapping[str, Any], seal: Seal | None = None) -> Record:
+def append(folder: Path, entry: Record, seal: Seal | None = None) -> Record:
     """Append one record durably, render the table anew, and return the record as it stands.
 
     A repetition adds nothing, unless it is sealed: ``seal`` returns the signature of a record, which stands in it.
@@ -237,7 +303,7 @@ class _Log:
         self.before = content[:end]
         self.records = _readable(self.before)
 
-    def append(self, entry: Mapping[str, Any], seal: Seal | None = None) -> Record:
+    def append(self, entry: Record, seal: Seal | None = None) -> Record:
         """Write one record behind the others; where that fails nothing is left of it."""
         if self.torn:
             # a kill has cut off a record that nobody had been told of; what was there is told
@@ -246,7 +312,7 @@ class _Log:
             digest = hashlib.sha256(torn).hexdigest()
             self.append({"event": "cut off", "at": utc_now(), "bytes": len(torn), "sha256": digest})
         last = self.records[-1] if self.records else {}
-        chained = {
+        chained: Record = {
             "schema": SCHEMA,
             "number": self.before.count(b"\n") + 1,
             "previous": last.get("hash") or hashlib.sha256(self.before).hexdigest(),
@@ -295,17 +361,17 @@ def _write_changed(path: Path, content: bytes) -> None:
         durable.write_file(path, content)
 
 
-def digest_of(entry: Mapping[str, Any]) -> str:
+def digest_of(entry: Mapping[str, object]) -> str:
     """Return the hash of a record, over everything but the hash itself."""
     return hashlib.sha256(_without(entry, "hash")).hexdigest()
 
 
-def signed_part(entry: Mapping[str, Any]) -> bytes:
+def signed_part(entry: Mapping[str, object]) -> bytes:
     """Return what a signature of a record is over: everything but itself and the hash."""
     return _without(entry, "hash", "signature")
 
 
-def _without(entry: Mapping[str, Any], *names: str) -> bytes:
+def _without(entry: Mapping[str, object], *names: str) -> bytes:
     return json.dumps({key: value for key, value in entry.items() if key not in names}, sort_keys=True).encode()
 
 
@@ -326,12 +392,8 @@ def _known(records: Sequence[Record]) -> list[Record]:
 
 def _readable(content: bytes) -> list[Record]:
     """A line that is no record must not keep later ones from being read; ``verify`` names it."""
-    records = []
-    for line in content.splitlines():
-        entry = shape.parse(line)
-        if isinstance(entry, dict):
-            records.append(entry)
-    return records
+    entries = map(shape.parse, content.splitlines())
+    return [cast(Record, entry) for entry in entries if isinstance(entry, dict)]
 
 
 def head(records: Sequence[Record]) -> Head:
@@ -340,7 +402,7 @@ def head(records: Sequence[Record]) -> Head:
     return {"number": last["number"], "hash": last["hash"]} if {"number", "hash"} <= last.keys() else {}
 
 
-def verify(folder: Path, heads: Mapping[str, Head]) -> dict[str, Any]:
+def verify(folder: Path, heads: Mapping[str, Head]) -> Chain:
     """Follow the chain. Returns ``records``, ``sealed`` (lines older than the chain), ``head``; KeyturnError names the first break.
 
     ``heads`` are what was the head once, by who says so (a report, a person): number, or none where that is not known, and hash.
@@ -368,7 +430,8 @@ def verify(folder: Path, heads: Mapping[str, Head]) -> dict[str, Any]:
 
 def _record(path: Path, number: int, line: bytes) -> Record | None:
     entry = shape.parse(line)
-    return entry if isinstance(entry, dict) and line.endswith(b"\n") and entry.get("schema") == SCHEMA else None
+    chained = isinstance(entry, dict) and line.endswith(b"\n") and entry.get("schema") == SCHEMA
+    return cast(Record, entry) if chained else None
 
 
 def _check_link(path: Path, number: int, entry: Record, previous: str) -> None:
@@ -395,7 +458,7 @@ def _check_heads(path: Path, hashes: Mapping[int, str], heads: Mapping[str, Head
             )
 
 
-def table(records: Sequence[Mapping[str, Any]]) -> str:
+def table(records: Sequence[Record]) -> str:
     """Return the policy's Markdown table, the oldest rotation first."""
     signers = {
         entry["rotation_id"]: persons.with_login(entry["signer"], entry.get("login", {}))
@@ -425,6 +488,6 @@ def table(records: Sequence[Mapping[str, Any]]) -> str:
     return HEAD + "".join(rows)
 
 
-def _wrote(entry: Mapping[str, Any]) -> bool:
+def _wrote(entry: Record) -> bool:
     """Tell whether who has rotated has also written the record: the login in it is theirs."""
     return entry.get("event") in ("ended", "tokens_replaced") and entry["outcome"] != "killed"

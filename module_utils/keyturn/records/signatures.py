@@ -10,15 +10,14 @@ import os
 import stat
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from ..base import timestamps
 from ..base.errors import KeyturnError
 from ..inputs import persons
 from . import checklist
-from .rotation_log import Seal, signed_part
+from .rotation_log import Record, Seal, signed_part
 
 # a signature for git, or for anything else, is none for the log
 NAMESPACE = "keyturn"
@@ -59,7 +58,7 @@ def check_file(allowed: Path) -> None:
         )
 
 
-def fault(record: Mapping[str, Any], records: checklist.Records, allowed: Path) -> str:
+def fault(record: Record, records: checklist.Records, allowed: Path) -> str:
     """Return what is wrong with the signature of a sign-off among the ``records`` of its log, empty where nothing is."""
     signature, content = record.get("signature", ""), signed_part(record)
     if not signature:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
-from typing import Any, TypedDict
+from typing import cast
 
 from ..base import timestamps
 from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.catalogue import Entry
 from . import ages
+from .rotation_log import Record
+from .shapes import Audit, Revocation, Status, StatusLine, Unreported, Unsigned
 
 STATES = ("ok", "due", "overdue", "broken")
 DUE_BEFORE_DAYS = 14
@@ -20,37 +21,16 @@ REVOCATION_DAYS = 7
 Hosts = Mapping[str, HostAnswer | None]
 
 
-class Revocation(TypedDict):
-    """An old credential that waits for its end: since when, and on which hosts."""
-
-    since: str
-    hosts: list[str]
-
-
-class StatusLine(TypedDict):
-    """What a secret needs: its age, by host what its values differ in or is wrong, where it is open, what is to be revoked."""
-
-    title: str
-    state: str
-    unused: bool
-    last_rotated: str | None
-    age_days: int | None
-    max_age_days: int | None
-    switch: str
-    differ: dict[str, str]
-    problems: dict[str, str]
-    open_on: list[str]
-    open_revocations: dict[str, Revocation]
-    revoke: list[str]
+NOTHING: Audit = {}
 
 
 def status(
     secrets: Mapping[str, Entry],
     hosts: Hosts,
     now: datetime,
-    audit: Mapping[str, Any] = MappingProxyType({}),
-    records: Sequence[Mapping[str, Any]] = (),
-) -> dict[str, Any]:
+    audit: Audit = NOTHING,
+    records: Sequence[Record] = (),
+) -> Status:
     """Return the state of each secret and of all. ``hosts`` has what ``keyturn_rotation_info`` said, None for no answer.
 
     ``records`` are those of the log, by which a secret's age is reckoned (``ages``). ``audit`` is what the controller's own records say
@@ -61,17 +41,25 @@ def status(
     found = {name: _secret(name, entry, hosts, now, records) for name, entry in secrets.items()}
     silent = sorted(name for name, said in hosts.items() if said is None)
     expired = {name: said["expired"] for name, said in hosts.items() if said and said["expired"]}
-    broken = [*silent, *filter(None, [(audit.get("log") or {}).get("problem")]), *audit.get("unreported", {})]
+    chain, review = audit.get("log"), audit.get("review")
+    broken = [*silent, *filter(None, [chain and chain.get("problem")]), *audit.get("unreported", {})]
     late = [one for one in audit.get("unsigned", []) if one["late"]]
-    overdue = [*late, *expired, *filter(None, [(audit.get("review") or {}).get("late")])]
+    overdue = [*late, *expired, *filter(None, [review and review.get("late")])]
     worst = _worst(
         [*(line["state"] for line in found.values()), *("broken" for _ in broken), *("overdue" for _ in overdue)]
     )
-    more = {"unreachable": silent, "expired": expired, "secrets": found, **audit}
-    return {"schema": 4, "state": worst, "at": timestamps.text(now), **more}
+    reckoned: Status = {
+        "schema": 4,
+        "state": worst,
+        "at": timestamps.text(now),
+        "unreachable": silent,
+        "expired": expired,
+        "secrets": found,
+    }
+    return cast(Status, {**reckoned, **audit})
 
 
-def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime, records: Sequence[Mapping[str, Any]]) -> StatusLine:
+def _secret(name: str, entry: Entry, hosts: Hosts, now: datetime, records: Sequence[Record]) -> StatusLine:
     told = {host: said for host, said in hosts.items() if said is not None}
     answered = {host: said for host, said in told.items() if said["held"][name]["used"]}
     unused = bool(told) and not answered
@@ -164,15 +152,15 @@ def _days(since: str, now: datetime) -> int:
     return (now - timestamps.parse(since)).days
 
 
-def table(found: Mapping[str, Any]) -> str:
+def table(found: Status) -> str:
     """Return the status for a person."""
     wide = max([11, *map(len, found["secrets"])]) + 1
     lines = [f"{'secret':<{wide}}{'state':<10}{'age':<12}{'last rotated':<22}{'due':<12}open"]
-    coming = {line["secret"]: line for line in found.get("calendar", [])}
+    coming = {line["secret"]: line["due"] for line in found.get("calendar", [])}
     for name, line in found["secrets"].items():
         age = "-" if line["age_days"] is None else f"{line['age_days']} d"
         limit = f" / {line['max_age_days']} d" if line["max_age_days"] else ""
-        due = (coming.get(name, {}).get("due") or "-")[:10]
+        due = (coming.get(name) or "-")[:10]
         lines.append(
             f"{name:<{wide}}{line['state']:<10}{age + limit:<12}{line['last_rotated'] or 'never':<22}{due:<12}"
             f"{'; '.join(_notes(line)) or '-'}"
@@ -184,7 +172,7 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join([f"{found['state'].upper()} at {found['at']}", "", *lines, *_audit(found)])
 
 
-def expired_lines(found: Mapping[str, Any]) -> list[str]:
+def expired_lines(found: Status) -> list[str]:
     """Return what a status says of old values that have expired."""
     return [
         f"the old value of {', '.join(names)} has expired and is still on {host}: run prune.yml"
@@ -192,7 +180,7 @@ def expired_lines(found: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _notes(line: Mapping[str, Any]) -> list[str]:
+def _notes(line: StatusLine) -> list[str]:
     notes = ["not used here"] if line["unused"] else []
     notes += [f"{host}: {problem}" for host, problem in line["problems"].items()]
     notes += [f"rotation on {', '.join(line['open_on'])}"] if line["open_on"] else []
@@ -202,7 +190,7 @@ def _notes(line: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def _audit(found: Mapping[str, Any]) -> list[str]:
+def _audit(found: Status) -> list[str]:
     if "log" not in found:
         return []
     log, review = found["log"], found["review"]
@@ -223,7 +211,7 @@ def _audit(found: Mapping[str, Any]) -> list[str]:
     return [*lines, f"review      the policy's next review is {review['next']}{' and late' if review['late'] else ''}"]
 
 
-def signing(one: Mapping[str, Any]) -> str:
+def signing(one: Unsigned) -> str:
     """Return by when a checklist is to be signed and closed, or only closed."""
     signed, by_key = one["signer"], " -e keyturn_signing_key=KEY" if one["by_key"] else ""
     what = "closed (close_rotation.yml)" if signed else f"signed (sign_off.yml{by_key}) and closed (close_rotation.yml)"
@@ -231,7 +219,7 @@ def signing(one: Mapping[str, Any]) -> str:
     return f"is signed by {signed}, and {when}" if signed else when
 
 
-def unreported_line(rotation_id: str, one: Mapping[str, Any]) -> str:
+def unreported_line(rotation_id: str, one: Unreported) -> str:
     """Return what a status says of a rotation that hosts have committed and of which there is no report."""
     remedy = (
         "run resume.yml"
@@ -242,6 +230,6 @@ def unreported_line(rotation_id: str, one: Mapping[str, Any]) -> str:
     return f"{rotation_id} of {one['secret']} is committed on {', '.join(one['hosts'])} and has no report of its end: {remedy}"
 
 
-def incident_line(summary: Mapping[str, Any]) -> str:
+def incident_line(summary: Mapping[str, object]) -> str:
     """Return what a status says of an incident with open points (``incident.summaries``)."""
     return f"{summary['id']}: {summary['late']} of {summary['open']} open points are late, next due {summary['due']}"

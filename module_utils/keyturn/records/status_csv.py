@@ -5,37 +5,38 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from typing import Any
 
 from ..base.shown import harmless
 from . import lives
+from .shapes import Event, Status, StatusLine
 
 # what a spreadsheet takes for the beginning of a formula, in both widths; a tab or a line's end is spelled out before
 FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
 
 
-def render(found: Mapping[str, Any]) -> str:
+def render(status: Status) -> str:
     """Return the status, with its ``attention`` and ``events``, as CSV (RFC 4180)."""
     written = io.StringIO()
     rows = csv.writer(written)
     rows.writerow(lives.COLUMNS)
-    for one in [*_attention(found), *_secrets(found), *found["events"]]:
-        rows.writerow(cell(one[name]) for name in lives.COLUMNS)
+    for one in [*_attention(status), *_secrets(status), *status["events"]]:
+        known: Mapping[str, object] = one
+        rows.writerow(cell(known[name]) for name in lives.COLUMNS)
     return written.getvalue()
 
 
-def _attention(found: Mapping[str, Any]) -> list[lives.Event]:
-    return [lives.event("attention", "", found["at"], one["state"], detail=one["text"]) for one in found["attention"]]
+def _attention(status: Status) -> list[Event]:
+    return [lives.event("attention", "", status["at"], one["state"], detail=one["text"]) for one in status["attention"]]
 
 
-def _secrets(found: Mapping[str, Any]) -> list[lives.Event]:
+def _secrets(status: Status) -> list[Event]:
     return [
         lives.event("secret", name, line["last_rotated"], line["state"], detail=age(line))
-        for name, line in found["secrets"].items()
+        for name, line in status["secrets"].items()
     ]
 
 
-def age(line: Mapping[str, Any]) -> str:
+def age(line: StatusLine) -> str:
     """Return the age of a secret against its limit, in words."""
     if line["unused"]:
         return "not used here"
@@ -44,7 +45,7 @@ def age(line: Mapping[str, Any]) -> str:
     return f"{known}, limit {limit} days" if limit else f"{known}, rotated on events only"
 
 
-def cell(value: Any) -> str:
+def cell(value: object) -> str:
     """Return a value as one cell, which no spreadsheet takes for a formula: text is of hosts and people."""
     text = "" if value is None else harmless(str(value))
     return f"'{text}" if text.lstrip().startswith(FORMULA) else text

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
-from typing import Any
 
 from ..base import timestamps
 from . import life_line, lives
+from .shapes import Chain, Event, Past, Status
 from .status_csv import age
 from .status_style import STYLE
 
-Found = Mapping[str, Any]
 # what a kind of events is called above its filter
 NAMES = {
     "rotation": "rotations, and how long they were down",
@@ -22,7 +21,7 @@ NAMES = {
 }
 
 
-def render(found: Found, environment: str) -> str:
+def render(found: Status, environment: str) -> str:
     """Return the page of a status with its ``attention``, ``events`` and ``calendar``, and what the records say (``audit.look``)."""
     secrets = _secrets(found)
     parts = [
@@ -46,7 +45,7 @@ def render(found: Found, environment: str) -> str:
     )
 
 
-def _secrets(found: Found) -> dict[str, str]:
+def _secrets(found: Status) -> dict[str, str]:
     """Return the class of each secret: those of the catalogue, then those that only the records know."""
     names = dict.fromkeys([*found["secrets"], *(one["secret"] for one in found["events"])])
     return {name: f"secret-{number}" for number, name in enumerate(names)}
@@ -77,7 +76,7 @@ def _table(
     return f"<table>\n<caption>{escape(caption)}</caption>\n<thead><tr>{columns}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def _now(found: Found, environment: str) -> list[str]:
+def _now(found: Status, environment: str) -> list[str]:
     """Return what needs somebody: the first of it is the heading of the page."""
     review = found["review"]
     said = f'<p class="quiet">at {_time(found["at"])}, as all times in UTC; the policy is reviewed on {escape(review["next"])}</p>'
@@ -90,7 +89,7 @@ def _now(found: Found, environment: str) -> list[str]:
     return [f"<h1>{escape(environment)} is {_said(first)}</h1>", said, *more]
 
 
-def _said(one: Found) -> str:
+def _said(one: Mapping[str, str]) -> str:
     return f"{_state(one['state'])}: {escape(one['text'])}"
 
 
@@ -115,7 +114,7 @@ def _boxes(legend: str, names: Mapping[str, str]) -> str:
     return f"<fieldset><legend>{escape(legend)}</legend>{boxes}</fieldset>"
 
 
-def _lives(found: Found, secrets: Mapping[str, str]) -> list[str]:
+def _lives(found: Status, secrets: Mapping[str, str]) -> list[str]:
     time = life_line.span(found["events"], timestamps.parse(found["at"]))
     kinds = {life_line.klass(kind): f"{life_line.symbol(kind)}{escape(text)}" for kind, text in NAMES.items()}
     return [
@@ -128,7 +127,7 @@ def _lives(found: Found, secrets: Mapping[str, str]) -> list[str]:
     ]
 
 
-def _life(found: Found, name: str, klass: str, time: life_line.Span) -> str:
+def _life(found: Status, name: str, klass: str, time: life_line.Span) -> str:
     events = [one for one in found["events"] if one["secret"] == name]
     line = found["secrets"].get(name)
     said = f"{_state(line['state'])}, {escape(age(line))}" if line else "not in the catalogue any more"
@@ -139,7 +138,7 @@ def _life(found: Found, name: str, klass: str, time: life_line.Span) -> str:
     )
 
 
-def _counts(events: Sequence[Found]) -> str:
+def _counts(events: Sequence[Event]) -> str:
     kinds = [one["kind"] for one in events]
     counted = [
         f"{kinds.count(kind)} {kind}{'' if kinds.count(kind) == 1 else 's'}" for kind in lives.KINDS if kind in kinds
@@ -147,7 +146,7 @@ def _counts(events: Sequence[Found]) -> str:
     return f"{', '.join(counted) or 'nothing'}; the table of events says when"
 
 
-def _events(events: Sequence[Found], secrets: Mapping[str, str]) -> list[str]:
+def _events(events: Sequence[Event], secrets: Mapping[str, str]) -> list[str]:
     past = [one for one in reversed(events) if one["kind"] != "due"]
     if not past:
         return ["<h2>Events</h2>", "<p>None yet.</p>"]
@@ -167,7 +166,7 @@ def _events(events: Sequence[Found], secrets: Mapping[str, str]) -> list[str]:
     return ["<h2>Events</h2>", _table("The newest first", head, rows, classes)]
 
 
-def _when(one: Found) -> str:
+def _when(one: Event) -> str:
     """Return from when to when; of one day the day once."""
     begun, ended = one["at"], one["until"]
     if not ended or ended[:16] == begun[:16]:
@@ -176,14 +175,14 @@ def _when(one: Found) -> str:
     return f"{_time(begun)} to {_time(ended, 11 if same else 0)}"
 
 
-def _down(one: Found) -> str:
+def _down(one: Event) -> str:
     return f"{one['downtime_seconds']:.1f} s of {one['downtime_budget_seconds']} s" if one["downtime_seconds"] else ""
 
 
 # -- what else there is ------------------------------------------------------------------------------------------------
 
 
-def _coming(found: Found) -> list[str]:
+def _coming(found: Status) -> list[str]:
     now = timestamps.parse(found["at"])
     rows = []
     for line in found["calendar"]:
@@ -202,7 +201,7 @@ def _coming(found: Found) -> list[str]:
     ]
 
 
-def _checklists(timeline: Iterable[Found]) -> list[str]:
+def _checklists(timeline: Iterable[Past]) -> list[str]:
     parts = ["<h2>Checklists</h2>"]
     for one in timeline:
         points = one["checklist"]
@@ -222,7 +221,7 @@ def _checklists(timeline: Iterable[Found]) -> list[str]:
     return parts if len(parts) > 1 else [*parts, "<p>No rotation has committed yet.</p>"]
 
 
-def _log(log: Found) -> list[str]:
+def _log(log: Chain) -> list[str]:
     head = log["head"]
     said = f"record {head['number']}, {head['hash']}" if head else "the log is empty"
     state = _state("broken", "broken") if log["problem"] else _state("ok", "the chain is whole")

@@ -1,4 +1,4 @@
-"""A server of HAProxy, by the balancer's socket: taken out of the traffic and put back, by what the balancer says it has done.
+"""Takes a server out of HAProxy's traffic and puts it back, by the balancer's socket. What the balancer says it has done counts.
 
 Whatever the socket is asked, its exit code and a program's in between say nothing: an order that is refused is a text.
 """

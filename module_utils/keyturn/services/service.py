@@ -12,15 +12,18 @@ import socket
 import time
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, TypedDict
 
 from ..base import durable, files, folders, log_lines, procfs
 from ..base.errors import KeyturnError
 from ..base.procfs import Moment
 from ..ground import owner
 from ..ground.scripts import REMEDY, Scripts
+
+if TYPE_CHECKING:
+    from ..inputs.catalogue import ServiceSpec
 
 HEALTH_TIMEOUT = 2
 POLL_SECONDS = 0.05
@@ -40,13 +43,21 @@ LINE_SHOWN = 60
 MARK = {"moment": [str, float], "end": int, "file": [int], "tail": str}
 
 
+class LogMark(TypedDict):
+    """Which file a log is (device and inode), where it ended, and a digest of what stood before that."""
+
+    end: int
+    file: list[int]
+    tail: str
+
+
 class Service(ABC):
     """One service of the application, as ``keyturn_services`` of the inventory describes it.
 
     ``state`` is keyturn's own folder of the application.
     """
 
-    def __init__(self, name: str, spec: Mapping[str, Any], app_root: Path, app_user: str | None, state: Path) -> None:
+    def __init__(self, name: str, spec: ServiceSpec, app_root: Path, app_user: str | None, state: Path) -> None:
         self.name = name
         self.spec = spec
         self.app_root = app_root
@@ -395,7 +406,7 @@ class ScriptService(Service):
             except FileNotFoundError:
                 return None
 
-    def _behind(self, mark: Mapping[str, Any]) -> Iterator[bytes]:
+    def _behind(self, mark: LogMark) -> Iterator[bytes]:
         """What was logged behind the mark, as much as is read. Of a log that was rotated since, the first part stands beside it."""
         end, left = mark["end"], LOG_BYTES
         begun_anew = self._log_at(self._log, end) != mark
@@ -424,7 +435,7 @@ class ScriptService(Service):
     def _mark_path(self) -> Path:
         return self.state / f"{self.name}.start.json"
 
-    def _log_at(self, path: Path, end: int | None) -> dict[str, Any]:
+    def _log_at(self, path: Path, end: int | None) -> LogMark:
         """Say which file a log is and what stands in it before ``end`` (None: its present end)."""
         file = self._opened(path)
         if file is None:

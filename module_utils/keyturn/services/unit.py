@@ -9,7 +9,10 @@ import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ..inputs.catalogue import ServiceSpec
 
 # what stops when the unit stops, and what starts it
 FOLLOWERS = ("ConsistsOf", "RequiredBy", "RequisiteOf", "BoundBy", "PropagatesStopTo")
@@ -132,7 +135,7 @@ def seconds(span: str) -> float:
     return sum(float(count) * SECONDS[unit] for count, unit in re.findall(r"([\d.]+)([a-z]+)", span))
 
 
-def refusal(page: Page, spec: Mapping[str, Any]) -> str:
+def refusal(page: Page, spec: ServiceSpec) -> str:
     """Say why a rotation cannot handle the unit, with the remedy; nothing where it can. ``spec`` is the inventory's service."""
     if not page.one("Id").endswith(".service"):
         return "it is no service: name the one that it starts"

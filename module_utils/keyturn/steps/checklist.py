@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..base.errors import KeyturnError
 from ..fleet import answers
@@ -36,7 +34,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     if not done:
         if not check_mode:
             at = utc_now()
-            rotation_log.append(folder, entry | {"at": at}, _seal(case, parameters, entry, at))
+            rotation_log.append(folder, {**entry, "at": at}, _seal(case, parameters, entry, at))
         case = case._replace(records=[*case.records, entry])
     lines = checklist.text(checklist.points(wanted, case))
     signed = f"signed by {checklist.signer(case.records, parameters['rotation_id'])}"
@@ -77,7 +75,9 @@ def _counting(records: checklist.Records, parameters: Parameters) -> checklist.R
     return [one for one in records if one not in forged]
 
 
-def _seal(case: checklist.Case, parameters: Parameters, entry: Mapping[str, Any], at: str) -> rotation_log.Seal | None:
+def _seal(
+    case: checklist.Case, parameters: Parameters, entry: rotation_log.Record, at: str
+) -> rotation_log.Seal | None:
     if entry["event"] != "signed" or not parameters["signing_key"]:
         return None
     key, allowed = Path(parameters["signing_key"]), Path(parameters["allowed_signers"])
@@ -85,7 +85,7 @@ def _seal(case: checklist.Case, parameters: Parameters, entry: Mapping[str, Any]
     return signatures.seal(key, allowed, entry["signer"], rotators, at)
 
 
-def _sign(case: checklist.Case, parameters: Parameters) -> dict[str, Any]:
+def _sign(case: checklist.Case, parameters: Parameters) -> rotation_log.Record:
     if AWX in os.environ and not parameters["signing_key"]:
         raise KeyturnError(
             "a job of AWX has the login of its container, which is no person's: sign with a key (keyturn_allowed_signers); nothing was "

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 from ..base import timestamps
 from ..base.errors import KeyturnError
@@ -17,7 +15,7 @@ from ..records import report, rotation_log, status
 from .status import entries
 
 
-def shape(parameters: Parameters) -> Any:
+def shape(parameters: Parameters) -> object:
     """Return what this rests on."""
     return {"hosts": answers.state(parameters["secrets"])}
 
@@ -43,7 +41,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     return {"changed": False, "calendar": lines, "turn": wanted if inside else [], "text": "\n".join(text)}
 
 
-def _sentence(wanted: list[str], inside: bool, window: Mapping[str, Any], now: datetime) -> str:
+def _sentence(wanted: list[str], inside: bool, window: schedule.Window, now: datetime) -> str:
     if not wanted:
         return "nothing is due"
     if inside:

@@ -7,12 +7,13 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 from .. import incident
 from ..base import durable, seal, timestamps
 from ..base.errors import KeyturnError
 from ..incident import plan, runs
+from ..incident.shapes import Document, Header, Note, Planned, Row, Step
 from ..inputs import persons, request
 from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
@@ -68,8 +69,8 @@ def _missing(parameters: Parameters) -> Iterator[str]:
 
 
 def _document(
-    folder: Path, header: dict[str, Any], steps: list[dict[str, Any]], checklists: Mapping[str, Any], now: datetime
-) -> dict[str, Any]:
+    folder: Path, header: Header, steps: list[Step], checklists: Mapping[str, Planned], now: datetime
+) -> Document:
     if not (folder / incident.JSON).exists():
         return incident.begin(header, steps, checklists, now)
     document = incident.read(folder)
@@ -79,13 +80,14 @@ def _document(
     return document
 
 
-def _decided(parameters: Parameters, now: datetime) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _decided(parameters: Parameters, now: datetime) -> tuple[Header, list[Step]]:
     if not parameters["table"]:
         raise KeyturnError("incident.yml: no table: say what is done when something has leaked; nothing was changed")
     # what a check shows of an incident that has no id yet
     identity = parameters["id"] if request.INCIDENT_ID.fullmatch(parameters["id"]) else "without an id"
     table = {
-        name: validated(f"keyturn_incident_table.{name}", plan.ROW, row) for name, row in parameters["table"].items()
+        name: cast("Row", validated(f"keyturn_incident_table.{name}", plan.ROW, row))
+        for name, row in parameters["table"].items()
     }
     plan.check_table(table, parameters["order"], parameters["secrets"])
     if parameters["leaked"] not in table:
@@ -96,9 +98,13 @@ def _decided(parameters: Parameters, now: datetime) -> tuple[dict[str, Any], lis
         raise KeyturnError("a drill rotates for real, and not in production: run it in staging; nothing was changed")
     row = table[parameters["leaked"]]
     since = timestamps.text(timestamps.parse(parameters["since"]) if parameters["since"] else now - LOOK_BACK)
-    names = ("leaked", "drill", "environment", "without_evidence", "material")
-    header = {name: parameters[name] for name in names} | {
+    header: Header = {
         "id": identity,
+        "leaked": parameters["leaked"],
+        "drill": parameters["drill"],
+        "environment": parameters["environment"],
+        "without_evidence": parameters["without_evidence"],
+        "material": parameters["material"],
         "title": row["title"],
         "by_hand": row["by_hand"],
         "since": since,
@@ -133,11 +139,11 @@ def _report(parameters: Parameters, now: datetime, dry: bool) -> Result:
     return {"changed": True, "text": text, "open_steps": steps, "incident": document}
 
 
-def _evidence(folder: Path, document: Mapping[str, Any], hosts: list[str]) -> list[dict[str, Any]]:
+def _evidence(folder: Path, document: Document, hosts: list[str]) -> list[Note]:
     if document["without_evidence"]:
         return []
-    notes = [
-        durable.read_json(path, incident.NOTE) or {} for path in sorted((folder / incident.EVIDENCE).glob("*.json"))
+    notes: list[Note] = [
+        durable.read_json(path, incident.NOTE) for path in sorted((folder / incident.EVIDENCE).glob("*.json"))
     ]
     later = {(note["host"], member["name"].split("/")[0]) for note in notes for member in note["members"]}
     for note in notes:
@@ -145,9 +151,8 @@ def _evidence(folder: Path, document: Mapping[str, Any], hosts: list[str]) -> li
             source: why for source, why in note["missing"].items() if (note["host"], source) not in later
         }
     silent = sorted(set(hosts) - {note["host"] for note in notes})
-    return notes + [
-        {"host": host, "members": [], "missing": {"everything": "the host gave no answer"}} for host in silent
-    ]
+    notes += [{"host": host, "members": [], "missing": {"everything": "the host gave no answer"}} for host in silent]
+    return notes
 
 
 def _tick(parameters: Parameters, now: datetime, dry: bool) -> Result:
@@ -173,7 +178,7 @@ def _status(parameters: Parameters, now: datetime, dry: bool) -> Result:
     return {"changed": False, "text": incident.table(documents, now), "late": late}
 
 
-ACTIONS: dict[str, Callable[[Mapping[str, Any], datetime, bool], Result]] = {
+ACTIONS: dict[str, Callable[[Parameters, datetime, bool], Result]] = {
     "open": _open,
     "report": _report,
     "status": _status,

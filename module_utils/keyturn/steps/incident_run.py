@@ -6,10 +6,9 @@ import multiprocessing
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from .. import incident
 from ..base.errors import KeyturnError
@@ -49,7 +48,7 @@ class _Runner:
         self.lock = lock
         self.ran = False
 
-    def play(self, playbook: str, variables: Mapping[str, Any], log: Path) -> int:
+    def play(self, playbook: str, variables: runs.Variables, log: Path) -> int:
         """Run a playbook to its end and return its exit code."""
         self.ran = True
         path = self.playbooks / f"{playbook}.yml"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from ..base.errors import KeyturnError
 from ..fleet import answers
@@ -18,7 +17,7 @@ from ..records import audit, report, rotation_log, signatures, status
 SHAPE = {"hosts": {"*": (None, {"rotation": answers.JOURNAL, "closed": answers.CLOSED})}}
 
 
-def begin(folder: Path, hosts: Mapping[str, Any], told: Mapping[str, str], check_mode: bool) -> int:
+def begin(folder: Path, hosts: audit.Hosts, told: Mapping[str, str], check_mode: bool) -> int:
     """Begin the log with what the hosts know; return how many rotations that are. KeyturnError where there is one."""
     check_reason(told["reason"], "keyturn_log_from_hosts")
     kept = [path.name for path in (folder / rotation_log.LINES, *sorted(folder.glob("2*.json"))) if path.exists()]
@@ -32,10 +31,11 @@ def begin(folder: Path, hosts: Mapping[str, Any], told: Mapping[str, str], check
         raise KeyturnError(
             f"{', '.join(silent)} gave no answer, and what it knows would be missing for good: nothing was begun"
         )
-    known = sorted({rotation_id for said in hosts.values() for rotation_id in said["closed"]})
+    closed = {name: said["closed"] for name, said in hosts.items() if said}
+    known = sorted({rotation_id for past in closed.values() for rotation_id in past})
     entries = [rotation_log.setup(told["environment"], utc_now()) | {"taken_over": told["reason"]}]
     for rotation_id in known:
-        ends = {name: said["closed"][rotation_id] for name, said in hosts.items() if rotation_id in said["closed"]}
+        ends = {name: past[rotation_id] for name, past in closed.items() if rotation_id in past}
         who = told["operator"] or request.operator(os.environ)
         entries.append(rotation_log.taken_over(rotation_id, ends, told["environment"], told["reason"], who))
     if not check_mode:

@@ -23,7 +23,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     )
     failure = parameters["failure"] or (f"relink_required: {', '.join(lost)}" if lost else None)
     now = utc_now()
-    entry = {
+    entry: rotation_log.Record = {
         "event": "tokens_replaced",
         "at": now,
         "rotation_id": planning.rotation_id(),

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from ..base import timestamps
 from ..inputs.validation import Answer, Parameters, validated
@@ -45,5 +43,5 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     return {"changed": bool(parameters["event"] or sent), "sent": sent, "open": left, "text": "\n".join(lines)}
 
 
-def _send(channel: Mapping[str, Any], message: messages.Message) -> str:
+def _send(channel: notify.Channel, message: messages.Message) -> str:
     return notify.send(channel, message, os.environ, datetime.now(UTC))

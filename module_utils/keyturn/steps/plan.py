@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from .. import issuers
 from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, attempts, run_state, staging_gate
+from ..fleet.host_variables import HostVariables
 from ..fleet.taking_part import holders
 from ..ground import rows
 from ..host import probes
@@ -30,8 +30,6 @@ NAMELESS = ("", "inventory")
 PROVED_BY = ("keyturn_checks", "keyturn_delivery")
 READS = (*run_state.NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
 TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
-# the variables of a host, as far as ``READS`` names them: each has a type of its own
-HostVariables = Mapping[str, Any]
 
 SHAPE = {"hosts": {"*": answers.HERE}}
 
@@ -89,16 +87,15 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     }
     if parameters["pipeline_log"]:
         plan["logged"] = _logged(Path(parameters["pipeline_log"]))
-    told = dict(plan)
     return {
         "changed": False,
         "plan": plan,
-        "run": {name: told[name] for name in TOLD},
+        "run": {name: value for name, value in plan.items() if name in TOLD},
         "text": _text(plan, list(hosts), check_mode),
     }
 
 
-def _entry(parameters: Parameters) -> dict[str, Any]:
+def _entry(parameters: Parameters) -> Entry:
     secret, known = parameters["secret"], ", ".join(sorted(parameters["secrets"])) or "nothing"
     if not secret:
         raise KeyturnError(f"name the secret by -e keyturn_secret=NAME: the catalogue has {known}")
@@ -121,7 +118,7 @@ def _holders(parameters: Parameters) -> dict[str, HostVariables]:
     return hosts
 
 
-def _check_services(parameters: Parameters, entry: dict[str, Any], hosts: Mapping[str, HostVariables]) -> None:
+def _check_services(parameters: Parameters, entry: Entry, hosts: Mapping[str, HostVariables]) -> None:
     for host, known in hosts.items():
         described = known["keyturn_services"]
         if not isinstance(described, dict):

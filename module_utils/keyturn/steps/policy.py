@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 from ..base import durable
 from ..inputs.validation import Answer, Parameters
 from ..records import policy, rotation_log
 
 
-def shape(parameters: Parameters) -> Any:
+def shape(parameters: Parameters) -> object:
     """Return what this rests on: an entry for each secret that the policy names."""
     entry = {"variables": [str], "max_age_days?": (None, int)}
     named = {secret: entry for part in ("schedule", "triggers") for secret in parameters["policy"].get(part, {})}

@@ -14,6 +14,6 @@ from ..inputs.validation import Answer, Parameters
 def run(parameters: Parameters, check_mode: bool) -> Answer:
     """Reckon what is overdue and what is nearly due."""
     folder, now = Path(parameters["folder"]), datetime.now(UTC)
-    status = durable.read_json(folder / "status.json", reminders.STATUS) or {}
-    found = reminders.reminders(status, incident.read_all(folder), parameters["links"] or str(folder), now)
+    status: reminders.Status | None = durable.read_json(folder / "status.json", reminders.STATUS)
+    found = reminders.reminders(status or {}, incident.read_all(folder), parameters["links"] or str(folder), now)
     return {"changed": False, "reminders": found, "at": timestamps.text(now)}

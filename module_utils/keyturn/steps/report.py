@@ -10,7 +10,7 @@ from ..inputs import catalogue
 from ..inputs.validation import Answer, Parameters, validated
 from ..records import audit, checklist, rotation_log
 from ..records import report as reporting
-from ..records.report import Report
+from ..records.shapes import Report
 
 SHAPE = {"plan": answers.PLAN, "hosts": {"*": answers.JOURNAL}, "checklist": answers.POINTS}
 

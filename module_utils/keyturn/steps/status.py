@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from .. import incident
 from ..base import durable
 from ..fleet import abandoned, answers, schedule
 from ..inputs import catalogue
+from ..inputs.catalogue import Entry
 from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
 from ..records import attention, audit, lives, rotation_log, status_csv, status_page
 from ..records import status as reckoning
+from ..records.shapes import Status
 
 WRITTEN = {"page": "html", "table": "csv", "data": "json"}
 
 
-def shape(parameters: Parameters) -> Any:
+def shape(parameters: Parameters) -> object:
     """Return what this rests on."""
     policy = {"checklist": answers.POINTS, "review": {"next": str}}
     return {"hosts": answers.state(parameters["secrets"]), "policy": policy}
@@ -37,7 +38,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     return {"changed": bool(ended), "status": found, "text": "\n".join([reckoning.table(found), *told])}
 
 
-def reckoned(parameters: Parameters, folder: Path, now: datetime) -> dict[str, Any]:
+def reckoned(parameters: Parameters, folder: Path, now: datetime) -> Status:
     """Return the status as it is at a moment, from the hosts' answers and all that the environment's folder holds."""
     secrets, hosts = entries(parameters["secrets"]), parameters["hosts"]
     records = audit.look(folder, secrets, parameters["policy"], now, hosts, parameters["allowed_signers"])
@@ -47,10 +48,11 @@ def reckoned(parameters: Parameters, folder: Path, now: datetime) -> dict[str, A
     found["incidents"] = incident.summaries(folder, now)
     coming = lives.of_calendar(found["calendar"], found["at"])
     found["events"] = lives.in_order([*found["events"], *lives.of_incidents(incident.read_all(folder)), *coming])
-    return found | {"attention": attention.now(found, hosts)}
+    found["attention"] = attention.now(found, hosts)
+    return found
 
 
-def _write(folder: Path, found: dict[str, Any]) -> list[str]:
+def _write(folder: Path, found: Status) -> list[str]:
     """Write the status in its three forms, and return the lines that say where."""
     durable.make_reports_folder(folder)
     durable.write_json(folder / "status.json", found)
@@ -59,6 +61,6 @@ def _write(folder: Path, found: dict[str, Any]) -> list[str]:
     return ["", *(f"{what:<12}{folder / f'status.{end}'}" for what, end in WRITTEN.items())]
 
 
-def entries(secrets: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def entries(secrets: Mapping[str, object]) -> dict[str, Entry]:
     """Return the catalogue with its defaults."""
     return {name: validated(f"keyturn_secrets.{name}", catalogue.ENTRY, entry) for name, entry in secrets.items()}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from ..base import durable, findings, shown
 from ..base.errors import KeyturnError
 from ..base.findings import SEVERITIES, Finding
 from ..fleet import answers, isolation
 from ..ground import checkout, repository, rows
+from ..host.phases.answers import HostAnswer
+from ..inputs.catalogue import Entry
 from ..inputs.validation import Answer, Parameters, store
 from ..records import report
 from ..stores import rights
@@ -20,7 +21,7 @@ from .status import entries
 SAYS = True
 
 
-def shape(parameters: Parameters) -> Any:
+def shape(parameters: Parameters) -> object:
     """Return what this rests on: a finding, and the fingerprints of each secret."""
     finding = {"severity": SEVERITIES, **dict.fromkeys(("rule", "what", "remedy"), str)}
     values = {f"{name}?": {"*": str} for name in parameters["secrets"]} | answers.NOTHING
@@ -53,7 +54,7 @@ def _told(found: Iterator[Finding]) -> Iterator[dict[str, str]]:
 
 
 def _shared(
-    held: Mapping[str, Mapping[str, str]], elsewhere: Mapping[str, str], secrets: Mapping[str, Any]
+    held: Mapping[str, Mapping[str, str]], elsewhere: Mapping[str, str], secrets: Mapping[str, Entry]
 ) -> Iterator[Finding]:
     """No value is used in two environments, but for the variables that are one at the provider."""
     for secret, marks in held.items():
@@ -129,7 +130,7 @@ def _rights(parameters: Parameters) -> Iterator[Finding]:
         yield Finding("error" if parameters["production"] else "warning", "least privilege", what, remedy)
 
 
-def _values(folder: Path, hosts: Mapping[str, Any], say: checkout.Say) -> Iterator[Finding]:
+def _values(folder: Path, hosts: Mapping[str, HostAnswer], say: checkout.Say) -> Iterator[Finding]:
     """A value that a host holds stands nowhere in the source; it is recognized by its fingerprint."""
     owners = {
         mark: (secret, f"{name} {mark} of {host}")

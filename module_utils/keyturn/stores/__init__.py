@@ -7,25 +7,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ..base.errors import KeyturnError
+from ..inputs.catalogue import StoreSpec
 from .aws_secretsmanager import AwsSecretsManager
 from .contract import Store
 from .openbao import OpenBao
 
-STORES: dict[str, Callable[[Mapping[str, Any], Mapping[str, str]], Store]] = {
+STORES: dict[str, Callable[[StoreSpec, Mapping[str, str]], Store]] = {
     "aws_secretsmanager": AwsSecretsManager,
     "openbao": OpenBao,
 }
 
 
-def open_store(spec: Mapping[str, Any], environment: Mapping[str, str] | None = None) -> Store:
+def open_store(spec: StoreSpec, environment: Mapping[str, str] | None = None) -> Store:
     """Return the store that ``keyturn_store`` describes, logged in by what stands in ``environment`` (default: the process's)."""
     return STORES[spec["kind"]](spec, os.environ if environment is None else environment)
 
 
-def path_of(spec: Mapping[str, Any], environment: str, secret: str, host: str = "") -> str:
+def path_of(spec: StoreSpec, environment: str, secret: str, host: str = "") -> str:
     """Return where a secret lies: each environment has a part of the store of its own, each host its own value."""
     parts = [*filter(None, spec["prefix"].split("/")), environment, secret, *filter(None, [host])]
     if any(part in (".", "..") or "/" in part for part in parts):

@@ -15,6 +15,7 @@ from typing import Any
 from ..base import shape
 from ..base.deadline import within
 from ..base.errors import KeyturnError
+from ..inputs.catalogue import StoreSpec
 from .contract import CALL_SECONDS, Denied, Held, Version, conflict, must_promote, must_stage, rotation_of, texts
 
 TIMEOUT_SECONDS = 15
@@ -27,13 +28,14 @@ DENIED = (
     "InvalidSignatureException",
     "UnrecognizedClientException",
 )
+
 FORBIDDEN = 403
 
 
 class AwsSecretsManager:
     """The store; boto3 finds the login by its own rules (a role of the machine or of the pipeline, the environment)."""
 
-    def __init__(self, spec: Mapping[str, Any], _environment: Mapping[str, str]) -> None:
+    def __init__(self, spec: StoreSpec, _environment: Mapping[str, str]) -> None:
         try:
             import boto3
             from botocore.config import Config
@@ -65,14 +67,14 @@ class AwsSecretsManager:
             return False
         if CURRENT not in self._labels(path):
             self._make(path)
-        said = self._call(
+        written = self._call(
             path,
             "put_secret_value",
             ClientRequestToken=rotation_id,
             SecretString=_text(values),
             VersionStages=[PENDING],
         )
-        if said is None:
+        if written is None:
             raise KeyturnError(
                 f"{path}: rotation {rotation_id} has another value in the store already, or the secret is marked for deletion: "
                 "start a new rotation, or restore the secret"
@@ -135,7 +137,7 @@ class AwsSecretsManager:
         given = {name: version for name, version in more.items() if version}
         return self._call(path, "update_secret_version_stage", VersionStage=label, **given) is not None
 
-    def _call(self, path: str, operation: str, key: str = "SecretId", **parameters: Any) -> dict[str, Any] | None:
+    def _call(self, path: str, operation: str, key: str = "SecretId", **parameters: object) -> dict[str, Any] | None:
         """Call AWS; None where it says that the thing is not there, is there already, or is another."""
         with self._told(f"{operation} of {path}"):
             from botocore.exceptions import ClientError

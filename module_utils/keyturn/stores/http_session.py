@@ -1,4 +1,4 @@
-"""What OpenBao's client talks by: an answer has a size, and a store behind TLS leads nowhere else."""
+"""The HTTP session of OpenBao's client: an answer has a size, and no redirect leads from https to http."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ MOST_BYTES = 1 << 22
 
 
 class _Bounded(HTTPAdapter):
-    def send(self, request: Any, stream: bool = False, *args: Any, **more: Any) -> requests.Response:
+    def send(
+        self, request: requests.PreparedRequest, stream: bool = False, *args: Any, **more: Any
+    ) -> requests.Response:
         answer = super().send(request, True, *args, **more)
         content = answer.raw.read(MOST_BYTES + 1, decode_content=True)
         if len(content) > MOST_BYTES:

@@ -11,12 +11,13 @@ import contextlib
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from ..base import shape
 from ..base.deadline import within
 from ..base.errors import KeyturnError
 from ..base.shown import harmless
+from ..inputs.catalogue import StoreSpec
 from .contract import (
     BY_HAND,
     CALL_SECONDS,
@@ -29,6 +30,10 @@ from .contract import (
     rotation_of,
     texts,
 )
+
+if TYPE_CHECKING:
+    import hvac
+    from hvac.api.secrets_engines.kv_v2 import KvV2
 
 TIMEOUT_SECONDS = 15
 PENDING = ".pending"
@@ -62,10 +67,18 @@ class _Latest(NamedTuple):
     labels: Mapping[str, str]
 
 
+class Auth(TypedDict):
+    """How the controller logs in: ``auth`` of ``keyturn_store``."""
+
+    method: str
+    mount: str
+    role: str | None
+
+
 class OpenBao:
     """The store, logged in."""
 
-    def __init__(self, spec: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    def __init__(self, spec: StoreSpec, environment: Mapping[str, str]) -> None:
         self.mount = spec["mount"]
         self.where = f"OpenBao at {spec['url']}"
         try:
@@ -181,7 +194,7 @@ class OpenBao:
         said = self._read(path, self._kv.read_secret_version, version=number, raise_on_deleted_version=True)
         return texts(path, said.get("data")) if said else None
 
-    def _read(self, path: str, call: Callable[..., Any], **given: Any) -> dict[str, Any]:
+    def _read(self, path: str, call: Callable[..., Mapping[str, Any]], **given: object) -> dict[str, Any]:
         """Return what a call that reads answers, nothing where there is nothing at the path."""
         from hvac import exceptions
 
@@ -190,22 +203,22 @@ class OpenBao:
         return {}
 
     @functools.cached_property
-    def _kv(self) -> Any:
+    def _kv(self) -> KvV2:
         """The engine, when the mount has been seen to be one: others take a value, and do not give it back."""
         try:
             with self._told(f"the mount {self.mount}"):
-                said = self._client.adapter.get(url=f"/v1/sys/internal/ui/mounts/{self.mount}")["data"]
-                version = (said["options"] or {}).get("version", "")
-                found = tuple(harmless(str(one)) for one in (said["path"].strip("/"), said["type"], version))
+                mount = self._client.adapter.get(url=f"/v1/sys/internal/ui/mounts/{self.mount}")["data"]
+                version = (mount["options"] or {}).get("version", "")
+                seen = tuple(harmless(str(one)) for one in (mount["path"].strip("/"), mount["type"], version))
         except Denied:
             raise Denied(
                 f"{self.where} refuses the mount {self.mount} (keyturn_store.mount): there is none of this name, or the login has "
                 "expired, or its policy does not allow this"
             ) from None
-        if found != (self.mount.strip("/"), "kv", "2"):
+        if seen != (self.mount.strip("/"), "kv", "2"):
             raise KeyturnError(
-                f"{self.where} has no mount {self.mount} of KV version 2 (keyturn_store.mount): {found[0]} is of the kind {found[1]}"
-                f"{', version ' + found[2] if found[2] else ''}. Name the mount alone, the rest of a path is keyturn_store.prefix; "
+                f"{self.where} has no mount {self.mount} of KV version 2 (keyturn_store.mount): {seen[0]} is of the kind {seen[1]}"
+                f"{', version ' + seen[2] if seen[2] else ''}. Name the mount alone, the rest of a path is keyturn_store.prefix; "
                 "give Keyturn a mount of its own, since to make version 2 of version 1 moves the paths of all who read it"
             )
         return self._client.secrets.kv.v2
@@ -284,16 +297,16 @@ def _needed(environment: Mapping[str, str], *names: str) -> str:
     raise KeyturnError(f"the login to OpenBao needs {' or '.join(names)} in the environment of the controller")
 
 
-def _by_token(client: Any, _auth: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def _by_token(client: hvac.Client, _auth: Auth, environment: Mapping[str, str]) -> None:
     client.token = _needed(environment, "BAO_TOKEN", "VAULT_TOKEN")
 
 
-def _by_approle(client: Any, auth: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def _by_approle(client: hvac.Client, auth: Auth, environment: Mapping[str, str]) -> None:
     secret_id = _needed(environment, "KEYTURN_STORE_SECRET_ID")
     client.auth.approle.login(role_id=auth["role"], secret_id=secret_id, mount_point=auth["mount"] or "approle")
 
 
-def _by_jwt(client: Any, auth: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+def _by_jwt(client: hvac.Client, auth: Auth, environment: Mapping[str, str]) -> None:
     said = client.auth.jwt.jwt_login(
         role=auth["role"], jwt=_needed(environment, "KEYTURN_STORE_JWT"), path=auth["mount"] or "jwt"
     )

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from ..base.errors import KeyturnError
+from ..inputs.catalogue import StoreSpec
 from . import open_store, path_of
 
 # Stores refuse before they look: a secret that is nowhere tells as much, and no value of another environment is fetched.
 NOWHERE = "keyturn-has-no-such-secret"
 
 
-def beyond(spec: Mapping[str, Any], environment: str, others: Iterable[str]) -> list[str]:
+def beyond(spec: StoreSpec, environment: str, others: Iterable[str]) -> list[str]:
     """Return those of ``others`` whose part of the store the login may read; KeyturnError where it cannot be told."""
     store = open_store(spec)
     if not store.may_read(path_of(spec, environment, NOWHERE)):

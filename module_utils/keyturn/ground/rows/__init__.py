@@ -1,16 +1,14 @@
-"""The data under a key, and the table of the row stores that there are. A host asks for none of their code but of the one it has."""
+"""The data under a key, and the table of the row stores. A host imports the code of its own store alone."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ...base.sides import Side
-    from .contract import RowStore
-
-Spec = Mapping[str, Any]
+    from .contract import RowStore, Spec
 
 
 class Kind(NamedTuple):

@@ -17,6 +17,10 @@ OTHER_WRITER = (
 )
 
 
+# the catalogue's ``migration``, as the options of its kind have validated it
+Spec = Mapping[str, Any]
+
+
 class Census(TypedDict):
     """How many rows there are by form, how many open under which value, and which are refused (up to ten named)."""
 
@@ -132,7 +136,7 @@ class RowStore(Protocol):
     def backup(self, folder: Path, online: bool) -> Backup:
         """Make a consistent copy in ``folder``, durable and 0600; ``online`` also try the switch on it, or raise Deferred."""
 
-    def recall(self, folder: Path, prepared: Mapping[str, Any] | None) -> bool:
+    def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
         """Tell whether ``folder`` holds what the journal's ``prepared`` vouches for: prepare goes on with it, switch uses it.
 
         It comes before both; what is not vouched for is never used.
@@ -141,7 +145,7 @@ class RowStore(Protocol):
     def prepare(self, encrypt_plaintext: bool, seconds: float) -> Prepared:
         """Compute new rows beside the running service for about ``seconds``, from where the last call has come to."""
 
-    def marks(self, finished: bool) -> dict[str, Any]:
+    def marks(self, finished: bool) -> dict[str, object]:
         """Return what the journal keeps, so that ``recall`` knows again what the last call has left."""
 
     def check_unused(self) -> None:
@@ -169,7 +173,7 @@ class RowStore(Protocol):
     def residue(self) -> list[str]:
         """Return findings about old ciphertexts that are left in free parts of the data."""
 
-    def restore(self, folder: Path, backup: Mapping[str, Any], scratch: Path) -> int:
+    def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Restore the journal's ``backup`` from ``folder`` below ``scratch``; return its number of rows, all of which open."""
 
 

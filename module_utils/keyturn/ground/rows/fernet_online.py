@@ -6,7 +6,6 @@ import math
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from ...base.sides import Side, other
 from .. import owner
@@ -15,7 +14,7 @@ from .fernet_pages import Pages
 from .fernet_sqlite import FernetSqlite, Goal
 from .row_counts import Refusals
 from .side_file import SideFile
-from .sqlite_file import Column, Row, chunk, pages, write
+from .sqlite_file import Cell, Column, Row, chunk, pages, write
 from .sqlite_schema import triggers_away
 
 # Without a WAL who writes waits for as long as all rows are read under one lock: about half a second for as many.
@@ -54,8 +53,8 @@ def _pages(
     target: Column,
     values: Pages,
     to: Side,
-    after: Sequence[Any],
-) -> Iterator[tuple[int, list[Goal], Sequence[Any]]]:
+    after: Sequence[Cell],
+) -> Iterator[tuple[int, list[Goal], Sequence[Cell]]]:
     """Yield how many rows a page has, what those of the other key are to hold, and the locator of its last one."""
     while True:
         piece = chunk(connection, target, after, with_rowids=False)

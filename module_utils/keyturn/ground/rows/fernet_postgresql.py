@@ -15,14 +15,13 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...base import durable
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprint
 from ...base.sides import Side, other
 from . import fernet_forms, postgresql_copy, postgresql_scan
-from .contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Turned
+from .contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Spec, Turned
 from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
 from .fernet_json import JsonPages
 from .fernet_keys import fernet_key
@@ -56,7 +55,7 @@ class PostgresqlStore:
 
     def __init__(
         self,
-        spec: Mapping[str, Any],
+        spec: Spec,
         root: Path,
         variables: Sequence[str],
         values: Mapping[Side, Mapping[str, str]],
@@ -77,7 +76,7 @@ class PostgresqlStore:
         self._forms = (*FORMS, JSON) if any(declared.get("paths") for declared in self._declared) else FORMS
         self._staging, self._recalled = Staging("", self._marks), False
 
-    def _pages(self, declared: Mapping[str, Any], keys: Mapping[Side, str]) -> Pages:
+    def _pages(self, declared: Spec, keys: Mapping[Side, str]) -> Pages:
         turner = Turner(self._ciphers, declared.get("plaintext"))
         return JsonPages(turner, keys, declared["paths"]) if declared.get("paths") else Pages(turner, keys)
 
@@ -226,7 +225,7 @@ class PostgresqlStore:
                         write(cursor, target, [*self._turned(page, target, values, "new", Refusals())])
             raise _Enough
 
-    def restore(self, folder: Path, backup: Mapping[str, Any], scratch: Path) -> int:
+    def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Read the copy as psql would, and open each of its rows."""
         path = folder / BACKUP
         if _sha256(path) != backup["sha256"]:
@@ -245,7 +244,7 @@ class PostgresqlStore:
 
     # -- prepare ---------------------------------------------------------------------------------------------------
 
-    def recall(self, folder: Path, prepared: Mapping[str, Any] | None) -> bool:
+    def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
         """Look for what this rotation has prepared in the database, on whichever host: its schema says for which values."""
         self._staging = Staging(folder.name, self._marks)
         with self._transaction(snapshot=True) as cursor:
@@ -296,7 +295,7 @@ class PostgresqlStore:
         new = values.turn([(row.stored, opened) for row, opened in turning], to)
         yield from ((row, stored) for (row, _), stored in zip(turning, new, strict=True))
 
-    def marks(self, finished: bool) -> dict[str, Any]:
+    def marks(self, finished: bool) -> dict[str, object]:
         """Return nothing: what was prepared is known by what stands in the database."""
         return {}
 
@@ -392,8 +391,8 @@ class PostgresqlStore:
     def residue(self) -> list[str]:
         """Say where the server keeps what was replaced: nothing of it can be looked for."""
         return [
-            f"{self.name}: replaced ciphertexts stand in dead rows until VACUUM FULL writes the tables anew, and in the server's log of "
-            "writes (WAL), its archive, replicas and backups for as long as these are kept"
+            f"{self.name}: replaced ciphertexts stand in dead rows until VACUUM FULL writes the tables anew (run it once the rotation has "
+            "ended), and in the server's log of writes (WAL), its archive, replicas and backups for as long as these are kept"
         ]
 
 
@@ -406,7 +405,7 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def reach(spec: Mapping[str, Any], root: Path) -> None:
+def reach(spec: Spec, root: Path) -> None:
     """Refuse (Unreached) where this host does not come to the database."""
     with Login(spec, root).connected():
         pass

@@ -11,20 +11,20 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cryptography.fernet import Fernet, MultiFernet
 
 from ...base.errors import KeyturnError
 from ...base.sides import Side, other
 from . import fernet_forms, token_scan
-from .contract import Census, Prepared, Turned
+from .contract import Census, Prepared, Spec, Turned
 from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
 from .fernet_json import JsonPages
 from .fernet_pages import BROKEN, OpenedChunk, Pages
 from .row_counts import Refusals, Tally
 from .side_file import SIDES, Differing, SideFile, StagedRow, attach, counted, encrypted, loose, put_staged
-from .sqlite_file import Chunk, Column, Database, Row, check_schema_size, chunk, column, pages, unquote, write
+from .sqlite_file import Cell, Chunk, Column, Database, Row, check_schema_size, chunk, column, pages, unquote, write
 from .sqlite_schema import schema_alone, triggers_away
 
 # of each file; a gigabyte of what an application writes takes some seconds
@@ -39,6 +39,15 @@ class Goal(NamedTuple):
     on_the_fly: bool
 
 
+class WholeCensus(Census):
+    """The declared rows, and the columns with tokens that are not declared (``token_scan.Undeclared``)."""
+
+    undeclared_opening: list[str]
+    undeclared_copies: list[str]
+    undeclared: list[str]
+    unseen: list[str]
+
+
 class Alike(NamedTuple):
     """A page in one piece, and what it protects."""
 
@@ -51,7 +60,7 @@ class FernetSqlite:
 
     def __init__(
         self,
-        spec: Mapping[str, Any],
+        spec: Spec,
         app_root: Path,
         variable: str,
         keys: Mapping[Side, str],
@@ -73,7 +82,7 @@ class FernetSqlite:
         self.turners = [self._pages(declared) for declared in spec["columns"]]
         self.forms = (*FORMS, JSON) if any(declared.get("paths") for declared in spec["columns"]) else FORMS
 
-    def _pages(self, declared: Mapping[str, Any]) -> Pages:
+    def _pages(self, declared: Spec) -> Pages:
         turner = Turner(self.ciphers, declared.get("plaintext"))
         return JsonPages(turner, self.keys, declared["paths"]) if declared.get("paths") else Pages(turner, self.keys)
 
@@ -103,12 +112,19 @@ class FernetSqlite:
         with self.database.reading() as connection:
             return self.census_of(connection, self.columns(connection))
 
-    def census(self) -> dict[str, Any]:
+    def census(self) -> WholeCensus:
         """Do what ``open_rows`` does and also look for tokens elsewhere: returns the columns with ``undeclared`` ones."""
         with self.database.reading() as connection:
             targets = self.columns(connection)
             census = self.census_of(connection, targets)
-            return {**census, **token_scan.undeclared(connection, targets, self._opens)._asdict()}
+            found = token_scan.undeclared(connection, targets, self._opens)
+            return {
+                **census,
+                "undeclared_opening": found.undeclared_opening,
+                "undeclared_copies": found.undeclared_copies,
+                "undeclared": found.undeclared,
+                "unseen": found.unseen,
+            }
 
     def census_of(self, connection: sqlite3.Connection, targets: Sequence[Column]) -> Census:
         """Open every row of the columns ``targets``."""
@@ -149,11 +165,11 @@ class FernetSqlite:
         return f"{self.database.path}: {count} rows cannot be turned, nothing was changed: {named}" if count else ""
 
     def check_census(
-        self, census: Mapping[str, Any], allow_empty: Sequence[str], encrypt_plaintext: bool = False
+        self, census: WholeCensus, allow_empty: Sequence[str], encrypt_plaintext: bool = False
     ) -> list[str]:
         """Raise KeyturnError where the census forbids a rotation; return findings that do not."""
         path = self.database.path
-        if refusal := self.refusal(census):  # type: ignore[arg-type]
+        if refusal := self.refusal(census):
             raise KeyturnError(refusal)
         if census["undeclared_opening"]:
             raise KeyturnError(
@@ -295,7 +311,7 @@ class FernetSqlite:
                 yield row, StagedRow(None, values.encrypt(row.stored, opened, "new"))
 
     @staticmethod
-    def _stage_chunk(side: sqlite3.Connection, index: int, page: Alike, values: Pages, after: Sequence[Any]) -> None:
+    def _stage_chunk(side: sqlite3.Connection, index: int, page: Alike, values: Pages, after: Sequence[Cell]) -> None:
         """Stage a page in one piece. What counts is what stands in the side file: the page, and the same under the new key."""
         sealed = values.turn_chunk(page.chunk, page.opened, "new")
         written = SideFile.add_chunk(side, index, page.chunk, sealed, after)
@@ -433,7 +449,7 @@ class FernetSqlite:
 
 
 def _read(
-    connection: sqlite3.Connection, target: Column, values: Pages, after: Sequence[Any] = (), *, with_rowids: bool
+    connection: sqlite3.Connection, target: Column, values: Pages, after: Sequence[Cell] = (), *, with_rowids: bool
 ) -> Iterator[Alike | list[Row]]:
     """Yield all rows behind ``after`` in pages: in one piece where all of it opens so, else as rows."""
     while True:
@@ -450,9 +466,10 @@ def _read(
         yield page
 
 
-def _version(connection: sqlite3.Connection) -> Any:
+def _version(connection: sqlite3.Connection) -> int:
     """Return a number that is another one after somebody else has written to the database."""
-    return connection.execute("PRAGMA data_version").fetchone()
+    (version,) = connection.execute("PRAGMA data_version").fetchone()
+    return int(version)
 
 
 def _plaintexts(page: Sequence[Differing], values: Pages) -> Iterator[tuple[Row, Stored, Stored]]:

@@ -9,6 +9,7 @@ from typing import Any
 from ...base.errors import KeyturnError
 from ...base.generate import GENERATORS
 from ...base.json_text import PATH
+from .contract import Spec
 
 
 def check(where: str, entry: Mapping[str, Any]) -> None:
@@ -23,7 +24,7 @@ def check(where: str, entry: Mapping[str, Any]) -> None:
             raise KeyturnError(f"{where}: key of {column['table']}.{column['column']} is empty: rows are named by it")
 
 
-def _check_plaintext(where: str, column: Mapping[str, Any]) -> None:
+def _check_plaintext(where: str, column: Spec) -> None:
     name = f"plaintext of {column['table']}.{column['column']}"
     try:
         matches_all = column["plaintext"] is not None and re.search(column["plaintext"], "")
@@ -47,7 +48,7 @@ def _check_key(where: str, entry: Mapping[str, Any]) -> None:
         )
 
 
-def _check_paths(where: str, column: Mapping[str, Any]) -> None:
+def _check_paths(where: str, column: Spec) -> None:
     if column["paths"] == []:
         raise KeyturnError(
             f"{where}: paths of {column['table']}.{column['column']} is empty: leave it out where the column is no JSON"

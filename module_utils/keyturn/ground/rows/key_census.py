@@ -13,13 +13,12 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken
 
 from ...base.errors import KeyturnError
 from . import fernet_forms, fernet_pages, token_scan
-from .sqlite_file import Column, Database, column, quote, unquote
+from .sqlite_file import Cell, Column, Database, column, quote, unquote
 
 # how many tokens are opened together, and of how many a look at what they protect is taken
 TOGETHER, LOOKED_INTO = 1000, 100
@@ -160,7 +159,7 @@ def _tokens(value: bytes, opener: _Opener) -> Iterator[tuple[str, bytes]]:
             yield path, encoded
 
 
-def _strings(found: Any) -> Iterator[tuple[str, str]]:
+def _strings(found: object) -> Iterator[tuple[str, str]]:
     """Yield the strings of JSON with their paths, as the catalogue writes them; a key that is no name may be a person's."""
     left = [("", found)]
     while left:  # a document may be nested as deep as it likes
@@ -179,19 +178,19 @@ def _strings(found: Any) -> Iterator[tuple[str, str]]:
             left += ((f"{path}[*]", inner) for inner in one)
 
 
-def _parsed(text: bytes) -> Any:
+def _parsed(text: bytes) -> object:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def _key(columns: Sequence[Sequence[Any]]) -> list[str]:
+def _key(columns: Sequence[Sequence[Cell]]) -> list[str]:
     """Return the columns by which people know a row: the primary key, or the first of all."""
-    return [str(row[1]) for row in sorted(columns, key=lambda row: row[5]) if row[5]] or [str(columns[0][1])]
+    return [str(row[1]) for row in sorted(columns, key=lambda row: int(row[5] or 0)) if row[5]] or [str(columns[0][1])]
 
 
-def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Any]]) -> str:
+def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Cell]]) -> str:
     """Return the column that says of each row whether it is encrypted, empty where there is none: it must be right of every row.
 
     Where no row is in clear every column of ones would be, so its name has to tell as well.

@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
 from ...base.errors import KeyturnError
 from .. import consumers, owner
 from ..consumers import Consumer
-from .contract import Unreached
+from .contract import Spec, Unreached
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 600
@@ -82,7 +82,7 @@ class Cursor(Protocol):
 class Login:
     """Where a login stands, and the server that it leads to. ``secrets`` are hidden as values are."""
 
-    def __init__(self, spec: Mapping[str, Any], root: Path) -> None:
+    def __init__(self, spec: Spec, root: Path) -> None:
         login = spec["login"]
         self.path = root / login["path"]
         self.name = f"the database of {login['url'] or ', '.join(login['parts'].values())} in {self.path}"

@@ -17,7 +17,7 @@ from ...base.sides import Side, other
 from .fernet_forms import Stored
 from .postgresql_session import LOCK_SECONDS, Cursor
 from .postgresql_table import Column
-from .sqlite_file import Row
+from .sqlite_file import Cell, Row
 
 FETCHED = 5_000
 LOCKED = "55P03"
@@ -86,7 +86,7 @@ class Staging:
         cursor.execute(f"SELECT {target.select()} FROM {target.table} t {where} ORDER BY {keys} LIMIT {size}", place)  # noqa: S608
         return [target.row(found) for found in cursor.fetchall()]
 
-    def add(self, cursor: Cursor, number: int, target: Column, turned: Sequence[Goal], place: Sequence[str]) -> None:
+    def add(self, cursor: Cursor, number: int, target: Column, turned: Sequence[Goal], place: Sequence[Cell]) -> None:
         """Write down what was turned of a page, and how far that is."""
         lines = "".join("\t".join(map(copied, (*row.locator, row.stored, new))) + "\n" for row, new in turned)
         cursor.copy_expert(f"COPY {self.table(number)} FROM STDIN", io.StringIO(lines))

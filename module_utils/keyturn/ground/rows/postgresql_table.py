@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ...base.errors import KeyturnError
+from .contract import Spec
 from .postgresql_session import Cursor
-from .sqlite_file import Row, quote
+from .sqlite_file import Cell, Row, quote
 
 # how a column is read and compared: as text by its bytes, whatever its collation says is equal
 TYPES = {"text": "text", "varchar": "text", "bytea": "bytea", "json": "json", "jsonb": "json"}
@@ -86,12 +87,12 @@ class Column(NamedTuple):
         stored = bytes(stored) if isinstance(stored, memoryview) else stored
         return Row(tuple(found[: len(self.keys)]), found[-3], stored, found[-2])
 
-    def identity(self, row: Row) -> tuple[Any, ...]:
+    def identity(self, row: Row) -> tuple[Cell, ...]:
         """Return what a row is known by before and after it is turned."""
         return (row.item, *row.locator)
 
 
-def column(cursor: Cursor, declared: Mapping[str, Any]) -> Column:
+def column(cursor: Cursor, declared: Spec) -> Column:
     """Return a declared column as the database has it; KeyturnError for one that is not there, or that cannot be turned."""
     table, name, flag = declared["table"], declared["column"], declared.get("flag") or ""
     where = f"{table}.{name}"

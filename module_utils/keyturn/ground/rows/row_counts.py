@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from .fernet_forms import Stored
-from .sqlite_file import Row
+from .sqlite_file import Cell, Row
 
 NAMED_ROWS = 10
 
@@ -33,7 +33,7 @@ class Tally:
         self.key = key
         self._keyed = hashlib.blake2b(key=key, digest_size=32).copy
 
-    def add(self, identity: Sequence[Any], content: Stored) -> None:
+    def add(self, identity: Sequence[Cell], content: Stored) -> None:
         """Count one row in; ``content`` is its plaintext, or what is stored where nothing opens it."""
         digest = self._keyed()
         digest.update(ascii((*identity, content)).encode())

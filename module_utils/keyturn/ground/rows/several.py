@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ...base import durable
 from ...base.errors import KeyturnError
@@ -99,9 +99,9 @@ class Several:
             durable.make_private_folder(own)
             yield store, own
 
-    def recall(self, folder: Path, prepared: Mapping[str, Any] | None) -> bool:
+    def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
         """Recall each; True where all that the journal says of any of them is vouched for."""
-        known = list((prepared or {}).get("parts", []))
+        known = list(cast(Sequence[dict[str, Any]], (prepared or {}).get("parts", [])))
         each = zip(self._in(folder), [*known, *[None] * len(self.parts)], strict=False)
         held = [store.recall(own, mark) for (store, own), mark in each]
         self._marks = known if all(held[: len(known)]) else []
@@ -121,7 +121,7 @@ class Several:
                 break
         return Prepared(staged, read, len(self._marks) == len(self.parts) and self._marks[-1]["finished"])
 
-    def marks(self, finished: bool) -> dict[str, Any]:
+    def marks(self, finished: bool) -> dict[str, object]:
         """Return the marks of each that has begun."""
         return {"parts": self._marks}
 
@@ -180,10 +180,10 @@ class Several:
         """Look through each."""
         return self._named(store.residue() for store in self.parts)
 
-    def restore(self, folder: Path, backup: Mapping[str, Any], scratch: Path) -> int:
+    def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Restore each in a folder of its own."""
         rows = 0
-        for (store, own), part in zip(self._in(folder), backup["parts"], strict=True):
+        for (store, own), part in zip(self._in(folder), cast(Sequence[Backup], backup["parts"]), strict=True):
             place = scratch / own.name
             place.mkdir(mode=0o700)
             with _told(store):

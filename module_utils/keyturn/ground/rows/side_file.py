@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from ...base import durable
 from ...base.sides import Side, other
 from .. import owner
-from .sqlite_file import PAGE_ROWS, Chunk, Column, Row, behind, chunk, named_errors, roots, some
+from .sqlite_file import PAGE_ROWS, Cell, Chunk, Column, Row, behind, chunk, named_errors, roots, some
 
 SIDES: tuple[Side, ...] = ("old", "new")
 NAME = "the file of prepared ciphertexts in keyturn_state_dir"
@@ -61,7 +61,7 @@ class SideFile:
 
     @staticmethod
     @owner.own()
-    def place(connection: sqlite3.Connection, index: int) -> tuple[Any, ...]:
+    def place(connection: sqlite3.Connection, index: int) -> tuple[Cell, ...]:
         """Return the locator of the row that was read last; nothing before the first."""
         with named_errors(NAME):
             return tuple(connection.execute(f"SELECT * FROM place_{index}").fetchone() or ())  # noqa: S608
@@ -69,7 +69,7 @@ class SideFile:
     @staticmethod
     @owner.own()
     def add(
-        connection: sqlite3.Connection, index: int, rows: Iterable[tuple[Row, StagedRow]], place: Sequence[Any]
+        connection: sqlite3.Connection, index: int, rows: Iterable[tuple[Row, StagedRow]], place: Sequence[Cell]
     ) -> int:
         """Write one page and the place that it leads to; return its number of rows."""
         values = [(*row.locator, staged.old, staged.new) for row, staged in rows]
@@ -82,7 +82,7 @@ class SideFile:
     @staticmethod
     @owner.own()
     def add_chunk(
-        connection: sqlite3.Connection, index: int, old: Chunk, new: Chunk, after: Sequence[Any]
+        connection: sqlite3.Connection, index: int, old: Chunk, new: Chunk, after: Sequence[Cell]
     ) -> tuple[Chunk | None, Chunk | None]:
         """Write one page in one piece, and the place that it leads to; return both columns as they stand now.
 
@@ -102,7 +102,7 @@ class SideFile:
         return written[0], written[1]
 
     @staticmethod
-    def _move(connection: sqlite3.Connection, index: int, place: Sequence[Any]) -> None:
+    def _move(connection: sqlite3.Connection, index: int, place: Sequence[Cell]) -> None:
         connection.execute(f"DELETE FROM place_{index}")  # noqa: S608
         connection.execute(f"INSERT INTO place_{index} VALUES ({', '.join('?' * len(place))})", tuple(place))  # noqa: S608
 
@@ -112,9 +112,9 @@ class SideFile:
         os.utime(self.path, ns=(status.st_atime_ns, status.st_mtime_ns - 10**9))
         return self._identity()
 
-    def bears(self, mark: Sequence[int]) -> bool:
+    def bears(self, mark: object) -> bool:
         """Tell whether nobody has written to the file since it was marked. That holds within a boot."""
-        return self._identity() == [*mark]
+        return self._identity() == mark
 
     def _identity(self) -> list[int]:
         status = self.path.stat()
@@ -182,7 +182,7 @@ def put_staged(connection: sqlite3.Connection, index: int, target: Column, to: S
     ).rowcount
 
 
-def encrypted(connection: sqlite3.Connection, index: int, target: Column) -> Iterator[Any]:
+def encrypted(connection: sqlite3.Connection, index: int, target: Column) -> Iterator[Cell]:
     """Yield the keys of the rows that were staged as plaintexts and stand encrypted."""
     query = (
         f"SELECT {target.item('t.')} FROM side.staged_{index} AS s JOIN main.{target.table} AS t ON {_same_row(target)} "  # noqa: S608
@@ -212,7 +212,7 @@ def loose(
         f"SELECT {target.row('t.')}, CASE WHEN s.old IS NULL THEN s.new END "
         f"{_beside(index, target)} WHERE {_loose(target, sides)}"
     )
-    after: Sequence[Any] = ()
+    after: Sequence[Cell] = ()
     while True:
         where = f"AND {behind(target, 't.')}" if after else ""
         query = f"{select} {where} ORDER BY {locators} LIMIT {PAGE_ROWS}"

@@ -12,7 +12,7 @@ import sys
 import urllib.parse
 from collections.abc import Callable, Container, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from ...base import durable, files, procfs
 from ...base.errors import KeyturnError
@@ -47,14 +47,18 @@ SCHEMA_ERROR = re.compile(
 )
 
 
+# what SQLite gives for a column of a row
+Cell = str | bytes | int | float | None
+
+
 class Row(NamedTuple):
     """One row of a column: where it is, the key that a person knows it by, what is stored, and whether that is said to be encrypted.
 
     ``flag`` is 1 or 0, None where the column that says it holds neither.
     """
 
-    locator: tuple[Any, ...]
-    item: Any
+    locator: tuple[Cell, ...]
+    item: Cell
     stored: Any
     flag: int | None = 1
 
@@ -92,15 +96,18 @@ class Column(NamedTuple):
     def row(self, table: str = "") -> str:
         """Return the SQL of what ``Row`` takes; ``table`` is "t." for a table t."""
         parts = [*(f"{table}{locator}" for locator in self.locators), self.item(table), f"{table}{self.column}"]
+        return ", ".join([*parts, *([self.flagged(table)] if self.flag else [])])
+
+    def flagged(self, table: str = "") -> str:
+        """Return the SQL of what the flag of a row says: 1, 0, or NULL where it holds neither."""
         flag = f"{table}{self.flag}"
-        said = f"CASE WHEN {flag} IS 1 THEN 1 WHEN {flag} IS NULL OR {flag} IS 0 THEN 0 END"
-        return ", ".join([*parts, *([said] if self.flag else [])])
+        return f"CASE WHEN {flag} IS 1 THEN 1 WHEN {flag} IS NULL OR {flag} IS 0 THEN 0 END"
 
-    def found(self, selected: Sequence[Any]) -> Row:
+    def found(self, selected: Sequence[Cell]) -> Row:
         """Return the row that ``row`` has selected."""
-        return Row(tuple(selected[: len(self.locators)]), *selected[len(self.locators) :])
+        return Row(tuple(selected[: len(self.locators)]), *cast(Sequence[Any], selected[len(self.locators) :]))
 
-    def identity(self, row: Row) -> tuple[Any, ...]:
+    def identity(self, row: Row) -> tuple[Cell, ...]:
         """Return what a row is known by before and after it is turned."""
         parts = zip(self.locators, row.locator, strict=True)
         return (row.item, *(part for locator, part in parts if locator != self.column))
@@ -467,7 +474,7 @@ def column(
 
 
 def pages(
-    connection: sqlite3.Connection, target: Column, after: Sequence[Any] = (), size: int = PAGE_ROWS
+    connection: sqlite3.Connection, target: Column, after: Sequence[Cell] = (), size: int = PAGE_ROWS
 ) -> Iterator[list[Row]]:
     """Yield all rows behind the locator ``after`` in pages, in the order of their locators.
 
@@ -484,7 +491,7 @@ def pages(
         after = rows[-1].locator
 
 
-def some(found: sqlite3.Cursor, weigh: Callable[[str | bytes], int]) -> list[tuple[Any, ...]]:
+def some(found: sqlite3.Cursor, weigh: Callable[[str | bytes], int]) -> list[tuple[Cell, ...]]:
     """Return the rows of a page, or fewer where what is made of them would not fit into memory."""
     rows, left = [], PAGE_BYTES
     with contextlib.closing(found):
@@ -499,7 +506,7 @@ def some(found: sqlite3.Cursor, weigh: Callable[[str | bytes], int]) -> list[tup
 def chunk(
     connection: sqlite3.Connection,
     target: Column,
-    after: Sequence[Any] = (),
+    after: Sequence[Cell] = (),
     size: int = CHUNK_ROWS,
     *,
     with_rowids: bool = True,
@@ -536,15 +543,15 @@ def behind(target: Column, table: str = "") -> str:
     return f"({locators}) > ({', '.join('?' * len(target.locators))})"
 
 
-def write(connection: sqlite3.Connection, target: Column, goals: Sequence[tuple[Row, Any]]) -> int:
+def write(connection: sqlite3.Connection, target: Column, goals: Sequence[tuple[Row, Cell]]) -> int:
     """Give rows that stand as they were read another value; return how many did. Without any the statement is compiled.
 
-    What a flag does not call encrypted any more is another value, whatever it looks like.
+    A row whose flag says something else by now has another value, whatever it looks like.
 
     ABORT overrides a constraint of the table that would take away or pass over rows without a word.
     """
     where = " AND ".join(f"{locator} = ?" for locator in target.locators)
-    where += f" AND {target.flag} IS 1" if target.flag else ""
+    where += f" AND {target.flagged()} IS ?" if target.flag else ""
     statement = f"UPDATE OR ABORT main.{target.table} SET {target.column} = ? WHERE {where} AND {target.column} IS ? COLLATE BINARY"  # noqa: S608 - quoted names
-    values = ((goal, *row.locator, row.stored) for row, goal in goals)
+    values = ((goal, *row.locator, *([row.flag] if target.flag else []), row.stored) for row, goal in goals)
     return connection.executemany(statement, values).rowcount

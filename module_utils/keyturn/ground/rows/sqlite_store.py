@@ -6,12 +6,11 @@ import hashlib
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from ...base import attributes, procfs
 from ...base.errors import KeyturnError
 from ...base.sides import Side
-from .contract import Backup, Census, Deferred, Examined, Online, Prepared, RowStore, Space, Turned
+from .contract import Backup, Census, Deferred, Examined, Online, Prepared, RowStore, Space, Spec, Turned
 from .fernet_keys import fernet_keys
 from .fernet_online import turn_online
 from .fernet_sqlite import FernetSqlite
@@ -28,7 +27,7 @@ class SqliteStore:
 
     def __init__(
         self,
-        spec: Mapping[str, Any],
+        spec: Spec,
         root: Path,
         variables: Sequence[str],
         values: Mapping[Side, Mapping[str, str]],
@@ -104,7 +103,7 @@ class SqliteStore:
             self.columns.rehearse(path)
         return {"path": str(path), "bytes": path.stat().st_size, "sha256": _sha256(path)}
 
-    def recall(self, folder: Path, prepared: Mapping[str, Any] | None) -> bool:
+    def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
         """Look for the prepared ciphertexts that the journal vouches for.
 
         Within a boot that is the file as the last call has left it, or as SQLite takes it back to that after a kill. What a loss
@@ -121,10 +120,10 @@ class SqliteStore:
             side.remove()
         return self.columns.prepare(side, encrypt_plaintext, seconds)
 
-    def marks(self, finished: bool) -> dict[str, Any]:
+    def marks(self, finished: bool) -> dict[str, object]:
         """Return the boot and the mark of the file, and of a finished one its checksum."""
         side = self._file()
-        marks: dict[str, Any] = {"boot_id": procfs.now().boot_id, "mark": side.mark()}
+        marks: dict[str, object] = {"boot_id": procfs.now().boot_id, "mark": side.mark()}
         return marks | ({"sha256": side.checksum()} if finished else {})
 
     def _file(self) -> SideFile:
@@ -161,7 +160,7 @@ class SqliteStore:
             for name, count in self.columns.residue().items()
         ]
 
-    def restore(self, folder: Path, backup: Mapping[str, Any], scratch: Path) -> int:
+    def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Put a copy of the backup where the database would be, and open its rows.
 
         That the bytes are those of the backup does not show that: prepare has read the database itself, later on.
@@ -177,7 +176,7 @@ class SqliteStore:
         return sum(census["rows"].values())
 
 
-def _vouched(side: SideFile, prepared: Mapping[str, Any]) -> bool:
+def _vouched(side: SideFile, prepared: Mapping[str, object]) -> bool:
     same_boot = prepared.get("boot_id") == procfs.now().boot_id
     if same_boot and side.bears(prepared["mark"]):
         return True

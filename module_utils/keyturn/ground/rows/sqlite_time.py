@@ -1,4 +1,4 @@
-"""An end for what SQLite does: the schema is the application's, and an expression of an index or a constraint may compute for years.
+"""An end for what SQLite does. The schema is the application's, and an expression in it may compute for years.
 
 SQLite asks between its steps whether to go on. A single function may take all that time in one step, and nothing but the end of the
 process ends it: as after a kill, the journal says where to go on.

@@ -8,12 +8,12 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ...base import files
 from . import fernet_forms, fernet_pages
 from .fernet_forms import ONE_LAYER_PREFIX, SHORTEST_TOKEN, TWO_LAYER_PREFIX
-from .sqlite_file import Column, behind, column, quote
+from .sqlite_file import Cell, Column, behind, column, quote
 
 # SQLite looks for the prefixes in this many rows under one lock, some ten milliseconds.
 SCAN_ROWS = 10_000
@@ -76,10 +76,10 @@ def suspicious(connection: sqlite3.Connection, targets: Sequence[Column]) -> Ite
                     yield target, value.encode(errors="replace") if isinstance(value, str) else value
 
 
-def _spans(connection: sqlite3.Connection, target: Column) -> Iterator[tuple[str, tuple[Any, ...]]]:
+def _spans(connection: sqlite3.Connection, target: Column) -> Iterator[tuple[str, tuple[Cell, ...]]]:
     """Yield conditions, each ending in AND, that cut the table into parts of ``SCAN_ROWS`` rows."""
     locators, after = ", ".join(target.locators), behind(target)
-    begin: tuple[Any, ...] = ()
+    begin: tuple[Cell, ...] = ()
     while True:
         where, condition = (f"WHERE {after}", f"{after} AND") if begin else ("", "")
         query = f"SELECT {locators} FROM main.{target.table} {where} ORDER BY {locators} LIMIT 1 OFFSET {SCAN_ROWS - 1}"  # noqa: S608

@@ -1,22 +1,25 @@
-"""The row stores in which tokens can be replaced that somebody else gave out: only what asks for one has their code."""
+"""The row stores in which tokens of a provider can be replaced. Only who replaces them imports their code."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 from ...base.errors import KeyturnError
 from .contract import RowStore, Tokens
 
+if TYPE_CHECKING:
+    from .sqlite_store import SqliteStore
 
-def _fernet_sqlite(store: Any) -> Tokens:
+
+def _fernet_sqlite(store: RowStore) -> Tokens:
     from .fernet_tokens import FernetTokens
 
-    return FernetTokens(store.columns)
+    return FernetTokens(cast("SqliteStore", store).columns)
 
 
 # by the kind of the row store
-TOKENS: dict[str, Callable[[Any], Tokens]] = {"fernet_sqlite": _fernet_sqlite}
+TOKENS: dict[str, Callable[[RowStore], Tokens]] = {"fernet_sqlite": _fernet_sqlite}
 
 
 def of(kind: str, store: RowStore) -> Tokens:

@@ -57,12 +57,12 @@ class HostAnswer(TypedDict, total=False):
     # reach_info
     reaches: bool
     why: str
-    # state, prune
+    # rotation_info, prune
     closed: dict[str, JournalRecord]
     expired: list[str]
     held: dict[str, Held]
     pruned: list[str]
-    # verify, storage
+    # holdings_info, storage_info
     verified: dict[str, Verified]
     problems: list[str]
     text: str
@@ -85,6 +85,8 @@ class HostAnswer(TypedDict, total=False):
     # of one that does not answer as a host does
     unreachable: bool
     lost: bool
+    failed: bool
+    msg: str
 
 
 def result(journal: Journal, changed: bool) -> HostAnswer:

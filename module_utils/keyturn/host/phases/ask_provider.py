@@ -1,4 +1,4 @@
-"""Assess: before anything goes back to the old value, ask its provider whether it still lives."""
+"""Ask the provider whether the old value still lives, before anything goes back to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the phases that touch the application share: the evidence of the files, the gate, stop and start."""
+"""What the phases that touch the application share: the evidence of the files, the start gate, stop and start."""
 
 from __future__ import annotations
 

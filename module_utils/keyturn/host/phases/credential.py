@@ -29,6 +29,7 @@ def examine(rotation: Rotation, old: Mapping[str, str]) -> Reply | None:
     if not rotation.entry["provider"]:
         return None
     title = providers.PROVIDERS[rotation.entry["provider"]["kind"]].title
+    kind = rotation.entry["guard"]["kind"]
     reply = rotation.ask_provider(old)
     if reply.verdict == "unknown":
         raise KeyturnError(
@@ -39,7 +40,7 @@ def examine(rotation: Rotation, old: Mapping[str, str]) -> Reply | None:
     if reply.verdict == "rejected":
         findings.append(f"the current credential is dead already: {reply.detail}")
     else:
-        guards.check(rotation.entry, rotation.overrides, [old[name] for name in rotation.variables])
+        guards.check(kind, rotation.entry["provider"], rotation.overrides, [old[name] for name in rotation.variables])
     return reply._replace(identity=reply.identity or known_account(rotation), findings=tuple(findings))
 
 

@@ -1,4 +1,4 @@
-"""Verify: what one host holds now, reading only. Also while a rotation is open."""
+"""What one host holds now. Nothing is changed, and a rotation may be open."""
 
 from __future__ import annotations
 
@@ -67,6 +67,12 @@ def look_at(holding: Holding) -> Verified:
             findings += [*_turnable(store), *(store.left() if opened is None else ())]
     except KeyturnError as error:
         problems.append(str(error))
+    _look_at_services(holding, found)
+    return found
+
+
+def _look_at_services(holding: Holding, found: Verified) -> None:
+    problems, findings = found["problems"], found["findings"]
     changed = _last_change(holding)
     try:
         services = holding.service_list()
@@ -82,7 +88,6 @@ def look_at(holding: Holding) -> Verified:
         elif old:
             numbers = ", ".join(map(str, old))
             findings.append(f"service {service.name} (process {numbers}) started before its files changed: restart it")
-    return found
 
 
 def _left(holding: Holding) -> list[Path]:

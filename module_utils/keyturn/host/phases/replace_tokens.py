@@ -106,9 +106,9 @@ def _work(replacement: _Replacement, deadline: float) -> HostAnswer:
             step(item)
             worked = True
         items = _by_name(replacement.tokens)
-    found = _result(log, len(items), ended=True)
-    log.end(found)
-    return found
+    answer = _result(log, len(items), ended=True)
+    log.end(answer)
+    return answer
 
 
 def _result(log: TokenLog, total: int, ended: bool) -> HostAnswer:
