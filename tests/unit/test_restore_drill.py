@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -39,6 +41,22 @@ def test_the_backup_opens_with_the_value_that_is_kept_and_nothing_is_left(host: 
     (journal.folder / "restore").mkdir()  # what a kill in the middle of a drill leaves
     assert evidence.restore_drill(rotation, journal) == {"ok": True, "rows": 12}
     assert sorted(path.name for path in journal.folder.iterdir()) == before
+
+
+@pytest.mark.parametrize("path", ["absolute", "beside the application"])
+def test_a_drill_leaves_the_database_alone_wherever_the_catalogue_says_that_it_lies(host: Host, path: str) -> None:
+    database = host.lab.database
+    entry = host.lab.rotation()["entry"]
+    named = str(database) if path == "absolute" else f"../{host.lab.app.name}/data/{database.name}"
+    host.more["entry"] = entry | {"migration": entry["migration"] | {"database": named}}
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("UPDATE plaid_items SET institution_name = 'written after the backup'")
+    before = database.read_bytes()
+    rotation, journal = drilled(host)
+    beside = sorted(journal.folder.rglob("*"))
+    assert evidence.restore_drill(rotation, journal) == {"ok": True, "rows": 12}
+    assert database.read_bytes() == before
+    assert sorted(journal.folder.rglob("*")) == beside
 
 
 def damaged(journal: Journal) -> None:

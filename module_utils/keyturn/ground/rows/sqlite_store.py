@@ -18,6 +18,7 @@ from .side_file import SideFile
 from .sqlite_file import RestartedTooOften
 
 BACKUP = "backup.db"
+RESTORED = "database"
 PREPARED = "prepared.db"
 ONLINE: dict[Side, str] = {"new": "prepared.online.db", "old": "prepared.back.db"}
 
@@ -43,7 +44,7 @@ class SqliteStore:
         self._older = lists["old"][1:]
         self.secrets = tuple(key for keys in lists.values() for key in keys) if rule or separator else ()
         self._accepted = accepted
-        self.columns = self._at(root)
+        self.columns = self._at(root, spec)
         self.name = str(self.columns.database.path)
         self.label = self.columns.database.path.name
         self._side: SideFile | None = None
@@ -54,8 +55,8 @@ class SqliteStore:
         """It is one."""
         return (self,)
 
-    def _at(self, root: Path) -> FernetSqlite:
-        return FernetSqlite(self._spec, root, self._variable, self._keys, self._accepted, self._older)
+    def _at(self, root: Path, spec: Spec) -> FernetSqlite:
+        return FernetSqlite(spec, root, self._variable, self._keys, self._accepted, self._older)
 
     def examine(self, allow_empty: Sequence[str], encrypt_plaintext: bool) -> Examined:
         """Look at the file, open every row, and have SQLite compile what the switch will say."""
@@ -161,16 +162,17 @@ class SqliteStore:
         ]
 
     def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
-        """Put a copy of the backup where the database would be, and open its rows.
+        """Copy the backup to ``scratch``, under a name of our own, and open its rows.
 
-        That the bytes are those of the backup does not show that: prepare has read the database itself, later on.
+        The catalogue's path may be absolute, and would lead out of there. That the bytes are those of the backup does not show that
+        they open: prepare has read the database itself, later on.
         """
-        database = scratch / self._spec["database"]
-        database.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(folder / BACKUP, database)
+        database = scratch / RESTORED
+        with (folder / BACKUP).open("rb") as kept, database.open("xb") as copy:
+            shutil.copyfileobj(kept, copy)
         if _sha256(database) != backup["sha256"]:
             raise KeyturnError("the backup is not the file that was made: its checksum is another")
-        census = self._at(scratch).open_rows()
+        census = self._at(scratch, {**self._spec, "database": RESTORED}).open_rows()
         if census["refused"]:
             raise KeyturnError(f"{census['refused']} rows of the backup do not open: {census['refusals']}")
         return sum(census["rows"].values())
