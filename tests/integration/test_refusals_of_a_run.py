@@ -107,7 +107,12 @@ def test_a_bad_entry_is_refused_by_name_with_the_legal_values(lab: Lab) -> None:
     entry["db_key"]["migration"]["kind"] = "fernet_mysql"
     (lab.folder / "catalogue.yml").write_text(yaml.safe_dump({"keyturn_secrets": entry}))
     done = lab.play("rotate_db_key", "-e", f"@{lab.folder}/catalogue.yml")
-    refused(lab, done, "keyturn_secrets.db_key:", "must be one of: none, fernet_sqlite, got: fernet_mysql")
+    refused(
+        lab,
+        done,
+        "keyturn_secrets.db_key:",
+        "must be one of: none, fernet_sqlite, fernet_postgresql, several, got: fernet_mysql",
+    )
 
 
 def test_an_unknown_secret_is_refused(lab: Lab) -> None:
@@ -127,7 +132,7 @@ CHANGES: list[tuple[str, Any, str]] = [
     (
         "probes",
         [{"kind": "ping"}],
-        "must be one of: command, fernet_rows, http, jwt, log, log_line, login, provider, got: ping found in probes",
+        "must be one of: command, fernet_rows, http, jwt, log, log_line, login, provider, rows, got: ping found in probes",
     ),
     ("migration.database", None, "kind is fernet_sqlite but all of the following are missing: database"),
     ("downtime_budget_seconds", "soon", "is of type str and we were unable to convert to int"),

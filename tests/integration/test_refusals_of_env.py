@@ -41,7 +41,7 @@ ENV = {
     "malformed": (set_key("short"), [f"{KEY} is not a Fernet key", "44 characters", "it has 5 characters"]),
     "two keys": (
         lambda host: set_key(f"{host.key()},{Fernet.generate_key().decode()}")(host),
-        [f"{KEY} is a list of 2 Fernet keys: lists of keys are not supported"],
+        [f"{KEY} is a list of 2 Fernet keys: where the application reads such lists, say so in the catalogue"],
     ),
     "placeholder": (
         set_key("your_32_plus_char_encryption_key_here"),
