@@ -475,3 +475,16 @@ def test_lines_are_added_for_what_is_missing() -> None:
 def test_a_value_that_no_line_can_hold_is_not_added() -> None:
     with pytest.raises(KeyturnError, match="cannot be written"):
         dotenv.with_added(b"", {"A": "both ' and \""})
+
+
+def test_all_texts_are_what_each_name_reads_and_the_file_is_parsed_as_often_as_for_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    odd = "A=1\nB='two'\nB=3\nREFERS=${A}\nEMPTY=\nNONE\nC= # read in two ways\n"
+    content = (odd + "".join(f"KEY_{number}=x{number}\n" for number in range(500))).encode()
+    expected = {"A": "1", "B": "3"} | {f"KEY_{number}": f"x{number}" for number in range(500)}
+    parsed = []
+    statement = dotenv._statement
+    monkeypatch.setattr(dotenv, "_statement", lambda *given: parsed.append(given) or statement(*given))
+    assert dotenv.texts(content) == expected
+    assert len(parsed) <= 2 * content.count(b"\n")

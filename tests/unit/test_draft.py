@@ -146,6 +146,11 @@ def test_a_folder_without_a_key_is_not_accepted(tmp_path: Path) -> None:
     assert any("keyturn_files" in question for question in found.questions)
 
 
+def test_a_key_that_opens_nothing_is_passed_over(tmp_path: Path) -> None:
+    found = draft("shop", ROOT, {"web1": survey(keys=[KEY, KEY | {"name": "OTHER_KEY"}])}, TODAY)
+    assert list(yaml.safe_load(found.files["catalogue.yml"])["secrets"]) == ["token_key"]
+
+
 def test_a_key_that_stands_in_no_file_is_not_accepted(tmp_path: Path) -> None:
     found = draft("shop", ROOT, {"web1": survey(keys=[KEY | {"format": "environment", "place": "it"}])}, TODAY)
     application = written(tmp_path, found)

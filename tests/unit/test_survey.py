@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
-from keyturn.base import shape
+from keyturn.base import json_text, shape
 from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprint
 from keyturn.fleet import answers
 from keyturn.ground.consumers import settings
+from keyturn.ground.rows import key_census
 from keyturn.host import survey
 
 # the same in each process: tests have some of them in their names, and the workers of a run have to agree on these
@@ -186,6 +187,12 @@ def test_a_document_that_is_nested_without_end_ends(folder: Path) -> None:
         connection.execute("UPDATE plain SET token = ?", (deep,))
     found = survey.look(folder, None, [])
     assert [one["under"] for key, one in columns(found).items() if key[:2] == ("plain", "token")] == [{"0": 1}]
+
+
+def test_a_document_with_too_many_values_is_no_document(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_text, "MOST_VALUES", 3)
+    assert key_census._parsed(b"[1, 2]") == [1, 2]
+    assert key_census._parsed(b"[[], [], [], []]") is None
 
 
 def test_what_is_told_has_an_end(folder: Path) -> None:

@@ -78,6 +78,8 @@ def _keys(hosts: Mapping[str, Survey]) -> Iterator[_Found]:
             marks.setdefault(at, []).append(mine)
     taken: set[str] = set()
     for at, key in first.items():
+        if at not in columns:  # a key that opens nothing is none of ours, whatever a host calls it
+            continue
         secret = _identifier(key["name"].lower(), taken)
         shared = len(hosts) == 1 or all(mine == marks[at][0] for mine in marks[at])
         yield _Found(secret, key, key["number"] > 0, shared, list(columns[at].values()))

@@ -7,6 +7,7 @@ first name and every quote behind a backslash is an escaped one; before 1.2.4 th
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,9 +37,16 @@ def read(content: bytes, names: Sequence[str]) -> dict[str, str | None]:
     return {name: found[-1].value if found else None for name, found in bindings.items()}
 
 
-def names(content: bytes) -> list[str]:
-    """Return the names that have a value, each once; KeyturnError for text that is not UTF-8."""
-    return list(dict.fromkeys(one.name for one in _statements(_decode(content), recent=True) if one.name and one.value))
+def texts(content: bytes) -> dict[str, str]:
+    """Return the names that have a value, without those that ``read`` refuses; KeyturnError for text that is not UTF-8."""
+    text = _decode(content)
+    recent, older = (_by_name(_statements(text, recent=recent)) for recent in (True, False))
+    found = {}
+    for name, bindings in recent.items():
+        with contextlib.suppress(KeyturnError):
+            _check_one_value(text, name, bindings, older.get(name, []))
+            found[name] = bindings[-1].value or ""
+    return {name: value for name, value in found.items() if value}
 
 
 def replace(content: bytes, values: Mapping[str, str]) -> bytes:
@@ -139,20 +147,32 @@ def _line(text: str, offset: int) -> int:
 
 def _bindings(text: str, names: Iterable[str]) -> dict[str, list[_Statement]]:
     """Return the bindings of each name; refuse what has no one value."""
-    recent, older = list(_statements(text, recent=True)), list(_statements(text, recent=False))
+    recent, older = (_by_name(_statements(text, recent=recent)) for recent in (True, False))
     result = {}
     for name in names:
-        result[name] = bindings = [statement for statement in recent if statement.name == name]
-        others = [statement for statement in older if statement.name == name]
-        if [(b.value_start, b.value) for b in bindings] != [(b.value_start, b.value) for b in others]:
-            raise KeyturnError(_versions_differ(text, name, (bindings or others)[0]))
-        for binding in bindings:
-            if binding.value is not None and "${" in binding.value:
-                line = _line(text, binding.text_start)
-                raise KeyturnError(
-                    f"{name} on line {line} refers to another variable (${{...}}): write the value itself there"
-                )
+        result[name] = recent.get(name, [])
+        _check_one_value(text, name, result[name], older.get(name, []))
     return result
+
+
+def _by_name(statements: Iterable[_Statement]) -> dict[str, list[_Statement]]:
+    named: dict[str, list[_Statement]] = {}
+    for statement in statements:
+        if statement.name:
+            named.setdefault(statement.name, []).append(statement)
+    return named
+
+
+def _check_one_value(text: str, name: str, bindings: Sequence[_Statement], others: Sequence[_Statement]) -> None:
+    """Refuse a name that versions read differently, by its bindings for one and for the other, or that refers to another name."""
+    if [(b.value_start, b.value) for b in bindings] != [(b.value_start, b.value) for b in others]:
+        raise KeyturnError(_versions_differ(text, name, (bindings or others)[0]))
+    for binding in bindings:
+        if binding.value is not None and "${" in binding.value:
+            line = _line(text, binding.text_start)
+            raise KeyturnError(
+                f"{name} on line {line} refers to another variable (${{...}}): write the value itself there"
+            )
 
 
 def _versions_differ(text: str, name: str, binding: _Statement) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Callable, Iterator
 from pathlib import PurePath
@@ -106,9 +105,7 @@ def _password(value: str) -> str:
 
 
 def _of_dotenv(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:
-    for name in dotenv.names(content):
-        with contextlib.suppress(KeyturnError):  # one that refers to others, or that readers take differently
-            yield "", name, dotenv.read(content, [name])[name] or ""
+    yield from (("", name, value) for name, value in dotenv.texts(content).items())
 
 
 def _of_ini(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:

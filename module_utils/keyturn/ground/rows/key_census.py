@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 from cryptography.fernet import Fernet, InvalidToken
 
+from ...base import json_text
 from ...base.errors import KeyturnError
 from . import fernet_forms, fernet_pages, token_scan
 from .sqlite_file import Cell, Column, Database, column, quote, unquote
@@ -180,8 +181,9 @@ def _strings(found: object) -> Iterator[tuple[str, str]]:
 
 def _parsed(text: bytes) -> object:
     try:
+        json_text.check_size(text)
         return json.loads(text)
-    except (ValueError, RecursionError):
+    except (json_text.NoJson, ValueError, RecursionError):
         return None
 
 
