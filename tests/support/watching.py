@@ -25,7 +25,7 @@ from support.lab import ROOT, Lab, free_port
 Found = TypeVar("Found")
 
 
-def wait_for(what: str, look: Callable[[], Found], seconds: float = 60) -> Found:
+def wait_for(what: str, look: Callable[[], Found], seconds: float = 300) -> Found:
     """Return what ``look`` finds, once it finds something."""
     deadline = time.monotonic() + seconds
     while not (found := look()):
