@@ -252,7 +252,7 @@ def unended(records: Sequence[Record]) -> list[Record]:
 
 
 def outcomes(records: Sequence[Record]) -> dict[str, str]:
-    """Return how the last attempt of each rotation has ended that has."""
+    """Return by rotation the outcome that was written last, be it of an attempt or of what followed, such as a revocation."""
     return {one["rotation_id"]: str(one["outcome"]) for one in records if one.get("outcome")}
 
 
