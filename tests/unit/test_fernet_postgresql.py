@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import socket
+import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -515,14 +517,78 @@ def test_a_login_in_parts_and_over_a_socket(shop: Shop) -> None:
         reach({"login": {"path": ".env", "url": None, "parts": parts | {"password": "Q"}}}, shop.folder)
 
 
+def login_of(folder: Path, url: str) -> postgresql_session.Login:
+    (folder / ".env").write_text(f"DATABASE_URL={url}\n")
+    (folder / ".env").chmod(0o600)
+    return postgresql_session.Login({"login": {"path": ".env", "url": "DATABASE_URL", "parts": None}}, folder)
+
+
 @pytest.mark.parametrize(
-    ("host", "mode"), [("db.example", "require"), ("10.0.0.7", "require"), ("127.0.0.1", None), ("/run", None)]
+    ("host", "mode"),
+    [
+        ("db.example", "verify-full"),
+        ("10.0.0.7", "verify-full"),
+        ("localhost,db.example", "verify-full"),
+        ("%2Frun,db.example", "verify-full"),
+        ("127.0.0.1", "prefer"),
+        ("%2Frun", "prefer"),
+    ],
 )
-def test_another_machine_is_asked_over_tls(tmp_path: Path, host: str, mode: str | None) -> None:
-    (tmp_path / ".env").write_text(f"H={host}\n")
-    (tmp_path / ".env").chmod(0o600)
-    login = postgresql_session.Login({"login": {"path": ".env", "url": None, "parts": {"host": "H"}}}, tmp_path)
-    assert login.parameters().get("sslmode") == mode
+def test_another_machine_is_believed_by_its_certificate_alone(tmp_path: Path, host: str, mode: str) -> None:
+    given = login_of(tmp_path, f"postgresql://u:p@{host}/d").parameters()
+    assert given["sslmode"] == mode
+    assert given["sslrootcert"] == ("/dev/null/none" if mode == "prefer" else "/etc/ssl/certs/ca-certificates.crt")
+    assert given.get("require_auth") == ("scram-sha-256,none" if mode == "prefer" else None)
+    for weaker in ("disable", "allow", "prefer", "require"):
+        login = login_of(tmp_path, f"postgresql://u:p@{host}/d?sslmode={weaker}")
+        if mode == "prefer":
+            assert login.parameters()["sslmode"] == weaker
+        else:
+            with pytest.raises(
+                KeyturnError, match=f"sslmode={weaker} would show the password .* say sslmode=verify-full"
+            ):
+                login.parameters()
+
+
+@pytest.mark.parametrize(
+    "key", ["sslkey", "sslcert", "sslrootcert", "sslcrl", "passfile", "service", "options", "hostaddr"]
+)
+def test_a_login_says_nothing_by_which_files_are_opened_or_code_is_loaded(tmp_path: Path, key: str) -> None:
+    login = login_of(tmp_path, f"postgresql://u:p@127.0.0.1/d?sslmode=require&{key}=/srv/app/evil.so:x")
+    with pytest.raises(KeyturnError, match=rf"the login says {key}, .*: take that out") as refused:
+        login.parameters()
+    assert "evil" not in str(refused.value)
+
+
+def test_nothing_of_a_home_is_read(tmp_path: Path) -> None:
+    given = login_of(tmp_path, "postgresql://u:p@127.0.0.1/d?application_name=x&target_session_attrs=any").parameters()
+    assert {given[key] for key in ("passfile", "sslcert", "sslkey", "sslcrl")} == {"/dev/null/none"}
+    assert given["gssencmode"] == "disable" and given["application_name"] == "keyturn"
+
+
+def test_a_server_here_that_asks_for_the_password_in_clear_is_not_given_it(tmp_path: Path) -> None:
+    """Whoever takes the port while the server is down; libpq 15 has no such setting."""
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                if peer.recv(8)[4:] == bytes.fromhex("04d2162f"):  # it would like TLS
+                    peer.sendall(b"N")
+                    peer.recv(8)
+                peer.recv(4096)
+                peer.sendall(b"R" + struct.pack("!ii", 8, 3))
+                seen.append(peer.recv(4096))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = listener.getsockname()[1]
+        login = login_of(tmp_path, f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/d")
+        with pytest.raises(Unreached, match="in another way than by scram-sha-256"), login.connected():
+            pass
+        thread.join(60)
+    assert seen == [b""]
 
 
 def test_the_settings_of_who_has_logged_in_do_not_lead_elsewhere(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -22,9 +22,27 @@ STATEMENT_SECONDS = 600
 # a lock is waited for while nothing is held, so that nobody waits for us
 LOCK_SECONDS = 10
 PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
+# what a login may say besides; libpq loads code, and opens files as root, by what stands in others
+ALLOWED = {*PARTS, "application_name", "connect_timeout", "target_session_attrs"}
+# a path that nobody can make: libpq looks for files of these names in the home of whom it takes itself for
+NOWHERE = "/dev/null/none"
+HOME_FILES = ("passfile", "sslcert", "sslkey", "sslcrl", "sslrootcert")
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+VERIFIED = ("verify-ca", "verify-full")
+# the first libpq that can be told which methods a server may ask for; what a peer or a trusted address is asked for is "none"
+METHODS_SINCE, METHODS = 160000, "scram-sha-256,none"
 # a driver behind the scheme is SQLAlchemy's
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+(?=://)")
 LOCAL = re.compile(r"/.*|localhost|127\.\d+\.\d+\.\d+|::1|")
+OWN = {
+    "application_name": "keyturn",
+    "client_encoding": "UTF8",
+    "connect_timeout": str(CONNECT_SECONDS),
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 SETTINGS = {
     # nothing of the application's stands before the server's own functions and operators
     "search_path": "pg_catalog, pg_temp",
@@ -48,6 +66,8 @@ REFUSED = {
     "57P": "somebody has ended the session, or the server",
 }
 AWAY = {
+    "root certificate": f"this host has no list of authorities ({AUTHORITIES}): install ca-certificates",
+    "server certificate": "its certificate is of another name: say the name in it as host",
     "password authentication failed": "the login is not taken: its password is another",
     "no pg_hba.conf entry": "the server lets this login in from nowhere here (pg_hba.conf)",
     "Peer authentication failed": "the server knows its users by their names here, and this is another (peer)",
@@ -58,6 +78,7 @@ AWAY = {
     "refused": "nobody listens there",
     "could not translate host name": "its name is not known",
     "starting up": "it is starting up",
+    "authentication method requirement": "it asks for the password in another way than by scram-sha-256: say that in pg_hba.conf",
 }
 
 
@@ -99,7 +120,7 @@ class Login:
         self.secrets = tuple(value for part, value in self._held.items() if part in ("url", "password") and value)
 
     def parameters(self) -> dict[str, str]:
-        """Return what the library is given; Unreached where the login is none."""
+        """Return what the library is given; Unreached where the login is none, KeyturnError for one that says more than a login."""
         from psycopg2 import ProgrammingError
         from psycopg2.extensions import parse_dsn
 
@@ -111,16 +132,30 @@ class Login:
                 given = parse_dsn(_DRIVER.sub(r"\1", given["url"]))
             except ProgrammingError:
                 raise Unreached(f"{self.name}: its value is no address of a PostgreSQL server") from None
-        if not LOCAL.fullmatch(given.get("host", "")):
-            given.setdefault("sslmode", "require")
-        own = {"application_name": "keyturn", "client_encoding": "UTF8", "connect_timeout": str(CONNECT_SECONDS)}
-        own |= {
-            "keepalives_idle": "30",
-            "keepalives_interval": "10",
-            "keepalives_count": "3",
-            "tcp_user_timeout": "60000",
-        }
-        return given | own
+        if others := sorted(set(given) - ALLOWED):
+            raise KeyturnError(
+                f"{self.name}: the login says {', '.join(others)}, by which files are opened or settings changed, and may say "
+                f"{', '.join(sorted(ALLOWED))} alone: take that out, or name another variable by `login`"
+            )
+        return given | self._trust(given) | OWN
+
+    def _trust(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return by what the server is believed: on another machine by its certificate, here by nothing that a user's home holds."""
+        from psycopg2.extensions import libpq_version
+
+        local = all(map(LOCAL.fullmatch, given.get("host", "").split(",")))
+        mode = given.get("sslmode", "prefer" if local else "verify-full")
+        if not local and mode not in VERIFIED:
+            raise KeyturnError(
+                f"{self.name}: sslmode={mode} would show the password to whoever answers for another machine: say sslmode=verify-full, "
+                f"with the certificate's authority among those of the host ({AUTHORITIES}, update-ca-certificates)"
+            )
+        trust = dict.fromkeys(HOME_FILES, NOWHERE) | {"gssencmode": "disable", "sslmode": mode}
+        if mode in VERIFIED:
+            trust["sslrootcert"] = AUTHORITIES
+        if local and libpq_version() >= METHODS_SINCE:
+            trust["require_auth"] = METHODS
+        return trust
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[Any]:
