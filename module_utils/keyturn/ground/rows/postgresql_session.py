@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from ...base.errors import KeyturnError
 from .. import consumers, owner
@@ -19,6 +21,8 @@ from .contract import Spec, Unreached
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 600
+# how much longer we wait for a statement than the server, which has been told the same end
+GRACE_SECONDS = 30
 # a lock is waited for while nothing is held, so that nobody waits for us
 LOCK_SECONDS = 10
 PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
@@ -28,7 +32,6 @@ ALLOWED = {*PARTS, "application_name", "connect_timeout", "target_session_attrs"
 NOWHERE = "/dev/null/none"
 HOME_FILES = ("passfile", "sslcert", "sslkey", "sslcrl", "sslrootcert")
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
-VERIFIED = ("verify-ca", "verify-full")
 # the first libpq that can be told which methods a server may ask for; what a peer or a trusted address is asked for is "none"
 METHODS_SINCE, METHODS = 160000, "scram-sha-256,none"
 # a driver behind the scheme is SQLAlchemy's
@@ -96,9 +99,6 @@ class Cursor(Protocol):
     def fetchall(self) -> list[Any]:
         """Return all rows."""
 
-    def copy_expert(self, statement: str, file: IO[str]) -> None:
-        """Send a COPY to or from a file."""
-
 
 class Login:
     """Where a login stands, and the server that it leads to. ``secrets`` are hidden as values are."""
@@ -145,39 +145,74 @@ class Login:
 
         local = all(map(LOCAL.fullmatch, given.get("host", "").split(",")))
         mode = given.get("sslmode", "prefer" if local else "verify-full")
-        if not local and mode not in VERIFIED:
+        if not local and mode != "verify-full":  # an authority of all the world's has certified others too
             raise KeyturnError(
                 f"{self.name}: sslmode={mode} would show the password to whoever answers for another machine: say sslmode=verify-full, "
                 f"with the certificate's authority among those of the host ({AUTHORITIES}, update-ca-certificates)"
             )
         trust = dict.fromkeys(HOME_FILES, NOWHERE) | {"gssencmode": "disable", "sslmode": mode}
-        if mode in VERIFIED:
+        if mode.startswith("verify-"):
             trust["sslrootcert"] = AUTHORITIES
         if local and libpq_version() >= METHODS_SINCE:
             trust["require_auth"] = METHODS
         return trust
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Any]:
-        """Yield a connection, made as the user whose the application is; Unreached where there is none."""
+    def connected(self, seconds: float = STATEMENT_SECONDS) -> Iterator[Any]:
+        """Yield a connection, made as the user whose the application is; Unreached where there is none.
+
+        A server that gives no answer to a statement for longer than ``seconds`` is left.
+        """
         try:
             import psycopg2
         except ImportError:
             raise Unreached(f"{self.name}: this host has no psycopg2: install python3-psycopg2") from None
         try:
-            with owner.acting(self._root / "any file"), _without_settings():
+            with owner.acting(self._root / "any file"), _without_settings(), _waiting(CONNECT_SECONDS):
                 connection = psycopg2.connect(**self.parameters())
         except psycopg2.Error as error:
             why = next((told for words, told in AWAY.items() if words in str(error)), "it cannot be reached")
             raise Unreached(f"{self.name}: {why}") from None
+        except TimeoutError:
+            raise Unreached(f"{self.name}: {AWAY['timeout']}") from None
         try:
-            connection.autocommit = True
-            yield connection
+            with _waiting(seconds + GRACE_SECONDS):
+                connection.autocommit = True
+                yield connection
         except psycopg2.Error as error:
             raise KeyturnError(f"{self.name}: the server has not done what was asked: {_words(error)}") from None
+        except TimeoutError:
+            raise KeyturnError(
+                f"{self.name}: the server has said nothing for {seconds + GRACE_SECONDS:.0f} seconds, and was left: see what it does"
+            ) from None
         finally:
             with contextlib.suppress(psycopg2.Error):
                 connection.close()
+
+
+@contextlib.contextmanager
+def _waiting(seconds: float) -> Iterator[None]:
+    """Have the library wait for each answer here, and raise TimeoutError after ``seconds``: no end of a server's holds a server of others.
+
+    It closes the connection then. There is no COPY meanwhile, for which it waits by itself.
+    """
+    from psycopg2 import extensions
+
+    def wait(connection: Any) -> None:
+        deadline = time.monotonic() + seconds
+        while (state := connection.poll()) != extensions.POLL_OK:
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise TimeoutError
+
+    before = extensions.get_wait_callback()
+    extensions.set_wait_callback(wait)
+    try:
+        yield
+    finally:
+        extensions.set_wait_callback(before)
 
 
 @contextlib.contextmanager
