@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import socket
+import struct
+import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,7 +21,8 @@ from keyturn.base.errors import KeyturnError
 from keyturn.ground.rows import fernet_postgresql, postgresql_session
 from keyturn.ground.rows.contract import Unreached
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore, reach
-from support.postgres import PASSWORD, Server, pooler, server
+from keyturn.ground.rows.sqlite_file import quote
+from support.postgres import BIN, PASSWORD, Server, pooler, server
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 ID = "20260101T000000Z-0123456789abcdef"
@@ -304,6 +308,32 @@ def test_triggers_do_not_run_and_are_as_they_were(shop: Shop) -> None:
         shop.store(new=None, old=NEW).examine([], False)
 
 
+def test_names_of_the_database_are_no_statements(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who may make a trigger, or owns the table, chooses names: of triggers, columns and types."""
+    monkeypatch.setattr(fernet_postgresql, "PAGE", 5)
+    name = quote('i%s "d\n\\! touch ran\n--')
+    shop = Shop(postgres, tmp_path, f"CREATE TABLE items ({name} int PRIMARY KEY, name text, token text)")
+    for number in range(12):
+        shop.sql("INSERT INTO items VALUES (%s, %s, %s)", number, f"n{number}", sealed(OLD, f"access-{number}"))
+    shop.sql("CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'")
+    trigger = quote("all; CREATE TABLE public.injected (a int); --")
+    shop.sql(f"CREATE TRIGGER {trigger} BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION stamp()")
+    backup = shop.store().backup(shop.rotation, online=True)
+    store = shop.prepared()
+    shop.sql("ALTER TABLE items DISABLE TRIGGER USER")
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OLD, "access-1"))
+    shop.sql("ALTER TABLE items ENABLE TRIGGER USER")
+    assert store.switch("new") == {"turned": 12, "on_the_fly": 1, "left": ""} and shop.plain(NEW) == EVERYTHING
+    assert shop.sql("SELECT to_regclass('public.injected')") == [(None,)]
+    assert shop.store(new=None).restore(shop.rotation, backup, shop.folder) == 12
+    command = [BIN / "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-d", shop.url, "-f", str(backup["path"])]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr, (tmp_path / "ran").exists()) == (0, "", False)
+    assert shop.sql("SELECT count(*) FROM keyturn_backup_0 b JOIN items t ON t.name = b.item") == [(12,)]
+
+
 def test_a_constraint_that_only_a_write_shows_is_found_beside_the_service(shop: Shop) -> None:
     shop.sql("CREATE FUNCTION is_old(text) RETURNS bool IMMUTABLE LANGUAGE sql AS $$ SELECT left(md5($1), 1) < 'g' $$")
     shop.sql("ALTER TABLE items ADD CHECK (token <> '' OR is_old(token))")
@@ -515,14 +545,135 @@ def test_a_login_in_parts_and_over_a_socket(shop: Shop) -> None:
         reach({"login": {"path": ".env", "url": None, "parts": parts | {"password": "Q"}}}, shop.folder)
 
 
+def login_of(folder: Path, url: str) -> postgresql_session.Login:
+    (folder / ".env").write_text(f"DATABASE_URL={url}\n")
+    (folder / ".env").chmod(0o600)
+    return postgresql_session.Login({"login": {"path": ".env", "url": "DATABASE_URL", "parts": None}}, folder)
+
+
 @pytest.mark.parametrize(
-    ("host", "mode"), [("db.example", "require"), ("10.0.0.7", "require"), ("127.0.0.1", None), ("/run", None)]
+    ("host", "mode"),
+    [
+        ("db.example", "verify-full"),
+        ("10.0.0.7", "verify-full"),
+        ("localhost,db.example", "verify-full"),
+        ("%2Frun,db.example", "verify-full"),
+        ("127.0.0.1", "prefer"),
+        ("%2Frun", "prefer"),
+    ],
 )
-def test_another_machine_is_asked_over_tls(tmp_path: Path, host: str, mode: str | None) -> None:
-    (tmp_path / ".env").write_text(f"H={host}\n")
-    (tmp_path / ".env").chmod(0o600)
-    login = postgresql_session.Login({"login": {"path": ".env", "url": None, "parts": {"host": "H"}}}, tmp_path)
-    assert login.parameters().get("sslmode") == mode
+def test_another_machine_is_believed_by_its_certificate_alone(tmp_path: Path, host: str, mode: str) -> None:
+    given = login_of(tmp_path, f"postgresql://u:p@{host}/d").parameters()
+    assert given["sslmode"] == mode
+    assert given["sslrootcert"] == ("/dev/null/none" if mode == "prefer" else "/etc/ssl/certs/ca-certificates.crt")
+    assert given.get("require_auth") == ("scram-sha-256,none" if mode == "prefer" else None)
+    for weaker in ("disable", "allow", "prefer", "require", "verify-ca"):
+        login = login_of(tmp_path, f"postgresql://u:p@{host}/d?sslmode={weaker}")
+        if mode == "prefer":
+            assert login.parameters()["sslmode"] == weaker
+        else:
+            with pytest.raises(
+                KeyturnError, match=f"sslmode={weaker} would show the password .* say sslmode=verify-full"
+            ):
+                login.parameters()
+
+
+@pytest.mark.parametrize(
+    "key", ["sslkey", "sslcert", "sslrootcert", "sslcrl", "passfile", "service", "options", "hostaddr"]
+)
+def test_a_login_says_nothing_by_which_files_are_opened_or_code_is_loaded(tmp_path: Path, key: str) -> None:
+    login = login_of(tmp_path, f"postgresql://u:p@127.0.0.1/d?sslmode=require&{key}=/srv/app/evil.so:x")
+    with pytest.raises(KeyturnError, match=rf"the login says {key}, .*: take that out") as refused:
+        login.parameters()
+    assert "evil" not in str(refused.value)
+
+
+def test_nothing_of_a_home_is_read(tmp_path: Path) -> None:
+    given = login_of(tmp_path, "postgresql://u:p@127.0.0.1/d?application_name=x&target_session_attrs=any").parameters()
+    assert {given[key] for key in ("passfile", "sslcert", "sslkey", "sslcrl")} == {"/dev/null/none"}
+    assert given["gssencmode"] == "disable" and given["application_name"] == "keyturn"
+
+
+def test_a_server_here_that_asks_for_the_password_in_clear_is_not_given_it(tmp_path: Path) -> None:
+    """Whoever takes the port while the server is down; libpq 15 has no such setting."""
+    seen: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                if peer.recv(8)[4:] == bytes.fromhex("04d2162f"):  # it would like TLS
+                    peer.sendall(b"N")
+                    peer.recv(8)
+                peer.recv(4096)
+                peer.sendall(b"R" + struct.pack("!ii", 8, 3))
+                seen.append(peer.recv(4096))
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = listener.getsockname()[1]
+        login = login_of(tmp_path, f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/d")
+        with pytest.raises(Unreached, match="in another way than by scram-sha-256"), login.connected():
+            pass
+        thread.join(60)
+    assert seen == [b""]
+
+
+def message(kind: bytes, body: bytes) -> bytes:
+    return kind + struct.pack("!i", len(body) + 4) + body
+
+
+WELCOME = message(b"R", struct.pack("!i", 0)) + message(b"S", b"client_encoding\0UTF8\0")
+READY = message(b"Z", b"I")
+
+
+@pytest.mark.parametrize(
+    ("said", "refusal"),
+    [
+        (b"", Unreached),
+        (WELCOME, Unreached),
+        (WELCOME + message(b"S", b"DateStyle\0German\0") + READY, Unreached),
+        (WELCOME + message(b"S", b"DateStyle\0ISO, MDY\0") + READY, KeyturnError),
+    ],
+)
+def test_a_server_that_says_nothing_more_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: bytes, refusal: type[KeyturnError]
+) -> None:
+    monkeypatch.setattr(postgresql_session, "CONNECT_SECONDS", 1)
+    monkeypatch.setattr(postgresql_session, "GRACE_SECONDS", 0)
+    done = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.recv(4096)
+                peer.sendall(said)
+                done.wait(60)  # the end of a call that is held
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        login = login_of(tmp_path, f"postgresql://u@127.0.0.1:{listener.getsockname()[1]}/d?sslmode=disable")
+        with (
+            pytest.raises(KeyturnError, match=r"gives no answer|has said nothing for 1 seconds") as left,
+            login.connected(1) as connection,
+            postgresql_session.transaction(connection),
+        ):
+            pass
+        held = not thread.is_alive()
+        done.set()
+        thread.join(60)
+    assert left.type is refusal and not held
+
+
+def test_a_server_that_sends_more_than_it_says_it_has_does_not_fill_the_disk(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fernet_postgresql, "BESIDES", 1000)
+    monkeypatch.setattr(fernet_postgresql, "TIMES", 0)
+    with pytest.raises(KeyturnError, match=r"items\.token: its copy has over 1000 bytes"):
+        shop.store().backup(shop.rotation, online=True)
+    assert (shop.rotation / "backup.sql").stat().st_size <= 1200
 
 
 def test_the_settings_of_who_has_logged_in_do_not_lead_elsewhere(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

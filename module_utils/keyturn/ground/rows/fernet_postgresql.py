@@ -33,6 +33,8 @@ from .row_counts import Refusals, Tally
 from .sqlite_file import Row
 
 BACKUP = "backup.sql"
+# of a copy: what escapes, hexadecimal digits and compression (TOAST) may make of the bytes that a table takes
+TIMES, BESIDES = 16, 64 << 20
 PAGE = 5_000
 # of the switch, whose statements write all rows
 LONGEST_SECONDS = 6 * 3600
@@ -203,12 +205,12 @@ class PostgresqlStore:
 
     def backup(self, folder: Path, online: bool) -> Backup:
         """Copy what the columns hold, by the keys of the rows, in one snapshot: a script that psql runs. Then try the switch."""
-        path = folder / BACKUP
+        path, most = folder / BACKUP, TIMES * self.space().kept + BESIDES
         durable.remove(path)
         os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         with path.open("w", encoding="utf-8", newline="") as file, self._transaction(snapshot=True) as cursor:
             for number, target in enumerate(self._columns(cursor)):
-                postgresql_copy.write(cursor, file, number, target)
+                postgresql_copy.write(cursor, file, number, target, most)
             file.flush()
             os.fsync(file.fileno())
         durable.sync_folder(folder)
@@ -335,7 +337,10 @@ class PostgresqlStore:
         """Put all rows under the key of ``to``: one transaction, in which nobody else writes, each row checked before the commit."""
         self.check_unused()
         left, turned, on_the_fly, key = Refusals(), 0, 0, os.urandom(32)
-        with self._login.connected() as connection, transaction(connection, seconds=LONGEST_SECONDS) as cursor:
+        with (
+            self._login.connected(LONGEST_SECONDS) as connection,
+            transaction(connection, seconds=LONGEST_SECONDS) as cursor,
+        ):
             check_server(self._login, cursor, connection.info.backend_pid)
             targets = self._columns(cursor)
             self._staging.check_alone(cursor, self.name)

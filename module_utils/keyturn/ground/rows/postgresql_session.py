@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator, Sequence
+import select
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from ...base.errors import KeyturnError
 from .. import consumers, owner
@@ -19,12 +21,31 @@ from .contract import Spec, Unreached
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 600
+# how much longer we wait for a statement than the server, which has been told the same end
+GRACE_SECONDS = 30
 # a lock is waited for while nothing is held, so that nobody waits for us
 LOCK_SECONDS = 10
 PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
+# what a login may say besides; libpq loads code, and opens files as root, by what stands in others
+ALLOWED = {*PARTS, "application_name", "connect_timeout", "target_session_attrs"}
+# a path that nobody can make: libpq looks for files of these names in the home of whom it takes itself for
+NOWHERE = "/dev/null/none"
+HOME_FILES = ("passfile", "sslcert", "sslkey", "sslcrl", "sslrootcert")
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+# the first libpq that can be told which methods a server may ask for; what a peer or a trusted address is asked for is "none"
+METHODS_SINCE, METHODS = 160000, "scram-sha-256,none"
 # a driver behind the scheme is SQLAlchemy's
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+(?=://)")
 LOCAL = re.compile(r"/.*|localhost|127\.\d+\.\d+\.\d+|::1|")
+OWN = {
+    "application_name": "keyturn",
+    "client_encoding": "UTF8",
+    "connect_timeout": str(CONNECT_SECONDS),
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 SETTINGS = {
     # nothing of the application's stands before the server's own functions and operators
     "search_path": "pg_catalog, pg_temp",
@@ -48,6 +69,8 @@ REFUSED = {
     "57P": "somebody has ended the session, or the server",
 }
 AWAY = {
+    "root certificate": f"this host has no list of authorities ({AUTHORITIES}): install ca-certificates",
+    "server certificate": "its certificate is of another name: say the name in it as host",
     "password authentication failed": "the login is not taken: its password is another",
     "no pg_hba.conf entry": "the server lets this login in from nowhere here (pg_hba.conf)",
     "Peer authentication failed": "the server knows its users by their names here, and this is another (peer)",
@@ -58,6 +81,7 @@ AWAY = {
     "refused": "nobody listens there",
     "could not translate host name": "its name is not known",
     "starting up": "it is starting up",
+    "authentication method requirement": "it asks for the password in another way than by scram-sha-256: say that in pg_hba.conf",
 }
 
 
@@ -74,9 +98,6 @@ class Cursor(Protocol):
 
     def fetchall(self) -> list[Any]:
         """Return all rows."""
-
-    def copy_expert(self, statement: str, file: IO[str]) -> None:
-        """Send a COPY to or from a file."""
 
 
 class Login:
@@ -99,7 +120,7 @@ class Login:
         self.secrets = tuple(value for part, value in self._held.items() if part in ("url", "password") and value)
 
     def parameters(self) -> dict[str, str]:
-        """Return what the library is given; Unreached where the login is none."""
+        """Return what the library is given; Unreached where the login is none, KeyturnError for one that says more than a login."""
         from psycopg2 import ProgrammingError
         from psycopg2.extensions import parse_dsn
 
@@ -111,38 +132,87 @@ class Login:
                 given = parse_dsn(_DRIVER.sub(r"\1", given["url"]))
             except ProgrammingError:
                 raise Unreached(f"{self.name}: its value is no address of a PostgreSQL server") from None
-        if not LOCAL.fullmatch(given.get("host", "")):
-            given.setdefault("sslmode", "require")
-        own = {"application_name": "keyturn", "client_encoding": "UTF8", "connect_timeout": str(CONNECT_SECONDS)}
-        own |= {
-            "keepalives_idle": "30",
-            "keepalives_interval": "10",
-            "keepalives_count": "3",
-            "tcp_user_timeout": "60000",
-        }
-        return given | own
+        if others := sorted(set(given) - ALLOWED):
+            raise KeyturnError(
+                f"{self.name}: the login says {', '.join(others)}, by which files are opened or settings changed, and may say "
+                f"{', '.join(sorted(ALLOWED))} alone: take that out, or name another variable by `login`"
+            )
+        return given | self._trust(given) | OWN
+
+    def _trust(self, given: Mapping[str, str]) -> dict[str, str]:
+        """Return by what the server is believed: on another machine by its certificate, here by nothing that a user's home holds."""
+        from psycopg2.extensions import libpq_version
+
+        local = all(map(LOCAL.fullmatch, given.get("host", "").split(",")))
+        mode = given.get("sslmode", "prefer" if local else "verify-full")
+        if not local and mode != "verify-full":  # an authority of all the world's has certified others too
+            raise KeyturnError(
+                f"{self.name}: sslmode={mode} would show the password to whoever answers for another machine: say sslmode=verify-full, "
+                f"with the certificate's authority among those of the host ({AUTHORITIES}, update-ca-certificates)"
+            )
+        trust = dict.fromkeys(HOME_FILES, NOWHERE) | {"gssencmode": "disable", "sslmode": mode}
+        if mode.startswith("verify-"):
+            trust["sslrootcert"] = AUTHORITIES
+        if local and libpq_version() >= METHODS_SINCE:
+            trust["require_auth"] = METHODS
+        return trust
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Any]:
-        """Yield a connection, made as the user whose the application is; Unreached where there is none."""
+    def connected(self, seconds: float = STATEMENT_SECONDS) -> Iterator[Any]:
+        """Yield a connection, made as the user whose the application is; Unreached where there is none.
+
+        A server that gives no answer to a statement for longer than ``seconds`` is left.
+        """
         try:
             import psycopg2
         except ImportError:
             raise Unreached(f"{self.name}: this host has no psycopg2: install python3-psycopg2") from None
         try:
-            with owner.acting(self._root / "any file"), _without_settings():
+            with owner.acting(self._root / "any file"), _without_settings(), _waiting(CONNECT_SECONDS):
                 connection = psycopg2.connect(**self.parameters())
         except psycopg2.Error as error:
             why = next((told for words, told in AWAY.items() if words in str(error)), "it cannot be reached")
             raise Unreached(f"{self.name}: {why}") from None
+        except TimeoutError:
+            raise Unreached(f"{self.name}: {AWAY['timeout']}") from None
         try:
-            connection.autocommit = True
-            yield connection
+            with _waiting(seconds + GRACE_SECONDS):
+                connection.autocommit = True
+                yield connection
         except psycopg2.Error as error:
             raise KeyturnError(f"{self.name}: the server has not done what was asked: {_words(error)}") from None
+        except TimeoutError:
+            raise KeyturnError(
+                f"{self.name}: the server has said nothing for {seconds + GRACE_SECONDS:.0f} seconds, and was left: see what it does"
+            ) from None
         finally:
             with contextlib.suppress(psycopg2.Error):
                 connection.close()
+
+
+@contextlib.contextmanager
+def _waiting(seconds: float) -> Iterator[None]:
+    """Have the library wait for each answer here, and raise TimeoutError after ``seconds``: no end of a server's holds a server of others.
+
+    It closes the connection then. There is no COPY meanwhile, for which it waits by itself.
+    """
+    from psycopg2 import extensions
+
+    def wait(connection: Any) -> None:
+        deadline = time.monotonic() + seconds
+        while (state := connection.poll()) != extensions.POLL_OK:
+            poll = select.poll()
+            poll.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
+            left = deadline - time.monotonic()
+            if left <= 0 or not poll.poll(left * 1000):
+                raise TimeoutError
+
+    before = extensions.get_wait_callback()
+    extensions.set_wait_callback(wait)
+    try:
+        yield
+    finally:
+        extensions.set_wait_callback(before)
 
 
 @contextlib.contextmanager

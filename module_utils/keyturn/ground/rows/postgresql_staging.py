@@ -7,7 +7,6 @@ that goes on finds in the schema how far it has come.
 from __future__ import annotations
 
 import contextlib
-import io
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -17,7 +16,7 @@ from ...base.sides import Side, other
 from .fernet_forms import Stored
 from .postgresql_session import LOCK_SECONDS, Cursor
 from .postgresql_table import Column
-from .sqlite_file import Cell, Row
+from .sqlite_file import Cell, Row, quote
 
 FETCHED = 5_000
 LOCKED = "55P03"
@@ -81,15 +80,23 @@ class Staging:
         cursor.execute(f"SELECT place FROM {self.name}.progress WHERE number = %s", (number,))  # noqa: S608
         (place,) = cursor.fetchone()
         keys = ", ".join(f"t.{key}" for key in target.keys)
-        behind = ", ".join(f"%s::{kind}" for kind in target.types)
-        where = f"WHERE ({keys}) > ({behind})" if place else ""
-        cursor.execute(f"SELECT {target.select()} FROM {target.table} t {where} ORDER BY {keys} LIMIT {size}", place)  # noqa: S608
+        rows, order = f"SELECT {target.select()} FROM {target.table} t", f"ORDER BY {keys} LIMIT {size}"  # noqa: S608
+        if place:
+            behind = ", ".join(f"%s::{_as_it_is(kind)}" for kind in target.types)
+            where = f"WHERE ({_as_it_is(keys)}) > ({behind})"
+            cursor.execute(f"{_as_it_is(rows)} {where} {_as_it_is(order)}", place)
+        else:
+            cursor.execute(f"{rows} {order}")
         return [target.row(found) for found in cursor.fetchall()]
 
     def add(self, cursor: Cursor, number: int, target: Column, turned: Sequence[Goal], place: Sequence[Cell]) -> None:
         """Write down what was turned of a page, and how far that is."""
-        lines = "".join("\t".join(map(copied, (*row.locator, row.stored, new))) + "\n" for row, new in turned)
-        cursor.copy_expert(f"COPY {self.table(number)} FROM STDIN", io.StringIO(lines))
+        row = f"({', '.join(['%s'] * (len(target.keys) + 2))})"
+        if turned:
+            cursor.execute(
+                f"INSERT INTO {self.table(number)} VALUES {', '.join([row] * len(turned))}",  # noqa: S608
+                [cell for goal, new in turned for cell in (*goal.locator, goal.stored, new)],
+            )
         cursor.execute(f"UPDATE {self.name}.progress SET place = %s WHERE number = %s", ([*place], number))  # noqa: S608
 
     def finish(self, cursor: Cursor, targets: Sequence[Column]) -> None:
@@ -137,8 +144,9 @@ def write(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> None:
         f"t.{key} = v.{name}::{kind}" for key, name, kind in zip(target.keys, names, target.types, strict=True)
     )
     cursor.execute(
-        f"UPDATE {target.table} t SET {target.column} = v.new::{target.cast} FROM (VALUES {', '.join([row] * len(goals))}) "  # noqa: S608
-        f"v({', '.join(names)}, old, new) WHERE {same} AND {target.value} = v.old",
+        f"UPDATE {_as_it_is(target.table)} t SET {_as_it_is(f'{target.column} = v.new::{target.cast}')} "  # noqa: S608
+        f"FROM (VALUES {', '.join([row] * len(goals))}) v({', '.join(names)}, old, new) "
+        f"WHERE {_as_it_is(f'{same} AND {target.value} = v.old')}",
         [cell for goal, new in goals for cell in (*goal.locator, goal.stored, new)],
     )
     if cursor.rowcount != len(goals):
@@ -185,10 +193,10 @@ def lock(cursor: Cursor, targets: Sequence[Column], name: str) -> None:
 def triggers_away(cursor: Cursor, target: Column) -> Iterator[None]:
     """Keep the application's triggers from running while rows are turned: nobody else sees it, and it ends with the transaction."""
     for name, _ in target.triggers:
-        cursor.execute(f"ALTER TABLE {target.table} DISABLE TRIGGER {name}")
+        cursor.execute(f"ALTER TABLE {target.table} DISABLE TRIGGER {quote(name)}")
     yield
     for name, enabled in target.triggers:
-        cursor.execute(f"ALTER TABLE {target.table} ENABLE {'ALWAYS ' if enabled == 'A' else ''}TRIGGER {name}")
+        cursor.execute(f"ALTER TABLE {target.table} ENABLE {'ALWAYS ' if enabled == 'A' else ''}TRIGGER {quote(name)}")
 
 
 def staged_by(cursor: Cursor) -> list[str]:
@@ -197,11 +205,6 @@ def staged_by(cursor: Cursor) -> list[str]:
     return [name for (name,) in cursor.fetchall()]
 
 
-def copied(cell: Stored) -> str:
-    """Return a cell as COPY takes it."""
-    if cell is None:
-        return "\\N"
-    if isinstance(cell, bytes):
-        return "\\\\x" + cell.hex()
-    text = str(cell).replace("\\", "\\\\").replace("\t", "\\t")
-    return text.replace("\n", "\\n").replace("\r", "\\r")
+def _as_it_is(sql: str) -> str:
+    """Return SQL with names of the database's for a statement with parameters, whose places are by ``%``."""
+    return sql.replace("%", "%%")
