@@ -222,6 +222,23 @@ def test_an_issuer_that_fails_leaves_both_ends_alike(
     )
 
 
+@pytest.mark.parametrize("strategy", ["single by an admin"])
+def test_a_value_that_could_not_be_taken_back_is_kept(host: Issued, strategy: str) -> None:
+    """To take it back is decided before the issuer is told, and that decision alone lets no host forget what the server wants."""
+    host.until("unset")
+    rotation = host.told()
+    host.way.mood = "refused"
+    with pytest.raises(KeyturnError):
+        issue.run(rotation, "unset", "a test", False)
+    host.way.mood = ""
+    ask_provider.run(rotation)
+    with pytest.raises(KeyturnError, match="the old value is rejected at its provider and is not put back"):
+        rollback.run(rotation, "a test", False)
+    host.check_works()
+    host.back()
+    host.check_end("old")
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_kill_before_any_call_leaves_both_ends_alike(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socketserver
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 import yaml
 from keyturn import providers
+from keyturn.base.deadline import within
 from keyturn.base.errors import KeyturnError
 from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
@@ -125,6 +127,19 @@ def test_a_webhook_is_asked_without_a_message(slack: Slack, mood: tuple[int, str
     assert [reply.verdict for reply in found] == [live, dead]
     assert slack.calls == 2, "each is asked once"
     assert found[0].detail.startswith("POST 127.0.0.1: HTTP ")
+
+
+def test_an_answer_that_is_made_for_a_pattern_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from keyturn.base.http import Answer
+    from keyturn.providers import http_data
+
+    given = {"answers": [{"verdict": "accepted", "status": [200], "says": "^(a+)+$"}]}
+    assert http_data._verdict(given, Answer(200, b"aaa")) == "accepted"
+    monkeypatch.setattr(http_data, "SEARCH_SECONDS", 0.1)
+    with within(60):  # it would take longer than anybody lives
+        assert http_data._verdict(given, Answer(200, b"a" * 100 + b"b")) == "unknown"
+    given["answers"][0]["says"] = "x"
+    assert http_data._verdict(given, Answer(200, b" " * http_data.SEARCHED_BYTES + b"x")) == "unknown"
 
 
 def test_a_secret_address_is_sent_nowhere_without_tls_and_to_no_user(slack: Slack) -> None:
@@ -293,6 +308,24 @@ def test_a_mail_server_that_says_nothing_of_the_password_is_unknown(mail: MailSe
     assert ask(server(mail), "pässwörd").verdict == "unknown"
     with MailServer(tmp_path, USER, PASSWORD, starttls=False) as bare:
         assert ask(server(bare), PASSWORD).detail.endswith("the server offers no TLS or no login")
+
+
+class _WithoutLogins(socketserver.StreamRequestHandler):
+    """A mail server that offers logins and knows none: Postfix with its SASL turned off says 503, which smtplib takes for a login."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"220 mail\r\n")
+        for line in self.rfile:
+            said = {b"EHLO": b"250-mail\r\n250 AUTH PLAIN", b"AUTH": b"503 5.5.1 authentication not enabled"}
+            self.wfile.write(said.get(line[:4].upper(), b"221 bye") + b"\r\n")
+
+
+def test_only_one_code_of_a_mail_server_is_a_login() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), _WithoutLogins) as mail:
+        threading.Thread(target=mail.handle_request, daemon=True).start()
+        port = mail.server_address[1]
+        found = ask(spec({"kind": "smtp", "url": f"smtp://127.0.0.1:{port}", "user": USER, "tls": False}), PASSWORD)
+    assert found == Reply("unknown", f"a login at 127.0.0.1:{port}: SMTP 503")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,17 @@ def test_nothing_goes_back_to_a_value_that_is_not_accepted() -> None:
     assert run_state.stays(hosts("accepted", "unknown"))
 
 
+@pytest.mark.parametrize(
+    ("told", "stays"),
+    [({"changed": True}, False), ({"skipped": True}, False), ({"failed": True}, True), ({"unreachable": True}, True)],
+)
+def test_no_host_forgets_a_value_that_its_issuer_may_still_want(told: dict[str, Any], stays: bool) -> None:
+    asked = {"rotation_asked_provider": {"verdict": "accepted"}}
+    hosts: dict[str, Any] = {"app1": {**asked, "rotation_taken_back": told}, "app2": asked}
+    assert run_state.stays(hosts) is stays
+    assert not run_state.stays(hosts, "the new one is dead as well")
+
+
 def test_one_host_speaks_for_a_shared_value() -> None:
     hosts: dict[str, Any] = {"app1": {}, "app2": {}}
     own = {"shares": False, "rotation_id": ID}

@@ -40,6 +40,7 @@ def test_a_server_that_does_not_know_the_password_is_none(said: str) -> None:
         CHALLENGE.replace(NONCE, "another"),
         CHALLENGE.replace(SERVER_NONCE, ""),
         CHALLENGE.replace("i=4096", "i=0"),
+        CHALLENGE.replace("i=4096", "i=4095"),
         CHALLENGE.replace("i=4096", "i=1000000000"),
         CHALLENGE.replace("i=4096", "i=x"),
         CHALLENGE.replace("s=W22", "s=%%%"),

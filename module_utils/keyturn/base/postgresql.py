@@ -13,7 +13,8 @@ import ssl
 import struct
 import time
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from . import scram
@@ -23,11 +24,14 @@ PORT = 5432
 PROTOCOL, TLS_REQUEST = 196608, 80877103
 OK, SASL, SASL_GOES_ON, SASL_ENDS = 0, 10, 11, 12
 MECHANISM = b"SCRAM-SHA-256"
-MOST_BYTES = 1 << 20
+# of a message, and of all rows of an answer
+MOST_BYTES, MOST_ROWS = 1 << 20, 1000
 # the classes of messages that may come at any time, and say nothing that is asked
 ASIDE = b"NSA"
 CODE = re.compile(r"[0-9A-Z]{5}")
 WRONG_PASSWORD = "28P01"  # noqa: S105 - a code
+STRANGE = "what answers does not speak PostgreSQL's protocol"
+NOTHING: Mapping[str, str] = MappingProxyType({})
 Row = tuple[str | None, ...]
 
 
@@ -40,13 +44,17 @@ class Failed(Exception):
 
 
 class Address(NamedTuple):
-    """Where a server is: a host by TCP, or the folder of its socket; ``tls`` wants the certificate of ``host`` to be right."""
+    """Where a server is: a host by TCP, or the folder of its socket; ``tls`` wants the certificate of ``host`` to be right.
+
+    ``peers`` are the users (uid) one of whom must be at the other end of a socket, where not everybody may.
+    """
 
     host: str
     port: int
     database: str
     tls: bool = True
     ca_bundle: str | None = None
+    peers: Collection[int] | None = None
 
     def __str__(self) -> str:
         """Return it as a message names it."""
@@ -105,13 +113,17 @@ class Connection:
         self._sock, self._ends = sock, ends
 
     def query(self, statement: str) -> list[Row]:
-        """Run one statement and return its rows as text; Failed with the server's code."""
+        """Run one statement and return its rows as text; Failed with the server's code, and for more than an answer may have."""
         self._send(b"Q", statement.encode() + b"\0")
         rows: list[Row] = []
         failure: Failed | None = None
+        left = MOST_BYTES
         while True:
             kind, content = self._receive()
             if kind == b"D":
+                left -= len(content)
+                if left < 0 or len(rows) == MOST_ROWS:
+                    raise Failed(f"the answer has more than {MOST_BYTES} bytes or {MOST_ROWS} rows")
                 rows.append(_row(content))
             elif kind == b"E":
                 failure = _failed(content)
@@ -120,31 +132,34 @@ class Connection:
                     raise failure
                 return rows
 
-    def log_in(self, user: str, database: str, password: str | None) -> None:
-        """Begin the session. Without ``password`` the server has to know the user by the socket; with one it has to ask for it."""
-        named = b"".join(
-            part.encode() + b"\0" for part in ("user", user, "database", database, "application_name", "keyturn")
-        )
+    def log_in(self, user: str, database: str, password: str | None, settings: Mapping[str, str] = NOTHING) -> None:
+        """Begin the session. Without ``password`` the server has to know the user by the socket; with one it has to ask for it.
+
+        ``settings`` hold from the first moment on, whatever the owner of the database has set for it.
+        """
+        told = {
+            "user": user,
+            "database": database,
+            "application_name": "keyturn",
+            "client_encoding": "UTF8",
+            **settings,
+        }
+        named = b"".join(part.encode() + b"\0" for pair in told.items() for part in pair)
         self._send(b"", struct.pack("!i", PROTOCOL) + named + b"\0")
-        asked = False
-        while True:
-            kind, content = self._receive()
-            if kind == b"E":
-                raise _failed(content)
-            if kind == b"Z":
-                return
-            if kind != b"R":
-                continue
-            method = struct.unpack("!i", content[:4])[0]
-            if method == SASL and password is not None and MECHANISM in content[4:].split(b"\0"):
-                self._prove(password)
-                asked = True
-            elif method != OK:
-                raise Failed("the server wants another way to log in than SCRAM-SHA-256")
-            elif password is not None and not asked:
-                raise Failed(
-                    "the server lets in without a password, so the login shows nothing (trust in pg_hba.conf?)"
-                )
+        self._authenticate(password)
+        while self._expect(b"KZ")[0] != b"Z":
+            pass
+
+    def _authenticate(self, password: str | None) -> None:
+        """Go as far as the server's word that the user is in; where there is a password, only after it has proved that it knows it."""
+        method, content = self._method()
+        if password is not None and method == OK:
+            raise Failed("the server lets in without a password, so the login shows nothing (trust in pg_hba.conf?)")
+        if password is not None and method == SASL and MECHANISM in content.split(b"\0"):
+            self._prove(password)
+            method, _ = self._method()
+        if method != OK:
+            raise Failed("the server wants another way to log in than SCRAM-SHA-256")
 
     def log_out(self) -> None:
         """End the session, so that the server has nothing to wait for."""
@@ -161,12 +176,23 @@ class Connection:
             raise Failed("what answers is no server that knows the password") from None
 
     def _authentication(self, wanted: int) -> bytes:
+        method, content = self._method()
+        if method != wanted:
+            raise scram.Unfit
+        return content
+
+    def _method(self) -> tuple[int, bytes]:
+        _, content = self._expect(b"R")
+        return struct.unpack("!i", content[:4])[0], content[4:]
+
+    def _expect(self, kinds: bytes) -> tuple[bytes, bytes]:
+        """Return the next message where it is of one of ``kinds``; Failed for an error, and for all that has no place there."""
         kind, content = self._receive()
         if kind == b"E":
             raise _failed(content)
-        if kind != b"R" or struct.unpack("!i", content[:4])[0] != wanted:
-            raise scram.Unfit
-        return content[4:]
+        if kind not in kinds:
+            raise Failed(STRANGE)
+        return kind, content
 
     def _send(self, kind: bytes, content: bytes) -> None:
         self._sock.settimeout(self._left())
@@ -177,7 +203,7 @@ class Connection:
             head = self._exactly(5)
             (size,) = struct.unpack("!i", head[1:])
             if not 4 <= size <= MOST_BYTES:
-                raise Failed("what answers does not speak PostgreSQL's protocol")
+                raise Failed(STRANGE)
             content = self._exactly(size - 4)
             if head[:1] not in ASIDE:
                 return head[:1], content
@@ -201,13 +227,15 @@ class Connection:
 
 
 @contextlib.contextmanager
-def connected(to: Address, user: str, password: str | None, seconds: float) -> Iterator[Connection]:
+def connected(
+    to: Address, user: str, password: str | None, seconds: float, settings: Mapping[str, str] = NOTHING
+) -> Iterator[Connection]:
     """Log in; Failed where the server or the way to it refuses, and for a deadline that is over in between as well."""
     ends = time.monotonic() + seconds
     try:
         with contextlib.closing(_socket(to, seconds)) as sock:
             connection = Connection(sock, ends)
-            connection.log_in(user, to.database, password)
+            connection.log_in(user, to.database, password, settings)
             yield connection
             connection.log_out()
     except TimeoutError:
@@ -223,6 +251,7 @@ def _socket(to: Address, seconds: float) -> socket.socket:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(seconds)
         sock.connect(f"{to.host}/.s.PGSQL.{to.port}")
+        _check_peer(sock, to)
         return sock
     sock = socket.create_connection((to.host, to.port), seconds)
     if not to.tls:
@@ -232,6 +261,14 @@ def _socket(to: Address, seconds: float) -> socket.socket:
         sock.close()
         raise Failed("the server has no TLS")
     return ssl.create_default_context(cafile=to.ca_bundle).wrap_socket(sock, server_hostname=to.host)
+
+
+def _check_peer(sock: socket.socket, to: Address) -> None:
+    """Refuse a socket at whose other end is somebody else than the server: in a folder of many anybody can make one."""
+    _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
+    if to.peers is not None and uid not in to.peers:
+        sock.close()
+        raise Failed(f"the user {uid} answers at the socket in {to.host}, who is neither root nor its system_user")
 
 
 def _row(content: bytes) -> Row:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 ITERATIONS = 4096
 SALT_BYTES = 16
-# what a server may ask of this client, which cannot know whether it is the right one
+# what a server may ask of this client, which cannot know whether it is the right one: fewer (RFC 7677) would make the proof easy to guess
+LEAST_ITERATIONS = 4096
 MOST_ITERATIONS = 1_000_000
 NO_CHANNEL_BINDING = "n,,"
 
@@ -74,7 +75,8 @@ class Exchange:
             nonce, salt, iterations = said["r"], base64.b64decode(said["s"], validate=True), int(said["i"])
         except (KeyError, ValueError, binascii.Error):
             raise Unfit from None
-        if not nonce.startswith(self._nonce) or nonce == self._nonce or not 0 < iterations <= MOST_ITERATIONS:
+        fits = LEAST_ITERATIONS <= iterations <= MOST_ITERATIONS
+        if not fits or not nonce.startswith(self._nonce) or nonce == self._nonce:
             raise Unfit
         without_proof = f"c={_text(NO_CHANNEL_BINDING.encode())},r={nonce}"
         signed = b",".join((self._bare.encode(), challenge, without_proof.encode()))

@@ -115,8 +115,15 @@ def _unknown(known: HostVariables) -> bool:
     return "closed" not in known.get("rotation_looked", {"closed": {}})
 
 
-def stays(hosts: Hosts) -> bool:
-    """Tell whether no host goes back, since the old value may be dead at its provider."""
+def stays(hosts: Hosts, override: str = "") -> bool:
+    """Tell whether no host goes back, since the old value may be dead at its provider.
+
+    Where the issuer was to have the old value accepted again and nobody knows that it has, no host forgets the new one either: it may be
+    the only one that the server takes in a moment. A person who knows better says so (``override``).
+    """
+    told = [known.get("rotation_taken_back", {}) for known in hosts.values()]
+    if not override and any(one.get("failed") or one.get("unreachable") for one in told):
+        return True
     return recovery.stays([known.get("rotation_asked_provider", {}) for known in hosts.values()])
 
 

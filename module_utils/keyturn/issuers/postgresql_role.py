@@ -7,6 +7,8 @@ same take turns; the one that rests has no password.
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import pwd
 import stat
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -25,21 +27,34 @@ SECONDS = 15
 OTHERS = 0o077
 # the server ends what it has not done by then, so that nothing is done later that nobody waits for
 STATEMENT_MILLISECONDS = 10_000
+# roles are the whole server's, so the admin has no business in the application's database, whose owner may have put functions and
+# operators there; and none of those is found by a name, wherever a session is
+ADMINS_DATABASE = "postgres"
+SAFE = {"search_path": "pg_catalog, pg_temp"}
+# of sessions that go on so many are told one by one
+MOST_TOLD = 20
 # what two roles that take turns must have in common, by the role
 ALIKE = """
 SELECT rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit,
   (SELECT array_agg(s.setdatabase::text || ':' || s.setconfig::text ORDER BY s.setdatabase)
-    FROM pg_db_role_setting s WHERE s.setrole = r.oid),
+    FROM pg_catalog.pg_db_role_setting s WHERE s.setrole = r.oid),
   (SELECT array_agg(m.roleid::regrole::text || ':' || m.admin_option ORDER BY m.roleid)
-    FROM pg_auth_members m WHERE m.member = r.oid)
-FROM pg_roles r WHERE rolname = {role}
+    FROM pg_catalog.pg_auth_members m WHERE m.member = r.oid)
+FROM pg_catalog.pg_roles r WHERE rolname = {role}
 """
-OF_ITS_OWN = "SELECT count(*) FROM pg_shdepend WHERE refclassid = 'pg_authid'::regclass AND refobjid = {role}::regrole"
-MAY = "SELECT rolcanlogin FROM pg_roles WHERE rolname = {role}"
-SESSIONS = """
-SELECT pid, coalesce(client_addr::text, 'a socket'), application_name, backend_start IS NULL FROM pg_stat_activity
-WHERE usename = {role} AND pid <> pg_backend_pid() AND coalesce(backend_start < {mark}::timestamptz, true) ORDER BY pid
+OF_ITS_OWN = (
+    "SELECT count(*) FROM pg_catalog.pg_shdepend "
+    "WHERE refclassid = 'pg_catalog.pg_authid'::regclass AND refobjid = {role}::regrole"
+)
+MAY = "SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = {role}"
+BEGAN_BEFORE = """FROM pg_catalog.pg_stat_activity
+WHERE usename = {role} AND pid <> pg_catalog.pg_backend_pid() AND coalesce(backend_start < {mark}::timestamptz, true)
 """
+SESSIONS = f"""
+SELECT pid, client_addr::text, application_name, bool_or(backend_start IS NULL) OVER (), count(*) OVER ()
+{BEGAN_BEFORE} ORDER BY pid LIMIT {MOST_TOLD}
+"""
+END = f"SELECT count(pg_catalog.pg_terminate_backend(pid)) {BEGAN_BEFORE}"
 
 
 def fault(spec: Spec, provider: ProviderSpec) -> str:
@@ -88,7 +103,7 @@ class Role:
                 self._check_role(session, role)
             if self._alternates:
                 self._check_alike(session)
-            (mark,) = session.query("SELECT clock_timestamp()::text")[0]
+            (mark,) = session.query("SELECT pg_catalog.clock_timestamp()::text")[0]
             return Prepared([], str(mark))
 
     def set(self) -> None:
@@ -121,8 +136,6 @@ class Role:
         # no wait for a lock that somebody holds, and an answer only when the change is on the server's disk
         session.query(f"SET statement_timeout = {STATEMENT_MILLISECONDS}")
         session.query("SET synchronous_commit = on")
-        # a setting of the role may have made the session another role's, which may not change this one
-        session.query("SET ROLE NONE")
         session.query(f"ALTER ROLE {identifier(user)} PASSWORD {verifier}{ends}")
 
     def _check_role(self, session: Connection, role: str) -> None:
@@ -151,19 +164,20 @@ class Role:
     def _sessions(self, session: Connection, user: str, mark: str) -> list[str]:
         if not mark:
             return [f"since when sessions of {user} go on is not known: another host had told the issuer"]
-        found = []
-        for pid, origin, name, hidden in session.query(SESSIONS.format(role=literal(user), mark=literal(mark))):
-            if hidden == "t":
-                return [
-                    f"who changes the role cannot see since when sessions of {user} go on: give it pg_read_all_stats"
-                ]
-            ended = self._spec["sessions"] == "ended"
-            if ended:
-                session.query(f"SELECT pg_terminate_backend({int(str(pid))})")
-            told = providers.word(name) or "a program that has no plain name"
-            found.append(
-                f"a session that began with the old password {'was ended' if ended else 'goes on'}: {told} from {origin} (process {pid})"
-            )
+        which = {"role": literal(user), "mark": literal(mark)}
+        rows = session.query(SESSIONS.format(**which))[:MOST_TOLD]
+        if not rows:
+            return []
+        *_, hidden, count = rows[0]
+        if hidden == "t":
+            return [f"who changes the role cannot see since when sessions of {user} go on: give it pg_read_all_stats"]
+        ended = self._spec["sessions"] == "ended"
+        if ended:
+            session.query(END.format(**which))
+        become = "was ended" if ended else "goes on"
+        found = [f"a session that began with the old password {become}: {_session_in_words(*row[:3])}" for row in rows]
+        if count != str(len(rows)):
+            found.append(f"there are {providers.word(count)} such sessions in all")
         return found
 
     # -- who says it -----------------------------------------------------------------------------------------------------------
@@ -173,6 +187,10 @@ class Role:
         """Log in as the admin; without one as the role itself, by the first of its passwords that is accepted."""
         try:
             with self._admin() if self._spec["admin"] else self._itself([one for one in itself if one]) as session:
+                # a setting of the role or of the database may have made the session another role's, which may not change this one
+                session.query("SET ROLE NONE")
+                # no startup parameter for a role that changes itself: a pooler, by which it may come, knows but few
+                session.query(f"SET search_path = {SAFE['search_path']}")
                 yield session
         except Failed as failed:
             raise KeyturnError(
@@ -183,16 +201,17 @@ class Role:
     def _admin(self) -> Iterator[Connection]:
         admin = self._spec["admin"]
         with contextlib.ExitStack() as stack:
-            server = self._server._replace(port=admin["port"] or self._server.port)
+            server = self._server._replace(port=admin["port"] or self._server.port, database=ADMINS_DATABASE)
             if not admin["system_user"]:
                 password = _read_password(Path(admin["password_file"]))
                 self._hide([password])
-                yield stack.enter_context(postgresql.connected(server, admin["user"], password, SECONDS))
+                yield stack.enter_context(postgresql.connected(server, admin["user"], password, SECONDS, SAFE))
                 return
-            socket = server._replace(host=admin["socket"], tls=False)
-            # the server looks at who connects: after that root is root again
+            # the server looks at who connects, and is looked at: after that root is root again
             with owner.being(admin["system_user"]):
-                session = stack.enter_context(postgresql.connected(socket, admin["user"], None, SECONDS))
+                peers = (0, pwd.getpwnam(admin["system_user"]).pw_uid)
+                socket = server._replace(host=admin["socket"], tls=False, peers=peers)
+                session = stack.enter_context(postgresql.connected(socket, admin["user"], None, SECONDS, SAFE))
             yield session
 
     @contextlib.contextmanager
@@ -214,6 +233,16 @@ REMEDIES = {
     "42501": "the login that changes the role may not: give it CREATEROLE, and the right over the role",
     "57014": "it had not done it in time, since somebody holds the role: end that, then run this again",
 }
+
+
+def _session_in_words(pid: str | None, origin: str | None, name: str | None) -> str:
+    """Name a session; a server, and who logs in there, may say anything of it."""
+    try:
+        place = "a socket" if origin is None else str(ipaddress.ip_interface(origin).ip)
+    except ValueError:
+        place = "a place that is no address"
+    told = providers.word(name) or "a program that has no plain name"
+    return f"{told} from {place} (process {providers.word(pid)})"
 
 
 def _named(login: Login | None) -> Login:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 
 from ..base import http
+from ..base.deadline import within
 from ..base.errors import KeyturnError
 from .shapes import ProviderSpec
 
+# an answer is from outside, and may be made for a pattern that then takes very long
+SEARCHED_BYTES, SEARCH_SECONDS = 4096, 2
 FIELD = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -57,10 +61,11 @@ def ask(spec: ProviderSpec, values: Sequence[str], seconds: float) -> tuple[str,
 
 
 def _verdict(spec: ProviderSpec, answer: http.Answer) -> str:
-    text = answer.body.decode(errors="replace")
-    for known in spec["answers"]:
-        if answer.status in known["status"] and re.search(known["says"] or "", text):
-            return str(known["verdict"])
+    text = answer.body[:SEARCHED_BYTES].decode(errors="replace")
+    with contextlib.suppress(TimeoutError), within(SEARCH_SECONDS):
+        for known in spec["answers"]:
+            if answer.status in known["status"] and re.search(known["says"] or "", text):
+                return str(known["verdict"])
     return "unknown"
 
 

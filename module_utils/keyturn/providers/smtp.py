@@ -11,6 +11,8 @@ from .shapes import ProviderSpec
 
 # RFC 4954: the credentials are invalid. Other refusals have another reason
 INVALID = 535
+# the one code for a login; smtplib takes 503 for one as well, which a server without logins says
+ACCEPTED = 235
 PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -41,7 +43,7 @@ def ask(spec: ProviderSpec, user: str, password: str, seconds: float) -> tuple[s
                 if parts.scheme == "smtp" and spec["tls"]:
                     server.starttls(context=context)
                 code, _ = server.login(user, password)
-        return "accepted", f"{call}: SMTP {code}"
+        return "accepted" if code == ACCEPTED else "unknown", f"{call}: SMTP {code}"
     except smtplib.SMTPAuthenticationError as error:
         return "rejected" if error.smtp_code == INVALID else "unknown", f"{call}: SMTP {error.smtp_code}"
     except smtplib.SMTPResponseException as error:

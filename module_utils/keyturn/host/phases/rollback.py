@@ -113,7 +113,9 @@ def _refuse_dead_value(rotation: Rotation, journal: Journal) -> None:
     """
     said = journal.record.get("old_credential", {})
     puts_back = rotation.entry["provider"] and journal.reached("issuing")
-    if puts_back and journal.decision != "rollback" and said.get("verdict") != "accepted":
+    # to take a value back at its issuer is a decision as well, and that may have failed
+    assessed = journal.decision == "rollback" and not rotation.entry["issuer"]
+    if puts_back and not assessed and said.get("verdict") != "accepted":
         raise KeyturnError(
             f"the old value is {said.get('verdict', 'unknown')} at its provider and is not put back: mend what failed, then "
             "run resume.yml; if the new value is dead as well, run rollback.yml with keyturn_override_dead_value: REASON"

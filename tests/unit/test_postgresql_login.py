@@ -1,0 +1,160 @@
+"""What is no login to PostgreSQL: whatever answers says what it likes, in whatever order and size."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+from keyturn.base import postgresql
+from keyturn.base.postgresql import Address, Connection, Failed
+from keyturn.issuers import postgresql_role
+from support.databases import ALTERNATE, APPLICATION, DATABASE, OWNER, PostgreSQL
+from support.watching import wait_for
+
+SECONDS = 30
+PASSWORD = "canary-of-the-password"
+
+
+def message(kind: bytes, content: bytes = b"") -> bytes:
+    """Return a message as a server sends it."""
+    return kind + struct.pack("!i", len(content) + 4) + content
+
+
+def authentication(method: int, content: bytes = b"") -> bytes:
+    return message(b"R", struct.pack("!i", method) + content)
+
+
+OK, READY = authentication(postgresql.OK), message(b"Z", b"I")
+SASL = authentication(postgresql.SASL, postgresql.MECHANISM + b"\0\0")
+ROW = message(b"D", struct.pack("!hi", 1, 1) + b"x")
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[Connection, socket.socket]]:
+    """Return a session, and its server's end."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield Connection(ours, time.monotonic() + SECONDS), theirs
+
+
+@pytest.mark.parametrize("password", [None, PASSWORD])
+@pytest.mark.parametrize(
+    "said",
+    [READY, message(b"K", bytes(8)) + OK + READY, message(b"T") + READY, SASL + READY, SASL + OK + READY],
+    ids=["ready", "key", "rows", "challenge and ready", "challenge and in"],
+)
+def test_ready_is_no_login(ends: tuple[Connection, socket.socket], password: str | None, said: bytes) -> None:
+    ours, theirs = ends
+    theirs.sendall(said)
+    with pytest.raises(Failed) as failed:
+        ours.log_in("trader", "trader", password)
+    assert failed.value.code == "", "nobody has rejected the password"
+
+
+def test_who_lets_everybody_in_says_nothing_of_a_password(ends: tuple[Connection, socket.socket]) -> None:
+    ours, theirs = ends
+    theirs.sendall(OK + READY)
+    with pytest.raises(Failed, match="lets in without a password"):
+        ours.log_in("trader", "trader", PASSWORD)
+
+
+@pytest.mark.parametrize("said", [ROW * 1001, message(b"D", bytes(2) + bytes(1 << 19)) * 3], ids=["rows", "bytes"])
+def test_an_answer_has_an_end(ends: tuple[Connection, socket.socket], said: bytes) -> None:
+    ours, theirs = ends
+    with ThreadPoolExecutor() as sending:  # a socket takes less than all of it
+        sent = sending.submit(theirs.sendall, said + READY)
+        with pytest.raises(Failed, match="the answer has more than"):
+            ours.query("SELECT")
+        theirs.shutdown(socket.SHUT_RDWR)
+        sent.exception()
+
+
+def test_an_answer_that_fits_is_whole(ends: tuple[Connection, socket.socket]) -> None:
+    ours, theirs = ends
+    theirs.sendall(ROW * 1000 + READY)
+    assert ours.query("SELECT") == [("x",)] * 1000
+
+
+def test_at_a_socket_the_server_answers_and_nobody_else(tmp_path: Path) -> None:
+    port = 5432
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{tmp_path}/.s.PGSQL.{port}")
+        server.listen()
+        there = Address(str(tmp_path), port, "postgres", tls=False)
+        with postgresql._socket(there._replace(peers=(os.getuid(),)), SECONDS):
+            pass
+        with pytest.raises(Failed, match=f"the user {os.getuid()} answers at the socket in {tmp_path}"):
+            postgresql._socket(there._replace(peers=(os.getuid() + 1,)), SECONDS)
+
+
+# -- against a real server -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgreSQL]:
+    with PostgreSQL() as made:
+        yield made
+
+
+# what the owner of a database may have made and set there, so that it is found first
+TRAPS = f"""
+SET SESSION AUTHORIZATION {OWNER};
+CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC;
+CREATE TABLE trap.ran (name text); GRANT INSERT ON trap.ran TO PUBLIC;
+CREATE FUNCTION trap.rise(text, boolean) RETURNS text LANGUAGE sql AS 'INSERT INTO trap.ran VALUES (current_user); SELECT $1';
+CREATE FUNCTION trap.rise(name, name) RETURNS boolean LANGUAGE sql AS 'INSERT INTO trap.ran VALUES (current_user); SELECT true';
+CREATE OPERATOR trap.|| (leftarg = text, rightarg = boolean, function = trap.rise);
+CREATE OPERATOR trap.= (leftarg = name, rightarg = name, function = trap.rise);
+ALTER DATABASE {DATABASE} SET search_path = trap, pg_catalog;
+"""
+
+
+def role(server: PostgreSQL, folder: Path, who: str, sessions: str = "kept") -> postgresql_role.Role:
+    """Return an issuer, whose admin comes by the socket or by a password, or which has none."""
+    admins = {"socket": server.admin, "password": server.admin_by_password(folder)}
+    lacking = {"port": None, "system_user": None, "socket": None, "password_file": None}
+    given: dict[str, Any] = {"strategy": "single", "users": [], "admin": None}
+    if who in admins:
+        given = {"strategy": "alternating", "users": [APPLICATION, ALTERNATE], "admin": lacking | admins[who]}
+    logins = [postgresql_role.Login(name, PASSWORD) for name in (APPLICATION, ALTERNATE)]
+    provider = {"url": server.url, "tls": True, "ca_bundle": None}
+    return postgresql_role.Role(
+        given | {"valid_days": None, "sessions": sessions}, provider, *logins, lambda _values: None
+    )
+
+
+@pytest.mark.parametrize("who", ["socket", "password", "itself"])
+def test_nothing_of_the_databases_owner_runs_in_a_session_that_changes_a_role(
+    server: PostgreSQL, tmp_path: Path, who: str
+) -> None:
+    server.sql(f"GRANT CREATE ON DATABASE {DATABASE} TO {OWNER}")
+    server.give(APPLICATION, PASSWORD)
+    server.sql(TRAPS, DATABASE)
+    try:
+        role(server, tmp_path, who).prepare()
+        assert server.sql("SELECT name FROM trap.ran", DATABASE) == ""
+    finally:
+        server.sql(f"ALTER DATABASE {DATABASE} RESET search_path; DROP SCHEMA trap CASCADE", DATABASE)
+
+
+def test_of_many_sessions_that_go_on_few_are_named_and_all_are_ended(
+    server: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgresql_role, "MOST_TOLD", 2)
+    server.give(APPLICATION, PASSWORD)
+    place = {"host": server.host, "port": server.port, "dbname": DATABASE, "user": APPLICATION}
+    kept = [psycopg2.connect(**place, password=PASSWORD, application_name="shop") for _ in range(3)]
+    told = role(server, tmp_path, "socket", "ended").retire("infinity")
+    assert len(told) == len(kept)
+    assert "was ended: shop from 127.0.0.1 (process " in told[0]
+    assert told[2] == "there are 3 such sessions in all"
+    left = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{APPLICATION}'"
+    wait_for("the end of the sessions", lambda: server.sql(left) == "0")
