@@ -64,6 +64,19 @@ LACKS = "missing required arguments: "
 HIDDEN = "what it says is hidden (no_log)"
 
 
+class Heard(io.FileIO):
+    """Standard output. Where nobody reads it any more (`| head`) the run goes on unheard: no rotation stays open for that."""
+
+    def write(self, text: Any) -> int:
+        """Write, and from a closed pipe on nowhere."""
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), self.fileno())
+            return len(text)
+
+
 def quiet(method: Callable[..., None]) -> Callable[..., None]:
     """Make a method print what the default callback does from ``-v`` on."""
 
@@ -95,8 +108,13 @@ class CallbackModule(Default):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Have each line printed as it comes, also into a pipe, and make the log of a pipeline deaf to the text that follows."""
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(line_buffering=True)
+        if type(sys.stdout) is io.TextIOWrapper:
+            sys.stdout = io.TextIOWrapper(
+                io.BufferedWriter(Heard(sys.stdout.fileno(), "w", closefd=False)),
+                encoding=sys.stdout.encoding,
+                errors=sys.stdout.errors,
+                line_buffering=True,
+            )
         self._command(self._log.begin())
         super().v2_playbook_on_start(playbook)
 

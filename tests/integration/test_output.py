@@ -60,6 +60,18 @@ def test_a_rotation_prints_plan_steps_and_summary(lab: Lab) -> None:
     assert len(lines[:summary]) < 20, lines
 
 
+def test_a_run_whose_output_nobody_reads_any_more_comes_to_its_end(lab: Lab) -> None:
+    env = lab.environment() | {"ANSIBLE_STDOUT_CALLBACK": "keyturn"}
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        lab.command("rotate_db_key"), cwd=ROOT, env=env, text=True, stdout=pipe, stderr=pipe
+    ) as running:
+        assert running.stdout and running.stderr and running.stdout.readline()
+        running.stdout.close()
+        assert (running.wait(300), running.stderr.read()) == (0, "")
+    assert lab.report()["outcome"] == "committed"
+
+
 def test_check_mode_prints_what_would_be_done(host: Lab) -> None:
     done = play(host, "rotate_db_key", "--check", GITLAB_CI="true")
     assert done.returncode == 0, done.stdout
