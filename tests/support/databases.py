@@ -19,7 +19,7 @@ from typing import Any
 from dotenv import dotenv_values
 from keyturn.base import scram
 
-from support.lab import Lab, catalogue, free_port
+from support.lab import SERVERS, Lab, catalogue, free_port
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
 USER = "postgres"
@@ -45,7 +45,7 @@ class PostgreSQL:
     """A server with the database ``trader`` and the role ``trader``; ``with`` it, it runs."""
 
     def __init__(self, listen: str = "127.0.0.1", network: str = "127.0.0.1/32") -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="keyturn-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=SERVERS))
         self.host, self.port = listen, free_port()
         self.log = self.folder / "log"
         shutil.chown(self.folder, USER, USER)

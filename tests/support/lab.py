@@ -63,6 +63,8 @@ WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 # another run of the tests on this machine begins elsewhere: two that look at one port at the same moment both find it free
 PORTS = itertools.islice(itertools.cycle(range(20000 + 1000 * WORKER, 21000 + 1000 * WORKER)), os.getpid() % 1000, None)
 STARTS_WITHIN = 5
+# how the folders of database servers begin, which stand below /tmp: another user has to get there
+SERVERS = "keyturn-pg-"
 COMPILED = ROOT / "tests/support/compiled"
 RUN_MODULE = (
     "import runpy, sys; from ansible.module_utils.testing import patch_module_args\n"

@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg2
 
-from support.lab import free_port
+from support.lab import SERVERS, free_port
 
 BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/nowhere"))
 PASSWORD = "a-password-of-the-tests"
@@ -118,7 +118,7 @@ def pooler(server: Server, database: str) -> Iterator[str]:
 @contextlib.contextmanager
 def server() -> Iterator[Server]:
     """Yield a server that ends with the block, and its data with it."""
-    with tempfile.TemporaryDirectory(prefix="keyturn-pg-") as folder:
+    with tempfile.TemporaryDirectory(prefix=SERVERS) as folder:
         made = Server(Path(folder))
         try:
             yield made

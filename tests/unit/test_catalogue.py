@@ -213,6 +213,8 @@ def test_an_entry_that_is_no_mapping_is_named(entry: Any) -> None:
         ({"health_line": "up"}, "give health_url, or health_line for a service without HTTP"),
         ({"health_url": None, "health_line": "up"}, "health_line needs pid_file and log_file with the manager script"),
         ({"health_url": "127.0.0.1/health"}, "health_url must begin with http:// or https://"),
+        ({"health_url": "http://127.0.0.1:abc/health"}, "and a port behind it is from 1 to 65535"),
+        ({"health_url": "http://127.0.0.1:99999/health"}, "and a port behind it is from 1 to 65535"),
         ({"health_url": "file:///etc/passwd"}, "health_url must begin with http:// or https://"),
         ({"health_url": "http://u:pa55word@127.0.0.1/health"}, "health_url has a user or a password in it"),
         ({"base_url": "http://pa55word@127.0.0.1"}, "base_url has a user or a password in it"),

@@ -130,10 +130,12 @@ def fault(url: str, whole: bool = False) -> str:
             return USER
         if not whole and (parts.query or parts.fragment):
             return QUERY
-        reachable = parts.scheme in ("http", "https") and bool(parts.hostname)
-    except ValueError:
+        reachable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # also of a port that is no number, or too large
         reachable = False
-    return "" if reachable else "must begin with http:// or https:// and a host"
+    return (
+        "" if reachable else "must begin with http:// or https:// and a host, and a port behind it is from 1 to 65535"
+    )
 
 
 def ask(
