@@ -225,8 +225,9 @@ def test_an_issuer_that_fails_leaves_both_ends_alike(
 @pytest.mark.parametrize("strategy", ["single by an admin"])
 def test_a_value_that_could_not_be_taken_back_is_kept(host: Issued, strategy: str) -> None:
     """To take it back is decided before the issuer is told, and that decision alone lets no host forget what the server wants."""
-    host.until("unset")
     rotation = host.told()
+    stage.run(rotation, host.given)
+    issue.run(rotation, "set", "", False)
     host.way.mood = "refused"
     with pytest.raises(KeyturnError):
         issue.run(rotation, "unset", "a test", False)
