@@ -190,6 +190,14 @@ class Login:
                 connection.close()
 
 
+class _Polled(Protocol):
+    """A connection, to those who wait for it."""
+
+    def poll(self) -> int: ...
+
+    def fileno(self) -> int: ...
+
+
 @contextlib.contextmanager
 def _waiting(seconds: float) -> Iterator[None]:
     """Have the library wait for each answer here, and raise TimeoutError after ``seconds``: no end of a server's holds a server of others.
@@ -198,7 +206,7 @@ def _waiting(seconds: float) -> Iterator[None]:
     """
     from psycopg2 import extensions
 
-    def wait(connection: Any) -> None:
+    def wait(connection: _Polled) -> None:
         deadline = time.monotonic() + seconds
         while (state := connection.poll()) != extensions.POLL_OK:
             poll = select.poll()
