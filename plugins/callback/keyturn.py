@@ -109,6 +109,7 @@ class CallbackModule(Default):
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Have each line printed as it comes, also into a pipe, and make the log of a pipeline deaf to the text that follows."""
         if type(sys.stdout) is io.TextIOWrapper:
+            sys.stdout.flush()  # what was printed before stays before
             sys.stdout = io.TextIOWrapper(
                 io.BufferedWriter(Heard(sys.stdout.fileno(), "w", closefd=False)),
                 encoding=sys.stdout.encoding,
