@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from support import reports
-from support.databases import ALTERNATE, APPLICATION, Application, PostgreSQL, turns
+from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, Application, PostgreSQL, turns
 from support.lab import Lab
 
 FIRST = "canary-of-the-first-password"
@@ -123,3 +123,28 @@ def test_two_roles_take_turns_and_a_broken_start_needs_no_turn_back(
     assert server.verifier(APPLICATION) == "", "a password that nobody needs still lives"
     assert app.lab.get("/health", login=False) == 200
     check_told_nothing(app, first["DB_PASSWORD"], second["DB_PASSWORD"])
+
+
+def test_the_only_password_that_still_lives_is_not_taken(make_lab: Callable[..., Lab], server: PostgreSQL) -> None:
+    """Somebody ends the old password while a start fails: no host goes back then, and the new one is all that there is."""
+    app = Application(make_lab(), server, FIRST, **turns(server))
+    first = app.held()
+    ends_old = (
+        f"psql -qh {server.host} -p {server.port} -U {ADMIN} -d postgres -c 'ALTER ROLE {APPLICATION} PASSWORD NULL'"
+    )
+    start = app.lab.app / "start.sh"
+    works = start.read_text()
+    app.lab.break_start(
+        f'[ "$(sha256sum <.env)" = "{{checksum}}" ] || {{ PGPASSWORD={ADMINS_PASSWORD} {ends_old}; exit 7; }}\n'
+    )
+    done = app.play("rotate")
+    assert done.returncode == 2, said(done)
+    second = app.held()
+    assert (second["DB_USER"], app.verdict(first), app.verdict(second)) == (ALTERNATE, "rejected", "accepted"), said(
+        done
+    )
+    start.write_text(works)
+    done = app.play("resume")
+    assert done.returncode == 0, said(done)
+    assert (app.held(), app.verdict(second)) == (second, "accepted")
+    assert app.lab.get("/health", login=False) == 200

@@ -22,7 +22,7 @@ from keyturn.ground.rows import sqlite_file
 from keyturn.ground.rows.sqlite_file import RestartedTooOften
 from keyturn.ground.rows.sqlite_store import SqliteStore
 from keyturn.host import calls
-from keyturn.host.phases import holdings_info, key_list, restart, rollback, stage, turn
+from keyturn.host.phases import holdings_info, key_list, prepare, restart, rollback, stage, turn
 from keyturn.inputs import catalogue as shapes
 from keyturn.inputs import meaning
 from keyturn.inputs.validation import services as with_defaults
@@ -347,7 +347,7 @@ def test_a_service_that_does_not_take_a_list_goes_back_with_every_row(own: Host)
 
 
 def test_rows_are_turned_in_calls_that_go_on(own: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(key_list, "SECONDS", 0)
+    monkeypatch.setattr(prepare, "SECONDS", 0)
     monkeypatch.setattr(sqlite_file.pages, "__defaults__", ((), 5))
     stage.run(own.rotation())
     work, said, lines = Work("turn", "here"), [], []

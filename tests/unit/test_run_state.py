@@ -76,6 +76,33 @@ def test_no_host_forgets_a_value_that_its_issuer_may_still_want(told: dict[str, 
     assert not run_state.stays(hosts, "the new one is dead as well")
 
 
+CLOSED = {
+    "looked": {"rotation": None, "closed": {ID: {"phase": "closed", "decision": "rollback", "outcome": "rolled_back"}}}
+}
+
+
+@pytest.mark.parametrize(
+    ("told", "back"),
+    [
+        ({"went_back": told("switching", decision="rollback", turned_back=True)}, True),
+        ({"went_back": told("staged", decision="rollback")}, True),
+        ({"went_back": told("closed", decision="rollback", outcome="needs_attention")}, True),
+        (CLOSED, True),
+        ({"looked": {"rotation": None, "closed": {}}}, True),
+        ({"turned": told("proved"), "went_back": {"failed": True, "msg": "no"}}, False),
+        ({"turned": told("proved"), "left_open": told("switching", decision="rollback")}, False),
+        ({"turned": told("proved"), "went_back": {"lost": True}}, False),
+        ({"turned": told("proved"), "went_back": {"skipped": True}}, False),
+        ({"decided": {"lost": True}}, False),
+        ({"looked": {"unreachable": True}}, False),
+        ({"finished": told("closed", decision="commit", outcome="committed")}, False),
+    ],
+)
+def test_all_are_back_when_each_has_said_so(told: dict[str, Any], back: bool) -> None:
+    host = {f"rotation_{call}": answer for call, answer in told.items()}
+    assert run_state.all_back({"app1": {"rotation_looked": CLOSED["looked"]}, "app2": host}, ID) is back
+
+
 def test_one_host_speaks_for_a_shared_value() -> None:
     hosts: dict[str, Any] = {"app1": {}, "app2": {}}
     own = {"shares": False, "rotation_id": ID}

@@ -14,6 +14,7 @@ from . import procfs
 from .errors import KeyturnError
 
 MOST_BYTES = 1 << 24
+MOST_SECRET_BYTES = 1 << 16
 _FLAGS = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
@@ -77,6 +78,23 @@ def read(path: Path, most: int = MOST_BYTES) -> bytes:
     if len(content) > most:
         raise KeyturnError(f"{path} is larger than {most} bytes, which no such file is: make it shorter")
     return content
+
+
+def secret(path: Path) -> str:
+    """Return the secret that a file is there for; KeyturnError where it is empty, or others may read or change it."""
+    with opened(path) as file:
+        mode = os.fstat(file.fileno()).st_mode
+        content = file.read(MOST_SECRET_BYTES + 1)
+    if stat.S_IMODE(mode) & 0o077:
+        raise KeyturnError(f"{path} is open to other users: chmod 600 {path}")
+    found = text(content, f"put the secret alone into {path}").strip()
+    if not found:
+        raise KeyturnError(f"{path} is empty: put the secret into it")
+    if len(content) > MOST_SECRET_BYTES:
+        raise KeyturnError(
+            f"{path} is larger than {MOST_SECRET_BYTES} bytes, which no secret is: put the secret alone into it"
+        )
+    return found
 
 
 def text(content: bytes, remedy: str = "mend it") -> str:

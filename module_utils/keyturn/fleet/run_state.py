@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal, get_args
 
-from ..host.journal import JournalRecord
+from ..host.journal import PHASES, JournalRecord, touched
 from ..host.phases.answers import HostAnswer
 from ..inputs.request import Plan
 from . import recovery, taking_part
@@ -115,6 +115,20 @@ def _unknown(known: HostVariables) -> bool:
     return "closed" not in known.get("rotation_looked", {"closed": {}})
 
 
+def all_back(hosts: Hosts, rotation_id: str) -> bool:
+    """Tell whether each host has said that it runs on the old value. Until then none of them can do without the new one."""
+    return all(_is_back(known, rotation_id) for known in hosts.values())
+
+
+def _is_back(known: HostVariables, rotation_id: str) -> bool:
+    """Tell whether a host has gone back, or has never heard of the rotation."""
+    told = _told(known, rotation_id)
+    if not told:
+        return not _unknown(known)
+    gone = told.get("phase") == "closed" or told.get("turned_back") or not touched(told.get("phase", PHASES[-1]))
+    return bool(told.get("decision") == "rollback" and gone)
+
+
 def stays(hosts: Hosts, override: str = "") -> bool:
     """Tell whether no host goes back, since the old value may be dead at its provider.
 
@@ -175,6 +189,7 @@ QUESTIONS: dict[str, Callable[..., object]] = {
         answers,
         undecided,
         finished,
+        all_back,
         stays,
         speaker,
         unreached,

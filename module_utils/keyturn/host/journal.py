@@ -70,6 +70,7 @@ SHAPE = {
     "environment?": str,
     "finished?": (None, timestamps.SHAPE),
     "decision?": (None, "commit", "rollback"),
+    "turned_back?": bool,
     "outcome?": (None, str),
     "history?": [{"phase": str, "at": timestamps.SHAPE}],
     "old?": MARKS,
@@ -193,6 +194,11 @@ class Head(TypedDict, total=False):
 
     number: int
     hash: str
+
+
+def touched(phase: str) -> bool:
+    """Tell whether a host in ``phase`` may run on the new value: its files or rows were to be changed."""
+    return PHASES.index(phase) >= PHASES.index(LISTS[0])
 
 
 class JournalRecord(TypedDict, total=False):
@@ -358,7 +364,7 @@ class Journal:
     @property
     def touched(self) -> bool:
         """Whether the switch has begun, or of a key list the first change of the files: something is to be put back."""
-        return self.reached(LISTS[0])
+        return touched(self.phase)
 
     def reached(self, phase: str) -> bool:
         """Tell whether the rotation has come to ``phase``, or further."""

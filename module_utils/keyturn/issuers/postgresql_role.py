@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import pwd
-import stat
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,7 +23,6 @@ from ..providers.shapes import ProviderSpec
 from .contract import Hide, Prepared, Spec, Told
 
 SECONDS = 15
-OTHERS = 0o077
 # the server ends what it has not done by then, so that nothing is done later that nobody waits for
 STATEMENT_MILLISECONDS = 10_000
 # roles are the whole server's, so the admin has no business in the application's database, whose owner may have put functions and
@@ -257,6 +255,4 @@ def _read_password(path: Path) -> str:
         raise KeyturnError(
             f"{path}: {changed[0]} may put another password there ({changed[1]}): keep it where only root can"
         )
-    if stat.S_IMODE(path.stat().st_mode) & OTHERS:
-        raise KeyturnError(f"{path} is open to other users: chmod 600 {path}")
-    return files.text(files.read(path)).rstrip("\n")
+    return files.secret(path)

@@ -11,7 +11,6 @@ import json
 import re
 import smtplib
 import ssl
-import stat
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from email.message import EmailMessage
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..base import http, timestamps
+from ..base import files, http, timestamps
 from ..base.deadline import within
 from ..base.errors import KeyturnError
 from ..inputs.catalogue import Spec
@@ -97,15 +96,9 @@ def secret_at(place: str, environment: Mapping[str, str]) -> str:
     if not path.is_absolute():
         raise KeyturnError("name a variable of the environment or the absolute path of a file")
     try:
-        mode = path.stat().st_mode
-        found = path.read_text().strip()
-    except (OSError, UnicodeDecodeError):
+        return files.secret(path)
+    except OSError:
         raise KeyturnError(f"{path} cannot be read") from None
-    if stat.S_IMODE(mode) & 0o077:
-        raise KeyturnError(f"{path} is open to other users: chmod 600 {path}")
-    if not found:
-        raise KeyturnError(f"{path} is empty")
-    return found
 
 
 def mail(delivery: Delivery) -> str:

@@ -74,6 +74,11 @@ def unset(rotation: Rotation, cause: str, abandon_commit: bool) -> HostAnswer:
         if journal.closed:
             return result(journal, changed=False)
         refuse_decided(rotation, journal, abandon_commit)
+        if issuers.old_lives(rotation.entry["issuer"]) and journal.touched and not journal.has("turned_back"):
+            raise KeyturnError(
+                "this host may run on the new value, which its issuer goes on to accept: mend what kept it from going back, then run "
+                "rollback.yml"
+            )
         staged = rotation.staged_values(journal)
         if _may_hold_new(rotation, journal, staged):
             journal.update(decision="rollback", failure=journal.record.get("failure") or cause)

@@ -19,14 +19,12 @@ from ..rotation import Rotation
 from ..values import Staged
 from . import prepare
 from .common import check_files
-from .prove import collect
+from .prove import prove_back
 from .restart import holds, restart, runs_on, stale
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import Online, RowStore
 
-# of one call: how often a person sees progress, and the most work that a kill can undo
-SECONDS = 5.0
 # how often all rows are read before the one who writes under the other key is named
 PASSES = 3
 
@@ -125,7 +123,7 @@ def reencrypt(rotation: Rotation, journal: Journal) -> bool:
         journal.enter("turned")  # one turns what all share, and each looks before it drops the old key
         return True
     began, before = time.monotonic(), journal.online
-    part = _store(rotation, journal).turn_online("new", journal.folder, SECONDS)
+    part = _store(rotation, journal).turn_online("new", journal.folder, prepare.SECONDS)
     now: OnlineRows = {
         "read": before["read"] + part.read,
         "turned": before["turned"] + part.turned,
@@ -187,28 +185,26 @@ def _check_nothing_needs_old(rotation: Rotation, journal: Journal) -> None:
     _check_stale(rotation, journal, "new")
 
 
-def turn_back(rotation: Rotation, journal: Journal, only_accept: bool) -> None:
-    """Have every process write under the old key again, turn the rows back, and take the new key out of the files.
+def accept_back(rotation: Rotation, journal: Journal) -> bool:
+    """Have every process write under the old key again, and tell whether rows may be under the new one.
 
-    With ``only_accept`` the first of it alone: where hosts share the value, none goes on before all others are there.
+    Where hosts share the value, none goes further back before all of them are there.
     """
     staged = rotation.staged_values(journal)
     check_files(rotation, staged)
     # before that nobody could write under the new key, on any host
-    led = journal.reached("accepts") and _accept_again(rotation, journal, staged)
-    if only_accept:
-        return
-    if led:
+    return journal.reached("accepts") and _accept_again(rotation, journal, staged)
+
+
+def turn_back(rotation: Rotation, journal: Journal) -> None:
+    """Have every process write under the old key again, turn the rows back, and take the new key out of the files."""
+    staged = rotation.staged_values(journal)
+    if accept_back(rotation, journal):
         _check_stale(rotation, journal, "old")
         part = _store(rotation, journal).turn_online("old", journal.folder, math.inf)
         _settle(rotation, journal, "old", part)
     restart(rotation, journal, staged.old, journal.record)
-    proofs = collect(rotation, journal, staged)
-    journal.update(proofs=proofs)
-    if failure := probes.first_failure(proofs):
-        raise KeyturnError(
-            f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
-        )
+    prove_back(rotation, journal, staged)
 
 
 def _accept_again(rotation: Rotation, journal: Journal, staged: Staged) -> bool:

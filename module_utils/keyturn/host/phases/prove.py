@@ -72,6 +72,16 @@ def collect(rotation: Rotation, journal: Journal, staged: Staged) -> list[Proof]
         time.sleep(POLL_LONGEST)
 
 
+def prove_back(rotation: Rotation, journal: Journal, staged: Staged) -> None:
+    """Write down what shows that this host is back on the old value; KeyturnError where something shows another thing."""
+    proofs = collect(rotation, journal, staged)
+    journal.update(proofs=proofs)
+    if failure := probes.first_failure(proofs):
+        raise KeyturnError(
+            f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
+        )
+
+
 def tells_apart(rotation: Rotation, journal: Journal, staged: Staged) -> bool:
     """Tell whether the probes find a service that has still the other value. Such as do not show nothing of a reload.
 

@@ -11,7 +11,7 @@ from ...base import procfs
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprints
 from ...ground import consumers
-from .. import probes, values
+from .. import values
 from ..journal import Journal, JournalRecord
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from .answers import HostAnswer, open_journal, refuse_decided, result, would
@@ -28,7 +28,7 @@ from .common import (
     stop,
 )
 from .finish import close
-from .prove import collect
+from .prove import prove_back
 from .shared import check_turned
 
 if TYPE_CHECKING:
@@ -159,27 +159,21 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
         _note(journal, start(rotation.service_list(), journal.changed, rotation.reloaded))
         down = journal.record.get("down_before", 0.0) + seconds_since(journal.stopped)
         journal.update(downtime_seconds=round(down, 3) if rotation.stops else 0.0)
-        proofs = collect(rotation, journal, staged)
-        journal.update(proofs=proofs)
-        failure = probes.first_failure(proofs)
-        if failure:
-            raise KeyturnError(
-                f"the old value is back, but {failure}; the rotation stays open: mend that, then run rollback.yml"
-            )
+        prove_back(rotation, journal, staged)
     journal.update(turned_back=True)
 
 
 def _accept_again(rotation: Rotation, journal: Journal) -> None:
     from . import key_list  # most rotations have none
 
-    key_list.turn_back(rotation, journal, only_accept=True)
+    key_list.accept_back(rotation, journal)
 
 
 def _list_back(rotation: Rotation, journal: Journal) -> None:
     from . import key_list
 
     with _tolerating(rotation, journal):
-        key_list.turn_back(rotation, journal, only_accept=False)
+        key_list.turn_back(rotation, journal)
     journal.update(turned_back=True)
 
 
