@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from keyturn.base import http, procfs
 from keyturn.base.errors import KeyturnError
+from keyturn.base.listening import Listening
 from keyturn.ground import scripts
 from keyturn.services.service import ScriptService
 from keyturn.services.systemd import SystemdService
@@ -100,7 +101,7 @@ def test_a_socket_is_the_unit_s_by_its_holders_and_where_none_is_to_be_seen_by_i
     monkeypatch.setattr(unit, "processes", lambda: [10, 11])
     monkeypatch.setattr(procfs, "holders_of", lambda inode: holders)
     monkeypatch.setattr(procfs, "user_of", {10: 7, 11: 7, 99: 8}.get)
-    assert unit._is_own(procfs.Listening("4711", user)) is own
+    assert unit._is_own(Listening("0100007F", 80, "4711", user)) is own
 
 
 def test_a_stop_script_that_hangs_is_killed_with_all_that_it_started(

@@ -175,7 +175,7 @@ def _both(getaddrinfo: Any) -> Any:
 
 def _without(pid: int, listening: Any) -> Any:
     """What is listened on, without a process that has closed its socket, and goes on with the connection that it has taken."""
-    return lambda port: ((local, inode, user) for local, inode, user in listening(port) if user != NOBODY)
+    return lambda port: [one for one in listening(port) if one.user != NOBODY]
 
 
 # -- logs ----------------------------------------------------------------------------------------------------------

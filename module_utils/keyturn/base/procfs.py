@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,13 +11,13 @@ from typing import NamedTuple
 
 from . import shown
 from .errors import KeyturnError
+from .listening import Listening, hexadecimal, sockets
 
 PROC = Path("/proc")
 # Of another user's process: it may say that its environment is as large as its address space, and have half a million files open, as all
 # processes that share its table do. A real environment has some kilobytes, and a look at every open file of a host takes some seconds.
 ENVIRONMENT_BYTES, COMMAND_BYTES = 1 << 22, 1 << 16
 LOOK_SECONDS = 60.0
-LISTEN = "0A"
 KERNEL_THREAD = 0x00200000
 
 
@@ -210,7 +209,7 @@ def unseen() -> int:
 
 def listens(port: int) -> bool:
     """Tell whether any process of this host listens on the TCP port."""
-    return any(_listening(port))
+    return bool(_listening(port))
 
 
 def ports(pid: int) -> set[int]:
@@ -220,7 +219,7 @@ def ports(pid: int) -> set[int]:
         held = {_target(f"{folder}/{name}") for name in os.listdir(folder)}  # noqa: PTH208 - of very many
     except OSError:
         return set()
-    return {int(address.partition(":")[2], 16) for address, inode, _ in _listening() if f"socket:[{inode}]" in held}
+    return {one.port for one in sockets(PROC) if f"socket:[{one.inode}]" in held}
 
 
 def listeners(port: int) -> list[set[int]]:
@@ -229,25 +228,18 @@ def listeners(port: int) -> list[set[int]]:
     A process that is not ours to see is missing.
     """
     addresses: dict[str, set[str]] = {}
-    for address, inode, _ in _listening(port):
-        addresses.setdefault(address, set()).add(f"socket:[{inode}]")
+    for one in _listening(port):
+        addresses.setdefault(one.address, set()).add(f"socket:[{one.inode}]")
     if not addresses:
         return []
     wanted = set().union(*addresses.values())
     held = [(pid, wanted.intersection(map(_target, descriptors))) for pid, descriptors in _open_files()]
-    return [{pid for pid, links in held if links & sockets} for sockets in addresses.values()]
+    return [{pid for pid, links in held if links & its} for its in addresses.values()]
 
 
 def listening_users(port: int) -> set[int]:
     """Return the users of all sockets that listen on the TCP port, also of processes that are not ours to see."""
-    return {user for _, _, user in _listening(port)}
-
-
-class Listening(NamedTuple):
-    """A socket that listens, by its number, and the user who made it."""
-
-    inode: str
-    user: int
+    return {one.user for one in _listening(port)}
 
 
 def listening(addresses: Iterable[str], port: int) -> list[Listening]:
@@ -256,14 +248,8 @@ def listening(addresses: Iterable[str], port: int) -> list[Listening]:
     for address in addresses:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         packed = socket.inet_pton(family, address.partition("%")[0])
-        wanted |= {_hexadecimal(packed), _hexadecimal(bytes(10) + b"\xff\xff" + packed)}  # also as IPv6 writes it
-    return [Listening(inode, user) for local, inode, user in _listening(port) if local.partition(":")[0] in wanted]
-
-
-def _hexadecimal(packed: bytes) -> str:
-    """Return an address as proc(5) does: in words of four bytes, each in the order of this machine."""
-    words = (packed[at : at + 4] for at in range(0, len(packed), 4))
-    return "".join(f"{int.from_bytes(word, sys.byteorder):08X}" for word in words)
+        wanted |= {hexadecimal(packed), hexadecimal(bytes(10) + b"\xff\xff" + packed)}  # also as IPv6 writes it
+    return [one for one in _listening(port) if one.address in wanted]
 
 
 def holders_of(inode: str) -> list[int]:
@@ -338,15 +324,5 @@ def _target(link: str) -> str:
         return ""
 
 
-def _listening(port: int | None = None) -> Iterator[tuple[str, str, int]]:
-    """The local address, the inode and the user of each socket that listens, on one port or on any."""
-    for table in ("net/tcp", "net/tcp6"):
-        try:
-            lines = (PROC / table).open()
-        except OSError:
-            continue
-        with lines:
-            next(lines, None)
-            for fields in map(str.split, lines):
-                if fields[3] == LISTEN and port in (None, int(fields[1].rpartition(":")[2], 16)):
-                    yield fields[1], fields[9], int(fields[7])
+def _listening(port: int) -> list[Listening]:
+    return [one for one in sockets(PROC) if one.port == port]

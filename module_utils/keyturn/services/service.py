@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, TypedDict
 
 from ..base import durable, files, folders, log_lines, procfs
 from ..base.errors import KeyturnError
+from ..base.listening import Listening
 from ..base.procfs import Moment
 from ..ground import owner
 from ..ground.scripts import REMEDY, Scripts
@@ -256,7 +257,7 @@ class Service(ABC):
         return {one.inode for one in found}
 
     @abstractmethod
-    def _is_own(self, one: procfs.Listening) -> bool:
+    def _is_own(self, one: Listening) -> bool:
         """Tell whether a socket is one of the service's processes'."""
 
     def foreign(self) -> str:
@@ -317,7 +318,7 @@ class ScriptService(Service):
         pid = super().pid()
         return None if pid is not None and procfs.runs_script(pid, str(self.spec["start"])) else pid
 
-    def _is_own(self, one: procfs.Listening) -> bool:
+    def _is_own(self, one: Listening) -> bool:
         """The application's user's: that of the scripts, or where root runs them who may change the application's folder."""
         mine = None if self.app_user else owner.alone(self.app_root / "any file")
         return one.user in {self.scripts.user.pw_uid, *([mine.uid] if mine else [])}

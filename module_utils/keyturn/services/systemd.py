@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..base import durable, files, log_lines, procfs, programs
 from ..base.errors import KeyturnError
+from ..base.listening import Listening
 from ..base.procfs import Moment
 from . import unit
 from .service import LOG_BYTES, POLL_SECONDS, Service
@@ -116,7 +117,7 @@ class SystemdService(Service):
         """All processes of the unit's control group."""
         return procfs.in_cgroup(self._property("ControlGroup"))
 
-    def _is_own(self, one: procfs.Listening) -> bool:
+    def _is_own(self, one: Listening) -> bool:
         """Of processes of the unit's control group alone, or of systemd, which hands sockets over.
 
         Root that may not look into processes of others, as in a container, sees no holder: then it is a socket of the unit's users.
