@@ -21,10 +21,12 @@ from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprints
 from keyturn.ground.rows import sqlite_file
 from keyturn.host.phases import turn
+from keyturn.records import report
 from support.evidence import lost
 from support.faults import Host, Play, hold, patched, record, release, run
 from support.lab import KEY, UNUSABLE_ON_NEW, Lab
 from support.processes import running
+from unit.test_report_and_log import HEADER
 
 HOLD_DATABASE = (
     "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('BEGIN IMMEDIATE')\n"
@@ -251,10 +253,16 @@ def test_a_service_that_starts_on_neither_value_leaves_the_rotation_open(make_ho
         with pytest.raises(KeyturnError, match=r"start\.sh ended with exit code 7"):
             host.go_back()
     (journal,) = host.lab.journals()
-    assert journal["phase"] != "closed"
+    assert (journal["phase"], [*journal["down"]]) == ("switched", ["backend"])
+    document = report.build(HEADER, {"here": journal}, "a cause", ended=True)
+    head = report.text(document, Path("report")).splitlines()[:4]
+    assert [line.split()[0] for line in head] == ["INTERRUPTED:", "down", "cause", "next"]
+    assert f"backend of here since {journal['down']['backend']}" in head[1] and head[3].endswith("rollback.yml")
+    assert f"{KEY}: {fingerprint(host.lab)} (kept)" in report.text(document, Path("report"))
     start.write_text(good)
     host.go_back()
     host.check_ended("rolled_back")
+    assert "down" not in host.lab.journals()[0]
 
 
 # a rollback that has begun only goes back

@@ -71,7 +71,7 @@ def test_a_check_that_holds_before_the_reload_shows_nothing(app: App) -> None:
 
 
 @pytest.mark.covering("place", "on")
-@pytest.mark.parametrize("place", ["replace_files", "open_start_gate", "start"])
+@pytest.mark.parametrize("place", ["replace_files", "open_start_gate", "start_again"])
 @pytest.mark.parametrize("on", [True, False])
 def test_a_call_that_ends_in_the_middle_is_gone_on_with_or_back(
     app: App, monkeypatch: pytest.MonkeyPatch, place: str, on: bool

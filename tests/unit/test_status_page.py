@@ -41,7 +41,9 @@ def test_the_worst_is_first_and_names_its_remedy(found: dict[str, Any], page: st
     told = found["attention"]
     states = [step.reckoning.STATES.index(one["state"]) for one in told]
     assert states == sorted(states, reverse=True) and len(told) == 6
-    first = "a rotation of jwt is open on app1: resume.yml ends it on the new value, rollback.yml on the old one"
+    first = (
+        "a rotation of jwt is open on app1: resume.yml ends it on the new value, rollback.yml ends it on the old one"
+    )
     assert told[0]["text"] == first
     heading = re.sub("<[^>]+>", "", re.search("<h1>(.*?)</h1>", page)[1])  # type: ignore[index]
     assert heading == f"staging is broken: {first}"
@@ -57,6 +59,24 @@ def test_a_rotation_that_cannot_go_back_comes_before_all(found: dict[str, Any]) 
         "the old value is rejected at its provider, so nothing goes back; on the new value: app1;"
     )
     assert second["text"].startswith("a rotation of jwt is open on app1")
+
+
+@pytest.mark.parametrize(
+    ("decision", "ways"),
+    [("rollback", "rollback.yml ends it on the old one"), ("commit", "resume.yml ends it on the new value")],
+)
+def test_an_open_rotation_says_first_what_is_down_and_only_ways_that_are_open(
+    found: dict[str, Any], decision: str, ways: str
+) -> None:
+    hosts = history.answers()
+    hosts["app1"]["rotation"] |= {"down": {"backend": "2026-01-10T09:00:02Z"}, "decision": decision}
+    stopped = {"kind": "failure", "id": hosts["app1"]["rotation"]["rotation_id"], "detail": "going back failed: why"}
+    (first, *_) = attention.now(found | {"events": [*found["events"], stopped]}, hosts)
+    assert first["text"] == (
+        f"down: backend of app1 since 2026-01-10T09:00:02Z; a rotation of jwt is open on app1: {ways} (it stopped at: going back "
+        "failed: why)"
+    )
+    assert step.reckoning.table(found | {"attention": [first]}).startswith(f"BROKEN at {found['at']}: down: backend")
 
 
 def test_where_nothing_needs_anybody_the_page_says_so(found: dict[str, Any]) -> None:

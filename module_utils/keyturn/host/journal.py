@@ -81,6 +81,7 @@ SHAPE = {
     "failure?": (None, str),
     "proofs?": [PROOF],
     **dict.fromkeys(("downtime_seconds?", "down_before?"), float),
+    "down?": {"*": timestamps.SHAPE},
     "stopped?": {"moment": STAMP, "time": float},
     "changed?": STAMP,
     "turned?": dict,
@@ -231,6 +232,7 @@ class JournalRecord(TypedDict, total=False):
     changed: Instant
     downtime_seconds: float
     down_before: float
+    down: dict[str, str]
     turned: Turned
     online: OnlineRows
     turned_back: bool

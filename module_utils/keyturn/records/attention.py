@@ -12,9 +12,10 @@ from itertools import product
 from ..base import timestamps
 from ..host.journal import PHASES, JournalRecord, Verdict
 from . import status
-from .shapes import Status, Unsigned
+from .shapes import Event, Status, Unsigned
 
 Hosts = Mapping[str, JournalRecord]
+FORWARD, BACK = "resume.yml ends it on the new value", "rollback.yml ends it on the old one"
 Told = Iterator[tuple[str, str]]
 
 
@@ -40,6 +41,15 @@ def _who_is_on_what(hosts: Hosts) -> str:
     return (
         f"the old value is {' and '.join(verdicts)} at its provider, so nothing goes back; on the new value: "
         f"{', '.join(on_new) or 'none'}; not on it: {', '.join(others) or 'none'}; mend the cause, then run resume.yml"
+    )
+
+
+def down(hosts: Hosts) -> str:
+    """Return which services rotations have stopped that have not come up again, and since when; empty where none."""
+    return ", ".join(
+        f"{name} of {host} since {at}"
+        for host, record in sorted(hosts.items())
+        for name, at in record.get("down", {}).items()
     )
 
 
@@ -70,17 +80,24 @@ def _broken(found: Status, hosts: status.Hosts) -> Told:
         yield "broken", stuck
     for name, line in found["secrets"].items():
         if line["open_on"]:
-            on = ", ".join(line["open_on"])
-            yield (
-                "broken",
-                f"a rotation of {name} is open on {on}: resume.yml ends it on the new value, rollback.yml on the old one",
-            )
+            yield "broken", _open(name, {host: opened[host] for host in line["open_on"]}, found["events"])
     for host in found["unreachable"]:
         yield "broken", f"no answer from {host}: see that it runs and that SSH reaches it, then run status.yml again"
     if found["log"]["problem"]:
         yield "broken", f"{found['log']['problem']}; verify_log.yml says more"
     for name, one in found["unreported"].items():
         yield "broken", status.unreported_line(name, one)
+
+
+def _open(secret: str, opened: Hosts, events: Sequence[Event]) -> str:
+    """Say of an open rotation what is down by it, which ways out there are, and what has stopped it."""
+    decided = {record.get("decision") for record in opened.values()}
+    ways = [FORWARD] if decided == {"commit"} else [BACK] if "rollback" in decided else [FORWARD, BACK]
+    stopped = f"down: {down(opened)}; " if down(opened) else ""
+    ids = {record["rotation_id"] for record in opened.values()}
+    causes = [one["detail"] for one in events if one["kind"] == "failure" and one["id"] in ids and one["detail"]]
+    because = f" (it stopped at: {'; '.join(causes)})" if causes else ""
+    return f"{stopped}a rotation of {secret} is open on {', '.join(opened)}: {', '.join(ways)}{because}"
 
 
 def _of_secrets(found: Status) -> Told:

@@ -50,7 +50,7 @@ def _rotation(report: Report) -> Event:
         report["started"],
         report["outcome"],
         until=report["finished"],
-        detail=report["failure"] or "",
+        detail=report["failure"] or "; then ".join(one["cause"] for one in report.get("causes", [])),
         id=report["rotation_id"],
         by=report["operator"],
         reason=report["reason"],

@@ -51,6 +51,7 @@ HOST_FIELDS = (
     "old",
     "new",
     "held",
+    "down",
     "attention",
     "rows",
     "speaker",
@@ -333,26 +334,28 @@ def facts(report: Report, link: str) -> dict[str, object]:
 def stats(report: Report) -> dict[str, str]:
     """Return what a workflow branches on: the outcome, and as ``next`` the playbook that follows, empty where a cause is mended first."""
     follows = ""
+    decided = {host.get("decision") for host in report["hosts"].values() if host.get("phase") != "closed"}
     if report["outcome"] in COMMITTED:
         follows = f"sign_off.yml -e keyturn_rotation_id={report['rotation_id']} -e keyturn_signer=NAME"
     elif report["outcome"] in OPEN:
-        follows = "resume.yml"
+        follows = "rollback.yml" if "rollback" in decided else "resume.yml"
     told = {name: report[name] for name in ("outcome", "rotation_id", "secret", "environment")}
     return {**told, "next": follows}
 
 
 def text(report: Report, path: Path) -> str:
     """Return the report for a person."""
-    lines = [
-        f"{report['outcome'].upper()}: {report['title']} ({report['secret']}) in {report['environment']}",
-        f"rotation   {report['rotation_id']}, {report['reason']}, by {report['operator']}",
-        f"time       {report['started']} to {report['finished']}",
-    ]
+    lines = [f"{report['outcome'].upper()}: {report['title']} ({report['secret']}) in {report['environment']}"]
+    lines += [f"down       {down}"] if (down := attention.down(report["hosts"])) else []
     earlier = [one for one in report.get("causes", []) if one["cause"] != report["failure"]]
     causes = [f"before     {one['at']}: {one['cause']}" for one in earlier]
     causes += [f"cause      {report['failure']}"] if report["failure"] else []
     # a host may have written it, and no line of it is one of the report's
     lines += [cause.replace("\n", "\n" + " " * 11) for cause in causes]
+    follows = [f"next       {after}"] if (after := stats(report)["next"]) else []
+    lines += [] if report["outcome"] in COMMITTED else follows
+    lines += [f"rotation   {report['rotation_id']}, {report['reason']}, by {report['operator']}"]
+    lines += [f"time       {report['started']} to {report['finished']}"]
     for name, host in report["hosts"].items():
         lines += ["", f"{name}: {_state(host, report['outcome'])}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
@@ -361,8 +364,7 @@ def text(report: Report, path: Path) -> str:
     lines += ["", f"report     {path}"]
     if report.get("log_head"):
         lines.append(f"log head   record {report['log_head']['number']}, {report['log_head']['hash']}")
-    if follows := stats(report)["next"]:
-        lines.append(f"next       {follows}")
+    lines += follows if report["outcome"] in COMMITTED else []
     return "\n".join(lines)
 
 

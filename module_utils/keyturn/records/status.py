@@ -169,7 +169,8 @@ def table(found: Status) -> str:
     if found["unreachable"]:
         lines.append(f"no answer from {', '.join(found['unreachable'])}")
     lines += expired_lines(found)
-    return "\n".join([f"{found['state'].upper()} at {found['at']}", "", *lines, *_audit(found)])
+    first = "".join(f": {one['text']}" for one in found.get("attention", [])[:1])
+    return "\n".join([f"{found['state'].upper()} at {found['at']}{first}", "", *lines, *_audit(found)])
 
 
 def expired_lines(found: Status) -> list[str]:

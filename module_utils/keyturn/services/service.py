@@ -202,7 +202,7 @@ class Service(ABC):
             if self.healthy():
                 return
             if self.failed():
-                raise KeyturnError(f"service {self.name} ended while it started")
+                raise KeyturnError(f"service {self.name} ended while it started: {self.log_place} says why")
             now = time.monotonic()
             if now > deadline:
                 raise KeyturnError(f"service {self.name} did not become healthy at {self.health} within {limit} s")
@@ -478,7 +478,9 @@ class ScriptService(Service):
     def _run(self, verb: str, limit: float, up: Callable[[], bool] = lambda: False) -> None:
         script = self.spec[verb]
         code = self.scripts.run([script], limit, up)
-        if code is None:
-            raise KeyturnError(f"service {self.name}: {script} did not end within {limit} s")
         if code != 0:
-            raise KeyturnError(f"service {self.name}: {script} ended with exit code {code}")
+            ended = f"did not end within {limit} s" if code is None else f"ended with exit code {code}"
+            raise KeyturnError(
+                f"service {self.name}: {script} {ended}. To see why, read {self.log_place}, or run `cd {self.app_root} && {script}` as "
+                f"{self.scripts.user.pw_name}: what it prints may hold a value, so it is not kept"
+            )

@@ -349,7 +349,8 @@ class SystemdService(Service):
         done = self._run("systemctl", *arguments, seconds=seconds)
         if check and done.returncode != 0:
             raise KeyturnError(
-                f"service {self.name}: systemctl {arguments[0]} {self.spec['unit']} failed with exit code {done.returncode}"
+                f"service {self.name}: systemctl {arguments[0]} {self.spec['unit']} failed with exit code {done.returncode}; "
+                f"{self.log_place} says why"
             )
         return done
 

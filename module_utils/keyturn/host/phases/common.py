@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from ...ground import consumers
 from ...ground.consumers import Consumer
 from ...services.service import Service
 from .. import key_lists
-from ..journal import Instant, JournalRecord, Stamp
+from ..journal import Instant, Journal, JournalRecord, Stamp, utc_now
 from ..rotation import Rotation
 from ..values import Staged
 
@@ -24,6 +24,14 @@ if TYPE_CHECKING:
     from ...ground.rows.contract import Space
 
 SPARE_BYTES = 1 << 20
+
+
+class NotStarted(KeyturnError):
+    """Why the first of these ``services`` does not start, or is not healthy."""
+
+    def __init__(self, text: str, services: Sequence[str]) -> None:
+        super().__init__(text)
+        self.services = services
 
 
 def check_files(rotation: Rotation, staged: Staged, switching: bool = True) -> None:
@@ -109,9 +117,9 @@ def start(services: Sequence[Service], changed: Moment, reloaded: Sequence[str] 
     """Start or reload the services and wait until each is healthy; one with a process from before ``changed`` is started again.
 
     The start script of a call that was killed goes on, and may bring up a process that still knows the other value. A service
-    that fails keeps no other down: KeyturnError comes in the end. Returns what ``start_companions`` says.
+    that fails keeps no other down: NotStarted comes in the end. Returns what ``start_companions`` says.
     """
-    failures = []
+    failures = {}
     for service in services:
         try:
             again = service.name in reloaded
@@ -122,12 +130,29 @@ def start(services: Sequence[Service], changed: Moment, reloaded: Sequence[str] 
                 service.start()
                 service.wait_healthy()
         except KeyturnError as error:
-            failures.append(error)
+            failures[service.name] = str(error)
     if not failures:
         return start_companions(services)
     for service in services:
         service.start_companions()  # and none is forgotten: the services are stopped and started once more
-    raise failures[0]
+    raise NotStarted(next(iter(failures.values())), list(failures))
+
+
+def down_now(journal: Journal, names: Iterable[str]) -> dict[str, str]:
+    """Return since when services are down, as a journal keeps it: those of which it says so already, since then."""
+    return dict.fromkeys(names, utc_now()) | journal.record.get("down", {})
+
+
+def start_again(journal: Journal, services: Sequence[Service], reloaded: Sequence[str] = ()) -> str:
+    """Start what a rotation has stopped, as ``start`` does. The journal has at once which services stay down."""
+    try:
+        companions = start(services, journal.changed, reloaded)
+    except NotStarted as error:
+        known = down_now(journal, error.services)
+        journal.update(down={name: known[name] for name in error.services})
+        raise
+    journal.record.pop("down", None)
+    return companions
 
 
 def start_companions(services: Sequence[Service]) -> str:

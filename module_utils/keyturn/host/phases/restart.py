@@ -11,7 +11,7 @@ from ...ground import consumers
 from .. import readers
 from ..journal import Journal, JournalRecord
 from ..rotation import Rotation
-from .common import instant, replace_files, seconds_since, stamp, start, stop
+from .common import down_now, instant, replace_files, seconds_since, stamp, start_again, stop
 
 
 def restart(
@@ -28,14 +28,14 @@ def restart(
     services = rotation.service_list()
     down = journal.record.get("downtime_seconds", 0.0)
     if not journal.has("stopped") or all(service.healthy() for service in services):
-        journal.update(stopped=stamp())
+        journal.update(stopped=stamp(), down=down_now(journal, [service.name for service in services]))
     for service in services:
         service.note_companions()
     stop(services)
     stopped()
     replace_files(rotation, held, before)
     journal.update(changed=instant())
-    failed = start(services, journal.changed)
+    failed = start_again(journal, services)
     journal.update(downtime_seconds=round(down + seconds_since(journal.stopped), 3))
     if failed:
         raise KeyturnError(failed)

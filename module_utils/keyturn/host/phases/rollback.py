@@ -16,14 +16,17 @@ from ..journal import Journal, JournalRecord
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from .answers import HostAnswer, open_journal, refuse_decided, result, would
 from .common import (
+    NotStarted,
     check_files,
     close_start_gate,
+    down_now,
     instant,
     open_start_gate,
     replace_files,
     seconds_since,
     stamp,
     start,
+    start_again,
     start_companions,
     stop,
 )
@@ -129,6 +132,7 @@ def _halt(rotation: Rotation, journal: Journal) -> None:
         # the switch had brought them up: its downtime counts, and a second one begins
         down = journal.record.get("downtime_seconds", 0.0)
         journal.update(stopped=stamp(), down_before=down)
+    journal.record["down"] = down_now(journal, [one.name for one in services if one.name not in rotation.reloaded])
     close_start_gate(rotation)
     stop(services, rotation.reloaded)
 
@@ -153,14 +157,24 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
     elif (store := rotation.migration(staged.old, staged.new)) is not None:
         check_turned(rotation, store, "old")
     replace_files(rotation, staged.old, journal.record)
-    journal.update(changed=instant())
+    journal.update(changed=instant(), held=dict(journal.old))
     open_start_gate(rotation)
     with _tolerating(rotation, journal):
-        _note(journal, start(rotation.service_list(), journal.changed, rotation.reloaded))
+        _note(journal, _start_on_old(rotation, journal))
         down = journal.record.get("down_before", 0.0) + seconds_since(journal.stopped)
         journal.update(downtime_seconds=round(down, 3) if rotation.stops else 0.0)
         prove_back(rotation, journal, staged)
     journal.update(turned_back=True)
+
+
+def _start_on_old(rotation: Rotation, journal: Journal) -> str:
+    try:
+        return start_again(journal, rotation.service_list(), rotation.reloaded)
+    except NotStarted as error:
+        raise KeyturnError(
+            f"{' and '.join(error.services)} is down: the old value is back in files and rows, and it does not start on that: {error}. "
+            "Mend that, then run rollback.yml"
+        ) from error
 
 
 def _accept_again(rotation: Rotation, journal: Journal) -> None:

@@ -14,13 +14,14 @@ from ..values import Staged
 from .common import (
     check_files,
     close_start_gate,
+    down_now,
     fit_start_gate,
     instant,
     open_start_gate,
     replace_files,
     seconds_since,
     stamp,
-    start,
+    start_again,
     start_companions,
     stop,
 )
@@ -58,7 +59,7 @@ def run(rotation: Rotation, journal: Journal) -> bool:
         check_files(rotation, staged, journal.reached("switching"))
         _turn(rotation, journal, staged)
     open_start_gate(rotation)
-    down = start(services, journal.changed, rotation.reloaded)
+    down = start_again(journal, services, rotation.reloaded)
     down_for = seconds_since(journal.stopped) if rotation.stops else 0.0
     journal.update(downtime_seconds=down_for)
     _check(down)
@@ -121,7 +122,8 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
 def _halt(rotation: Rotation, journal: Journal) -> None:
     fit_start_gate(rotation)
     if not journal.reached("switching"):
-        journal.enter("switching", stopped=stamp())
+        stopping = [name for name in rotation.entry["services"] if name not in rotation.reloaded]
+        journal.enter("switching", stopped=stamp(), down=down_now(journal, stopping))
     close_start_gate(rotation)
     stop(rotation.service_list(), rotation.reloaded)
 
