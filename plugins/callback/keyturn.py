@@ -38,7 +38,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import ansible.module_utils
 from ansible import constants
@@ -65,7 +65,7 @@ HIDDEN = "what it says is hidden (no_log)"
 
 
 class Heard(io.FileIO):
-    """Standard output. Where nobody reads it any more (`| head`) the run goes on unheard: no rotation stays open for that."""
+    """Standard output or error. Where nobody reads it any more (`| head`) the run goes on unheard: no rotation stays open for that."""
 
     def write(self, text: Any) -> int:
         """Write, and from a closed pipe on nowhere."""
@@ -75,6 +75,15 @@ class Heard(io.FileIO):
             with Path(os.devnull).open("wb") as nowhere:
                 os.dup2(nowhere.fileno(), self.fileno())
             return len(text)
+
+
+def heard(stream: TextIO) -> TextIO:
+    """Return the stream by way of ``Heard``; one that is something else than a file stays as it is."""
+    if type(stream) is not io.TextIOWrapper:
+        return stream
+    stream.flush()  # what was printed before stays before
+    raw = io.BufferedWriter(Heard(stream.fileno(), "w", closefd=False))
+    return io.TextIOWrapper(raw, encoding=stream.encoding, errors=stream.errors, line_buffering=True)
 
 
 def quiet(method: Callable[..., None]) -> Callable[..., None]:
@@ -108,14 +117,7 @@ class CallbackModule(Default):
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Have each line printed as it comes, also into a pipe, and make the log of a pipeline deaf to the text that follows."""
-        if type(sys.stdout) is io.TextIOWrapper:
-            sys.stdout.flush()  # what was printed before stays before
-            sys.stdout = io.TextIOWrapper(
-                io.BufferedWriter(Heard(sys.stdout.fileno(), "w", closefd=False)),
-                encoding=sys.stdout.encoding,
-                errors=sys.stdout.errors,
-                line_buffering=True,
-            )
+        sys.stdout, sys.stderr = heard(sys.stdout), heard(sys.stderr)
         self._command(self._log.begin())
         super().v2_playbook_on_start(playbook)
 

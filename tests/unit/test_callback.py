@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -152,3 +154,13 @@ def test_a_host_without_an_answer_is_an_error_only_where_the_run_does_not_go_on(
     assert shown() == ["ERROR: no route", '       on app2, in "Do it"']
     callback.v2_runner_on_failed(result("command", msg="nobody minds"), ignore_errors=True)
     assert shown() == []
+
+
+def test_warnings_that_nobody_reads_end_no_run(callback: Any) -> None:
+    """Python's own stream raises for each of them, and the next one as well."""
+    reading, writing = os.pipe()
+    with open(writing, "w", encoding="utf-8") as stream:  # noqa: PTH123 - of a descriptor
+        heard = sys.modules[type(callback).__module__].heard(stream)
+        os.close(reading)
+        for _ in range(2):
+            print("a warning", file=heard, flush=True)

@@ -514,6 +514,7 @@ def test_a_check_changes_no_byte(shop: Shop) -> None:
         ("postgresql://{name}:wrong@127.0.0.1:{port}/{name}", "its password is another"),
         ("postgresql://{name}:wrong@127.0.0.1:1/{name}", "nobody listens there"),
         ("postgresql://{name}:wrong@127.0.0.1:{port}/nowhere", "password is another|no such database"),
+        ("postgresql://{name}:wrong%e9@127.0.0.1:{port}/{name}", "no address of a PostgreSQL server"),
         ("mysql://{name}:wrong@127.0.0.1/x", "no address of a PostgreSQL server"),
         ("postgresql://{name}:wrong@127.0.0.1:{port}/{name}?ssl=on", "no address of a PostgreSQL server"),
         ("postgresql://{name}:wrong@127.0.0.1:{port}/{name}?sslmode=require", "it does not speak TLS"),

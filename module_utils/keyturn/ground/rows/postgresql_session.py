@@ -130,7 +130,7 @@ class Login:
         if "url" in given:
             try:
                 given = parse_dsn(_DRIVER.sub(r"\1", given["url"]))
-            except ProgrammingError:
+            except (ProgrammingError, UnicodeDecodeError):
                 raise Unreached(f"{self.name}: its value is no address of a PostgreSQL server") from None
         if others := sorted(set(given) - ALLOWED):
             raise KeyturnError(
