@@ -72,9 +72,10 @@ stop: ## stop the stand-in application
 policy: $(VENV)/.run ## render docs/policy.md from the policy's data, and the page of the local environment
 	@ansible-playbook playbooks/policy.yml
 
-docs: $(VENV)/.test ## write what is made from data: pages of docs/reference, the README's figures, schemas for editors
+docs: $(VENV)/.test policy ## write what is made from data: pages of docs/reference, the policy's, what a pipeline asks, the README's figures, schemas for editors
 	@PYTHONPATH=tests:module_utils:demo python -m support.shapes
 	@PYTHONPATH=tests:module_utils:demo python -m support.reference
+	@PYTHONPATH=tests:module_utils:demo python -m support.repeated
 	@PYTHONPATH=tests:module_utils:demo python -m support.editor_schemas
 	@PYTHONPATH=tests:module_utils:demo python -m bench.readme
 

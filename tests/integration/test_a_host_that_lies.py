@@ -54,9 +54,7 @@ def test_what_a_host_answers_is_no_variable_of_the_controller(lab: Lab, tmp_path
         "keyturn_return_hook": str(hook),
         "keyturn_environment": "../own",
     }
-    held = {
-        name: {"used": False, "values": {}, "problem": ""} for name in ("jwt", "db_key", "plaid", "alpaca", "hf_token")
-    }
+    held = {name: {"used": False, "values": {}, "problem": ""} for name in catalogue()}
     orders = {"ansible_facts": facts, "add_host": {"host_name": "here", "host_vars": facts}}
     answer(lab, json.dumps(STATE | {"held": held} | orders))
     before = files(own)

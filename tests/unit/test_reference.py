@@ -6,16 +6,22 @@ import re
 
 import pytest
 from keyturn.inputs import variables
-from support import reference
+from support import reference, repeated
 from support.lab import ROOT
 
 MADE = reference.pages()
+REPEATED = repeated.files()
 TOLD = [page for page in sorted((ROOT / "docs").rglob("*.md")) if page.name not in MADE]
 
 
 @pytest.mark.parametrize("name", MADE)
 def test_the_shipped_page_is_made_from_the_specs(name: str) -> None:
     assert (reference.FOLDER / name).read_text() == MADE[name], "run make docs"
+
+
+@pytest.mark.parametrize("name", REPEATED)
+def test_what_is_repeated_of_the_catalogue_is_as_the_catalogue_is(name: str) -> None:
+    assert (ROOT / name).read_text() == REPEATED[name], "run make docs"
 
 
 def test_every_field_and_module_has_its_row() -> None:
