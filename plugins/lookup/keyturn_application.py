@@ -12,7 +12,7 @@ author: The Keyturn maintainers
 options:
   _terms:
     description:
-      - The file, and the name of a part of it; all of it without.
+      - The file, and the name of a part of it; all of it without. Optional secrets that the inventory has not chosen are in none.
       - C(name) and C(folder) are the application's own.
     type: list
     elements: str
@@ -67,14 +67,17 @@ class LookupModule(LookupBase):
     def _entries(self, application: Application, tells: bool) -> Mapping[str, Any]:
         """Return the entries with their templates filled in. What has none is not shown to the templar: that costs most of a lookup."""
         filled = {}
-        for name, entry in application.part("catalogue.yml", "secrets").items():
+        # what is not chosen is looked at as well, as far as it says what it is
+        looked_at = application._replace(optional=tuple(application.offered)) if tells else application
+        for name, entry in looked_at.part("catalogue.yml", "secrets").items():
             try:
                 filled[name] = self._filled(entry)
             except AnsibleError as error:
                 why = f"catalogue.yml: secrets.{name}: {error}"
                 if not tells:
                     raise AnsibleError(why) from None
-                filled[name] = {UNRESOLVED: str(error)}
+                if name in application.part("catalogue.yml", "secrets"):
+                    filled[name] = {UNRESOLVED: str(error)}
         return filled
 
     def _filled(self, value: Any) -> Any:

@@ -19,7 +19,7 @@ from typing import Any
 from dotenv import dotenv_values
 from keyturn.base import scram
 
-from support.lab import SERVERS, Lab, catalogue, free_port
+from support.lab import SERVERS, Lab, catalogue, free_port, optional
 
 PROGRAMS = max(Path("/usr/lib/postgresql").glob("*/bin"), default=Path("/usr/bin"))
 USER = "postgres"
@@ -149,19 +149,13 @@ def entry(server: PostgreSQL, url: str = "", **issuer: Any) -> dict[str, Any]:
     """Return an entry of the catalogue for the password of the role ``trader``; ``url`` is another way to the server."""
     alternates = issuer.get("strategy") == "alternating"
     return {
-        "title": "Database Password",
+        **optional()["db_password"],
         "variables": ["DB_USER", "DB_PASSWORD"] if alternates else ["DB_PASSWORD"],
         "source": {"kind": "generated", "generator": "password"} | ({"may_stay": ["DB_USER"]} if alternates else {}),
         "provider": {"kind": "postgresql", "url": url or server.url} | ({} if alternates else {"user": APPLICATION}),
         "issuer": {"kind": "postgresql_role", "strategy": "single"} | issuer,
-        "value": "shared",
         "switch": "rolling" if alternates else "together",
         "overlap": "both" if alternates else "none",
-        "consumers": [{"format": "dotenv", "path": ".env"}],
-        "migration": {"kind": "none"},
-        "services": ["backend"],
-        "probes": [{"kind": "provider"}, {"kind": "http"}],
-        "retire": {"kind": "none"},
         "downtime_budget_seconds": 1800,
     }
 

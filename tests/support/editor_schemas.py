@@ -34,10 +34,13 @@ def _option(option: Mapping[str, Any]) -> dict[str, Any]:
     if kind == "dict":
         return inner or {"type": "object"}
     if kind == "list":
-        items = inner or {"type": TYPES[option["elements"]]}
+        items = inner or _or_template({"type": TYPES[option["elements"]]})
         # one text is a list of one
         return {"type": ["array", "string"] if items == {"type": "string"} else "array", "items": items}
-    plain = {"enum": option["choices"]} if "choices" in option else {"type": TYPES[kind]}
+    return _or_template({"enum": option["choices"]} if "choices" in option else {"type": TYPES[kind]})
+
+
+def _or_template(plain: dict[str, Any]) -> dict[str, Any]:
     return plain if plain == {"type": "string"} else {"anyOf": [plain, TEMPLATE]}
 
 
@@ -67,7 +70,8 @@ def schemas() -> dict[str, dict[str, Any]]:
     for name, form in application.FILES.items():
         schema = of_shape(form)
         if name == "catalogue.yml":
-            schema["properties"]["secrets"]["additionalProperties"] = of_spec(catalogue.ENTRY)
+            for part in ("secrets", "optional_secrets"):
+                schema["properties"][part]["additionalProperties"] = of_spec(catalogue.ENTRY)
         head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"{name} of an application"}
         found[f"{Path(name).stem}.schema.json"] = head | schema
     return found

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -84,6 +85,24 @@ def interpreter(path: Path, customized_by: Path) -> str:
 def catalogue() -> dict[str, Any]:
     """Return ``keyturn_secrets``."""
     return dict(yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["secrets"])
+
+
+# what an inventory says that has chosen all optional secrets
+SAID = {
+    "keyturn_database_url": "postgresql://127.0.0.1:5432/trader",
+    "keyturn_database_user": "trader",
+    "keyturn_smtp_url": "smtp://127.0.0.1:587",
+    "keyturn_smtp_user": "trader@example.org",
+    "keyturn_alert_webhook_accepted": 405,
+    "keyturn_alert_webhook_rejected": 404,
+}
+
+
+@cache
+def optional() -> dict[str, Any]:
+    """Return the entries of which an inventory chooses, with what it says (``SAID``)."""
+    text = json.dumps(Application(ROOT / "applications/trader_ai").offered)
+    return dict(json.loads(re.sub(r'"{{ (\w+) }}"', lambda found: json.dumps(SAID[found[1]]), text)))
 
 
 @cache

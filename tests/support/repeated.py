@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from keyturn.inputs.application import Application
@@ -24,17 +24,23 @@ def files() -> dict[str, str]:
     application = Application(ROOT / "applications/trader_ai")
     secrets, policy = application.part("catalogue.yml", "secrets"), application.part("policy.yml")
     playbooks = {name: policy["procedures"][name]["commands"][0].removesuffix(".yml") for name in secrets}
+    offered = application.offered
+    all_of_them, every = secrets | offered, playbooks | {name: f"rotate_{name}" for name in offered}
     aged = json.dumps([playbooks[name] for name in secrets if name in policy["schedule"]])
     made = (
-        ("docs/reference/playbooks.md", r"(?<=---\|\n)(\| `rotate_.*\n)+", "".join(_playbooks(secrets, playbooks))),
+        (
+            "docs/reference/playbooks.md",
+            r"(?<=---\|\n)(\| `rotate_.*\n)+",
+            "".join(_playbooks(all_of_them, every, offered)),
+        ),
         ("docs/policy-line-by-line.md", r"(?<=---\|\n)(\| `[A-Z_]+`.*\n)+", "".join(_values(secrets, playbooks))),
         (
             ".github/workflows/rotate.yml",
             r"( +- rotate_\w+\n)+",
-            "".join(f"{' ' * 10}- {one}\n" for one in playbooks.values()),
+            "".join(f"{' ' * 10}- {one}\n" for one in every.values()),
         ),
         (".github/workflows/rotate.yml", r"(?<=')\[\"rotate_.*?\](?=')", aged),
-        ("applications/trader_ai/awx/templates.yml", r"(?<= choices: )\[.*\]", f"[{', '.join(secrets)}]"),
+        ("applications/trader_ai/awx/templates.yml", r"(?<= choices: )\[.*\]", f"[{', '.join(all_of_them)}]"),
     )
     found: dict[str, str] = {}
     for file, place, text in made:
@@ -44,12 +50,13 @@ def files() -> dict[str, str]:
     return found
 
 
-def _playbooks(secrets: dict[str, Any], playbooks: dict[str, str]) -> Iterator[str]:
+def _playbooks(secrets: dict[str, Any], playbooks: dict[str, str], offered: Collection[str]) -> Iterator[str]:
     for name, entry in secrets.items():
         brought = ["a person brings it"] if entry["source"]["kind"] == "supplied" else []
         ends = ["every session ends"] if entry.get("sessions") == "invalidated" else []
         overlap = [OVERLAP[entry["overlap"]]] if entry["overlap"] in OVERLAP else []
-        how = "; ".join([*brought, VALUE[entry["value"]], SWITCH[entry["switch"]], *overlap, *ends])
+        chosen = ["where the inventory has chosen it (`keyturn_optional_secrets`)"] if name in offered else []
+        how = "; ".join([*chosen, *brought, VALUE[entry["value"]], SWITCH[entry["switch"]], *overlap, *ends])
         proved = "at the provider " if "provider" in entry else ""
         yield f"| `{playbooks[name]}.yml` | turns the {entry['title']}: {how} | committed and proved {proved}on every host |\n"
 

@@ -21,7 +21,10 @@ from support.lab import ROOT
 SHIPPED = Application(ROOT / "applications/trader_ai")
 PRODUCT = ("module_utils", "library", "plugins", "roles", "playbooks", "ci", "bin")
 # what a person of trader-ai types: three lines each
-ITS_PLAYBOOKS = {ROOT / "playbooks" / one["commands"][0] for one in SHIPPED.part("policy.yml", "procedures").values()}
+ITS_PLAYBOOKS = {
+    *(ROOT / "playbooks" / one["commands"][0] for one in SHIPPED.part("policy.yml", "procedures").values()),
+    *(ROOT / f"playbooks/rotate_{name}.yml" for name in SHIPPED.offered),
+}
 
 
 def choices(spec: catalogue.Spec) -> Iterator[str]:
@@ -33,7 +36,7 @@ def choices(spec: catalogue.Spec) -> Iterator[str]:
 
 def words() -> set[str]:
     """What only the application's own files may say: its secrets, variables, tables, files, routes, texts of its log, counters."""
-    entries = SHIPPED.part("catalogue.yml", "secrets")
+    entries = SHIPPED.part("catalogue.yml", "secrets") | SHIPPED.offered
     counted = SHIPPED.part("monitoring.yml")
     found = {*entries, *SHIPPED.variables(), counted["namespace"]}
     for entry in entries.values():
@@ -89,6 +92,34 @@ def test_its_playbooks_are_three_lines_each() -> None:
 def test_what_we_ship_has_nothing_wrong() -> None:
     for folder in (ROOT / "applications").iterdir():
         assert list(Application(folder).problems()) == [], folder.name
+
+
+def test_optional_secrets_are_there_where_the_inventory_chooses_them() -> None:
+    first, *others = SHIPPED.offered
+    chosen = SHIPPED._replace(optional=(first,))
+    assert set(chosen.part("catalogue.yml", "secrets")) - set(SHIPPED.part("catalogue.yml", "secrets")) == {first}
+    assert set(chosen.part("incident.yml", "order")) - set(SHIPPED.part("incident.yml", "order")) == {first}
+    assert not {*others} & {name for row in chosen.part("incident.yml", "table").values() for name in row["precaution"]}
+    wrong = SHIPPED._replace(optional=("moon", first))
+    assert list(wrong.problems()) == [
+        f"keyturn_optional_secrets names moon, and optional_secrets of catalogue.yml has {', '.join([first, *others])}"
+    ]
+
+
+def test_an_inventory_chooses_the_same_for_all_its_hosts() -> None:
+    assert application.optional([None, ["a", "b"], ["a", "b"]]) == ("a", "b")
+    assert application.optional([None, []]) == application.optional([]) == ()
+    for stated, message in (("a", "must be a list of names"), (["b"], "name several by keyturn_optional_secrets")):
+        with pytest.raises(KeyturnError, match=message):
+            application.optional([["a"], stated])
+
+
+def test_a_secret_is_optional_or_is_not(mine: Path) -> None:
+    text = (mine / "catalogue.yml").read_text()
+    (mine / "catalogue.yml").write_text(text.replace("optional_secrets:\n", "optional_secrets:\n  jwt: {}\n"))
+    assert list(Application(mine).problems()) == [
+        "catalogue.yml: jwt is in secrets and in optional_secrets: leave it in one of them"
+    ]
 
 
 @pytest.fixture

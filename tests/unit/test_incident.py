@@ -14,16 +14,16 @@ from keyturn import incident
 from keyturn.base import timestamps
 from keyturn.base.errors import KeyturnError
 from keyturn.incident import markdown, plan, reminders, runs
+from keyturn.inputs.application import Application
 from keyturn.inputs.validation import validated
 from support.lab import ROOT
 from support.steps import take
 
 DATA = ROOT / "applications/trader_ai"
-TABLE = yaml.safe_load((DATA / "incident.yml").read_text())
+SHIPPED = Application(DATA)
 POLICY = yaml.safe_load((DATA / "policy.yml").read_text())["incident"]
-SECRETS = yaml.safe_load((DATA / "catalogue.yml").read_text())["secrets"]
-ROWS, ORDER = TABLE["table"], TABLE["order"]
-TICKS = TABLE["ticks"]
+SECRETS = SHIPPED.part("catalogue.yml", "secrets")
+ROWS, ORDER, TICKS = (SHIPPED.part("incident.yml", part) for part in ("table", "order", "ticks"))
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 ALL = [*ORDER]
 BROUGHT = [one for one in ALL if SECRETS[one]["retire"]["kind"] == "revoke"]
@@ -88,7 +88,17 @@ def test_the_table_is_whole_and_names_what_is_there() -> None:
         validated(name, plan.ROW, row)
     plan.check_table(ROWS, ORDER, SECRETS)
     points = {action["id"] for one in POLICY.values() for action in one["actions"]}
-    assert set(TICKS) | set(TABLE["material"]) <= points
+    assert set(TICKS) | set(SHIPPED.part("incident.yml", "material")) <= points
+
+
+def test_what_an_inventory_has_chosen_is_in_each_row_that_has_the_file_with_the_values() -> None:
+    more = list(SHIPPED.offered)
+    chosen = SHIPPED._replace(optional=tuple(more))
+    rows, order = (chosen.part("incident.yml", part) for part in ("table", "order"))
+    plan.check_table(rows, order, chosen.part("catalogue.yml", "secrets"))
+    named = {leaked: {*row["affected"], *row["precaution"]} & {*more} for leaked, row in rows.items()}
+    assert named == {leaked: set() if leaked == "database" else set(more) for leaked in rows}
+    assert not {*ORDER} & {*more}, "what is not chosen is in none"
 
 
 @pytest.mark.parametrize(
@@ -149,7 +159,7 @@ def test_a_plan_is_shown_where_a_setting_is_missing_and_nothing_begins(tmp_path:
         "order": ORDER,
         "secrets": SECRETS,
         "checklists": POLICY,
-        "material": TABLE["material"],
+        "material": SHIPPED.part("incident.yml", "material"),
     }
     seen = take("incident", arguments, check_mode=True)
     assert "rotate db_key (affected" in seen["text"]
@@ -192,7 +202,7 @@ def header(leaked: str = "key", **more: Any) -> dict[str, Any]:
     row = ROWS[leaked]
     given = {"id": "INC-7", "environment": "staging", "drill": False, "leaked": leaked, "title": row["title"]}
     given |= {"by_hand": row["by_hand"], "since": "2026-01-24T12:00:00Z", "operator": "ann", "affected": ["db_key"]}
-    return given | {"without_evidence": "", "material": TABLE["material"]} | more
+    return given | {"without_evidence": "", "material": SHIPPED.part("incident.yml", "material")} | more
 
 
 def made(leaked: str = "key", *named: str) -> incident.Document:

@@ -68,7 +68,7 @@ WRONG: list[tuple[str, str, Any, str]] = [
         "policy.yml",
         "schedule.moon",
         {"max_age_days": 1},
-        "policy.yml: schedule names moon, which catalogue.yml does not have",
+        "policy.yml: schedule names moon, which secrets of catalogue.yml does not have",
     ),
     ("policy.yml", "checklist.0.id", "backup", "policy.yml: checklist has the id backup twice"),
     ("incident.yml", "order.db_key", None, "incident.yml: no order for secret db_key: say what others can do with it"),

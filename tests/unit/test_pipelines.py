@@ -23,7 +23,7 @@ from keyturn.inputs.request import INCIDENT_ID, REASON
 from keyturn.providers.supplied import PREFIX
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from support.lab import ROOT, catalogue
+from support.lab import ROOT, catalogue, optional
 from support.runner import heard
 
 WORKFLOWS = sorted((ROOT / ".github/workflows").glob("*.yml"))
@@ -217,13 +217,17 @@ def test_the_list_has_what_the_pipelines_run() -> None:
 def test_awx_asks_for_a_secret_of_the_catalogue_and_has_a_template_of_each_playbook() -> None:
     awx = DataLoader().load_from_file(str(ROOT / "applications/trader_ai/awx/templates.yml"))
     asked = {question["variable"]: question for question in awx["awx_survey"]["spec"]}
-    assert asked["keyturn_secret"]["choices"] == list(catalogue())
+    assert asked["keyturn_secret"]["choices"] == [*catalogue(), *optional()]
     assert {name for name in pipeline.PLAYBOOKS if name not in awx["awx_playbooks"]} == {
         path.stem for path in (ROOT / "playbooks").glob("rotate*.yml") if path.stem != "rotate_due"
     }
     for name, pattern in (("keyturn_reason", REASON), ("keyturn_override_staging", INCIDENT_ID)):
         assert pattern.fullmatch("a" * asked[name]["max"]) and not pattern.fullmatch("a" * (asked[name]["max"] + 1))
-    brought = {name: entry["variables"] for name, entry in catalogue().items() if entry["source"]["kind"] == "supplied"}
+    brought = {
+        name: entry["variables"]
+        for name, entry in (catalogue() | optional()).items()
+        if entry["source"]["kind"] == "supplied"
+    }
     for made in awx["awx_credential_types"]:
         variables = brought.pop(made["name"].removeprefix("Keyturn "))
         assert [field["id"] for field in made["inputs"]["fields"]] == made["inputs"]["required"] == variables

@@ -20,27 +20,13 @@ from keyturn.inputs.meaning import check_meaning
 from keyturn.inputs.validation import services, validated
 from keyturn.providers import Reply
 from support.fakes import FakeHuggingFace
-from support.lab import free_port
+from support.lab import free_port, optional
 from support.receivers import MailServer
 
 USER, PASSWORD = "trader", "canary-of-the-mail"
 LIVE, DEAD = "/services/T0/B0/canary-live", "/services/T0/B0/canary-dead"
 # Slack documents these answers of an incoming webhook; a message without text is refused before anybody sees one
-SLACK: dict[str, Any] = {
-    "kind": "http",
-    "url": "{webhook}",
-    "fields": ["webhook"],
-    "method": "POST",
-    "body": '{"text": ""}',
-    "answers": [
-        {"verdict": "accepted", "status": [400], "says": "^(no_text|invalid_payload)"},
-        {
-            "verdict": "rejected",
-            "status": [403, 404, 410],
-            "says": "^(no_service|no_team|invalid_token|no_active_hooks)",
-        },
-    ],
-}
+SLACK: dict[str, Any] = optional()["slack_webhook"]["provider"]
 TOKEN: dict[str, Any] = {
     "kind": "http",
     "fields": ["token"],
@@ -224,13 +210,14 @@ def described(provider: dict[str, Any]) -> dict[str, Any]:
 GUIDE = Path(__file__).parents[2] / "docs/guides/issuers.md"
 # two of its blocks are of an entry of one name
 BLOCKS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), re.DOTALL)]
-ENTRIES = [(name, entry) for block in BLOCKS for name, entry in block.items()]
+OF_THE_GUIDE = [(name, entry) for block in BLOCKS for name, entry in block.items()]
+ENTRIES = [*OF_THE_GUIDE, *optional().items()]
 
 
 @pytest.mark.parametrize(
     ("name", "entry"), ENTRIES, ids=[f"{name}-{entry['provider']['kind']}" for name, entry in ENTRIES]
 )
-def test_the_entries_of_the_guide_are_legal(name: str, entry: dict[str, Any]) -> None:
+def test_the_entries_of_the_guide_and_those_to_choose_are_legal(name: str, entry: dict[str, Any]) -> None:
     check_meaning(name, validated(name, catalogue.ENTRY, entry), services({"backend": SERVICE}))
 
 

@@ -9,7 +9,7 @@ from ..base.errors import KeyturnError
 from ..inputs import application
 from ..inputs.application import Application
 from ..inputs.tree import ROOT
-from ..inputs.variables import APPLICATION, GROUP
+from ..inputs.variables import APPLICATION, GROUP, OPTIONAL
 
 
 class Chosen(NamedTuple):
@@ -25,11 +25,14 @@ _CHOSEN: list[Chosen] = []
 def choose(hosts: Any, named: object = None) -> Chosen:
     """Return what the hosts of an inventory say, and keep it for this run; KeyturnError where they do not say one thing.
 
-    ``hosts`` are Ansible's ``hostvars``; ``named`` is what counts in the place of theirs.
+    ``hosts`` are Ansible's ``hostvars``; ``named`` is what counts in the place of theirs, and has optional secrets of its own.
     """
+    optional: tuple[str, ...] = ()
     if named is None:
         named = application.one_of(APPLICATION, _stated(hosts, APPLICATION), application.DEFAULT)
-    found = Chosen(application.chosen(named, ROOT), application.group(_stated(hosts, GROUP)))
+        optional = application.optional(_stated(hosts, OPTIONAL))
+    chosen_one = application.chosen(named, ROOT)._replace(optional=optional)
+    found = Chosen(chosen_one, application.group(_stated(hosts, GROUP)))
     _CHOSEN[:] = [found]
     return found
 

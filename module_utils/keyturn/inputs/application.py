@@ -22,7 +22,7 @@ import yaml
 from ..base import files, shape
 from ..base.errors import KeyturnError
 from .catalogue import Entry
-from .variables import APPLICATION, GROUP, Kind, kind_of
+from .variables import APPLICATION, GROUP, NAMES, OPTIONAL, Kind, kind_of
 
 DEFAULT = "trader_ai"
 NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
@@ -52,7 +52,12 @@ COUNTED = {"line": str, "ends?": {"*": str}, "counter": str}
 METRIC = {"alert": str, "counters": [str], "runbook": str, "lines?": [str], "expected?": str}
 # by the file, what may stand in it; what a name without "?" stands for is needed wherever its mapping is
 FILES: Mapping[str, Mapping[str, object]] = {
-    "catalogue.yml": {"log_lines?": {"*": LINE}, "secrets": {"*": dict}, "error_lines?": {"*": LINE}},
+    "catalogue.yml": {
+        "log_lines?": {"*": LINE},
+        "secrets": {"*": dict},
+        "optional_secrets?": {"*": dict},
+        "error_lines?": {"*": LINE},
+    },
     "policy.yml": {
         **dict.fromkeys(("version?", "updated?", "owner?", "purpose?", "page?"), str),
         "review": {"frequency?": str, "last?": str, "next": DAY},
@@ -110,9 +115,13 @@ class Threshold(TypedDict):
 
 
 class Application(NamedTuple):
-    """The folder of an application. Its name is the application's, of which counters are named."""
+    """The folder of an application. Its name is the application's, of which counters are named.
+
+    ``optional`` are the optional secrets that the inventory has chosen: the others are as if no file named them.
+    """
 
     folder: Path
+    optional: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -124,9 +133,21 @@ class Application(NamedTuple):
         return _read(self.folder / name)
 
     def part(self, name: str, key: str = "") -> Any:
-        """Return a part of a file, or all of it; empty where there is none."""
+        """Return a part of a file, or all of it, as the inventory uses it; empty where there is none."""
         found = self.file(name)
+        if key and (name, key) in CHOSEN_FROM:
+            return CHOSEN_FROM[name, key](self, found.get(key, {}))
         return found.get(key, [] if (name, key) in LISTS else {}) if key else found
+
+    @property
+    def offered(self) -> dict[str, Entry]:
+        """The optional secrets, of which an inventory chooses."""
+        return dict(self.file("catalogue.yml").get("optional_secrets", {}))
+
+    @property
+    def others(self) -> set[str]:
+        """The optional secrets that the inventory has not chosen."""
+        return self.offered.keys() - set(self.optional)
 
     def variables(self) -> dict[str, Kind]:
         """Return what an inventory may say of this application alone."""
@@ -134,6 +155,9 @@ class Application(NamedTuple):
 
     def problems(self) -> Iterator[str]:
         """Say what keeps every run from beginning: by file and key. What single playbooks need they ask for themselves."""
+        yield from list(self._misshapen()) or self._misnamed()
+
+    def _misshapen(self) -> Iterator[str]:
         try:
             self._check_mine()
         except KeyturnError as error:
@@ -148,6 +172,13 @@ class Application(NamedTuple):
             if found or name in NEEDED:
                 yield from (f"{name}: {one.lstrip('.')}: {REMEDY}" for one in shape.misfits("", form, found))
                 yield from (f"{name}: {one} is nothing that Keyturn knows: {REMEDY}" for one in _unknown(form, found))
+
+    def _misnamed(self) -> Iterator[str]:
+        for name in sorted(set(self.optional) - self.offered.keys()):
+            known = ", ".join(self.offered) or "none"
+            yield f"{OPTIONAL} names {name}, and optional_secrets of catalogue.yml has {known}"
+        for name in sorted(self.offered.keys() & self.file("catalogue.yml")["secrets"].keys()):
+            yield f"catalogue.yml: {name} is in secrets and in optional_secrets: leave it in one of them"
 
     def _check_mine(self) -> None:
         for path in (self.folder, *(self.folder / name for name in FILES)):
@@ -226,6 +257,43 @@ def group(stated: Iterable[object]) -> str:
     if not GROUP_NAME.fullmatch(found):
         raise KeyturnError(f"{GROUP} must be the name of a group of the inventory: letters, digits and _")
     return found
+
+
+def optional(stated: Iterable[object]) -> tuple[str, ...]:
+    """Return which optional secrets the inventory has chosen, as hosts say (``stated``)."""
+    named = [one for one in stated if one is not None]
+    if not all(map(NAMES.fits, named)):
+        raise KeyturnError(f"{OPTIONAL} must be {NAMES.says}")
+    found = one_of(OPTIONAL, (",".join(map(str, one)) for one in named if isinstance(one, list)), "")
+    return tuple(filter(None, found.split(",")))
+
+
+def _entries(application: Application, entries: Mapping[str, object]) -> dict[str, object]:
+    return {**entries, **{name: one for name, one in application.offered.items() if name in application.optional}}
+
+
+def _order(application: Application, order: Mapping[str, object]) -> dict[str, object]:
+    others = application.others
+    return {name: why for name, why in order.items() if name not in others}
+
+
+def _table(application: Application, table: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+    others = application.others
+    return {
+        leaked: {
+            key: [one for one in told if one not in others] if isinstance(told, list) else told
+            for key, told in row.items()
+        }
+        for leaked, row in table.items()
+    }
+
+
+# the parts that differ by what an inventory has chosen of the optional secrets
+CHOSEN_FROM = {
+    ("catalogue.yml", "secrets"): _entries,
+    ("incident.yml", "order"): _order,
+    ("incident.yml", "table"): _table,
+}
 
 
 def secrets(entries: Mapping[str, Entry], schedule: Mapping[str, Rule]) -> dict[str, Entry]:

@@ -64,8 +64,9 @@ def _lines(application: Application) -> Iterator[str]:
 
 def _policy(application: Application, secrets: Mapping[str, Entry]) -> Iterator[str]:
     policy = application.file("policy.yml")
+    promised = secrets.keys() - application.offered.keys()  # an optional secret has its own age
     for part in ("schedule", "triggers", "procedures"):
-        yield from _unknown(f"policy.yml: {part}", policy.get(part, ()), secrets, "catalogue.yml")
+        yield from _unknown(f"policy.yml: {part}", policy.get(part, ()), promised, "secrets of catalogue.yml")
     identities = [point["id"] for point in policy.get("checklist", ())]
     yield from (f"policy.yml: checklist has the id {one} twice" for one in _twice(identities))
 
@@ -74,13 +75,14 @@ def _incident(application: Application, secrets: Mapping[str, Entry]) -> Iterato
     told = application.file("incident.yml")
     if not told:
         return
-    for name in secrets:
+    known = dict.fromkeys((*secrets, *application.offered))
+    for name in known:
         if name not in told["order"]:
             yield f"incident.yml: no order for secret {name}: say what others can do with it"
-    yield from _unknown("incident.yml: order", told["order"], secrets, "catalogue.yml")
+    yield from _unknown("incident.yml: order", told["order"], known, "catalogue.yml")
     for leaked, row in told["table"].items():
         yield from _unknown(
-            f"incident.yml: table.{leaked}", (*row["affected"], *row["precaution"]), secrets, "catalogue.yml"
+            f"incident.yml: table.{leaked}", (*row["affected"], *row["precaution"]), known, "catalogue.yml"
         )
         if row["tokens"] != "never" and "replacement" not in told:
             yield f"incident.yml: table.{leaked} has tokens replaced, and there is no replacement: say whose, or never"

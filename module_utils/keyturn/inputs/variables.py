@@ -17,9 +17,9 @@ from ..providers.supplied import PREFIX
 MINE = "keyturn_"
 # what phases leave for each other: the command line would win over it
 INNER = ("rotation_", "incident_", "notification_")
-APPLICATION, GROUP = "keyturn_application", "keyturn_hosts"
+APPLICATION, GROUP, OPTIONAL = "keyturn_application", "keyturn_hosts", "keyturn_optional_secrets"
 # whom the log believes, and what decides what a run does, is said where people review it
-INVENTORY_S = ("keyturn_allowed_signers", APPLICATION, GROUP)
+INVENTORY_S = ("keyturn_allowed_signers", APPLICATION, GROUP, OPTIONAL)
 # of these an application is made: a text is the template that reads its part
 PARTS = tuple(
     MINE + name
@@ -106,7 +106,7 @@ VARIABLES: Mapping[str, Kind] = {
         (MAPPING, "checks haproxy maintenance_window notification_channels services store"),
         (MAPPING, " ".join(name.removeprefix(MINE) for name in PARTS)),
         (REASONS, "accept_shapes exclude points"),
-        (NAMES, "allow_empty_tables files incident_affected incident_logs secrets_here"),
+        (NAMES, "allow_empty_tables files incident_affected incident_logs optional_secrets secrets_here"),
         (PLACE, "allowed_signers app_root signing_key state_dir"),
         (TEXTFILE, "textfile"),
         (URL, "alertmanager_url reports_url"),

@@ -100,7 +100,10 @@ def _entry(parameters: Parameters) -> Entry:
     if not secret:
         raise KeyturnError(f"name the secret by -e keyturn_secret=NAME: the catalogue has {known}")
     if secret not in parameters["secrets"]:
-        raise KeyturnError(f"keyturn_secrets has no entry {secret} (it has: {known})")
+        raise KeyturnError(
+            f"keyturn_secrets has no entry {secret} (it has: {known}); an optional one is chosen by keyturn_optional_secrets of the "
+            "inventory"
+        )
     return validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, parameters["secrets"][secret])
 
 

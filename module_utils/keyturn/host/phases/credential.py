@@ -49,8 +49,8 @@ def check_account(current: Reply | None, brought: Brought | None) -> tuple[str, 
 
     ``current`` is the provider's word on the credential in use (``examine``).
     """
-    if current is None or not brought:
-        return "", []
+    if current is None or not brought or not (current.identity or brought["identity"]):
+        return "", []  # not every provider says whose a credential is
     if not current.identity:
         return brought["identity"], [
             f"the new credential is of account {brought['identity']}; whose the current one was cannot be asked any more"
