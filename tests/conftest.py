@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 from collections.abc import Callable, Generator, Iterator
@@ -39,6 +40,12 @@ class AtOnce:
             terminal.write_line(
                 f"\n{report.nodeid} ({report.when}, {report.duration:.0f} s): {str(crash or report.longrepr)[:2000]}"
             )
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is loaded stays: no test has to look through it for what is not used any more
+    gc.set_threshold(50_000)
 
 
 def pytest_report_header() -> str:

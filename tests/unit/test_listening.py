@@ -45,6 +45,6 @@ def test_each_that_listens_is_found_with_its_address_and_number_and_user(
         address, port = one.getsockname()[:2]
         packed = socket.inet_pton(one.family, address)
         assert found[port] == Listening(listening.hexadecimal(packed), port, number, os.geteuid()), kind
-        assert procfs.listener(port) == os.getpid()
+        assert procfs.listeners(port) == [{os.getpid()}]
     with socket.create_connection(ours["one"].getsockname()) as connected:
         assert connected.getsockname()[1] not in {one.port for one in listening.sockets(PROC)}

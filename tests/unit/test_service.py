@@ -48,7 +48,7 @@ def test_a_port_that_is_still_listened_on_is_no_stopped_service(
         port = hanging.getsockname()[1]
         stopping = service(tmp_path, "true", health_url=f"http://127.0.0.1:{port}/health", stop_timeout_seconds=0.01)
         if not seen:
-            monkeypatch.setattr(procfs, "listener", lambda port: None)
+            monkeypatch.setattr(procfs, "listeners", lambda port: [])
         still = f"its process {os.getpid()} lives" if seen else f"port {port} is listened on"
         with pytest.raises(KeyturnError, match=f"still runs 0.01 s after ./stop.sh: {still}"):
             stopping.stop()

@@ -265,11 +265,6 @@ def user_of(pid: int) -> int | None:
         return None
 
 
-def listener(port: int) -> int | None:
-    """Return the process that listens on the TCP port of this host, None where nobody does or it is not ours to see."""
-    return min(set().union(*listeners(port)), default=None)
-
-
 def in_cgroup(path: str) -> list[int]:
     """Return the processes of a control group (its path as systemd names it) and of those below it."""
     alive = (pid for pid in processes() if path and started_at(pid) is not None)

@@ -80,9 +80,10 @@ def process(services: Sequence[Service], change: Moment, reloaded: Sequence[str]
     Of one that was ``reloaded`` that says nothing: its answers have to show it.
     """
     proofs = []
-    others = strangers(services)
+    seen = {service.name: service.look() for service in services}
+    others = strangers(seen)
     for service in services:
-        pids = service.processes()
+        pids = seen[service.name].pids
         again, foreign = service.name in reloaded, others.get(service.name, [])
         stranger = service.foreign() if pids else ""
         old = [] if again else procfs.older(pids, change)
@@ -353,7 +354,7 @@ def have_shown(proofs: Sequence[Mapping[str, str]]) -> bool:
 
 def ask(probes: Sequence[ProbeSpec], question: Question) -> list[Proof]:
     """Run the probes of a catalogue entry; what only one of several workers would answer, until each has been met."""
-    workers = max((len(found) for service in question.services for found in service.servers()), default=1)
+    workers = max((len(found) for service in question.services for found in service.look().taking), default=1)
     return [
         line for spec in probes for line in _ask(spec, question, askings(workers) if spec["kind"] in ASKED_OFTEN else 1)
     ]

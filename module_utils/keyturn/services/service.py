@@ -12,9 +12,9 @@ import socket
 import time
 import urllib.parse
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypedDict
+from typing import IO, TYPE_CHECKING, NamedTuple, TypedDict
 
 from ..base import durable, files, folders, log_lines, procfs
 from ..base.errors import KeyturnError
@@ -50,6 +50,13 @@ class LogMark(TypedDict):
     end: int
     file: list[int]
     tail: str
+
+
+class Seen(NamedTuple):
+    """One look at a service: its processes, and those behind each address of its health URL that one of them listens on."""
+
+    pids: list[int]
+    taking: list[set[int]]
 
 
 class Service(ABC):
@@ -210,27 +217,32 @@ class Service(ABC):
 
     def pid(self) -> int | None:
         """The process that serves: of ``pid_file``, or the owner of the health port's listening socket."""
-        if self.spec.get("pid_file"):
-            path = self.app_root / self.spec["pid_file"]
-            try:
-                with owner.looking(path, self.app_user):
-                    return int(files.read(path, PID_BYTES))
-            except (KeyturnError, OSError, ValueError):
-                return None
-        return procfs.listener(self.port)
+        return self._main([] if self.spec.get("pid_file") else procfs.listeners(self.port))
+
+    def _main(self, listening: Sequence[set[int]]) -> int | None:
+        """The same, where ``listening`` are those at each address of the health port."""
+        if not self.spec.get("pid_file"):
+            return min(set().union(*listening), default=None)
+        path = self.app_root / self.spec["pid_file"]
+        try:
+            with owner.looking(path, self.app_user):
+                return int(files.read(path, PID_BYTES))
+        except (KeyturnError, OSError, ValueError):
+            return None
 
     def processes(self) -> list[int]:
         """Return the processes of the service as far as they are known: the one that serves, and who listens where it does."""
-        pid = self.pid()
-        sharing = procfs.listeners(self.port) if pid is not None and self.spec.get("health_url") else []
-        return [] if pid is None else sorted({pid}.union(*(found for found in sharing if pid in found)))
+        return self.look().pids
 
-    def servers(self) -> list[set[int]]:
-        """Return who takes the connections of its health URL: the processes behind each address that one of its own listens on."""
-        if not self.spec.get("health_url"):
-            return []
-        own = set(self.processes())
-        return [found for found in procfs.listeners(self.port) if found & own]
+    def look(self) -> Seen:
+        """See at once which processes it has and who takes its connections: a look goes through all that a host has open."""
+        listening = procfs.listeners(self.port) if self.spec.get("health_url") else []
+        own = self._own(listening)
+        return Seen(sorted(own), [found for found in listening if found & own])
+
+    def _own(self, listening: Sequence[set[int]]) -> set[int]:
+        pid = self._main(listening)
+        return set() if pid is None else {pid}.union(*(found for found in listening if pid in found))
 
     def sockets(self, url: str, peer: str = "") -> set[str] | None:
         """Return the sockets that take a connection to ``url``, all of them the service's own; None where that is not on this host.
@@ -282,12 +294,10 @@ def _here(host: str, port: int) -> list[str]:
     return found
 
 
-def strangers(services: Sequence[Service]) -> dict[str, list[int]]:
+def strangers(seen: Mapping[str, Seen]) -> dict[str, list[int]]:
     """Return by service who takes connections where it does and is of none of them; what systemd itself holds it hands over."""
-    own = {1}.union(*(service.processes() for service in services))
-    found = {
-        service.name: sorted({pid for taking in service.servers() for pid in taking - own}) for service in services
-    }
+    own = {1}.union(*(one.pids for one in seen.values()))
+    found = {name: sorted(set().union(*one.taking) - own) for name, one in seen.items()}
     return {name: pids for name, pids in found.items() if pids}
 
 
@@ -316,7 +326,13 @@ class ScriptService(Service):
     def pid(self) -> int | None:
         """The process that serves: not while it is a shell of the start script, which has yet to become it."""
         pid = super().pid()
-        return None if pid is not None and procfs.runs_script(pid, str(self.spec["start"])) else pid
+        return None if self._is_starting(pid) else pid
+
+    def _own(self, listening: Sequence[set[int]]) -> set[int]:
+        return set() if self._is_starting(self._main(listening)) else super()._own(listening)
+
+    def _is_starting(self, pid: int | None) -> bool:
+        return pid is not None and procfs.runs_script(pid, str(self.spec["start"]))
 
     def _is_own(self, one: Listening) -> bool:
         """The application's user's: that of the scripts, or where root runs them who may change the application's folder."""

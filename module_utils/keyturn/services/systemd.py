@@ -117,6 +117,9 @@ class SystemdService(Service):
         """All processes of the unit's control group."""
         return procfs.in_cgroup(self._property("ControlGroup"))
 
+    def _own(self, listening: Sequence[set[int]]) -> set[int]:
+        return set(self.processes())
+
     def _is_own(self, one: Listening) -> bool:
         """Of processes of the unit's control group alone, or of systemd, which hands sockets over.
 

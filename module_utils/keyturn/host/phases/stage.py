@@ -283,7 +283,9 @@ def _check_services(host: Examination) -> None:
                 f"service {service.name} is not launched with {rotation.systemd_credential.path}, or its command has changed since: run "
                 "migrate_delivery.yml"
             )
-        host.problems += filter(None, [_unfit(service, host.services)])
+    foreign = strangers({service.name: service.look() for service in host.services})
+    for service in host.services:
+        host.problems += filter(None, [_unfit(service, foreign.get(service.name, []))])
         if service.name in rotation.reloaded and any(probes.environment([service], host.old, rotation.given)):
             raise KeyturnError(
                 f"service {service.name} has {' or '.join(rotation.variables)} in its environment, which no reload changes: take "
@@ -293,11 +295,11 @@ def _check_services(host: Examination) -> None:
             check_reader(service, consumer)
 
 
-def _unfit(service: Service, services: Sequence[Service]) -> str:
-    """Say why nothing would be proved by a service, empty where it runs as it should."""
+def _unfit(service: Service, foreign: Sequence[int]) -> str:
+    """Say why nothing would be proved by a service, empty where it runs as it should; ``foreign`` take connections in its place."""
     if not service.healthy():
         return f"service {service.name} is not healthy at {service.health}: {service.missing}, then rotate"
-    if foreign := strangers(services).get(service.name):
+    if foreign:
         named = ", ".join(f"{pid} ({procfs.command_name(pid)})" for pid in foreign)
         return (
             f"service {service.name}: process {named} listens on port {service.port} as well, and is not of it: stop it"
