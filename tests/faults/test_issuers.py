@@ -18,17 +18,20 @@ import pytest
 from dotenv import dotenv_values
 from keyturn import issuers, providers
 from keyturn.base.errors import KeyturnError
-from keyturn.base.postgresql import literal
 from keyturn.host.phases import ask_provider, commit, issue, rollback, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.issuers import postgresql_role
 from support import faults, selection
+from support.accounts import Accounts
 from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, PostgreSQL, Way, entry, turns
 from support.faults import Call, Host, record
 from support.watching import wait_for
 
 OLD, NEW = "canary-of-the-old-password", "canary-of-the-new-password"
-STRATEGIES = ("single", "alternating", "single by an admin", "single by a command")
+STRATEGIES = (
+    *("single", "alternating", "single by an admin", "single by a command"),
+    *("single by http", "overlap by http"),
+)
 # what an owner of another server writes, with the driver of that server
 PROGRAM = """#!/usr/bin/python3
 import json, sys, psycopg2, psycopg2.extensions
@@ -55,10 +58,14 @@ def server() -> Iterator[PostgreSQL]:
 class Issued(Host):
     """A host whose application has a database's password, and the way to that database."""
 
+    server: PostgreSQL | Accounts
+    way: Way | Accounts
+
     def __init__(self, folder: Path, server: PostgreSQL, strategy: str) -> None:
-        self.server = server
         self.alternates = strategy == "alternating"
-        self.way = Way(server)
+        self.lives = self.alternates or strategy.startswith("overlap")
+        by_http = strategy.endswith("http")
+        self.server, self.way = self._accounts(folder) if by_http else (server, Way(server))
         given: dict[str, Any] = {"strategy": "single"}
         if strategy.endswith("an admin"):
             given |= {"admin": server.admin_by_password(folder.parent)}
@@ -68,11 +75,18 @@ class Issued(Host):
         elif self.alternates:
             given = turns(server)
         described = entry(server, self.way.url, **given) | {"probes": [{"kind": "provider"}]}
+        if isinstance(self.server, Accounts):
+            described |= self.server.entry(strategy.split()[0])
         super().__init__(folder, rows=1, secret="db_password", entry=described)
         self._write_program()
         self.variables = described["variables"]
         self.put()
         self.save("begin")
+
+    @staticmethod
+    def _accounts(folder: Path) -> tuple[Accounts, Accounts]:
+        made = Accounts(folder.parent)
+        return made, made
 
     def _write_program(self) -> None:
         program, conf = self.lab.app / "issuer", self.lab.app / "issuer.conf"
@@ -90,7 +104,7 @@ class Issued(Host):
         lines = [f"{name}={held[name]}" for name in self.variables]
         self.lab.env.write_text("\n".join([*kept, *lines, ""]))
         self.server.give(APPLICATION, OLD)
-        self.server.sql(f"ALTER ROLE {ALTERNATE} PASSWORD NULL")
+        self.server.forget(ALTERNATE)
 
     @property
     def given(self) -> dict[str, str]:
@@ -114,11 +128,11 @@ class Issued(Host):
     def back(self) -> None:
         """End the rotation on the old value, as a failed run and rollback.yml do."""
         rotation = self.told()
-        if not self.alternates:
+        if not self.lives:
             issue.run(rotation, "unset", "a test", False)
         ask_provider.run(rotation)
         rollback.run(rotation, "a test", False)
-        if self.alternates:
+        if self.lives:
             issue.run(rotation, "unset", "a test", False)
             rollback.run(rotation, "a test", False)
 
@@ -131,7 +145,7 @@ class Issued(Host):
             turn.run(rotation, "proved")
         if call == "retire":
             commit.decide(rotation)
-        if call == "unset" and self.alternates:
+        if call == "unset" and self.lives:
             ask_provider.run(rotation)
             rollback.run(rotation, "a test", False)
 
@@ -155,9 +169,7 @@ class Issued(Host):
         side = "new" if self.held()["DB_PASSWORD"] == NEW else "old"
         accepted = [one for one, verdict in self.verdicts().items() if verdict == "accepted"]
         assert accepted, "the server takes neither value"
-        assert side in accepted or not self.alternates, (
-            f"the files have the {side} value, and the server does not take it"
-        )
+        assert side in accepted or not self.lives, f"the files have the {side} value, and the server does not take it"
 
     def check_end(self, side: str) -> None:
         """Both ends have one side alone, and the service runs."""
@@ -198,7 +210,7 @@ def test_an_issuer_that_fails_leaves_both_ends_alike(
         failed = True
         assert not [value for value in (OLD, NEW) if value in str(error)]
     # of two roles that take turns the admin comes by the socket, and not this way; what was lost was found
-    silent = call == "retire" and strategy != "alternating"
+    silent = call == "retire" and not host.lives
     assert failed == (
         fault in ("away", "stuck") or (fault == "refused" and strategy != "alternating" and not silent)
     ), fault
@@ -217,7 +229,7 @@ def test_an_issuer_that_fails_leaves_both_ends_alike(
     host.forward() if end == "new" else host.back()
     host.check_end(end)
     record(
-        f"issuer postgresql_role, {strategy}",
+        f"issuer, {strategy}",
         {"points": 1, "fired": 1, "lost_rows": 0, "converged": 1, "note": f"{call} {fault}: {way}"},
     )
 
@@ -259,7 +271,8 @@ def test_a_kill_before_any_call_leaves_both_ends_alike(
     fired = 0
     for number, killed in enumerate(chosen):
         host.restore("before")
-        put_back(host.server, kept)
+        for role, verifier in kept.items():
+            host.server.restore(role, verifier)
         fired += host.killed_module("issue", Call(*killed), **parameters)
         host.check_works()
         end = "new" if call == "retire" else "old" if call == "unset" else ("old", "new")[number % 2]
@@ -270,12 +283,6 @@ def test_a_kill_before_any_call_leaves_both_ends_alike(
 
 
 FEW = 2
-
-
-def put_back(server: PostgreSQL, kept: dict[str, str]) -> None:
-    """Give the roles the verifiers again that they had, or none."""
-    for role, verifier in kept.items():
-        server.sql(f"ALTER ROLE {role} PASSWORD {literal(verifier) if verifier else 'NULL'}")
 
 
 @pytest.mark.parametrize("strategy", ["single"])

@@ -18,6 +18,7 @@ from typing import Any
 
 from dotenv import dotenv_values
 from keyturn.base import scram
+from keyturn.base.postgresql import literal
 
 from support.lab import SERVERS, Lab, catalogue, free_port, optional
 
@@ -110,6 +111,14 @@ class PostgreSQL:
     def give(self, role: str, password: str) -> None:
         """Give a role a password, of which the server's log has nothing."""
         self.sql(f"ALTER ROLE {role} PASSWORD '{scram.verifier(password)}'")
+
+    def forget(self, role: str) -> None:
+        """Take a role's password."""
+        self.sql(f"ALTER ROLE {role} PASSWORD NULL")
+
+    def restore(self, role: str, kept: str) -> None:
+        """Give a role again what the server kept of its password (``verifier``), or none."""
+        self.sql(f"ALTER ROLE {role} PASSWORD {literal(kept) if kept else 'NULL'}")
 
     def verifier(self, role: str) -> str:
         """Return what the server keeps of a role's password."""

@@ -42,6 +42,8 @@ REGISTRIES: dict[str, set[str]] = {
     "provider.kind": set(providers.PROVIDERS),
     "provider.account": {"live", "paper"},
     "provider.answers.verdict": {"accepted", "rejected"},
+    **{f"issuer.requests.{call}.answers.verdict": {"accepted", "rejected"} for call in ("set", "unset", "retire")},
+    **{f"issuer.requests.{call}.method": {"DELETE", "PATCH", "POST", "PUT"} for call in ("set", "unset", "retire")},
     "provider.method": {"GET", "HEAD", "POST"},
     "issuer.kind": set(issuers.ISSUERS),
     "issuer.strategy": set(issuers.STRATEGIES),

@@ -18,7 +18,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
 from keyturn.inputs.validation import services, validated
-from keyturn.providers import Reply
+from keyturn.providers import Reply, http_data
 from support.fakes import FakeHuggingFace
 from support.lab import free_port, optional
 from support.receivers import MailServer
@@ -258,6 +258,38 @@ def test_what_an_issuer_could_not_do_is_refused_by_the_plan(
     with pytest.raises(KeyturnError, match=rf"db_password: .*{message}"):
         given = validated("db_password", catalogue.ENTRY, entry | {"issuer": entry["issuer"] | issuer} | more)
         check_meaning("db_password", given, services({"backend": SERVICE}))
+
+
+@pytest.mark.parametrize(
+    ("call", "change", "message"),
+    [
+        ("unset", None, "with the strategy single the issuer http needs requests.unset"),
+        ("set", {"url": "https://x/{new_password}"}, "requests.set .* its url has a value in it"),
+        ("set", {"url": "http://u:p@x/"}, "requests.set of the issuer: its url has a user or a password in it"),
+        ("set", {"url": "{admin_password}"}, "its url has a value in it"),
+        ("set", {"body": '{"password": "{new_pasword}"}'}, "nothing is known by the name new_pasword: there are "),
+        ("set", {"body": "{}"}, "requests.set of the issuer tells it no new_password"),
+        ("set", {"answers": [{"verdict": "rejected", "status": [403]}]}, "must say by which it was done"),
+        ("set", {"answers": [{"verdict": "accepted", "status": [200], "says": "("}]}, "is no regular expression"),
+    ],
+)
+def test_a_request_that_tells_nothing_or_too_much_is_refused_by_the_plan(
+    call: str, change: dict[str, Any] | None, message: str
+) -> None:
+    entry = dict(ENTRIES)["search_password"]
+    requests = entry["issuer"]["requests"]
+    changed = {**requests, call: change and requests[call] | change}
+    given = entry | {"issuer": entry["issuer"] | {"requests": changed}}
+    with pytest.raises(KeyturnError, match=message):
+        check_meaning("x", validated("x", catalogue.ENTRY, given), services({"backend": SERVICE}))
+
+
+def test_a_request_without_tls_tells_nothing() -> None:
+    entry = validated("x", catalogue.ENTRY, dict(ENTRIES)["search_password"])
+    request = entry["issuer"]["requests"]["set"] | {"url": "http://127.0.0.1:9/"}
+    held = {"new_password": "canary", "admin_user": "a", "admin_password": "canary"}
+    verdict, words, _ = http_data.call(request, held, True, 1)
+    assert (verdict, words) == ("unknown", "POST 127.0.0.1 (the address is not https, and nothing was sent)")
 
 
 # -- a mail server ---------------------------------------------------------------------------------------------------

@@ -60,11 +60,18 @@ PROVIDER_REQUIRED_IF = [
     ["kind", "http", ["answers", "fields"]],
 ]
 ADMIN: Spec = {
-    "user": {"type": "str", "required": True},
+    "user": {"type": "str"},
     "system_user": {"type": "str"},
     "socket": {"type": "path", "default": "/var/run/postgresql"},
     "port": {"type": "int"},
     "password_file": {"type": "path"},
+}
+REQUEST: Spec = {
+    "method": {"type": "str", "required": True, "choices": ["DELETE", "PATCH", "POST", "PUT"]},
+    "url": {"type": "str", "required": True},
+    "headers": {"type": "dict", "default": {}},
+    "body": {"type": "str"},
+    "answers": {"type": "list", "elements": "dict", "required": True, "options": ANSWER},
 }
 ISSUER: Spec = {
     "kind": {"type": "str", "required": True, "choices": sorted(ISSUERS)},
@@ -77,6 +84,11 @@ ISSUER: Spec = {
     "retire": {"type": "list", "elements": "str"},
     "seconds": {"type": "int", "default": 60},
     "system_user": {"type": "str"},
+    "requests": {
+        "type": "dict",
+        "options": {call: {"type": "dict", "options": REQUEST} for call in ("set", "unset", "retire")},
+    },
+    "tls": {"type": "bool", "default": True},
     "sessions": {"type": "str", "default": "kept", "choices": ["ended", "kept"]},
 }
 CONSUMER: Spec = {

@@ -51,8 +51,21 @@ def _command(spec: Spec, provider: Spec, variables: Sequence[str], told: Told) -
     return command.Command(spec, told)
 
 
+def _fault_of_http(spec: Spec, provider: ProviderSpec, variables: Sequence[str]) -> str:
+    from . import http
+
+    return http.fault(spec, provider)
+
+
+def _http(spec: Spec, provider: ProviderSpec, variables: Sequence[str], told: Told) -> Issuer:
+    from . import http
+
+    return http.Http(spec, provider, variables, told)
+
+
 ISSUERS: dict[str, Kind] = {
     "command": Kind(None, ("overlap", "single"), _fault_of_command, _command),
+    "http": Kind(None, ("overlap", "single"), _fault_of_http, _http),
     "postgresql_role": Kind("postgresql", ("alternating", "single"), _fault_of_postgresql_role, _postgresql_role),
 }
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from ..base.errors import KeyturnError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -40,6 +42,10 @@ class Prepared(NamedTuple):
 
     findings: list[str]
     mark: str
+
+
+class Unanswered(KeyturnError):
+    """An issuer was told, and has not said what it has done; it would have done nothing but what a question with the value shows."""
 
 
 class Issuer(Protocol):

@@ -11,15 +11,15 @@ import ipaddress
 import pwd
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import NamedTuple
 
 from .. import providers
-from ..base import files, postgresql, scram
+from ..base import postgresql, scram
 from ..base.errors import KeyturnError
 from ..base.postgresql import Connection, Failed, identifier, literal
 from ..ground import owner
 from ..providers.shapes import ProviderSpec
+from .admin import read_password
 from .contract import Hide, Prepared, Spec, Told
 
 SECONDS = 15
@@ -57,6 +57,8 @@ END = f"SELECT count(pg_catalog.pg_terminate_backend(pid)) {BEGAN_BEFORE}"
 
 def fault(spec: Spec, provider: ProviderSpec) -> str:
     """Return what does not go together, empty where nothing does not."""
+    if spec["admin"] and not spec["admin"]["user"]:
+        return "admin of the issuer names no user"
     if spec["strategy"] == "single":
         alone = provider["user"] and not spec["users"]
         by_itself = spec["admin"] or not spec["valid_days"]
@@ -201,8 +203,7 @@ class Role:
         with contextlib.ExitStack() as stack:
             server = self._server._replace(port=admin["port"] or self._server.port, database=ADMINS_DATABASE)
             if not admin["system_user"]:
-                password = _read_password(Path(admin["password_file"]))
-                self._hide([password])
+                password = read_password(admin, self._hide)
                 yield stack.enter_context(postgresql.connected(server, admin["user"], password, SECONDS, SAFE))
                 return
             # the server looks at who connects, and is looked at: after that root is root again
@@ -247,12 +248,3 @@ def _named(login: Login | None) -> Login:
     if login is None:
         raise KeyturnError("there is no value yet to tell the issuer")
     return login
-
-
-def _read_password(path: Path) -> str:
-    """Read the admin's password from a file that only root can read, or exchange for another one."""
-    if (changed := owner.writer(path)) is not None:
-        raise KeyturnError(
-            f"{path}: {changed[0]} may put another password there ({changed[1]}): keep it where only root can"
-        )
-    return files.secret(path)

@@ -1,7 +1,11 @@
-"""A provider that is data: one request, and what its answers mean. What no answer of the entry matches is ``unknown``."""
+"""Requests that are data, with what their answers mean: what a provider is asked, and what an issuer is told.
+
+What no answer of the entry matches is ``unknown``.
+"""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
@@ -16,54 +20,76 @@ from .shapes import ProviderSpec
 # an answer is from outside, and may be made for a pattern that then takes very long
 SEARCHED_BYTES, SEARCH_SECONDS = 4096, 2
 FIELD = re.compile(r"\{([a-z_]+)\}")
+BASIC = "Basic "
 
 
 def fault(spec: ProviderSpec) -> str:
-    """Return what is wrong with a request and its answers, empty where nothing is."""
-    used = {
-        name
-        for text in (spec["url"], *(spec["headers"]).values(), spec["body"] or "")
-        for name in FIELD.findall(str(text))
-    }
+    """Return what is wrong with a provider's request and its answers, empty where nothing is."""
+    used = fields(spec)
     if used != set(spec["fields"]):
         told = ", ".join(sorted(used ^ set(spec["fields"])))
         return f"fields of the provider and what its url, headers and body have in braces are not the same: {told}"
-    for answer in spec["answers"]:
-        try:
-            re.compile(answer["says"] or "")
-        except re.error:
-            return f"{answer['says']} of its answers is no regular expression"
+    if why := fault_of_answers(spec):
+        return why
     if {answer["verdict"] for answer in spec["answers"]} != {"accepted", "rejected"}:
         return "its answers must say what is accepted and what is rejected"
     if _whole(spec["url"]):
         return ""
-    why = http.fault(FIELD.sub("x", spec["url"]), whole=True)
+    why = fault_of_url(spec["url"])
     return f"the provider's url {why}" if why else ""
 
 
+def fields(request: ProviderSpec) -> set[str]:
+    """Return the names that stand in braces in a request."""
+    texts = (request["url"], *request["headers"].values(), request["body"] or "")
+    return {name for text in texts for name in FIELD.findall(str(text))}
+
+
+def fault_of_answers(request: ProviderSpec) -> str:
+    """Return which of its answers cannot be looked for, empty where all can."""
+    for answer in request["answers"]:
+        try:
+            re.compile(answer["says"] or "")
+        except re.error:
+            return f"{answer['says']} of its answers is no regular expression"
+    return ""
+
+
+def fault_of_url(url: str) -> str:
+    """Return what is wrong with an address that may have names in braces, empty where nothing is."""
+    return http.fault(FIELD.sub("x", url), whole=True)
+
+
 def ask(spec: ProviderSpec, values: Sequence[str], seconds: float) -> tuple[str, str, http.Answer]:
-    """Make the request; return the verdict, the call in words that have no value, and the answer."""
-    held = dict(zip(spec["fields"], values, strict=True))
-    url = held[spec["url"][1:-1]] if _whole(spec["url"]) else _filled(spec["url"], held, _in_a_path)
-    call = f"{spec['method']} {_host(url)}"
+    """Make the provider's request; return what ``call`` does."""
+    return call(spec, dict(zip(spec["fields"], values, strict=True)), spec["tls"], seconds)
+
+
+def call(request: ProviderSpec, held: Mapping[str, str], tls: bool, seconds: float) -> tuple[str, str, http.Answer]:
+    """Make a request with what is ``held`` by its names in braces; over TLS alone where ``tls``.
+
+    Return the verdict, the call in words that have no value, and the answer.
+    """
+    url = held[request["url"][1:-1]] if _whole(request["url"]) else _filled(request["url"], held, _in_a_path)
+    words = f"{request['method']} {_host(url)}"
     nothing = http.Answer(None, b"")
     if why := http.fault(url, whole=True):
-        return "unknown", f"{call} (the address {why})", nothing
-    if spec["tls"] and not url.startswith("https://"):
-        return "unknown", f"{call} (the address is not https, and nothing was sent)", nothing
-    headers = {name: _filled(str(text), held, str) for name, text in spec["headers"].items()}
-    body = None if spec["body"] is None else _filled(spec["body"], held, _in_json).encode()
+        return "unknown", f"{words} (the address {why})", nothing
+    if tls and not url.startswith("https://"):
+        return "unknown", f"{words} (the address is not https, and nothing was sent)", nothing
+    headers = {name: _in_a_header(_filled(str(text), held, str)) for name, text in request["headers"].items()}
+    body = None if request["body"] is None else _filled(request["body"], held, _in_json).encode()
     try:
-        answer = http.ask(url, seconds, headers, body, method=spec["method"])
+        answer = http.ask(url, seconds, headers, body, method=request["method"])
     except KeyturnError:
         answer = nothing
-    return _verdict(spec, answer), call, answer
+    return _verdict(request, answer), words, answer
 
 
-def _verdict(spec: ProviderSpec, answer: http.Answer) -> str:
+def _verdict(request: ProviderSpec, answer: http.Answer) -> str:
     text = answer.body[:SEARCHED_BYTES].decode(errors="replace")
     with contextlib.suppress(TimeoutError), within(SEARCH_SECONDS):
-        for known in spec["answers"]:
+        for known in request["answers"]:
             if answer.status in known["status"] and re.search(known["says"] or "", text):
                 return str(known["verdict"])
     return "unknown"
@@ -79,6 +105,12 @@ def _filled(text: str, held: Mapping[str, str], form: Callable[[str], str]) -> s
 
 def _in_a_path(value: str) -> str:
     return urllib.parse.quote(value, safe="")
+
+
+def _in_a_header(text: str) -> str:
+    """Return the text of a header; a user and a password of the scheme Basic (RFC 7617) are written plainly in an entry."""
+    basic = text.startswith(BASIC) and ":" in text
+    return BASIC + base64.b64encode(text[len(BASIC) :].encode()).decode() if basic else text
 
 
 def _in_json(value: str) -> str:

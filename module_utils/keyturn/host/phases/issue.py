@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ... import issuers
 from ...base.errors import KeyturnError
-from ...issuers.contract import Told
+from ...issuers.contract import Told, Unanswered
 from ..journal import Journal
 from ..rotation import LOCK_WAIT_SECONDS, Rotation
 from ..values import Staged
@@ -114,11 +114,15 @@ def retire(rotation: Rotation, journal: Journal) -> bool:
     if journal.decision != "commit":
         raise KeyturnError(f"rotation {rotation.rotation_id} is not decided on this host (phase {journal.phase})")
     staged = rotation.staged_values(journal)
-    findings = _open(rotation, staged).retire(journal.record.get("issuer_mark", ""))
+    findings, failure = [], ""
+    try:
+        findings = _open(rotation, staged).retire(journal.record.get("issuer_mark", ""))
+    except Unanswered as error:
+        failure = f"{error}; "
     reply = rotation.ask_provider(staged.old)
     if reply.verdict != "rejected":
         raise KeyturnError(
-            f"the old value is {reply.verdict} after it was retired ({reply.detail}): mend that, then run resume.yml"
+            f"{failure}the old value is {reply.verdict} after it was retired ({reply.detail}): mend that, then run resume.yml"
         )
     journal.update(issuer_retired=reply.detail, findings=journal.findings + findings)
     return True

@@ -1,0 +1,100 @@
+"""A server that is told by HTTP. The entry has a request for each call, and what the answers to it mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from .. import providers
+from ..base.errors import KeyturnError
+from ..providers import http_data
+from ..providers.shapes import ProviderSpec
+from .admin import read_password
+from .contract import Prepared, Spec, Told, Unanswered
+
+ADMINS = {"admin_user", "admin_password"}
+SIDES = ("old", "new")
+
+
+def fault(spec: Spec, provider: ProviderSpec) -> str:
+    """Return what does not go together, empty where nothing does not."""
+    requests = {name: request for name, request in (spec["requests"] or {}).items() if request}
+    needed = ("set", "unset", "retire") if spec["strategy"] == "overlap" else ("set", "unset")
+    if missing := [name for name in needed if name not in requests]:
+        return f"with the strategy {spec['strategy']} the issuer http needs requests.{missing[0]}"
+    if spec["admin"] and not spec["admin"]["password_file"]:
+        return "admin of the issuer http has a password_file"
+    values = {f"{side}_{name}" for side in SIDES for name in _fields(provider)}
+    known = {*values, "rotation_id", *(ADMINS if spec["admin"] else ())}
+    for name, request in requests.items():
+        if why := _fault_of(request, values, known):
+            return f"requests.{name} of the issuer: {why}"
+    lacks = {f"new_{name}" for name in _fields(provider)} - http_data.fields(requests["set"])
+    return f"requests.set of the issuer tells it no {', '.join(sorted(lacks))}" if lacks else ""
+
+
+def _fault_of(request: Spec, values: set[str], known: set[str]) -> str:
+    if strange := sorted(http_data.fields(request) - known):
+        return f"nothing is known by the name {strange[0]}: there are {', '.join(sorted(known))}"
+    if (values | ADMINS) & set(http_data.FIELD.findall(request["url"])):
+        return "its url has a value in it, which logs would show: give it in a header or in the body"
+    if why := http_data.fault_of_url(request["url"]):
+        return f"its url {why}"
+    if "accepted" not in {answer["verdict"] for answer in request["answers"]}:
+        return "its answers must say by which it was done: accepted"
+    return http_data.fault_of_answers(request)
+
+
+class Http:
+    """The issuer of one rotation, by ``Issuer`` of contract.py."""
+
+    def __init__(self, spec: Spec, provider: ProviderSpec, variables: Sequence[str], told: Told) -> None:
+        self._spec, self._told = spec, told
+        self._names = dict(zip(_fields(provider), variables, strict=True))
+
+    def prepare(self) -> Prepared:
+        """See that the password of who tells the server can be read."""
+        self._held()
+        return Prepared([], "")
+
+    def set(self) -> None:
+        """Have the new value accepted."""
+        self._call("set")
+
+    def unset(self) -> None:
+        """Have the old value accepted, and the new one no more."""
+        self._call("unset")
+
+    def retire(self, mark: str) -> list[str]:
+        """End the old value, where there is a request for that."""
+        if self._spec["requests"]["retire"]:
+            self._call("retire")
+        return []
+
+    def _held(self) -> Mapping[str, str]:
+        sides = zip(SIDES, (self._told.old, self._told.new), strict=True)
+        held = {
+            f"{side}_{field}": values.get(name, "") for side, values in sides for field, name in self._names.items()
+        }
+        admin = self._spec["admin"]
+        mine = (
+            {"admin_user": admin["user"] or "", "admin_password": read_password(admin, self._told.hide)}
+            if admin
+            else {}
+        )
+        return {**held, **mine, "rotation_id": self._told.rotation_id}
+
+    def _call(self, name: str) -> None:
+        request = self._spec["requests"][name]
+        verdict, call, answer = http_data.call(request, self._held(), self._spec["tls"], self._spec["seconds"])
+        if verdict == "accepted":
+            return
+        said = providers.evidence(call, answer, None, answer.headers.get("x-request-id"))
+        if verdict == "rejected":
+            raise KeyturnError(
+                f"the issuer refuses the request {name} ({said}): see in its log why, then run this again"
+            )
+        raise Unanswered(f"the issuer does not say whether it has done the request {name} ({said})")
+
+
+def _fields(provider: ProviderSpec) -> list[str]:
+    return [name.replace(" ", "_") for name in providers.fields(provider)]
