@@ -18,7 +18,8 @@ HOST_PACKAGES := podman runc netavark aardvark-dns iptables mmdebstrap openssh-c
 # Linters and tests load modules without ansible-playbook, which would bundle module_utils.
 WITH_MODULES := PYTHONPATH=tests/support
 # A worker steals from another what it has not begun: the long tests come first, so that all end together.
-PYTEST := $(WITH_MODULES) pytest -n 3 --dist worksteal
+# Two cores are busy with four of them: a test waits for nearly half of its time, for a service to start or a held call.
+PYTEST := $(WITH_MODULES) pytest -n 4 --dist worksteal
 # what takes hours is not cut off (a limit of 0 would be over at once)
 UNLIMITED := --timeout=7200 --session-timeout=86400
 SUITE := tests/fleet tests/faults tests/monitoring tests/integration tests/unit

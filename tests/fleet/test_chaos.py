@@ -16,7 +16,7 @@ from typing import NamedTuple
 from support import selection
 from support.fleet import HOSTS, JWT, KEY, Fleet, Run, moved, record
 
-SECONDS = float(os.environ.get("KEYTURN_CHAOS_SECONDS") or (600 if selection.exhaustive() else 120))
+SECONDS = float(os.environ.get("KEYTURN_CHAOS_SECONDS") or (600 if selection.exhaustive() else 60))
 SECRETS = {"rotate_jwt_secret": JWT, "rotate_db_key": KEY}
 # what a message may lead to; a person runs no more than these in a row before calling it a dead end
 WAY = re.compile(r"\b(resume|rollback|rotate_jwt_secret|rotate_db_key)\.yml")

@@ -452,7 +452,7 @@ class Fleet:
 class Prober:
     """Asks through the balancer all the time and remembers when no good answer came."""
 
-    def __init__(self, path: str = "/health", pause: float = 0.02, secret: str = "") -> None:
+    def __init__(self, path: str = "/health", pause: float = 0.05, secret: str = "") -> None:
         # a path that wants a user is asked with a token of an hour's life, as the application's own have
         user = {"sub": "prober", "exp": int(time.time()) + 3600}
         headers = {"Authorization": f"Bearer {jwt.encode(user, secret, algorithm='HS256')}"} if secret else {}

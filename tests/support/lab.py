@@ -118,8 +118,8 @@ def unhurried() -> tuple[str, str]:
         "keyturn_secrets": {name: entry | {"downtime_budget_seconds": 1800} for name, entry in entries.items()},
         "keyturn_policy": policy | {"review": policy["review"] | {"next": "9999-01-01"}},
     }
-    path = Path(tempfile.gettempdir()) / f"keyturn-catalogue-{os.getpid()}.yml"
-    path.write_text(yaml.safe_dump(patient, sort_keys=False))
+    path = Path(tempfile.gettempdir()) / f"keyturn-catalogue-{os.getpid()}.json"
+    path.write_text(json.dumps(patient))
     atexit.register(path.unlink, missing_ok=True)
     return "-e", f"@{path}"
 

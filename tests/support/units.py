@@ -159,6 +159,7 @@ class UnitHost:
         self.put(
             {f"{CODE}/keyturn/{path.relative_to(folder)}": path.read_text() for path in sorted(folder.rglob("*.py"))}
         )
+        self.run(f"python3 -m compileall -q {CODE}")  # each call would compile it anew
 
     def make(self, shape: Shape) -> None:
         """Make the application and the units, and start them."""

@@ -312,7 +312,7 @@ def test_alpaca_pair_is_the_one_of_env_unless_the_config_file_has_one(applicatio
         (app.root / "config").mkdir()
         (app.root / "config" / "config.json").write_text('{"api_key": "env:ALPACA_API_KEY", "secret_key": ""}')
         staying = subprocess.Popen([str(app.root / "start_foreground.sh")], stdout=subprocess.DEVNULL)
-        wait_for(lambda: "Application startup complete" in app.log("err").partition("Finished server process")[2])
+        wait_for(lambda: "Uvicorn running on" in app.log("err").partition("Finished server process")[2])
         assert app.call("GET", "/api/alpaca/account", token=app.user())[0] == 502
         assert 'Failed to connect to Alpaca: Authentication failed: {"code": 40110000' in app.log("err")
         assert staying.poll() is None
