@@ -63,6 +63,16 @@ def test_a_second_run_turns_the_key_again_and_the_same_id_changes_nothing(lab: L
     assert "changed=0" in recap(again.stdout, "localhost")
     assert everything(lab) == before
     assert not lost(lab, lab.tokens)
+    ended = reports.report(lab)["finished"]
+    assert f"OVER: Database Encryption Key (db_key) in test is committed since {ended};" in again.stdout
+    assert "COMMITTED" not in again.stdout, "an old summary is printed as if it were new"
+    checked = lab.play("rotate_db_key", "--check", "-e", f"keyturn_rotation_id={ids[1]}").stdout
+    assert f"over        committed since {ended}: what has ended is not turned again" in checked
+    assert not re.search("here: (prove|decide|stop|back)", checked), checked
+    other = lab.play("rotate_jwt_secret", "-e", f"keyturn_rotation_id={ids[1]}")
+    assert other.returncode == 2 and f"rotation {ids[1]} is one of db_key" in " ".join(other.stdout.split()), (
+        other.stdout
+    )
 
 
 def test_plaintext_rows_are_encrypted_only_when_asked(lab: Lab) -> None:

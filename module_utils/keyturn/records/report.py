@@ -368,6 +368,15 @@ def text(report: Report, path: Path) -> str:
     return "\n".join(lines)
 
 
+def over(report: Report, path: Path) -> str:
+    """Say of a rotation that had ended before this run that it has: its report stands."""
+    head = f"OVER: {report['title']} ({report['secret']}) in {report['environment']}"
+    lines = [
+        f"{head} is {report['outcome']} since {report['finished']}; a new rotation is one without keyturn_rotation_id"
+    ]
+    return "\n".join([*lines, f"rotation   {report['rotation_id']}", f"report     {path}, as it was"])
+
+
 def _state(host: HostReport, outcome: str) -> str:
     if "excluded" in host:
         return f"left out ({host['excluded']})"

@@ -21,7 +21,8 @@ from ..inputs.reason import check_reason
 from ..inputs.request import Plan
 from ..inputs.tree import ROOT
 from ..inputs.validation import Answer, Parameters, services, store, validated
-from ..records import rotation_log
+from ..records import report, rotation_log
+from ..records.shapes import Report
 
 # what the action reads of each host
 HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
@@ -91,7 +92,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "changed": False,
         "plan": plan,
         "run": {name: value for name, value in plan.items() if name in TOLD},
-        "text": _text(plan, list(hosts), check_mode),
+        "text": _text(plan, list(hosts), _before(parameters, plan["rotation_id"]), check_mode),
     }
 
 
@@ -186,7 +187,19 @@ def _logged(folder: Path) -> list[str]:
     )
 
 
-def _text(plan: Plan, hosts: list[str], check_mode: bool) -> str:
+def _before(parameters: Parameters, rotation_id: str) -> Report:
+    """Return what is reported of the rotation so far; KeyturnError where it is one of another secret."""
+    folder = parameters["reports"]
+    known = report.read(Path(folder) / f"{rotation_id}.json") if folder else report.NOTHING
+    if known.get("secret", parameters["secret"]) != parameters["secret"]:
+        raise KeyturnError(
+            f"rotation {rotation_id} is one of {known['secret']}: give its id to that secret's playbook, or rotate {parameters['secret']} "
+            "without keyturn_rotation_id; nothing was changed"
+        )
+    return known
+
+
+def _text(plan: Plan, hosts: list[str], known: Report, check_mode: bool) -> str:
     """Say what will be done, the environment first."""
     lines = {
         "environment": plan["environment"] + (" (check mode: nothing changes)" if check_mode else ""),
@@ -198,4 +211,6 @@ def _text(plan: Plan, hosts: list[str], check_mode: bool) -> str:
     }
     if plan["shares"]:
         lines["rows"] = "of all hosts: the first that reaches them turns them, while all are stopped"
+    if known.get("outcome") in report.ENDED:
+        lines["over"] = f"{known['outcome']} since {known['finished']}: what has ended is not turned again"
     return "\n".join(f"{name:<11} {line}" for name, line in lines.items())

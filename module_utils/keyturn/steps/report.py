@@ -39,7 +39,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "ended_at": document["finished"],
         "log_head": {} if stands else document.get("log_head", {}),
         "ending": reporting.ending(document, parameters["wish"], parameters["failure"]),
-        "text": reporting.text(document, path) if parameters["ended"] else "",
+        "text": (reporting.over if stands else reporting.text)(document, path) if parameters["ended"] else "",
         "stats": reporting.stats(document),
         # people are told once: not again of a report that stands
         "events": [] if stands else reporting.events(document, parameters["plan"]["sessions"]),

@@ -95,8 +95,8 @@ def result(journal: Journal, changed: bool) -> HostAnswer:
 
 
 def would(message: str, journal: Journal | None = None) -> HostAnswer:
-    """Return the answer of check mode: what would be done, or the journal of a rotation that has nothing left to do."""
-    if not message and journal is not None:
+    """Return the answer of check mode: what would be done, or the journal of a rotation that is over or has nothing left to do."""
+    if journal is not None and (journal.closed or not message):
         return result(journal, changed=False)
     return {"changed": True, "would": message}
 

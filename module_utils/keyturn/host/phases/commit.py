@@ -21,7 +21,7 @@ def run(rotation: Rotation, step: str) -> HostAnswer:
 def decide(rotation: Rotation) -> HostAnswer:
     """Write down that this host commits. Nothing is deleted; from here rollback needs the whole unit's consent."""
     if rotation.check_mode:
-        return would("decide to commit")
+        return would("decide to commit", rotation.application.get(rotation.rotation_id))
     with rotation.application.lock("decide", LOCK_WAIT_SECONDS):
         journal = forward_journal(rotation)
         if journal.decision == "commit":
@@ -36,6 +36,7 @@ def decide(rotation: Rotation) -> HostAnswer:
 def _both(rotation: Rotation, finish: Callable[[Rotation], HostAnswer]) -> HostAnswer:
     """Take both steps, one after the other: for a host that has its unit to itself."""
     if rotation.check_mode:
-        return would("decide to commit, close the journal and catalogue the backup")
+        begun = rotation.application.get(rotation.rotation_id)
+        return would("decide to commit, close the journal and catalogue the backup", begun)
     decided, finished = decide(rotation), finish(rotation)
     return finished | {"changed": decided["changed"] or finished["changed"]}

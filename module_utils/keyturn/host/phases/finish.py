@@ -16,7 +16,8 @@ from .common import check_files_hold_new
 def run(rotation: Rotation) -> HostAnswer:
     """Close the journal: one more census, the evidence for the checklist, then the new value's staging copy and the prepared rows go."""
     if rotation.check_mode:
-        return would("close the journal and catalogue the backup")
+        begun = rotation.application.get(rotation.rotation_id)
+        return would("close the journal and catalogue the backup", begun)
     with rotation.application.lock("finish", LOCK_WAIT_SECONDS):
         journal = forward_journal(rotation)
         if journal.closed:

@@ -360,6 +360,10 @@ def _given_otherwise(rotation: Rotation, services: Sequence[Service], old: Mappi
 
 def _resumable(rotation: Rotation) -> Journal | None:
     journal = rotation.application.find(rotation.rotation_id)
+    if journal is not None and journal.secret != rotation.secret:
+        raise KeyturnError(
+            f"rotation {rotation.rotation_id} on this host is one of {journal.secret}: {rotation.secret} needs an id of its own"
+        )
     if journal is not None and journal.decision == "rollback":
         ended = "was rolled back" if journal.closed else "is being rolled back"
         raise KeyturnError(
