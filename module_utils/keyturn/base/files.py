@@ -81,14 +81,14 @@ def read(path: Path, most: int = MOST_BYTES) -> bytes:
 
 
 def secret(path: Path) -> str:
-    """Return the secret that a file is there for; KeyturnError where it is empty, or others may read or change it."""
+    """Return the secret that a file is there for, without the end of its line; KeyturnError where it is empty, or open to others."""
     with opened(path) as file:
         mode = os.fstat(file.fileno()).st_mode
         content = file.read(MOST_SECRET_BYTES + 1)
     if stat.S_IMODE(mode) & 0o077:
         raise KeyturnError(f"{path} is open to other users: chmod 600 {path}")
-    found = text(content, f"put the secret alone into {path}").strip()
-    if not found:
+    found = text(content, f"put the secret alone into {path}").rstrip("\r\n")
+    if not found.strip():
         raise KeyturnError(f"{path} is empty: put the secret into it")
     if len(content) > MOST_SECRET_BYTES:
         raise KeyturnError(

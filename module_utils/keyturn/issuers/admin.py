@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 
 from ..base import files
 from ..base.errors import KeyturnError
 from ..ground import owner
 from .contract import Hide, Spec
-
-OTHERS = 0o077
 
 
 def read_password(admin: Spec, hide: Hide) -> str:
@@ -20,8 +17,6 @@ def read_password(admin: Spec, hide: Hide) -> str:
         raise KeyturnError(
             f"{path}: {changed[0]} may put another password there ({changed[1]}): keep it where only root can"
         )
-    if stat.S_IMODE(path.stat().st_mode) & OTHERS:
-        raise KeyturnError(f"{path} is open to other users: chmod 600 {path}")
-    password = files.text(files.read(path)).rstrip("\n")
+    password = files.secret(path)
     hide([password])
     return password

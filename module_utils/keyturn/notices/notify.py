@@ -96,7 +96,7 @@ def secret_at(place: str, environment: Mapping[str, str]) -> str:
     if not path.is_absolute():
         raise KeyturnError("name a variable of the environment or the absolute path of a file")
     try:
-        return files.secret(path)
+        return files.secret(path).strip()
     except OSError:
         raise KeyturnError(f"{path} cannot be read") from None
 
