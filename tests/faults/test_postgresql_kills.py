@@ -1,7 +1,8 @@
-"""Kills at each statement of prepare and switch, of client, session and server: the same call, or the way back, ends it."""
+"""Kills at each statement of prepare, switch and a list of keys, of client, session and server: the same call, or the way back, ends it."""
 
 from __future__ import annotations
 
+import base64
 import os
 import shutil
 import signal
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet, MultiFernet
 from keyturn.base.errors import KeyturnError
-from keyturn.ground.rows import fernet_postgresql, postgresql_session
+from keyturn.ground.rows import fernet_postgresql, postgresql_online, postgresql_session
 from support.postgres import Server, server
 from unit.test_fernet_postgresql import EVERYTHING, NEW, OLD, Shop
 
 # more than any of the calls sends; a point behind the last is told as such
-STATEMENTS = {"prepare": 60, "switch": 45}
+STATEMENTS = {"prepare": 60, "switch": 45, "online": 85}
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,8 @@ def postgres() -> Iterator[Server]:
 
 @pytest.fixture
 def shop(postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
-    monkeypatch.setattr(fernet_postgresql, "PAGE", 5)
+    for module in (fernet_postgresql, postgresql_online):
+        monkeypatch.setattr(module, "PAGE", 5)
     made = Shop(postgres, tmp_path)
     made.fill(12)
     return made
@@ -71,12 +74,16 @@ def acting_at(monkeypatch: pytest.MonkeyPatch, number: int, act: Callable[[Any],
     def counted(connection: Any, **more: Any) -> Any:
         return transaction(Connection(connection), **more)
 
-    monkeypatch.setattr(fernet_postgresql, "transaction", counted)
+    for module in (fernet_postgresql, postgresql_online):
+        monkeypatch.setattr(module, "transaction", counted)
     return at
 
 
 def take(shop: Shop, call: str) -> None:
     store = shop.store()
+    if call == "online":
+        store.turn_online("new", shop.rotation, 60)
+        return
     store.recall(shop.rotation, None)
     if call == "switch":
         store.switch("new")
@@ -93,10 +100,23 @@ def all_under_one(shop: Shop) -> str:
     return "old" if side == OLD else "new"
 
 
-def ends(shop: Shop, number: int) -> None:
+def all_open(shop: Shop) -> None:
+    """Check that every row opens under a list of both keys, each as it was."""
+    assert sum(shop.under().values()) == 12
+    both, held = MultiFernet([Fernet(NEW), Fernet(OLD)]), {}
+    for name, token in shop.sql("SELECT name, token FROM items"):
+        text = token if token.startswith("gAAAAA") else base64.urlsafe_b64decode(token).decode()
+        held[name] = both.decrypt(text.encode()).decode()
+    assert held == EVERYTHING
+
+
+def ends(shop: Shop, number: int, call: str) -> None:
     """Go on after a fault, or back, by turns: either converges, and leaves nothing."""
-    all_under_one(shop)
-    if number % 2:
+    if call == "online":
+        all_open(shop)
+        shop.store().turn_online("new" if number % 2 else "old", shop.rotation, 60)
+        assert all_under_one(shop) == ("new" if number % 2 else "old")
+    elif all_under_one(shop) and number % 2:
         take(shop, "prepare")
         take(shop, "switch")
         assert all_under_one(shop) == "new"
@@ -124,7 +144,7 @@ def test_a_client_that_is_killed(shop: Shop, monkeypatch: pytest.MonkeyPatch, ca
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
-    ends(shop, number)
+    ends(shop, number, call)
 
 
 @pytest.mark.covering("call")
@@ -144,7 +164,7 @@ def test_a_session_that_somebody_ends(shop: Shop, monkeypatch: pytest.MonkeyPatc
             assert "ended the session" in str(error) or "cannot be reached" in str(error)
         else:
             assert left[0] > 0, "the session was ended, and nothing has told it"
-    ends(shop, number)
+    ends(shop, number, call)
 
 
 @pytest.mark.covering("call")
@@ -163,7 +183,7 @@ def test_a_server_that_crashes(shop: Shop, monkeypatch: pytest.MonkeyPatch, call
             take(shop, call)
         except KeyturnError as error:
             assert "ended the session" in str(error) or "cannot be reached" in str(error)
-    ends(shop, number)
+    ends(shop, number, call)
 
 
 def test_a_disk_that_is_full(shop: Shop) -> None:

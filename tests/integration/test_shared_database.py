@@ -1,17 +1,27 @@
-"""Three hosts share a PostgreSQL database and the key of its rows: one turns them, and another one takes over where that is lost."""
+"""Three hosts share a PostgreSQL database and the key of its rows: one turns them, and another one takes over where that is lost.
+
+With a list of keys they are turned while every host reads and writes, each by the list that its service had when it started.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import os
+import random
+import signal
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg2
 import pytest
 import yaml
-from cryptography.fernet import Fernet
+from cryptography.fernet import Fernet, MultiFernet
 from dotenv import dotenv_values
 from support.lab import Lab
 from support.postgres import PASSWORD, Server, server
@@ -53,13 +63,14 @@ def postgres() -> Iterator[Server]:
 class Fleet:
     """The hosts, each the stand-in in a folder of its own, one inventory for all of them, and the rows in one database."""
 
-    def __init__(self, folder: Path, postgres: Server) -> None:
+    def __init__(self, folder: Path, postgres: Server, **more: Any) -> None:
         self.url = postgres.database("shop")
         self.labs = {
             host: Lab(folder / host, variables={"keyturn_application": str(folder / "shop")}) for host in HOSTS
         }
         (folder / "shop").mkdir()
-        for name, content in (("catalogue", CATALOGUE), ("policy", POLICY)):
+        entry = CATALOGUE["secrets"]["shared_key"] | more
+        for name, content in (("catalogue", {"secrets": {"shared_key": entry}}), ("policy", POLICY)):
             (folder / f"shop/{name}.yml").write_text(yaml.safe_dump(content))
         self.first = self.labs["app1"]
         described = {host: yaml.safe_load((lab.inventory / "hosts.yml").read_text()) for host, lab in self.labs.items()}
@@ -108,6 +119,23 @@ class Fleet:
             text=True,
             capture_output=True,
             check=False,
+        )
+
+    def begin(self, playbook: str, *arguments: str) -> subprocess.Popen[str]:
+        """Start a run that somebody kills."""
+        command = self.first.command(playbook, *arguments)
+        shipped = command.index("-e")
+        del command[shipped : shipped + 2]
+        output = (self.first.folder / "killed.log").open("w")
+        env = self.first.environment()
+        return subprocess.Popen(
+            command,
+            cwd=Path(__file__).parents[2],
+            env=env,
+            text=True,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
 
     def key(self) -> str:
@@ -201,3 +229,138 @@ def test_another_host_ends_what_one_has_begun_that_is_gone(fleet: Fleet, way: st
     done = fleet.play(way, *mine)
     assert fleet.journals()["app1"]["phase"] == "closed", said(done)
     assert fleet.key() == (fleet.old if way == "rollback" else new) and fleet.rows() == ROWS and not fleet.schemas()
+
+
+# -- a list of keys ------------------------------------------------------------------------------------------------------
+
+
+class Part:
+    """What one host's service does: it reads the list of keys when it starts, keeps a connection, reads rows and writes rows of its own."""
+
+    def __init__(self, fleet: Fleet, host: str) -> None:
+        self.lab, self.url = fleet.labs[host], fleet.url
+        self.names = [name for number, name in enumerate(ROWS) if number % len(HOSTS) == HOSTS.index(host)]
+        self.written: dict[str, str] = {}
+        self.failures: list[str] = []
+        self.asked = 0
+        self._pid, self._connection, self._ended = "", cast(Any, None), threading.Event()
+        self._thread = threading.Thread(target=self._work)
+
+    def __enter__(self) -> Part:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+        if self._connection:
+            self._connection.close()
+
+    def _service(self) -> str:
+        """Return the process id of the service, empty while it is down: the other hosts serve then."""
+        path = self.lab.app / "run/backend.pid"
+        pid = path.read_text().strip() if path.exists() else ""
+        return pid if pid and Path(f"/proc/{pid}").exists() else ""
+
+    def _work(self) -> None:
+        for number in itertools.count():
+            if self._ended.wait(0.005):
+                return
+            if (pid := self._service()) != self._pid and self._connection:
+                self._connection.close()
+                self._connection = None
+            if not pid:
+                continue
+            if not self._connection:
+                self._pid = pid
+                self._keys = MultiFernet([Fernet(key) for key in str(dotenv_values(self.lab.env)[KEY]).split(",")])
+                self._connection = psycopg2.connect(self.url)
+                self._connection.autocommit = True
+            try:
+                self._ask(number)
+            except Exception as error:
+                self.failures.append(f"{number}: {type(error).__name__}")
+
+    def _ask(self, number: int) -> None:
+        self.asked += 1
+        with self._connection.cursor() as cursor:
+            cursor.execute("SELECT token FROM items WHERE name = %s", (random.choice([*ROWS]),))
+            self._keys.decrypt(cursor.fetchone()[0].encode())
+            name, text = self.names[number % len(self.names)], f"access-{number}"
+            cursor.execute(
+                "UPDATE items SET token = %s WHERE name = %s", (self._keys.encrypt(text.encode()).decode(), name)
+            )
+            self.written[name] = text
+
+
+@pytest.fixture
+def listed(tmp_path: Path, postgres: Server) -> Iterator[Fleet]:
+    """Hosts whose application reads a list of keys."""
+    more = {"switch": "rolling", "overlap": "key_list", "key_list": {"separator": ",", "grace_seconds": 1}}
+    made = Fleet(tmp_path, postgres, **more)
+    yield made
+    made.stop()
+
+
+@contextlib.contextmanager
+def serving(fleet: Fleet) -> Iterator[list[Part]]:
+    """Have every host serve; in the end no request has failed, and what was acknowledged is there."""
+    with contextlib.ExitStack() as stack:
+        parts = [stack.enter_context(Part(fleet, host)) for host in HOSTS]
+        yield parts
+    assert [part.failures for part in parts] == [[], [], []] and all(part.written for part in parts)
+    written = {name: text for part in parts for name, text in part.written.items()}
+    assert fleet.rows() == ROWS | written, "what was acknowledged is gone"
+
+
+def test_rows_are_turned_by_one_host_while_all_serve(listed: Fleet) -> None:
+    with serving(listed) as parts:
+        done = listed.play(*ROTATE)
+    assert done.returncode == 0 and "while all serve" in said(done), said(done)
+    assert listed.key() != listed.old and not listed.schemas()
+    journals = listed.journals()
+    assert [host for host in HOSTS if "rows_under" in journals[host]] == ["app1"]
+    assert {journal["outcome"] for journal in journals.values()} == {"committed"}
+    assert journals["app1"]["evidence"]["backup"] == {"ok": True, "rows": 300}
+    print(f"list of keys over PostgreSQL: 0 of {sum(part.asked for part in parts)} requests failed")
+
+
+@pytest.mark.covering()
+@pytest.mark.parametrize("wish", ["resume", "rollback"])
+@pytest.mark.parametrize(
+    ("host", "phase"),
+    [
+        ("app2", "accepting"),
+        ("app3", "accepts"),
+        ("app2", "leads"),
+        ("app1", "turning"),
+        ("app1", "turned"),
+        ("app2", "switched"),
+    ],
+)
+def test_a_run_that_is_killed_in_any_step_ends_whole(listed: Fleet, host: str, phase: str, wish: str) -> None:
+    with serving(listed):
+        run = listed.begin(*ROTATE)
+        journals = listed.labs[host].journals
+        deadline = time.monotonic() + 120
+        while not any(phase in {one["phase"] for one in journal["history"]} for journal in journals()):
+            assert run.poll() is None and time.monotonic() < deadline, (listed.first.folder / "killed.log").read_text()
+            time.sleep(0.01)
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+        done = listed.play(wish)
+    assert done.returncode == 0, said(done)
+    outcome = "committed" if wish == "resume" else "rolled_back"
+    assert {journal["outcome"] for journal in listed.journals().values()} == {outcome}
+    assert (listed.key() == listed.old) == (wish == "rollback") and not listed.schemas()
+
+
+@pytest.mark.exhaustive
+def test_who_has_not_been_started_anew_keeps_the_old_key_and_all_go_back(listed: Fleet) -> None:
+    worker = psycopg2.connect(listed.url)
+    with serving(listed):
+        done = listed.play(*ROTATE)
+    assert done.returncode == 2 and "has been open since before the hosts read the new key" in said(done), said(done)
+    assert {journal["outcome"] for journal in listed.journals().values()} == {"rolled_back"}
+    assert listed.key() == listed.old and not listed.schemas()
+    worker.close()

@@ -146,6 +146,9 @@ class JsonRows:
         turned = self.switch(to)["turned"]
         return Online(len(held), turned, finished=True)
 
+    def opened_before(self, seconds: float) -> list[str]:
+        return []
+
     def residue(self) -> list[str]:
         return ["the notes leave nothing behind"]
 

@@ -22,8 +22,11 @@ from unit.test_row_stores import ENTRY, KIND, ROTATION_ID, JsonRows, Notes, anew
 HOSTS = ("app1", "app2", "app3")
 NEW = {"NOTES_KEY": "second-key"}
 ALL = ("prepared", "stopped", "turned", "proved")
+LISTED = ("prepared", "accepts", "leads", "turned", "proved")
 # hosts that do not reach the notes, by the folder of their application
 AWAY: set[Path] = set()
+# who has had them open from before
+STALE: list[str] = []
 
 
 class SharedRows(JsonRows):
@@ -55,6 +58,9 @@ class SharedRows(JsonRows):
             "refusals": "a",
             "empty_tables": [],
         }
+
+    def opened_before(self, seconds: float) -> list[str]:
+        return STALE
 
 
 def reached(spec: Mapping[str, Any], root: Path) -> None:
@@ -117,6 +123,14 @@ def entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str,
     more = {"value": "shared", "switch": "together", "migration": migration, "probes": [{"kind": "json_rows"}]}
     yield validated("entry", anew(catalogue).ENTRY, ENTRY | more)
     AWAY.clear()
+    STALE.clear()
+
+
+@pytest.fixture
+def listed(tmp_path: Path, entry: dict[str, Any]) -> Fleet:
+    """Hosts whose application reads a list of keys."""
+    more = {"overlap": "key_list", "switch": "rolling", "key_list": {"separator": ",", "grace_seconds": 0}}
+    return Fleet(tmp_path, entry | more)
 
 
 @pytest.fixture
@@ -249,6 +263,86 @@ def test_a_check_tells_who_turns_and_who_leaves_the_rows(fleet: Fleet) -> None:
     told = {host: turn.run(fleet.rotation(host, check_mode=True), "proved")["would"] for host in ("app1", "app2")}
     assert "turn the rows" in told["app1"] and "turn the rows" not in told["app2"]
     assert "leave the rows to app1" in told["app2"]
+
+
+# -- a list of keys ------------------------------------------------------------------------------------------------------
+
+
+def test_one_host_turns_the_rows_while_all_read_both_keys(listed: Fleet) -> None:
+    listed.stage()
+    listed.turn("accepts")
+    listed.turn("leads")
+    assert listed.keys() == {"second-key,first-key"} and listed.under() == {"first-key"}
+    assert listed.turn("turned")["app1"]["rows_under"] == "new" and listed.under() == {"second-key"}
+    proved = listed.turn("proved")
+    assert listed.keys() == {"second-key"} and "backup" in proved["app1"] and "backup" not in proved["app2"]
+    (listed.file.parent / f"left-of-{ROTATION_ID}").touch()
+    ended = {host: commit.run(listed.rotation(host), "both")["rotation"]["outcome"] for host in HOSTS}
+    assert set(ended.values()) == {"committed"} and not [*listed.file.parent.glob("left-of-*")]
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_no_host_drops_the_old_key_before_the_rows_are_turned(listed: Fleet, host: str) -> None:
+    listed.stage()
+    listed.turn("accepts")
+    listed.turn("leads")
+    with pytest.raises(KeyturnError, match=r"not known to be under the new value|does not have no row under the old"):
+        listed.turn("proved", host)
+    assert listed.keys() == {"second-key,first-key"}
+
+
+@pytest.mark.parametrize("steps", range(len(LISTED) + 1))
+def test_all_go_back_from_any_step_of_a_list_and_one_turns_the_rows(listed: Fleet, steps: int) -> None:
+    listed.stage()
+    for step in LISTED[:steps]:
+        listed.turn(step, *(HOSTS if step != "turned" else ()))
+    listed.back("accepts")
+    if steps > 2:
+        assert listed.keys() == {"first-key,second-key"}
+    if steps > 3:
+        with pytest.raises(KeyturnError, match="its rows are not known to be under the old value"):
+            listed.back("rolled_back", "app2")
+    listed.back("turned")
+    assert {record["outcome"] for record in listed.back("rolled_back").values()} == {"rolled_back"}
+    assert listed.keys() == listed.under() == {"first-key"}
+
+
+@pytest.mark.parametrize("steps", range(1, len(LISTED)))
+@pytest.mark.parametrize("way", ["forward", "back"])
+def test_another_host_turns_the_rows_for_one_that_has_died_under_a_list(listed: Fleet, steps: int, way: str) -> None:
+    listed.stage()
+    for step in LISTED[:steps]:
+        listed.turn(step, *(HOSTS if step != "turned" else ()))
+    listed.speaker, listed.rows_under = "app2", ""
+    others = HOSTS[1:]
+    if way == "forward":
+        for step in LISTED[1:]:
+            listed.turn(step, *(others if step != "turned" else ()))
+        for step in ("accepts", "leads", "proved"):
+            listed.turn(step, "app1")
+    else:
+        for until in ("accepts", "turned", "rolled_back"):
+            listed.back(until, *(others if until != "turned" else ()))
+        listed.back("rolled_back", "app1")
+    assert listed.keys() == listed.under() == {"second-key" if way == "forward" else "first-key"}
+
+
+def test_who_has_had_the_rows_open_from_before_keeps_the_old_key(listed: Fleet) -> None:
+    listed.stage()
+    listed.turn("accepts")
+    listed.turn("leads")
+    STALE.append("session 7 of app")
+    with pytest.raises(KeyturnError, match="session 7 of app has been open since before the hosts read the new key"):
+        listed.turn("turned")
+    STALE.clear()
+    listed.turn("turned")
+    STALE.append("session 7 of app")
+    with pytest.raises(KeyturnError, match="session 7 of app has been open"):
+        listed.turn("proved")
+    assert listed.keys() == {"second-key,first-key"}
+    for until in ("accepts", "turned", "rolled_back"):
+        listed.back(until)
+    assert listed.keys() == listed.under() == {"first-key"}
 
 
 @pytest.mark.parametrize(("value", "switch"), [("per_host", "rolling"), ("shared", "rolling")])

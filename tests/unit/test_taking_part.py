@@ -8,7 +8,7 @@ import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet.taking_part import hosts_of, who_goes_on
 
-LISTS = ("accept", "lead", "reencrypt", "accept_back", "accept_all_back")
+LISTS = ("accept", "lead", "reencrypt", "accept_back", "accept_all_back", "reencrypt_back", "reencrypt_all_back")
 HOSTS = ["app1", "app2", "app3"]
 SHARED = ("prepare_shared", "stop_shared", "turn_shared")
 PLAYS = (
@@ -91,6 +91,15 @@ def test_one_host_turns_what_all_share_while_all_are_stopped() -> None:
     shared = plays(plan(unit="fleet", shares=True), speaker="app2")
     assert [shared[play] for play in SHARED] == [["app2"], None, ["app2"]]
     assert not {"prepare_shared", "turn_shared"} & plays(plan(unit="fleet", shares=True), speaker="").keys()
+
+
+def test_one_host_turns_what_all_share_while_all_serve_under_a_list_of_keys() -> None:
+    listed = plan(unit="fleet", shares=True, overlap="key_list")
+    forward, back = (plays(listed, speaker="app2", failed=failed) for failed in (False, True))
+    assert [forward[play] for play in ("accept", "lead", "reencrypt", "turn")] == [None, None, ["app2"], None]
+    assert [back[play] for play in ("accept_back", "reencrypt_back", "take_back")] == [None, ["app2"], None]
+    assert forward["reencrypt_all_back"] == ["app2"] and not {*SHARED, "reencrypt_back"} & forward.keys()
+    assert not {"reencrypt", "reencrypt_all_back"} & plays(listed, speaker="").keys()
 
 
 def test_one_host_alone_turns_what_it_could_share_in_one_call() -> None:

@@ -13,7 +13,7 @@ from .host_variables import Hosts
 
 ONCE = (
     *("compare", "end_old", "forget_new", "issue", "promote", "take_value_back"),
-    *("prepare_shared", "turn_shared"),
+    *("prepare_shared", "turn_shared", "reencrypt_back", "reencrypt_all_back"),
 )
 
 
@@ -75,6 +75,8 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: 
         "reencrypt": listed and (fleet or in_steps),
         "accept_back": listed and fleet and failed,
         "accept_all_back": plan["overlap"] == "key_list" and fleet,
+        "reencrypt_back": listed and plan["shares"] and failed,
+        "reencrypt_all_back": plan["overlap"] == "key_list" and plan["shares"],
         "turn": turns and not in_steps,
         "turn_in_steps": turns and in_steps,
         "decide": turns and fleet,
@@ -90,6 +92,6 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: 
     }
     if not hosts or not takes_place[play]:
         return []
-    if fleet and play in ONCE:
+    if fleet and (play in ONCE or (play == "reencrypt" and plan["shares"])):
         return [speaker] if speaker else []
     return list(hosts)

@@ -83,6 +83,7 @@ SHAPE = {
     **dict.fromkeys(("downtime_seconds?", "down_before?"), float),
     "down?": {"*": timestamps.SHAPE},
     "stopped?": {"moment": STAMP, "time": float},
+    "accepted?": {"moment": STAMP, "time": float},
     "changed?": STAMP,
     "turned?": dict,
     "online?": ONLINE,
@@ -229,6 +230,8 @@ class JournalRecord(TypedDict, total=False):
     proofs: list[dict[str, str]]
     unproved: str
     stopped: Stamp
+    # of a list of keys: when this host read both for the first time
+    accepted: Stamp
     changed: Instant
     downtime_seconds: float
     down_before: float

@@ -77,10 +77,11 @@ def _check_key_list(where: str, entry: Entry) -> None:
 
 def _check_rows(where: str, entry: Entry) -> None:
     kind = entry["migration"]["kind"]
-    if rows.shared(entry["migration"]) and (entry["value"], entry["switch"]) != ("shared", "together"):
+    switch = "rolling" if entry["overlap"] == "key_list" else "together"
+    if rows.shared(entry["migration"]) and (entry["value"], entry["switch"]) != ("shared", switch):
         raise KeyturnError(
             f"{where}: the rows of the migration {kind} are one for all hosts, and so is the value that opens them: value shared, switch "
-            "together"
+            "together (rolling with overlap key_list)"
         )
     if kind in rows.KINDS:
         import_module(f"{rows.__name__}.{kind}_meaning").check(where, entry)

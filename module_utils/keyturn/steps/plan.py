@@ -210,7 +210,8 @@ def _text(plan: Plan, hosts: list[str], known: Report, check_mode: bool) -> str:
         "hosts": ", ".join(hosts),
     }
     if plan["shares"]:
-        lines["rows"] = "of all hosts: the first that reaches them turns them, while all are stopped"
+        meanwhile = "serve" if plan["overlap"] == "key_list" else "are stopped"
+        lines["rows"] = f"of all hosts: the first that reaches them turns them, while all {meanwhile}"
     if known.get("outcome") in report.ENDED:
         lines["over"] = f"{known['outcome']} since {known['finished']}: what has ended is not turned again"
     return "\n".join(f"{name:<11} {line}" for name, line in lines.items())

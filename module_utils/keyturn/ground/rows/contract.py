@@ -160,9 +160,12 @@ class RowStore(Protocol):
     def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
         """Turn rows to the value of ``to`` for about ``seconds`` while the application, which reads both values, serves and writes.
 
-        A row is written only where it still holds the ciphertext that was read, in short transactions that are durable. It goes on
-        from where the last call has come to, which is kept in ``folder``, and begins anew once all rows were read.
+        A row is written only where it still holds the ciphertext that was read, in short transactions, all of which are durable once
+        all rows were read. It goes on from where the last call has come to, and begins anew then. ``folder`` is of the rotation.
         """
+
+    def opened_before(self, seconds: float) -> list[str]:
+        """Name who has had the data open for longer than that and may write to it, where the data itself says so."""
 
     def forget(self, rotation_id: str) -> None:
         """Remove what a rotation has left in the data itself, when that has ended; to repeat it changes nothing."""

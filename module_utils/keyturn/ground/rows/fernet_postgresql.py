@@ -20,11 +20,11 @@ from ...base import durable
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprint
 from ...base.sides import Side, other
-from . import fernet_forms, postgresql_copy, postgresql_scan
+from . import fernet_forms, postgresql_copy, postgresql_online, postgresql_scan
 from .contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Spec, Turned
 from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
 from .fernet_json import JsonPages
-from .fernet_keys import fernet_key
+from .fernet_keys import fernet_keys
 from .fernet_pages import Pages
 from .postgresql_session import STATEMENT_SECONDS, Cursor, Login, check_server, transaction
 from .postgresql_staging import Known, Staging, fetched, lock, put_staged, staged_by, triggers_away, write
@@ -41,10 +41,12 @@ LONGEST_SECONDS = 6 * 3600
 SIDES: tuple[Side, Side] = ("old", "new")
 # how long sessions of a service that has just been stopped may take to go, and between two looks
 GONE_SECONDS, LOOK_SECONDS = 15.0, 0.2
+# when a session began the server tells its own role alone, and members of pg_read_all_stats
 WRITERS = """
 SELECT DISTINCT format('%%s of %%s%%s', a.pid, a.usename, coalesce(' from ' || host(a.client_addr), '')), a.pid
   FROM pg_stat_activity a
  WHERE a.datid = (SELECT oid FROM pg_database WHERE datname = current_database()) AND a.pid <> pg_backend_pid()
+   AND (%s = 0 OR a.backend_start < clock_timestamp() - make_interval(secs => %s))
    AND a.usesysid IS NOT NULL AND coalesce(a.backend_type, 'client backend') = 'client backend'
    AND (a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user)
         OR EXISTS (SELECT FROM unnest(%s::oid[]) t(oid) WHERE has_table_privilege(a.usesysid, t.oid, 'INSERT, UPDATE')))
@@ -64,14 +66,16 @@ class PostgresqlStore:
         accepted: Collection[str],
     ) -> None:
         self._declared = spec["columns"]
-        rule, variable = spec.get("key"), variables[0]
-        keys = {side: fernet_key(rule, variable, held[variable]) for side, held in values.items()}
-        self._ciphers = {side: fernet_forms.fernet(variable, key) for side, key in keys.items()}
+        rule, separator, variable = spec.get("key"), spec.get("separator"), variables[0]
+        lists = {side: fernet_keys(rule, variable, held[variable], separator) for side, held in values.items()}
+        keys = {side: listed[0] for side, listed in lists.items()}
+        self._ciphers = {side: fernet_forms.cipher(variable, listed) for side, listed in lists.items()}
         self._accepted = accepted
         self._login = Login(spec, root)
         self.name = self.label = self._login.name
         self.parts: Sequence[RowStore] = (self,)
-        self.secrets = (*self._login.secrets, *(keys.values() if rule else ()))
+        made = [key for listed in lists.values() for key in listed] if rule or separator else []
+        self.secrets = (*self._login.secrets, *made)
         # of both sides: what was prepared for other values is not this rotation's
         self._marks = json.dumps({side: fingerprint(key) for side, key in keys.items()}, sort_keys=True)
         self._values = [self._pages(declared, keys) for declared in self._declared]
@@ -220,12 +224,18 @@ class PostgresqlStore:
 
     def _rehearse(self) -> None:
         """Turn the first rows and take it back: a constraint may forbid what reading does not show."""
-        with self._login.connected() as connection, contextlib.suppress(_Enough), transaction(connection) as cursor:
-            for target, values in zip(self._columns(cursor), self._values, strict=True):
-                with triggers_away(cursor, target):
-                    for page in fetched(cursor, target, f"SELECT {target.select()} FROM {target.table} t LIMIT 100"):  # noqa: S608
-                        write(cursor, target, [*self._turned(page, target, values, "new", Refusals())])
-            raise _Enough
+        with self._login.connected() as connection:
+            with transaction(connection, snapshot=True) as cursor:
+                targets = self._columns(cursor)
+            postgresql_online.Work(
+                connection, self._staging, self.name, targets, self._turners(targets, "new")
+            ).rehearse()
+
+    def _turners(self, targets: Sequence[Column], to: Side) -> list[postgresql_online.TurnsPage]:
+        return [
+            functools.partial(self._turned, target=target, values=values, to=to, refusals=Refusals())
+            for target, values in zip(targets, self._values, strict=True)
+        ]
 
     def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Read the copy as psql would, and open each of its rows."""
@@ -322,8 +332,7 @@ class PostgresqlStore:
         with self._login.connected() as connection:
             while True:
                 with transaction(connection) as cursor:
-                    cursor.execute(WRITERS, ([target.oid for target in self._columns(cursor)],))
-                    found = [name for name, _ in cursor.fetchall()]
+                    found = self._writers(cursor, 0)
                 if not found:
                     return
                 if time.monotonic() > deadline:
@@ -332,6 +341,15 @@ class PostgresqlStore:
                         "to, or end an idle one by pg_terminate_backend"
                     )
                 time.sleep(LOOK_SECONDS)
+
+    def opened_before(self, seconds: float) -> list[str]:
+        """Name the sessions that may write to the tables and began more than ``seconds`` ago."""
+        with self._transaction(snapshot=True) as cursor:
+            return [f"session {name} of {self.name}" for name in self._writers(cursor, seconds)]
+
+    def _writers(self, cursor: Cursor, seconds: float) -> list[str]:
+        cursor.execute(WRITERS, (seconds, seconds, [target.oid for target in self._columns(cursor)]))
+        return [name for name, _ in cursor.fetchall()]
 
     def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
         """Put all rows under the key of ``to``: one transaction, in which nobody else writes, each row checked before the commit."""
@@ -364,10 +382,24 @@ class PostgresqlStore:
         return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
 
     def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
-        """Refuse: the catalogue takes no list of keys with rows that all hosts share."""
-        raise KeyturnError(
-            f"{self.name}: its rows are turned while all hosts are stopped, and not beside the application"
-        )
+        """Turn rows page by page, going on from where the schema of the rotation says; then open all in one snapshot."""
+        marks = json.dumps([self._marks, to])  # a place on the way forward is none on the way back
+        with self._login.connected() as connection:
+            with transaction(connection) as cursor:
+                check_server(self._login, cursor, connection.info.backend_pid)
+                targets = self._columns(cursor)
+                staging = Staging(folder.name, marks)
+                staging.check_alone(cursor, self.name)
+                if not staging.stands(cursor):
+                    staging.begin(cursor, len(targets))
+            work = postgresql_online.Work(connection, staging, self.name, targets, self._turners(targets, to))
+            part = work.turn(time.monotonic() + seconds)
+            if not part.finished:
+                return part
+            work.wait_for_writers()
+            with transaction(connection, snapshot=True) as cursor:
+                census = self._census(cursor, targets)
+        return part._replace(left=census["under"][other(to)], refusals=census["refusals"])
 
     def _held(
         self, cursor: Cursor, target: Column, values: Pages, known: Known, key: bytes
@@ -399,10 +431,6 @@ class PostgresqlStore:
             f"{self.name}: replaced ciphertexts stand in dead rows until VACUUM FULL writes the tables anew (run it once the rotation has "
             "ended), and in the server's log of writes (WAL), its archive, replicas and backups for as long as these are kept"
         ]
-
-
-class _Enough(Exception):
-    """What was tried is taken back."""
 
 
 def _sha256(path: Path) -> str:

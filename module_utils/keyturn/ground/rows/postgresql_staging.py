@@ -58,17 +58,24 @@ class Staging:
 
     def make(self, cursor: Cursor, targets: Sequence[Column]) -> None:
         """Make the schema anew."""
-        self.drop(cursor)
-        cursor.execute(f"CREATE SCHEMA {self.name}")
-        cursor.execute(f"COMMENT ON SCHEMA {self.name} IS %s", (self._marks,))
-        cursor.execute(f"CREATE TABLE {self.name}.progress (number int PRIMARY KEY, place text[])")
+        self.begin(cursor, len(targets))
         for number, target in enumerate(targets):
             keys = ", ".join(f"t.{key}" for key in target.keys)
             cursor.execute(f"CREATE TABLE {self.table(number)} AS SELECT {keys} FROM {target.table} t WITH NO DATA")  # noqa: S608
             cursor.execute(
                 f'ALTER TABLE {self.table(number)} ADD "keyturn old" {target.stored}, ADD "keyturn new" {target.stored}'
             )
-            cursor.execute(f"INSERT INTO {self.name}.progress VALUES (%s)", (number,))  # noqa: S608
+
+    def begin(self, cursor: Cursor, columns: int) -> None:
+        """Make the schema anew with the places alone, one for each of so many columns."""
+        self.drop(cursor)
+        cursor.execute(f"CREATE SCHEMA {self.name}")
+        cursor.execute(f"COMMENT ON SCHEMA {self.name} IS %s", (self._marks,))
+        cursor.execute(f"CREATE TABLE {self.name}.progress (number int PRIMARY KEY, place text[])")
+        cursor.execute(
+            f"INSERT INTO {self.name}.progress SELECT * FROM generate_series(0, %s)",  # noqa: S608
+            (columns - 1,),
+        )
 
     def drop(self, cursor: Cursor) -> None:
         """Remove the schema; nothing where there is none."""
@@ -97,7 +104,15 @@ class Staging:
                 f"INSERT INTO {self.table(number)} VALUES {', '.join([row] * len(turned))}",  # noqa: S608
                 [cell for goal, new in turned for cell in (*goal.locator, goal.stored, new)],
             )
+        self.reach(cursor, number, place)
+
+    def reach(self, cursor: Cursor, number: int, place: Sequence[Cell]) -> None:
+        """Write down the key of the last row that was read."""
         cursor.execute(f"UPDATE {self.name}.progress SET place = %s WHERE number = %s", ([*place], number))  # noqa: S608
+
+    def begin_anew(self, cursor: Cursor) -> None:
+        """Forget all places, durably with all that was done before."""
+        cursor.execute(f"UPDATE {self.name}.progress SET place = NULL")  # noqa: S608
 
     def finish(self, cursor: Cursor, targets: Sequence[Column]) -> None:
         """Have the server know the tables, so that it joins them well."""
@@ -136,8 +151,13 @@ def put_staged(cursor: Cursor, target: Column, staged: str, to: Side) -> int:
 
 def write(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> None:
     """Write rows that still hold what was read of them; KeyturnError where one does not."""
-    if not goals:
-        return
+    written = put(cursor, target, goals) if goals else 0
+    if written != len(goals):
+        raise KeyturnError(f"{target.name}: {len(goals)} rows were to be written, and {written} were: all stay")
+
+
+def put(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> int:
+    """Write those of the rows that still hold what was read of them; return their number."""
     names = [f"k{number}" for number in range(len(target.keys))]
     row = f"({', '.join(['%s'] * (len(names) + 2))})"
     same = " AND ".join(
@@ -149,8 +169,7 @@ def write(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> None:
         f"WHERE {_as_it_is(f'{same} AND {target.value} = v.old')}",
         [cell for goal, new in goals for cell in (*goal.locator, goal.stored, new)],
     )
-    if cursor.rowcount != len(goals):
-        raise KeyturnError(f"{target.name}: {len(goals)} rows were to be written, and {cursor.rowcount} were: all stay")
+    return cursor.rowcount
 
 
 def fetched(cursor: Cursor, target: Column, query: str) -> Iterator[list[Row]]:
@@ -178,15 +197,17 @@ def lock(cursor: Cursor, targets: Sequence[Column], name: str) -> None:
                 raise
         cursor.execute("ROLLBACK TO SAVEPOINT keyturn_locks")
         if time.monotonic() > deadline:
-            cursor.execute(HOLDERS, ([target.oid for target in targets],))
-            holders = (
-                ", ".join(found for (found,) in cursor.fetchall())
-                or "one that has ended since, or a prepared transaction"
-            )
             raise KeyturnError(
-                f"{name}: its tables are locked by another session ({holders}), nothing was changed: end it, then run this again"
+                f"{name}: its tables are locked by another session ({holders(cursor, targets)}), nothing was changed: end it, then run "
+                "this again"
             )
         time.sleep(0.05)
+
+
+def holders(cursor: Cursor, targets: Sequence[Column]) -> str:
+    """Name the sessions that hold locks on the tables."""
+    cursor.execute(HOLDERS, ([target.oid for target in targets],))
+    return ", ".join(found for (found,) in cursor.fetchall()) or "one that has ended since, or a prepared transaction"
 
 
 @contextlib.contextmanager

@@ -167,6 +167,10 @@ class Several:
         refusals = "; ".join(f"{store.name}: {part.refusals}" for store, part in parts if part.refusals)
         return Online(read, turned, True, sum(part.left for _, part in parts), refusals)
 
+    def opened_before(self, seconds: float) -> list[str]:
+        """Ask each."""
+        return [named for store in self.parts for named in store.opened_before(seconds)]
+
     def forget(self, rotation_id: str) -> None:
         """Have each forget it."""
         for store in self.parts:

@@ -18,9 +18,10 @@ from ..probes import Question
 from ..rotation import Rotation
 from ..values import Staged
 from . import prepare
-from .common import check_files
+from .common import check_files, seconds_since, stamp
 from .prove import prove_back
 from .restart import holds, restart, runs_on, stale
+from .shared import census, check_turned
 
 if TYPE_CHECKING:
     from ...ground.rows.contract import Online, RowStore
@@ -50,7 +51,8 @@ def would(name: str) -> Callable[[Rotation, Journal | None], str]:
 
     def said(rotation: Rotation, begun: Journal | None) -> str:
         phase, text = WOULD[name]
-        if begun is not None and begun.reached(phase):
+        left = name == "back_up" and not rotation.speaks
+        if left or (begun is not None and begun.reached(phase)):
             return ""
         files = ", ".join(str(consumer.path) for consumer in rotation.consumers())
         return text.format(files=files, services=", ".join(rotation.entry["services"]))
@@ -102,6 +104,8 @@ def _take(rotation: Rotation, journal: Journal, begun: str, done: str) -> bool:
     if failure := probes.first_failure(proofs):
         journal.update(proofs=proofs)
         raise KeyturnError(f"with both keys in the files, {failure}")
+    if not journal.has("accepted"):
+        journal.update(accepted=stamp())
     journal.enter(done)
     return True
 
@@ -112,16 +116,16 @@ def _deferred_backup(rotation: Rotation, journal: Journal) -> None:
 
 
 def reencrypt(rotation: Rotation, journal: Journal) -> bool:
-    """Turn the rows for some seconds beside the application; then show twice, a grace time apart, that none is left."""
+    """Turn the rows for some seconds beside the application; then show twice, a grace time apart, that none is left.
+
+    Of rows that all hosts share only one host takes this step.
+    """
     if journal.reached("turned"):
         return False
     _after(journal, "leads", "write under the new key")
     if not journal.reached("turning"):
         journal.enter("turning")
     _check_stale(rotation, journal, "new")
-    if not rotation.speaks:
-        journal.enter("turned")  # one turns what all share, and each looks before it drops the old key
-        return True
     began, before = time.monotonic(), journal.online
     part = _store(rotation, journal).turn_online("new", journal.folder, prepare.SECONDS)
     now: OnlineRows = {
@@ -132,8 +136,14 @@ def reencrypt(rotation: Rotation, journal: Journal) -> bool:
     journal.update(online=now)
     if part.finished:
         _settle(rotation, journal, "new", part)
+        _note_side(rotation, journal, "new")
         journal.enter("turned")
     return True
+
+
+def _note_side(rotation: Rotation, journal: Journal, side: Side) -> None:
+    if rotation.shares:
+        journal.update(rows_under=side, speaker=rotation.speaker)
 
 
 def _settle(rotation: Rotation, journal: Journal, to: Side, part: Online) -> None:
@@ -164,7 +174,7 @@ def drop(rotation: Rotation, journal: Journal) -> bool:
         if runs_on(rotation, journal, staged.new):
             return False
     else:
-        _after(journal, "turned", "have no row under the old value")
+        _check_rows_turned(rotation, journal)
         check_files(rotation, staged, switching=True)
         if not journal.reached("switching"):
             _check_nothing_needs_old(rotation, journal)
@@ -175,13 +185,20 @@ def drop(rotation: Rotation, journal: Journal) -> bool:
     return True
 
 
+def _check_rows_turned(rotation: Rotation, journal: Journal) -> None:
+    if rotation.speaks:
+        return _after(journal, "turned", "have no row under the old value")
+    _after(journal, "leads", "write under the new key")
+    return check_turned(rotation, _store(rotation, journal), "new")
+
+
 def _check_nothing_needs_old(rotation: Rotation, journal: Journal) -> None:
     store = _store(rotation, journal)
-    census = store.census()
-    if census["under"]["old"]:
-        raise KeyturnError(_written_again(rotation, journal, store, "old", census["under"]["old"]))
-    if census["refused"]:
-        raise KeyturnError(f"{store.refusal(census)}; the old value is kept")
+    found = census(rotation, store)
+    if found and found["under"]["old"]:
+        raise KeyturnError(_written_again(rotation, journal, store, "old", found["under"]["old"]))
+    if found and found["refused"]:
+        raise KeyturnError(f"{store.refusal(found)}; the old value is kept")
     _check_stale(rotation, journal, "new")
 
 
@@ -199,12 +216,23 @@ def accept_back(rotation: Rotation, journal: Journal) -> bool:
 def turn_back(rotation: Rotation, journal: Journal) -> None:
     """Have every process write under the old key again, turn the rows back, and take the new key out of the files."""
     staged = rotation.staged_values(journal)
-    if accept_back(rotation, journal):
-        _check_stale(rotation, journal, "old")
-        part = _store(rotation, journal).turn_online("old", journal.folder, math.inf)
-        _settle(rotation, journal, "old", part)
+    rows_back(rotation, journal)
     restart(rotation, journal, staged.old, journal.record)
     prove_back(rotation, journal, staged)
+
+
+def rows_back(rotation: Rotation, journal: Journal) -> None:
+    """Have every process write under the old key again, and the rows under it: those that all hosts share one of them turns."""
+    if not accept_back(rotation, journal):
+        return None
+    store = _store(rotation, journal)
+    if not rotation.speaks:
+        return check_turned(rotation, store, "old")
+    if journal.record.get("rows_under") == "old" and not _needs_turning(rotation, journal):
+        return None
+    _check_stale(rotation, journal, "old")
+    _settle(rotation, journal, "old", store.turn_online("old", journal.folder, math.inf))
+    return _note_side(rotation, journal, "old")
 
 
 def _accept_again(rotation: Rotation, journal: Journal, staged: Staged) -> bool:
@@ -225,7 +253,8 @@ def _accept_again(rotation: Rotation, journal: Journal, staged: Staged) -> bool:
 
 
 def _needs_turning(rotation: Rotation, journal: Journal) -> bool:
-    return bool(_store(rotation, journal).census()["under"]["new"])
+    found = census(rotation, _store(rotation, journal))
+    return bool(found["under"]["new"]) if found else rotation.rows_under != "old"
 
 
 def _after(journal: Journal, phase: str, what: str) -> None:
@@ -240,6 +269,10 @@ def _stale(rotation: Rotation, journal: Journal, to: Side) -> str:
     staged = rotation.staged_values(journal)
     accepting, leading = key_lists.accepting(rotation, staged), key_lists.leading(rotation, staged)
     found = stale(rotation, journal, [staged.old, accepting] if to == "new" else [staged.new, leading])
+    if rotation.shares and rotation.speaks and to == "new" and journal.has("accepted"):
+        # whoever has begun on any host since all of them write under the new key
+        opened = _store(rotation, journal).opened_before(seconds_since(journal.record["accepted"]))
+        found += [f"{one} has been open since before the hosts read the new key" for one in opened]
     remedy = "add it to keyturn_services and to the services of the secret, or stop it"
     return f"{'; '.join(found)}: it may write under another key, so {remedy}" if found else ""
 

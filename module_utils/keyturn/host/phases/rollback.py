@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "rolled_back") -> HostAnswer:
     """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
 
-    Of rows that all hosts share each is ``stopped`` first, then one has ``turned`` them, and then all end: ``until`` is how far to go. With
-    ``accepts`` a host with a list of keys writes under the old one again and reads both, before any that shares the value goes on.
+    Of rows that all hosts share each is ``stopped`` first, then one has ``turned`` them, and then all end: ``until`` is how far to go. A
+    host with a list of keys is not stopped: it ``accepts``, which is to write under the old one again and read both, before any goes on.
     ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
     that has decided go back, since nobody can have finished.
     """
@@ -183,6 +183,12 @@ def _accept_again(rotation: Rotation, journal: Journal) -> None:
     key_list.accept_back(rotation, journal)
 
 
+def _list_rows_back(rotation: Rotation, journal: Journal) -> None:
+    from . import key_list
+
+    key_list.rows_back(rotation, journal)
+
+
 def _list_back(rotation: Rotation, journal: Journal) -> None:
     from . import key_list
 
@@ -192,7 +198,7 @@ def _list_back(rotation: Rotation, journal: Journal) -> None:
 
 
 STEPS = {"stopped": _halt, "turned": _rows_back, "rolled_back": _turn_back}
-LIST_STEPS = {"accepts": _accept_again, "rolled_back": _list_back}
+LIST_STEPS = {"accepts": _accept_again, "turned": _list_rows_back, "rolled_back": _list_back}
 
 
 @contextlib.contextmanager
