@@ -8,10 +8,11 @@ import subprocess
 import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from keyturn.base import seal
+from keyturn.base import http, seal
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet import answers
 from keyturn.records import evidence
@@ -45,6 +46,17 @@ def test_a_source_that_fails_keeps_back_no_other(scene: evidence.Scene, monkeypa
     }
     assert all(answers.MEMBER.fullmatch(name) for name in members)
     assert tuple(sorted(evidence.SOURCES)) == answers.SOURCES
+
+
+def test_an_answer_that_is_nested_without_end_keeps_back_no_other(
+    scene: evidence.Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding = SimpleNamespace(entry={"provider": {"url": "https://alpaca.invalid"}})
+    monkeypatch.setattr(evidence.Scene, "values_of", lambda scene, kind: (holding, ["key", "secret"]))
+    monkeypatch.setattr(evidence.http, "ask", lambda *given, **more: http.Answer(200, b"[" * 200_000))
+    members, missing = evidence.collect(scene, ["alpaca", "files"])
+    assert list(members) == ["files.jsonl"]
+    assert missing == {"alpaca": "it does not answer, or with something else"}
 
 
 def test_a_name_that_a_stranger_chooses_names_no_member(scene: evidence.Scene) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
+import re
 import socket
 import struct
 import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -275,7 +278,7 @@ def other_login(shop: Shop, *grants: str) -> None:
 
 def test_a_role_of_its_own_needs_rights_and_is_told_which(shop: Shop) -> None:
     other_login(shop)
-    with pytest.raises(KeyturnError, match=f"GRANT CREATE ON DATABASE {shop.name} to it"):
+    with pytest.raises(KeyturnError, match=f'GRANT CREATE ON DATABASE "{shop.name}" to it'):
         shop.store(new=None).examine([], False)
     role = f"{shop.name}_keyturn"
     shop.server.sql(f"GRANT CREATE ON DATABASE {shop.name} TO {role}")
@@ -481,8 +484,19 @@ def test_two_rotators_do_not_work_in_one_database(shop: Shop) -> None:
     with pytest.raises(KeyturnError, match="another rotation has rows prepared there"):
         another.prepare(False, 1.0)
     assert shop.store().left() == [
-        f"{shop.store().name}: the schema {SCHEMA} is left of a rotation: DROP SCHEMA {SCHEMA} CASCADE, unless one is open on another host"
+        f"{shop.store().name}: the schema {SCHEMA} is left of a rotation: DROP SCHEMA {quote(SCHEMA)} CASCADE, unless one is open on "
+        "another host"
     ]
+
+
+def test_a_statement_that_people_are_told_to_type_does_what_it_says_whatever_a_name_is(shop: Shop) -> None:
+    name = "keyturn_20260101t000000z_x; DROP TABLE items; --"
+    shop.sql(f"CREATE SCHEMA {quote(name)}")
+    told = f"DROP SCHEMA {quote(name)} CASCADE"
+    with pytest.raises(KeyturnError, match=re.escape(told)):
+        shop.store(new=None).examine([], False)
+    (left,) = shop.store().left()
+    assert told in left
 
 
 def test_a_check_changes_no_byte(shop: Shop) -> None:
@@ -665,6 +679,67 @@ def test_a_server_that_says_nothing_more_is_left(
         done.set()
         thread.join(60)
     assert left.type is refusal and not held
+
+
+@pytest.mark.parametrize(
+    ("setting", "limit", "why"),
+    [
+        ("MOST_MEMORY", 16 << 20, "an answer of the server takes more than 16 MiB"),
+        ("SESSION_HOURS", 0, "has not come to an end for 0 hours"),
+    ],
+)
+def test_a_server_whose_answers_have_no_end_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, setting: str, limit: int, why: str
+) -> None:
+    monkeypatch.setattr(postgresql_session, setting, limit)
+    monkeypatch.setattr(postgresql_session, "GRACE_SECONDS", 0)
+    column = message(b"T", struct.pack("!h", 1) + b"c\0" + struct.pack("!ihihih", 0, 0, 25, -1, -1, 0))
+    rows = message(b"D", struct.pack("!hi", 1, 60_000) + b"x" * 60_000) * 200
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer, contextlib.suppress(OSError):
+                peer.recv(4096)
+                peer.sendall(WELCOME + message(b"S", b"DateStyle\0ISO, MDY\0") + READY)
+                peer.recv(4096)
+                peer.sendall(column)
+                for _ in range(10):  # 120 MB: there is an end, for the sake of what waits for it
+                    peer.sendall(rows)
+                peer.recv(4096)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        login = login_of(tmp_path, f"postgresql://u@127.0.0.1:{listener.getsockname()[1]}/d?sslmode=disable")
+        with pytest.raises(KeyturnError, match=why), login.connected(1) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        thread.join(60)
+
+
+def test_the_number_that_a_server_says_is_none_unless_it_is_whole(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A decimal of ten signs, made a whole number, is computed for days, and no signal ends that."""
+
+    class Lying:
+        def __init__(self, cursor: postgresql_session.Cursor) -> None:
+            self._cursor = cursor
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._cursor, name)
+
+        def fetchone(self) -> object:
+            found = self._cursor.fetchone()
+            return (Decimal("1e5000"),) if len(found) == 1 else found
+
+    real = fernet_postgresql.transaction
+
+    @contextlib.contextmanager
+    def transaction(*given: Any, **more: Any) -> Iterator[Any]:
+        with real(*given, **more) as cursor:
+            yield Lying(cursor)
+
+    monkeypatch.setattr(fernet_postgresql, "transaction", transaction)
+    with pytest.raises(KeyturnError, match="does not say by a whole number"):
+        shop.store().space()
 
 
 def test_a_server_that_sends_more_than_it_says_it_has_does_not_fill_the_disk(

@@ -17,6 +17,7 @@ import pytest
 from cryptography.fernet import Fernet
 from keyturn.base import durable
 from keyturn.base.errors import KeyturnError
+from keyturn.base.procfs import UserAndGroups
 from keyturn.ground import consumers, owner
 from keyturn.ground.consumers import Consumer
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
@@ -182,6 +183,22 @@ def test_a_file_of_roots_in_its_folder_is_refused_with_both_remedies(app: Path, 
     said = refused(lambda: consumers.read(env, ["NAME"]))
     assert f"{app}/.env belongs to the user root, and nobody may put another file in its place" in said
     assert f"chown root {app} && chmod go-w {app}" in said and f"chown nobody {app}/.env" in said
+
+
+def test_a_name_in_a_command_that_people_are_told_to_type_is_one_word(app: Path, env: Consumer) -> None:
+    """The application's user chooses it, and root's shell would run what stands in it."""
+    odd = app / "conf; touch pwned #"
+    odd.mkdir()
+    (app / ".env").rename(odd / ".env")
+    give(odd)
+    give(odd / ".env", user=0)
+    as_nobody(lambda: (app / ".env").symlink_to(odd / ".env"))
+    said = refused(lambda: consumers.read(env, ["NAME"]))
+    assert f"chown root '{odd}' && chmod go-w '{odd}'" in said and f"chown nobody '{odd}/.env'" in said
+    os.chown(odd / ".env", NOBODY, NOBODY)
+    (odd / ".env").chmod(0o644)
+    said = refused(lambda: consumers.check_reader(env, UserAndGroups(4711, frozenset())))
+    assert said.endswith(f"chown 4711 '{odd}/.env' && chmod 600 '{odd}/.env'")
 
 
 def test_what_the_owner_may_not_do_is_refused_before_anything_stops(app: Path, env: Consumer) -> None:

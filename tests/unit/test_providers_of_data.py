@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socketserver
 import threading
@@ -345,6 +346,28 @@ def test_only_one_code_of_a_mail_server_is_a_login() -> None:
         port = mail.server_address[1]
         found = ask(spec({"kind": "smtp", "url": f"smtp://127.0.0.1:{port}", "user": USER, "tls": False}), PASSWORD)
     assert found == Reply("unknown", f"a login at 127.0.0.1:{port}: SMTP 503")
+
+
+class _WithoutEnd(socketserver.StreamRequestHandler):
+    """A mail server that goes on with its first answer, and would fill the memory of a host in the time that one may take."""
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):
+            self.wfile.write(b"220 mail\r\n")
+            self.rfile.readline()
+            for _ in range(1000):
+                self.wfile.write(b"250-" + b"x" * 4000 + b"\r\n")
+            self.wfile.write(b"250 AUTH PLAIN\r\n")
+            self.rfile.readline()
+            self.wfile.write(b"235 welcome\r\n")
+
+
+def test_what_a_mail_server_says_has_an_end() -> None:
+    with socketserver.TCPServer(("127.0.0.1", 0), _WithoutEnd) as mail:
+        threading.Thread(target=mail.handle_request, daemon=True).start()
+        port = mail.server_address[1]
+        found = ask(spec({"kind": "smtp", "url": f"smtp://127.0.0.1:{port}", "user": USER, "tls": False}), PASSWORD)
+    assert found == Reply("unknown", f"a login at 127.0.0.1:{port}: no answer")
 
 
 @pytest.mark.parametrize(

@@ -159,10 +159,13 @@ def test_the_csv_has_a_row_for_all_of_it(found: dict[str, Any]) -> None:
     assert (open_one["secret"], open_one["until"]) == ("plaid", "")
 
 
-@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n-1", "\uff1d1", "=\x00"])
-def test_no_cell_is_a_formula(text: str) -> None:
-    cell = status_csv.cell(text)
-    assert not cell.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d"))
+@pytest.mark.parametrize(
+    "text",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "  =1", "\n-1", "\uff1d1", "=\x00", "a;=1", "a; @b", "a|+1"],
+)
+def test_no_cell_is_a_formula_whatever_a_country_takes_for_its_end(text: str) -> None:
+    for cell in re.split("[;|]", status_csv.cell(text)):
+        assert not cell.lstrip().startswith(("=", "+", "-", "@", "\t", "\r", "\uff1d"))
 
 
 def test_the_files_lie_beside_each_other_and_their_paths_are_told(tmp_path: Path) -> None:

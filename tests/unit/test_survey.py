@@ -21,6 +21,7 @@ from keyturn.base import json_text, shape
 from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprint
 from keyturn.fleet import answers
+from keyturn.ground import survey as ground
 from keyturn.ground.consumers import settings
 from keyturn.ground.rows import key_census
 from keyturn.host import survey
@@ -193,6 +194,22 @@ def test_a_document_with_too_many_values_is_no_document(folder: Path, monkeypatc
     monkeypatch.setattr(json_text, "MOST_VALUES", 3)
     assert key_census._parsed(b"[1, 2]") == [1, 2]
     assert key_census._parsed(b"[[], [], [], []]") is None
+
+
+@pytest.mark.parametrize("name", [".env.local", "a.ini", "a.yml"])
+def test_a_file_that_would_take_hours_to_read_is_named(folder: Path, name: str) -> None:
+    (folder / name).write_text(f"[x]\nsecret: a{' ' * 2000}b\n")
+    found = survey.look(folder, None, [])
+    assert [
+        line for line in found["findings"] if line.startswith(f"{folder / name} was not looked at: it has more than")
+    ]
+
+
+def test_a_look_has_an_end_by_time_and_says_so_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ground, "MOST_SECONDS", -1)
+    assert survey.look(folder, None, [])["findings"][0].startswith(
+        f"{folder} was looked through for 20,000 files or -1"
+    )
 
 
 def test_what_is_told_has_an_end(folder: Path) -> None:

@@ -7,6 +7,7 @@ an order, or a person for a line of Ansible's, is broken so that it reads the sa
 from __future__ import annotations
 
 import re
+import shlex
 
 LONGEST = 1 << 16
 # GitHub, GitLab and Azure obey lines, and Ansible wraps lines at any word
@@ -28,6 +29,11 @@ def harmless(text: str, lines: bool = False, longest: int = LONGEST) -> str:
 def name(text: str) -> str:
     """Return a name that anybody may have chosen, of a file say, as a word of a message: where it has lines, they are spelled."""
     return harmless(text.replace("\n", "\\n"))
+
+
+def argument(text: object) -> str:
+    """Return a name that anybody may have chosen as one word of a command: people copy a remedy into a shell of root's."""
+    return shlex.quote(name(str(text)))
 
 
 def lines(text: str) -> list[str]:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ..base import attributes
+from ..base import attributes, shown
 from ..base.errors import KeyturnError
 
 EVERYBODY = -1
@@ -146,10 +146,10 @@ def _check_owner(entries: list[Path], user: User) -> None:
     except OSError:
         return  # what is not there is told by what reads it
     if uid != user.uid:
-        folder = file.parent
+        folder, place = shown.argument(file.parent), shown.argument(file)
         raise KeyturnError(
             f"{file} belongs to {_name(uid)}, and {user.name} may put another file in its place: give the folder to root "
-            f"(chown root {folder} && chmod go-w {folder}), or the file to the application's user (chown {user.name} {file})"
+            f"(chown root {folder} && chmod go-w {folder}), or the file to the application's user (chown {user.name} {place})"
         )
 
 

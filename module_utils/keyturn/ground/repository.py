@@ -7,7 +7,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from ..base import files, folders
+from ..base import files, folders, shown
 from ..base.errors import KeyturnError
 from ..base.findings import Finding
 from . import consumers, git, owner
@@ -51,7 +51,10 @@ def _git_findings(folder: Path, databases: Sequence[str]) -> Iterator[Finding]:
     tracked = _named(_git(folder, "ls-files", "--", *PATTERNS))
     for name in tracked:
         # a pull of that commit deletes the file in every other checkout, perhaps the one that a host runs on
-        remedy = f"keep a copy outside of each checkout, since the next pull deletes it there; git rm --cached {name}, rotate what it holds"
+        remedy = (
+            "keep a copy outside of each checkout, since the next pull deletes it there; "
+            f"git rm --cached -- {shown.argument(name)}, rotate what it holds"
+        )
         yield Finding("error", "never in git", f"{folder / name} is committed", remedy)
     added = _named(_git(folder, "log", "--all", "--diff-filter=A", "--name-only", "--format=", "--", *PATTERNS))
     for name in sorted(set(added) - set(tracked)):

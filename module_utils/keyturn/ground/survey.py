@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import stat
+import time
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from .rows import survey as rows
 
 # what others have written, and is neither settings nor data
 PASSED_OVER = (".git", ".hg", ".svn", ".venv", "venv", "node_modules", "__pycache__", "site-packages")
-MOST_FILES, MOST_ENTRIES, MOST_FINDINGS = 20_000, 100_000, 20
+MOST_FILES, MOST_ENTRIES, MOST_FINDINGS, MOST_SECONDS = 20_000, 100_000, 20, 600
 
 
 class Secret(NamedTuple):
@@ -42,10 +43,12 @@ class Files(NamedTuple):
 def look(root: Path, user: str | None, more: Sequence[Path]) -> Files:
     """Look through a folder and at ``more`` files, each as the user whose ground it lies on."""
     found = Files([], {}, [])
+    end = time.monotonic() + MOST_SECONDS
     for count, path in enumerate(itertools.chain(more, _below(root, user, found.findings)), 1):
-        if count > MOST_FILES:
-            found.findings.append(
-                f"{root} was looked through for {MOST_FILES:,} files only: name the others by keyturn_files"
+        if count > MOST_FILES or time.monotonic() > end:
+            found.findings.insert(
+                0,
+                f"{root} was looked through for {MOST_FILES:,} files or {MOST_SECONDS} seconds only: name the others by keyturn_files",
             )
             break
         try:

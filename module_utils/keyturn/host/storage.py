@@ -7,7 +7,7 @@ import os
 import pwd
 from collections.abc import Iterator, Mapping, Sequence
 
-from ..base import attributes, leaks
+from ..base import attributes, leaks, shown
 from ..base.errors import KeyturnError
 from ..base.findings import Finding
 from ..base.fingerprint import fingerprints
@@ -79,7 +79,9 @@ def _files(holdings: Sequence[Holding], production: bool) -> Iterator[Finding]:
                 yield Finding("error", "clear text on servers", what, remedy)
         for place in holding.row_places():
             if place.exists() and place.stat().st_mode & 0o007:
-                yield Finding("warning", "permissions", f"{place} is open to every user", f"chmod o= {place}")
+                yield Finding(
+                    "warning", "permissions", f"{place} is open to every user", f"chmod o= {shown.argument(place)}"
+                )
 
 
 def _in_clear(consumer: Consumer, names: Sequence[str]) -> str:
@@ -113,18 +115,23 @@ def _file(consumer: Consumer, app_user: str | None) -> Iterator[Finding]:
         # with an access list, chmod would set what that allows
         command = "setfacl -m g::-,o::-" if attributes.ACCESS_LIST in held.extended else "chmod 600"
         what = f"{consumer.path} has mode {held.mode:04o}"
-        yield Finding("error", "permissions", what, f"{command} {consumer.path}, once the user of the service owns it")
+        yield Finding(
+            "error",
+            "permissions",
+            what,
+            f"{command} {shown.argument(consumer.path)}, once the user of the service owns it",
+        )
     others = [entry for entry in readers if entry.tag != attributes.USER or entry.number not in owners]
     if others:
         named = ",".join(f"{'u' if entry.tag == attributes.USER else 'g'}:{entry.number}" for entry in others)
         what = f"{consumer.path} can be read by {named}, by its access list"
-        remedy = f"take out whom the service does not need: setfacl -x {named} {consumer.path}"
+        remedy = f"take out whom the service does not need: setfacl -x {named} {shown.argument(consumer.path)}"
         yield Finding("warning", "permissions", what, remedy)
     if status.st_uid not in owners:
         what = f"{consumer.path} belongs to the user {status.st_uid}"
         # owned by anybody else, the service could not read it
         remedy = (
-            f"chown {app_user} {consumer.path}"
+            f"chown {app_user} {shown.argument(consumer.path)}"
             if app_user
             else "let the user of the service own it, and name it by keyturn_app_user"
         )

@@ -6,6 +6,7 @@ value opens something and so is a key, and otherwise nothing.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -260,8 +261,9 @@ def _given(services: Mapping[int, Services], known: Collection[str]) -> list[Sec
         lines = "\n".join(
             f"{name}={value}" for name, value in procfs.all_given(pid).items() if "\n" not in value and "'" not in value
         )
-        for one in settings.secrets(Path(".env"), lines.encode(errors="replace")):
-            if one.value not in known and one.key not in found:
-                place = f"the environment of {service['name']}"
-                found[one.key] = Secret(place, Setting("environment", "", one.key, one.value))
+        with contextlib.suppress(KeyturnError):  # what would take too long to read
+            for one in settings.secrets(Path(".env"), lines.encode(errors="replace")):
+                if one.value not in known and one.key not in found:
+                    place = f"the environment of {service['name']}"
+                    found[one.key] = Secret(place, Setting("environment", "", one.key, one.value))
     return list(found.values())

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from ..base import files, http, timestamps
+from ..base import files, http, smtp, timestamps
 from ..base.deadline import within
 from ..base.errors import KeyturnError
 from ..inputs.catalogue import Spec
@@ -131,11 +131,7 @@ def _sent(
     """Send a letter and return the recipients that were refused."""
     implicit = channel["tls"] == "implicit"
     port = channel["port"] or (465 if implicit else 587)
-    if implicit:
-        server: smtplib.SMTP = smtplib.SMTP_SSL(channel["host"], port, timeout=TIMEOUT_SECONDS, context=context)
-    else:
-        server = smtplib.SMTP(channel["host"], port, timeout=TIMEOUT_SECONDS)
-    with server:
+    with smtp.connected(channel["host"], port, TIMEOUT_SECONDS, context if implicit else None) as server:
         if not implicit:
             server.starttls(context=context)
         if channel["user"]:

@@ -6,6 +6,7 @@ import smtplib
 import ssl
 import urllib.parse
 
+from ..base import smtp
 from ..base.deadline import within
 from .shapes import ProviderSpec
 
@@ -34,15 +35,13 @@ def ask(spec: ProviderSpec, user: str, password: str, seconds: float) -> tuple[s
     call = f"a login at {host}:{port}"
     context = ssl.create_default_context(cafile=spec["ca_bundle"])
     try:
-        with within(seconds):
-            if parts.scheme == "smtps":
-                server: smtplib.SMTP = smtplib.SMTP_SSL(host, port, timeout=seconds, context=context)
-            else:
-                server = smtplib.SMTP(host, port, timeout=seconds)
-            with server:
-                if parts.scheme == "smtp" and spec["tls"]:
-                    server.starttls(context=context)
-                code, _ = server.login(user, password)
+        with (
+            within(seconds),
+            smtp.connected(host, port, seconds, context if parts.scheme == "smtps" else None) as server,
+        ):
+            if parts.scheme == "smtp" and spec["tls"]:
+                server.starttls(context=context)
+            code, _ = server.login(user, password)
         return "accepted" if code == ACCEPTED else "unknown", f"{call}: SMTP {code}"
     except smtplib.SMTPAuthenticationError as error:
         return "rejected" if error.smtp_code == INVALID else "unknown", f"{call}: SMTP {error.smtp_code}"

@@ -203,7 +203,9 @@ def alpaca(scene: Scene) -> Members:
         answer = http.ask(url + place, providers.TIMEOUT_SECONDS, headers, limit=ANSWER_BYTES)
         if not http.good(answer.status):
             raise KeyturnError(providers.evidence(f"GET {path}", answer, None, answer.headers.get("x-request-id")))
-        return json.loads(answer.body)
+        if (found := shape.parse(answer.body)) is None:
+            raise ValueError
+        return found
 
     since = timestamps.text(scene.since)
     orders = _paged(

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping
 
 from ..base.shown import harmless
 from . import lives
 from .shapes import Event, Status, StatusLine
 
-# what a spreadsheet takes for the beginning of a formula, in both widths; a tab or a line's end is spelled out before
-FORMULA = tuple("=+-@\uff1d\uff0b\uff0d\uff20")
+# what a spreadsheet takes for the beginning of a formula, in both widths, also behind what it may take for the end of a cell: which sign
+# that is, its country says. A tab or a line's end is spelled out before
+FORMULA = re.compile("(?:^|(?<=[;|]))(?=\\s*[=+@\uff1d\uff0b\uff0d\uff20-])")
 
 
 def render(status: Status) -> str:
@@ -48,4 +50,4 @@ def age(line: StatusLine) -> str:
 def cell(value: object) -> str:
     """Return a value as one cell, which no spreadsheet takes for a formula: text is of hosts and people."""
     text = "" if value is None else harmless(str(value))
-    return f"'{text}" if text.lstrip().startswith(FORMULA) else text
+    return FORMULA.sub("'", text)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
-from ...base import attributes, durable, files, mounts
+from ...base import attributes, durable, files, mounts, shown
 from ...base.errors import KeyturnError
 from ...base.procfs import UserAndGroups
 from .. import owner
@@ -301,9 +301,10 @@ def check_reader(consumer: Consumer, reader: UserAndGroups) -> None:
         return
     user = _name(lambda: pwd.getpwuid(reader.user).pw_name, reader.user)
     group = _name(lambda: grp.getgrgid(status.st_gid).gr_name, status.st_gid)
+    place = shown.argument(path)
     raise KeyturnError(
         f"{path} is readable by {f'the group {group}' if member else 'everybody'}, on which the user {user} of the service "
-        f"depends, and keyturn leaves it to its owner alone: chown {user} {path} && chmod 600 {path}"
+        f"depends, and keyturn leaves it to its owner alone: chown {user} {place} && chmod 600 {place}"
     )
 
 

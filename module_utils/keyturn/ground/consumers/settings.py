@@ -8,7 +8,7 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from ...base.errors import KeyturnError
-from . import dotenv, ini_file, is_placeholder, json_file, url, value_file, yaml_file
+from . import check_blanks, dotenv, ini_file, is_placeholder, json_file, url, value_file, yaml_file
 
 # of a name's words, those that tell of a secret
 _TELLING = re.compile(
@@ -46,10 +46,15 @@ class Setting(NamedTuple):
 
 
 def secrets(path: PurePath, content: bytes, as_environment: bool = False) -> list[Setting]:
-    """Return what looks like a secret in a file of settings, by the name of the file; nothing in one of another kind."""
+    """Return what looks like a secret in a file of settings, by the name of the file; nothing in one of another kind.
+
+    KeyturnError for what would take too long to read.
+    """
     format_ = "dotenv" if as_environment else kind(path)
     if format_ == "file" and _ENVIRONMENT.fullmatch(content):
         format_ = "dotenv"
+    if format_ not in ("", "file"):
+        check_blanks(content)
     found = []
     for section, key, value in _read(format_, path, content):
         # in a file of another kind a value may stand where a name should

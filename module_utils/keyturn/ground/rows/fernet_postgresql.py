@@ -30,7 +30,7 @@ from .postgresql_session import STATEMENT_SECONDS, Cursor, Login, check_server, 
 from .postgresql_staging import Known, Staging, fetched, lock, put_staged, staged_by, triggers_away, write
 from .postgresql_table import Column, column
 from .row_counts import Refusals, Tally
-from .sqlite_file import Row
+from .sqlite_file import Row, quote
 
 BACKUP = "backup.sql"
 # of a copy: what escapes, hexadecimal digits and compression (TOAST) may make of the bytes that a table takes
@@ -145,7 +145,11 @@ class PostgresqlStore:
             cursor.execute(
                 "SELECT coalesce(sum(pg_table_size(oid)), 0)::bigint FROM unnest(%s::oid[]) t(oid)", (tables,)
             )
-            return Space(int(cursor.fetchone()[0]), {})
+            (taken,) = cursor.fetchone()
+        # a server says of what type a cell is, and a decimal of ten signs may have a gigabyte of digits
+        if not isinstance(taken, int):
+            raise KeyturnError(f"{self.name}: the server does not say by a whole number how much its tables take")
+        return Space(taken, {})
 
     def check_switch(self) -> None:
         """Have the server plan the statements of the switch: it looks at rights, types and names, and writes nothing."""
@@ -320,7 +324,8 @@ class PostgresqlStore:
         """Name schemas of rotations."""
         with self._transaction(snapshot=True) as cursor:
             return [
-                f"{self.name}: the schema {name} is left of a rotation: DROP SCHEMA {name} CASCADE, unless one is open on another host"
+                f"{self.name}: the schema {name} is left of a rotation: DROP SCHEMA {quote(name)} CASCADE, unless one is open on another "
+                "host"
                 for name in staged_by(cursor)
             ]
 

@@ -6,8 +6,10 @@ Debian's python3-psycopg2 is imported where a server is asked, and nowhere else:
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
+import resource
 import select
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,11 +20,14 @@ from ...base.errors import KeyturnError
 from .. import consumers, owner
 from ..consumers import Consumer
 from .contract import Spec, Unreached
+from .sqlite_file import quote
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 600
 # how much longer we wait for a statement than the server, which has been told the same end
 GRACE_SECONDS = 30
+# a server in other hands has rows without end, in one answer or in as many as are asked for
+SESSION_HOURS, MOST_MEMORY = 12, 768 << 20
 # a lock is waited for while nothing is held, so that nobody waits for us
 LOCK_SECONDS = 10
 PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
@@ -161,7 +166,8 @@ class Login:
     def connected(self, seconds: float = STATEMENT_SECONDS) -> Iterator[Any]:
         """Yield a connection, made as the user whose the application is; Unreached where there is none.
 
-        A server that gives no answer to a statement for longer than ``seconds`` is left.
+        A server that gives no answer to a statement for longer than ``seconds`` is left, as one whose answer takes too much memory, and
+        one that has not come to an end after ``SESSION_HOURS``.
         """
         try:
             import psycopg2
@@ -176,14 +182,20 @@ class Login:
         except TimeoutError:
             raise Unreached(f"{self.name}: {AWAY['timeout']}") from None
         try:
-            with _waiting(seconds + GRACE_SECONDS):
+            with _waiting(seconds + GRACE_SECONDS, time.monotonic() + SESSION_HOURS * 3600):
                 connection.autocommit = True
                 yield connection
         except psycopg2.Error as error:
             raise KeyturnError(f"{self.name}: the server has not done what was asked: {_words(error)}") from None
         except TimeoutError:
             raise KeyturnError(
-                f"{self.name}: the server has said nothing for {seconds + GRACE_SECONDS:.0f} seconds, and was left: see what it does"
+                f"{self.name}: the server has said nothing for {seconds + GRACE_SECONDS:.0f} seconds, or has not come to an end for "
+                f"{SESSION_HOURS} hours, and was left: see what it does"
+            ) from None
+        except MemoryError:
+            raise KeyturnError(
+                f"{self.name}: an answer of the server takes more than {MOST_MEMORY >> 20} MiB, and was left: see who answers there, and "
+                "what the columns hold"
             ) from None
         finally:
             with contextlib.suppress(psycopg2.Error):
@@ -199,21 +211,26 @@ class _Polled(Protocol):
 
 
 @contextlib.contextmanager
-def _waiting(seconds: float) -> Iterator[None]:
+def _waiting(seconds: float, ends: float = math.inf) -> Iterator[None]:
     """Have the library wait for each answer here, and raise TimeoutError after ``seconds``: no end of a server's holds a server of others.
 
-    It closes the connection then. There is no COPY meanwhile, for which it waits by itself.
+    Also when ``ends`` (monotonic) is over, and MemoryError for an answer that takes too much of it. The library closes the connection
+    then. There is no COPY meanwhile, for which it waits by itself.
     """
     from psycopg2 import extensions
 
+    most = _memory() + MOST_MEMORY
+
     def wait(connection: _Polled) -> None:
-        deadline = time.monotonic() + seconds
+        deadline = min(ends, time.monotonic() + seconds)
         while (state := connection.poll()) != extensions.POLL_OK:
             poll = select.poll()
             poll.register(connection.fileno(), select.POLLIN if state == extensions.POLL_READ else select.POLLOUT)
             left = deadline - time.monotonic()
             if left <= 0 or not poll.poll(left * 1000):
                 raise TimeoutError
+            if _memory() > most:
+                raise MemoryError
 
     before = extensions.get_wait_callback()
     extensions.set_wait_callback(wait)
@@ -221,6 +238,11 @@ def _waiting(seconds: float) -> Iterator[None]:
         yield
     finally:
         extensions.set_wait_callback(before)
+
+
+def _memory() -> int:
+    """Return the most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
 
 
 @contextlib.contextmanager
@@ -282,6 +304,6 @@ def check_server(login: Login, cursor: Cursor, backend: int) -> None:
         )
     if not may_create:
         raise KeyturnError(
-            f"{login.name}: the login may make no schema for what is prepared: GRANT CREATE ON DATABASE {database} to it, or name "
+            f"{login.name}: the login may make no schema for what is prepared: GRANT CREATE ON DATABASE {quote(database)} to it, or name "
             "another login"
         )

@@ -53,7 +53,7 @@ class Staging:
         if others:
             raise KeyturnError(
                 f"{name}: another rotation has rows prepared there (schema {', '.join(others)}): end it, or, where it has ended, "
-                f"DROP SCHEMA {others[0]} CASCADE"
+                f"DROP SCHEMA {quote(others[0])} CASCADE"
             )
 
     def make(self, cursor: Cursor, targets: Sequence[Column]) -> None:
