@@ -317,6 +317,22 @@ def test_a_host_that_was_away_takes_back_nothing_of_another_rotation(host: Issue
     assert host.verdicts()["old"] == "accepted"
 
 
+@pytest.mark.parametrize("strategy", ["overlap by http"])
+def test_an_old_value_that_its_application_cannot_log_in_with_is_not_ended(host: Issued, strategy: str) -> None:
+    """The application's user may have written there what another one logs in with, or the name of that: the administrator ends it."""
+    host.until("retire")
+    host.server.give(APPLICATION, NEW)
+    changes = host.server.changes
+    host.way.mood = "confused"
+    with pytest.raises(KeyturnError, match="and was not told to end it"):
+        issue.run(host.rotation(), "retire", "", False)
+    host.way.mood = ""
+    issue.run(host.rotation(), "retire", "", False)
+    assert host.server.changes == changes
+    commit.run(host.rotation(), "finish")
+    host.check_end("new")
+
+
 @pytest.mark.parametrize("strategy", ["single"])
 def test_nothing_is_stopped_for_a_value_that_is_not_accepted_from_here(host: Issued, strategy: str) -> None:
     host.until("set")

@@ -105,6 +105,9 @@ class _Call(BaseHTTPRequestHandler):
         """Say who logs in."""
         if self._broken(""):
             return
+        if self.server.mood == "confused":
+            self._say(500, {"error": "ask later"})
+            return
         given = base64.b64decode(self.headers["Authorization"].removeprefix("Basic ")).decode()
         knows = given.partition(":")[::2] in [(USER, one) for one in self.server.passwords]
         self._say(200, {"name": USER}) if knows else self._say(401, {"error": "who are you"})

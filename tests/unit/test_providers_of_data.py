@@ -172,6 +172,8 @@ def test_a_value_in_an_address_or_a_text_is_quoted() -> None:
         ),
         ({"fields": ["webhook", "other"]}, "are not the same: other"),
         ({"body": "{{webhooks}}"}, "are not the same: webhooks"),
+        ({"body": '{"id": {webhook}}'}, "its body is no JSON, or has a name in braces outside"),
+        ({"body": "text={webhook}"}, "its body is no JSON"),
         ({"url": "gopher://{webhook}"}, "the provider's url must begin with http"),
         ({"url": "https://a:b@x/{webhook}"}, "has a user or a password"),
     ],
@@ -269,6 +271,7 @@ def test_what_an_issuer_could_not_do_is_refused_by_the_plan(
         ("set", {"url": "http://u:p@x/"}, "requests.set of the issuer: its url has a user or a password in it"),
         ("set", {"url": "{admin_password}"}, "its url has a value in it"),
         ("set", {"body": '{"password": "{new_pasword}"}'}, "nothing is known by the name new_pasword: there are "),
+        ("set", {"body": '{"password": "{new_password}", "was": {old_password}}'}, "requests.set .* its body is no JSON"),
         ("set", {"body": "{}"}, "requests.set of the issuer tells it no new_password"),
         ("set", {"answers": [{"verdict": "rejected", "status": [403]}]}, "must say by which it was done"),
         ("set", {"answers": [{"verdict": "accepted", "status": [200], "says": "("}]}, "is no regular expression"),
@@ -283,6 +286,13 @@ def test_a_request_that_tells_nothing_or_too_much_is_refused_by_the_plan(
     given = entry | {"issuer": entry["issuer"] | {"requests": changed}}
     with pytest.raises(KeyturnError, match=message):
         check_meaning("x", validated("x", catalogue.ENTRY, given), services({"backend": SERVICE}))
+
+
+@pytest.mark.parametrize("value", ["x\r\n Authorization: Bearer other", "x\n\ty"])
+def test_a_value_is_one_line_of_a_header_or_nothing_is_sent(value: str) -> None:
+    """A line that begins with a blank goes on with the one before, or is one of its own: servers differ."""
+    found = ask(spec(TOKEN, url="http://127.0.0.1:9/", tls=False), value)
+    assert found.verdict == "unknown" and "more than one line of a header, and nothing was sent" in found.detail
 
 
 def test_a_request_without_tls_tells_nothing() -> None:

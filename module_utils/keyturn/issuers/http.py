@@ -39,6 +39,8 @@ def _fault_of(request: Spec, values: set[str], known: set[str]) -> str:
         return "its url has a value in it, which logs would show: give it in a header or in the body"
     if why := http_data.fault_of_url(request["url"]):
         return f"its url {why}"
+    if why := http_data.fault_of_body(request):
+        return why
     if "accepted" not in {answer["verdict"] for answer in request["answers"]}:
         return "its answers must say by which it was done: accepted"
     return http_data.fault_of_answers(request)

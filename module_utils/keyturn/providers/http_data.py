@@ -29,7 +29,7 @@ def fault(spec: ProviderSpec) -> str:
     if used != set(spec["fields"]):
         told = ", ".join(sorted(used ^ set(spec["fields"])))
         return f"fields of the provider and what its url, headers and body have in braces are not the same: {told}"
-    if why := fault_of_answers(spec):
+    if why := fault_of_body(spec) or fault_of_answers(spec):
         return why
     if {answer["verdict"] for answer in spec["answers"]} != {"accepted", "rejected"}:
         return "its answers must say what is accepted and what is rejected"
@@ -43,6 +43,18 @@ def fields(request: ProviderSpec) -> set[str]:
     """Return the names that stand in braces in a request."""
     texts = (request["url"], *request["headers"].values(), request["body"] or "")
     return {name for text in texts for name in FIELD.findall(str(text))}
+
+
+def fault_of_body(request: ProviderSpec) -> str:
+    """Return why a value could say more in a body than the one text that it stands in, empty where none can.
+
+    The application's user chooses the value that stands in its files, and an administrator's request may have it.
+    """
+    try:
+        json.loads(FIELD.sub("x", request["body"] or "null"))
+    except ValueError:
+        return "its body is no JSON, or has a name in braces outside of quotation marks"
+    return ""
 
 
 def fault_of_answers(request: ProviderSpec) -> str:
@@ -78,6 +90,8 @@ def call(request: ProviderSpec, held: Mapping[str, str], tls: bool, seconds: flo
     if tls and not url.startswith("https://"):
         return "unknown", f"{words} (the address is not https, and nothing was sent)", nothing
     headers = {name: _in_a_header(_filled(str(text), held, str)) for name, text in request["headers"].items()}
+    if not all(map(str.isprintable, headers.values())):
+        return "unknown", f"{words} (a value would be more than one line of a header, and nothing was sent)", nothing
     body = None if request["body"] is None else _filled(request["body"], held, _in_json).encode()
     try:
         answer = http.ask(url, seconds, headers, body, method=request["method"])

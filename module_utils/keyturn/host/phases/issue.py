@@ -116,7 +116,8 @@ def retire(rotation: Rotation, journal: Journal) -> bool:
     staged = rotation.staged_values(journal)
     findings, failure = [], ""
     try:
-        findings = _open(rotation, staged).retire(journal.record.get("issuer_mark", ""))
+        if rotation.entry["issuer"]["strategy"] != "overlap" or _is_ours(rotation, staged):
+            findings = _open(rotation, staged).retire(journal.record.get("issuer_mark", ""))
     except Unanswered as error:
         failure = f"{error}; "
     reply = rotation.ask_provider(staged.old)
@@ -126,6 +127,20 @@ def retire(rotation: Rotation, journal: Journal) -> bool:
         )
     journal.update(issuer_retired=reply.detail, findings=journal.findings + findings)
     return True
+
+
+def _is_ours(rotation: Rotation, staged: Staged) -> bool:
+    """Tell whether the old value lives, and so is the application's: its user could have written what another application logs in with.
+
+    An issuer ends by an administrator's right what it is told to end. Of one that changes a named account there is nothing to choose.
+    """
+    reply = rotation.ask_provider(staged.old)
+    if reply.verdict == "unknown":
+        raise KeyturnError(
+            f"the issuer does not say whether it has the old value ({reply.detail}), and was not told to end it: see why, then run "
+            "resume.yml"
+        )
+    return reply.verdict == "accepted"
 
 
 def _tell(
