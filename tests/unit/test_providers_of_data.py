@@ -271,7 +271,11 @@ def test_what_an_issuer_could_not_do_is_refused_by_the_plan(
         ("set", {"url": "http://u:p@x/"}, "requests.set of the issuer: its url has a user or a password in it"),
         ("set", {"url": "{admin_password}"}, "its url has a value in it"),
         ("set", {"body": '{"password": "{new_pasword}"}'}, "nothing is known by the name new_pasword: there are "),
-        ("set", {"body": '{"password": "{new_password}", "was": {old_password}}'}, "requests.set .* its body is no JSON"),
+        (
+            "set",
+            {"body": '{"password": "{new_password}", "was": {old_password}}'},
+            "requests.set .* its body is no JSON",
+        ),
         ("set", {"body": "{}"}, "requests.set of the issuer tells it no new_password"),
         ("set", {"answers": [{"verdict": "rejected", "status": [403]}]}, "must say by which it was done"),
         ("set", {"answers": [{"verdict": "accepted", "status": [200], "says": "("}]}, "is no regular expression"),
