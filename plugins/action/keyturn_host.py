@@ -22,7 +22,7 @@ action_loader.get("keyturn_controller", class_only=True)  # from then on module_
 from ansible.module_utils.keyturn.base import shape  # noqa: E402
 from ansible.module_utils.keyturn.base.shown import harmless  # noqa: E402
 from ansible.module_utils.keyturn.entry.phases import PHASES  # noqa: E402
-from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
+from ansible.module_utils.keyturn.fleet import answers, run_state  # noqa: E402
 from ansible.module_utils.keyturn.host import calls  # noqa: E402
 
 # what a call of each phase does, in order; a phase that changes nothing is not told
@@ -56,11 +56,13 @@ class ActionModule(ActionBase):
         """Return the result of the last call, or of the one that failed."""
         super().run(tmp, task_vars)
         phase = self.name
-        self.host = (task_vars or {})["inventory_hostname"]
+        known = task_vars or {}
+        self.host = known["inventory_hostname"]
         module, arguments = self._task.action, dict(self._task.args)
         if phase in PHASES:  # its name is of the collection that the action is of, or of none
             module, arguments = module.removesuffix(phase) + "phase", {"phase": phase, **arguments}
-        steps = _steps(phase, arguments)
+        # what only was staged is discarded without a word: nothing was changed
+        steps = () if phase == "rollback" and not run_state.worked_on(known) else _steps(phase, arguments)
         if steps and not self._task.check_mode:
             self._say(f"{', '.join(steps)} ...")
         began, work = time.monotonic(), answers.Work(phase, self.host)

@@ -50,7 +50,8 @@ def far(done: int, total: int) -> dict[str, Any]:
 
 
 def run(*answers: Any, **more: Any) -> dict[str, Any]:
-    return dict(Action(list(answers), **more).run(task_vars={"inventory_hostname": "app1"}))
+    known = more.pop("known", {})
+    return dict(Action(list(answers), **more).run(task_vars={"inventory_hostname": "app1"} | known))
 
 
 DONE = {
@@ -85,10 +86,18 @@ def test_a_host_may_tell_no_downtime(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_a_step_that_the_host_has_not_timed_is_timed_here(capsys: pytest.CaptureFixture[str]) -> None:
-    run({"changed": True, "rotation": {}}, phase="rollback", cause="a test")
-    begins, ends = capsys.readouterr().out.splitlines()
-    assert begins == "app1: rollback ..."
-    assert ends.startswith("app1: rollback 0.")
+    begun = {"rotation_looked": {"rotation": {"phase": "switched"}}}
+    for known in ({"rotation_turned": {"failed": True}}, begun):
+        run({"changed": True, "rotation": {}}, phase="rollback", cause="a test", known=known)
+        begins, ends = capsys.readouterr().out.splitlines()
+        assert begins == "app1: rollback ..."
+        assert ends.startswith("app1: rollback 0.")
+
+
+def test_that_what_only_was_staged_is_discarded_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    known = {"rotation_staged": {"rotation": {"phase": "staged"}}, "rotation_turned": {"skipped": True}}
+    run({"changed": True, "rotation": {}}, phase="rollback", cause="a test", known=known)
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,14 @@ def causes(hosts: Hosts) -> list[str]:
     ]
 
 
+def worked_on(known: HostVariables) -> bool:
+    """Tell whether a call of this run, or of one before it, may have changed more on a host than what is staged there."""
+    begun = (known.get("rotation_looked", {}).get("rotation") or {}).get("phase", "staging")
+    work = CALLS[CALLS.index("rotation_issued") : CALLS.index("rotation_taken_back")]
+    called = any("skipped" not in known[call] for call in work if call in known)
+    return called or PHASES.index(begun) > PHASES.index("staged")
+
+
 def unreachable(hosts: Hosts) -> list[str]:
     """Return the hosts that gave no answer when they were looked at."""
     return [host for host, known in hosts.items() if known.get("rotation_looked", {}).get("unreachable")]

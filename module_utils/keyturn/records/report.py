@@ -345,7 +345,11 @@ def stats(report: Report) -> dict[str, str]:
 
 def text(report: Report, path: Path) -> str:
     """Return the report for a person."""
-    lines = [f"{report['outcome'].upper()}: {report['title']} ({report['secret']}) in {report['environment']}"]
+    refused = report["outcome"] == "refused"
+    unchanged = ": nothing was changed" if refused else ""
+    lines = [
+        f"{report['outcome'].upper()}: {report['title']} ({report['secret']}) in {report['environment']}{unchanged}"
+    ]
     lines += [f"down       {down}"] if (down := attention.down(report["hosts"])) else []
     earlier = [one for one in report.get("causes", []) if one["cause"] != report["failure"]]
     causes = [f"before     {one['at']}: {one['cause']}" for one in earlier]
@@ -356,8 +360,8 @@ def text(report: Report, path: Path) -> str:
     lines += [] if report["outcome"] in COMMITTED else follows
     lines += [f"rotation   {report['rotation_id']}, {report['reason']}, by {report['operator']}"]
     lines += [f"time       {report['started']} to {report['finished']}"]
-    for name, host in report["hosts"].items():
-        lines += ["", f"{name}: {_state(host, report['outcome'])}"]
+    for name, host in () if refused else report["hosts"].items():
+        lines += ["", f"{name}: {_state(host)}"]
         lines += [f"  {line}" for line in _host(host, report["downtime_budget_seconds"])]
     if report.get("checklist"):
         lines += ["", *checklist.text(report["checklist"])]
@@ -377,10 +381,10 @@ def over(report: Report, path: Path) -> str:
     return "\n".join([*lines, f"rotation   {report['rotation_id']}", f"report     {path}, as it was"])
 
 
-def _state(host: HostReport, outcome: str) -> str:
+def _state(host: HostReport) -> str:
     if "excluded" in host:
         return f"left out ({host['excluded']})"
-    return str(host.get("outcome") or host.get("phase") or ("as it was" if outcome == "refused" else "said nothing"))
+    return str(host.get("outcome") or host.get("phase") or "said nothing")
 
 
 def _change(host: HostReport, variable: str, new: str | None) -> str:
