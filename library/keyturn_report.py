@@ -55,6 +55,10 @@ options:
     description: Where the folder of reports can be read, for messages. Its path if empty.
     type: str
     default: ''
+  by_key:
+    description: Whether people sign with keys here, for what the text says of it.
+    type: bool
+    default: false
 author: The Keyturn maintainers
 attributes:
   check_mode:

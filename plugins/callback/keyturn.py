@@ -11,6 +11,7 @@ description:
     something and has no words of its own, and warnings. A task that has nothing to tell has no line.
   - An error is printed once, with what is the matter and what to do first, then the host and the task. What the summary or an earlier
     error has told already is not told again. C(PLAY RECAP) is printed where something has failed.
+  - A playbook that a message names stands there as the command that starts it, with the inventory of this run.
   - Of results only messages are printed; nothing is of a task with C(no_log). Arguments are not printed.
   - In GitHub's and GitLab's pipelines the lines that say how far hosts are can be folded, and on GitHub an error is an annotation.
     Text of hosts folds and annotates nothing there.
@@ -41,7 +42,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import ansible.module_utils
-from ansible import constants
+from ansible import constants, context
 from ansible.plugins.callback.default import CallbackModule as Default
 
 # Ansible loads each callback that it finds, whatever it runs: this much costs nothing, and the controller's actions would
@@ -230,7 +231,7 @@ class CallbackModule(Default):
     def _print(self, result: Any, lines: Sequence[str]) -> None:
         if not lines:
             return
-        host = self.host_label(result)
+        host, lines = self.host_label(result), [_typed(line) for line in lines]
         self._unfold()
         if host == CONTROLLER:
             self._display.display("\n".join(lines))
@@ -253,6 +254,7 @@ class CallbackModule(Default):
         self._told += [text, f"{host}: {text}"]
         self._unfold()
         where = f'in "{_named(result)}"' if host == CONTROLLER else f'on {host}, in "{_named(result)}"'
+        text = _typed(text)
         self._command(self._log.error(f"Keyturn {where}", text))
         self._display.display(
             f"ERROR: {text}\n{where}".replace("\n", INDENT),
@@ -280,6 +282,16 @@ class CallbackModule(Default):
     def _command(self, lines: Sequence[str]) -> None:
         for line in lines:
             self._display.display(line, screen_only=True)
+
+
+def _typed(text: str) -> str:
+    """Return a text in which playbooks stand as commands, as this run was started."""
+    if ".yml" not in text:
+        return text
+    from ansible.module_utils.keyturn.inputs.typed import typed
+
+    named = context.CLIARGS.get("inventory") or ()
+    return typed(text, [one for one in named if one not in constants.DEFAULT_HOST_LIST])
 
 
 def _message(result: Any) -> str:

@@ -75,7 +75,10 @@ def test_what_is_due_is_turned_signed_and_closed(lab: Lab) -> None:
 
     text = said(lab, "status", 0)
     assert f"unsigned {first['rotation_id']} of db_key" in text and f"unsigned {report['rotation_id']}" not in text
-    assert "is to be signed (sign_off.yml -e keyturn_signing_key=KEY)" in text
+    assert (
+        f"sign_off.yml -e keyturn_rotation_id={first['rotation_id']} -e keyturn_signer=NAME -e keyturn_signing_key=KEY -e '{{"
+        in text
+    )
     assert "the chain is whole" in text
     assert "Database Encryption Key" in (lab.reports / "test/status.html").read_text()
     (backup,) = lab.state.rglob("backup.db")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -58,6 +59,24 @@ def test_a_rotation_prints_plan_steps_and_summary(lab: Lab) -> None:
     summary = next(number for number, line in enumerate(lines) if line.startswith("COMMITTED: "))
     assert all(number < summary for number, line in enumerate(lines) if STEP.fullmatch(line))
     assert len(lines[:summary]) < 20, lines
+
+
+def test_what_a_summary_says_is_next_is_run_as_it_is_printed(lab: Lab) -> None:
+    key, signers = lab.folder / "key", lab.folder / "signers"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    signers.write_text(f"second {key.with_suffix('.pub').read_text()}")
+    lab.write_inventory(keyturn_allowed_signers=str(signers))
+    summary = play(lab, "rotate_db_key").stdout
+    commands = re.findall(r"^(?:next|then) +(.*)$", summary, re.M)
+    assert len(commands) == 2, summary
+    for command in commands:
+        program, *arguments = shlex.split(command.replace("NAME", "second").replace("=KEY", f"={key}"), comments=True)
+        playbook = Path(arguments.pop(0)).stem
+        assert program.endswith(("bin/keyturn", "ansible-playbook")) and (ROOT / f"playbooks/{playbook}.yml").exists()
+        assert [arguments.pop(0), arguments.pop(0)] == ["-i", str(lab.inventory)]
+        done = play(lab, playbook, *arguments)
+        assert done.returncode == 0, done.stdout
+    assert "closed, signed by second" in done.stdout
 
 
 def test_a_run_whose_output_nobody_reads_any_more_comes_to_its_end(lab: Lab) -> None:

@@ -233,7 +233,7 @@ def test_a_checklist_has_a_week(folder: Path, days: float, late: bool) -> None:
     (one,) = audit.look(folder, SECRETS, POLICY, finished + timedelta(days=days), {})["unsigned"]
     assert one["late"] is late
     was = "was" if late else "is"
-    assert status.signing(one).startswith(f"{was} to be signed (sign_off.yml) and closed (close_rotation.yml) by 20")
+    assert status.signing(one).startswith(f"{was} to be signed (sign_off.yml -e keyturn_rotation_id=")
 
 
 def test_a_rotation_that_hosts_have_committed_and_nobody_has_reported_is_named(folder: Path) -> None:
@@ -254,7 +254,9 @@ def test_a_rotation_that_hosts_have_committed_and_nobody_has_reported_is_named(f
         lost: {"secret": "db_key", "hosts": ["a"], "begun": False},
         begun: {"secret": "db_key", "hosts": ["a"], "begun": True},
     }
-    assert f"rotate db_key with -e keyturn_rotation_id={lost}" in status.unreported_line(lost, found[lost])
+    assert f"run rotate.yml -e keyturn_secret=db_key -e keyturn_rotation_id={lost}" in status.unreported_line(
+        lost, found[lost]
+    )
     assert status.unreported_line(begun, found[begun]).endswith("run resume.yml")
 
 
@@ -295,7 +297,7 @@ def test_what_is_signed_and_not_closed_is_not_called_unsigned(folder: Path) -> N
     signed = checklist.sign(audit.case(folder, HEADER["rotation_id"], SECRETS), "bob", {}, WANTED, SECOND)
     rotation_log.append(folder, signed | {"at": "2026-01-02T00:00:00Z"})
     assert line().startswith(f"signed      {HEADER['rotation_id']} of db_key: ")
-    assert "; is signed by bob, and is to be closed (close_rotation.yml) by" in line()
+    assert "; is signed by bob, and is to be closed (close_rotation.yml -e keyturn_rotation_id=" in line()
 
 
 def test_a_rotation_that_is_not_there_is_named(folder: Path) -> None:

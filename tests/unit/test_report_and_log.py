@@ -231,7 +231,15 @@ def test_a_record_counts_the_proofs() -> None:
 
 
 def test_what_opened_the_way_stays_in_report_and_log_also_of_a_run_that_was_killed(tmp_path: Path) -> None:
-    common = {"folder": str(tmp_path), "excluded": {}, "failure": "", "entry": {}, "checklist": [], "link": ""}
+    common = {
+        "folder": str(tmp_path),
+        "excluded": {},
+        "failure": "",
+        "entry": {},
+        "checklist": [],
+        "link": "",
+        "by_key": False,
+    }
     common |= {"wish": "forward"}
     plan = HEADER | {"attempt": attempt(), "overrides": {"staging": "INC-7"}, "sessions": "kept"}
     reporting.run(common | {"plan": plan, "hosts": {"a": {}}, "ended": False}, False)

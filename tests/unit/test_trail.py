@@ -412,9 +412,9 @@ def test_the_status_says_what_the_keys_say(desk: Desk) -> None:
 
     keys = {"allowed_signers": str(desk.allowed)}
     _, text, page = status()
-    assert "signatures not looked at" in text and "is to be signed (sign_off.yml) and" in text.replace("was", "is")
+    assert "signatures not looked at" in text and "is to be signed (sign_off.yml -e " in text.replace("was", "is")
     _, text, page = status(**keys)
-    assert "(sign_off.yml -e keyturn_signing_key=KEY)" in text and "(sign_off.yml -e keyturn_signing_key=KEY)" in page
+    assert " -e keyturn_signer=NAME -e keyturn_signing_key=KEY" in text and " -e keyturn_signing_key=KEY" in page
     desk.sign("second", "second", points={"backup": "seen"})
     _, text, page = status(**keys)
     assert "signatures 1 by key, and all hold" in text and "Signatures: 1 by key, and all hold." in page

@@ -11,7 +11,7 @@ from itertools import product
 
 from ..base import timestamps
 from ..host.journal import PHASES, JournalRecord, Verdict
-from . import status
+from . import checklist, status
 from .shapes import Event, Status, Unsigned
 
 Hosts = Mapping[str, JournalRecord]
@@ -109,17 +109,18 @@ def _of_secrets(found: Status) -> Told:
             held = "; ".join(f"{host} holds {what}" for host, what in line["differ"].items())
             yield (
                 "broken",
-                f"hosts disagree on {name}: {held}; rotate it with -e keyturn_adopt=HOST, the one that is right",
+                f"hosts disagree on {name}: {held}; run rotate.yml -e keyturn_secret={name} -e keyturn_adopt=HOST, the one that is right",
             )
         for one in line["open_revocations"].values():
             late = (at - timestamps.parse(one["since"])).days >= status.REVOCATION_DAYS
-            steps = "; ".join([*line["revoke"], "then run confirm_revoked.yml"])
+            steps = "; ".join([*line["revoke"], f"then run {checklist.confirming(name)}"])
             yield "overdue" if late else "due", f"the old {name} is not proved dead since {one['since'][:10]}: {steps}"
 
 
 def _of_records(found: Status) -> Told:
     for one in found["incidents"]:
-        text = f"incident {status.incident_line(one)}: tick_incident.yml ticks them"
+        tick = f"tick_incident.yml -e keyturn_incident_id={one['id']} -e keyturn_incident_point=POINT -e 'keyturn_incident_note=\"NOTE\"'"
+        text = f"incident {status.incident_line(one)}: {tick} ticks one"
         yield "overdue" if one["late"] else "due", text
     for line in status.expired_lines(found):
         yield "overdue", line
@@ -141,8 +142,9 @@ def _unsigned(rotations: Sequence[Unsigned]) -> Iterator[str]:
     elif rotations:
         first = min(one["until"] for one in rotations)[:10]
         which = f"since {first}" if rotations[0]["late"] else f"the first by {first}"
-        what = "are signed and to be closed" if rotations[0]["signer"] else "are to be signed (sign_off.yml) and closed"
-        yield f"{len(rotations)} rotations {what} (close_rotation.yml), {which}: {named}"
+        sign = checklist.signing("ID", [], rotations[0]["by_key"])
+        what = "are signed and to be closed" if rotations[0]["signer"] else f"are to be signed ({sign}) and closed"
+        yield f"{len(rotations)} rotations {what} ({checklist.closing('ID')}), {which}: {named}"
 
 
 def _of_dates(found: Status) -> Told:

@@ -63,6 +63,7 @@ def _unsigned(one: Past, now: datetime, by_key: bool) -> Unsigned:
         "rotation_id": one["rotation_id"],
         "secret": one["secret"],
         "open": [point["id"] for point in checklist.still_open(one["checklist"])],
+        "points": checklist.seen(one["checklist"]),
         "signer": one["signer"],
         "until": timestamps.text(until),
         "late": now > until,

@@ -6,6 +6,7 @@ The report and the log say everything, so a point is never stored: it is seen an
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -60,6 +61,28 @@ def points(wanted: Sequence[Wanted], case: Case) -> list[Point]:
 def still_open(all_points: Sequence[Point]) -> list[Point]:
     """Return the points that nobody has evidence for."""
     return [point for point in all_points if point["state"] == "open"]
+
+
+def seen(all_points: Sequence[Point]) -> list[str]:
+    """Return the points that only a person can see; of the others that are open the detail names the playbook that shows it."""
+    return [point["id"] for point in still_open(all_points) if ".yml" not in point["detail"]]
+
+
+def signing(rotation_id: str, seen: Sequence[str], by_key: bool) -> str:
+    """Return what a second person runs, from a login of their own or with a key; ``seen`` are the points that only a person can see."""
+    key = " -e keyturn_signing_key=KEY" if by_key else ""
+    points = f" -e '{json.dumps({'keyturn_points': dict.fromkeys(seen, 'WHAT WAS SEEN')})}'" if seen else ""
+    return f"sign_off.yml -e keyturn_rotation_id={rotation_id} -e keyturn_signer=NAME{key}{points}"
+
+
+def confirming(secret: str) -> str:
+    """Return what asks the provider whether the old credential is dead."""
+    return f"confirm_revoked.yml -e keyturn_secret={secret}"
+
+
+def closing(rotation_id: str) -> str:
+    """Return what closes a checklist that is signed."""
+    return f"close_rotation.yml -e keyturn_rotation_id={rotation_id}"
 
 
 def signer(records: Records, rotation_id: str) -> str:
@@ -132,11 +155,11 @@ def close(case: Case, wanted: Sequence[Wanted], by_key: bool = False) -> Record:
     ``by_key`` tells whether a person signs with a key.
     """
     _check_committed(case)
-    left = still_open(points(wanted, case))
+    found = points(wanted, case)
+    left = still_open(found)
     lines = [f"{point['id']} ({point['text']}): {point['detail']}" for point in left]
     if not signer(case.records, case.report["rotation_id"]):
-        command = f"sign_off.yml -e keyturn_rotation_id={case.report['rotation_id']} -e keyturn_signer=NAME"
-        lines.append(f"nobody has signed: run {command}{' -e keyturn_signing_key=KEY' if by_key else ''}")
+        lines.append(f"nobody has signed: run {signing(case.report['rotation_id'], seen(found), by_key)}")
     if lines:
         raise KeyturnError(f"rotation {case.report['rotation_id']} stays unsigned: {'; '.join(lines)}")
     return {"event": "closed", **_of(case)}
@@ -203,7 +226,7 @@ def _old_deactivated(case: Case) -> Said:
         for entry in case.records:
             if (entry.get("rotation_id"), entry.get("outcome")) == (case.report["rotation_id"], "revoked"):
                 return "proved", str(entry["verified_by"])
-        return "open", f"{'; '.join(case.entry['retire']['steps'])}; then run confirm_revoked.yml"
+        return "open", f"{'; '.join(case.entry['retire']['steps'])}; then run {confirming(case.report['secret'])}"
     lines = case.proofs(OLD_IS_DEAD)
     if {name for name, _ in lines} == set(case.hosts()) and all(holds(line) for _, line in lines):
         return "proved", f"{lines[0][1]['detail']} ({lines[0][0]})" if len(case.hosts()) == 1 else _on_all(lines)

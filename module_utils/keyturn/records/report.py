@@ -343,8 +343,8 @@ def stats(report: Report) -> dict[str, str]:
     return {**told, "next": follows}
 
 
-def text(report: Report, path: Path) -> str:
-    """Return the report for a person."""
+def text(report: Report, path: Path, by_key: bool = False) -> str:
+    """Return the report for a person; ``by_key`` tells whether people sign with keys."""
     refused = report["outcome"] == "refused"
     unchanged = ": nothing was changed" if refused else ""
     lines = [
@@ -356,8 +356,8 @@ def text(report: Report, path: Path) -> str:
     causes += [f"cause      {report['failure']}"] if report["failure"] else []
     # a host may have written it, and no line of it is one of the report's
     lines += [cause.replace("\n", "\n" + " " * 11) for cause in causes]
-    follows = [f"next       {after}"] if (after := stats(report)["next"]) else []
-    lines += [] if report["outcome"] in COMMITTED else follows
+    open_yet = report["outcome"] not in COMMITTED
+    lines += [f"next       {stats(report)['next']}"] if open_yet and stats(report)["next"] else []
     lines += [f"rotation   {report['rotation_id']}, {report['reason']}, by {report['operator']}"]
     lines += [f"time       {report['started']} to {report['finished']}"]
     for name, host in () if refused else report["hosts"].items():
@@ -368,8 +368,24 @@ def text(report: Report, path: Path) -> str:
     lines += ["", f"report     {path}"]
     if report.get("log_head"):
         lines.append(f"log head   record {report['log_head']['number']}, {report['log_head']['hash']}")
-    lines += follows if report["outcome"] in COMMITTED else []
+    lines += [] if open_yet else _then(report, by_key)
     return "\n".join(lines)
+
+
+def _then(report: Report, by_key: bool) -> list[str]:
+    """Say what is left to do after a commit, in its order."""
+    revokes = any("since" in (host.get("retire") or {}) for host in report["hosts"].values())
+    sign = checklist.signing(report["rotation_id"], checklist.seen(report.get("checklist", [])), by_key)
+    commands = [
+        *(
+            [f"{checklist.confirming(report['secret'])}  # once the old one is deleted at its provider"]
+            if revokes
+            else []
+        ),
+        f"{sign}  # by a second person, from a login of their own",
+        checklist.closing(report["rotation_id"]),
+    ]
+    return [f"{'then' if number else 'next':<11}{command}" for number, command in enumerate(commands)]
 
 
 def over(report: Report, path: Path) -> str:

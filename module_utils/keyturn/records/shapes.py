@@ -209,11 +209,12 @@ class Unreported(TypedDict):
 
 
 class Unsigned(TypedDict):
-    """A committed rotation whose checklist is not closed: the points that are open, and until when it is to be signed."""
+    """A committed rotation whose checklist is not closed: the points that are open, those that only a person can see, and its time."""
 
     rotation_id: str
     secret: str
     open: list[str]
+    points: list[str]
     signer: str
     until: str
     late: bool

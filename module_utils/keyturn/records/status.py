@@ -10,7 +10,7 @@ from ..base import timestamps
 from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.catalogue import Entry
-from . import ages
+from . import ages, checklist
 from .rotation_log import Record
 from .shapes import Audit, Revocation, Status, StatusLine, Unreported, Unsigned
 
@@ -102,7 +102,8 @@ def _problems(name: str, answered: Mapping[str, HostAnswer], opened: Collection[
         values, left = said["held"][name]["values"], _left(said, name)
         if values and host not in opened and left and left != values:
             problems[host] = (
-                f"its files hold {_text(values)}, and its last rotation left {_text(left)}: somebody else has changed them; rotate {name}"
+                f"its files hold {_text(values)}, and its last rotation left {_text(left)}: somebody else has changed them; "
+                f"run rotate.yml -e keyturn_secret={name}"
             )
     return problems
 
@@ -214,18 +215,24 @@ def _audit(found: Status) -> list[str]:
 
 def signing(one: Unsigned) -> str:
     """Return by when a checklist is to be signed and closed, or only closed."""
-    signed, by_key = one["signer"], " -e keyturn_signing_key=KEY" if one["by_key"] else ""
-    what = "closed (close_rotation.yml)" if signed else f"signed (sign_off.yml{by_key}) and closed (close_rotation.yml)"
+    signed = one["signer"]
+    closed = f"closed ({checklist.closing(one['rotation_id'])})"
+    what = (
+        closed
+        if signed
+        else f"signed ({checklist.signing(one['rotation_id'], one['points'], one['by_key'])}) and {closed}"
+    )
     when = f"{'was' if one['late'] else 'is'} to be {what} by {one['until'][:10]}"
     return f"is signed by {signed}, and {when}" if signed else when
 
 
 def unreported_line(rotation_id: str, one: Unreported) -> str:
     """Return what a status says of a rotation that hosts have committed and of which there is no report."""
+    again = f"rotate.yml -e keyturn_secret={one['secret']} -e keyturn_rotation_id={rotation_id}"
     remedy = (
         "run resume.yml"
         if one["begun"]
-        else f"bring its report from the controller that ran it, or rotate {one['secret']} with -e keyturn_rotation_id={rotation_id}, "
+        else f"bring its report from the controller that ran it, or run {again}, "
         "which changes no value and writes one; if log and reports are lost, see verify_log.yml -e keyturn_log_from_hosts=REASON"
     )
     return f"{rotation_id} of {one['secret']} is committed on {', '.join(one['hosts'])} and has no report of its end: {remedy}"

@@ -42,7 +42,8 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     state = (
         f"closed, {signed}"
         if checklist.closed(case.records, parameters["rotation_id"])
-        else f"{signed}, and not closed: " + (f"{left} points are open" if left else "run close_rotation.yml")
+        else f"{signed}, and not closed: "
+        + (f"{left} points are open" if left else f"run {checklist.closing(parameters['rotation_id'])}")
     )
     head = f"{case.report['title']} ({parameters['rotation_id']}): {state}"
     last = rotation_log.head(rotation_log.read(folder))

@@ -39,12 +39,16 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "ended_at": document["finished"],
         "log_head": {} if stands else document.get("log_head", {}),
         "ending": reporting.ending(document, parameters["wish"], parameters["failure"]),
-        "text": (reporting.over if stands else reporting.text)(document, path) if parameters["ended"] else "",
+        "text": _text(document, path, bool(stands), parameters) if parameters["ended"] else "",
         "stats": reporting.stats(document),
         # people are told once: not again of a report that stands
         "events": [] if stands else reporting.events(document, parameters["plan"]["sessions"]),
         "facts": reporting.facts(document, reporting.link(parameters["link"], path)),
     }
+
+
+def _text(document: Report, path: Path, stands: bool, parameters: Parameters) -> str:
+    return reporting.over(document, path) if stands else reporting.text(document, path, parameters["by_key"])
 
 
 def _logged(folder: Path, document: Report, parameters: Parameters) -> Report:
