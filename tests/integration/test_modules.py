@@ -105,7 +105,7 @@ def spec_of(name: str) -> dict[str, Any]:
 def test_what_an_action_does_is_only_documented_in_its_module() -> None:
     actions = {path.stem for path in STEPS.glob("[a-z]*.py")}
     plugins = {path.stem.removeprefix("keyturn_") for path in (ROOT / "plugins/action").glob("keyturn_*.py")}
-    assert plugins == actions | {"controller", "host", *answers.ANSWERS}
+    assert plugins == actions | {"controller", "host", *answers.ANSWERS}, "run make docs"
     for name in (*actions, *PHASES):
         page = ast.parse((ROOT / "library" / f"keyturn_{name}.py").read_text())
         assert not [node for node in page.body[1:] if not isinstance(node, ast.Assign | ast.ImportFrom)]

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import os
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hypothesis import strategies as st
 from keyturn.entry.module import attempt
 
+from support import selection
+
+# how many changes of a document a test tries
+STEPS = 3000 if selection.exhaustive() else 40
 GONE = object()
 VALUES: list[Any] = [
     None, True, -1, 10**30, float("nan"), "", "x", "../../x", "a\nb\x1b[2J", "\ud800", "{{ 1 }}", [], [None], ["x"], {}, {"x": 5}, GONE
@@ -55,3 +61,13 @@ def check(call: Callable[[], Any]) -> None:
     """Fail where a call ends in what Keyturn itself calls a defect; its answer and its errors are free."""
     failure = attempt(call)[1]
     assert "has a defect" not in failure, failure
+
+
+def walk(call: Callable[[Any], Any], given: Any, sure: Sequence[str] = ()) -> None:
+    """Fail where a call with one value of ``given`` changed ends in a defect; what is ``sure`` nobody outside can change."""
+    check(lambda: call(given))
+    generator = random.Random(0 if not selection.exhaustive() else os.urandom(8))
+    found = [place for place in places(given) if place[0] not in sure]
+    changes = [(place, value) for place in found for value in VALUES]
+    for place, value in generator.sample(changes, min(STEPS, len(changes))):
+        check(lambda place=place, value=value: call(changed(given, place, value)))  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""What a page or a pipeline has to repeat of the shipped application's data, since nothing reads it there.
+"""What a page or a pipeline has to repeat of the shipped application's data, since nothing reads it there; and the names of actions.
 
 ``python -m support.repeated`` writes it anew.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from keyturn.inputs.application import Application
@@ -69,6 +70,15 @@ def _values(secrets: dict[str, Any], playbooks: dict[str, str]) -> Iterator[str]
         yield f"| {'<br>'.join(f'`{variable}`' for variable in entry['variables'])} | {how} |\n"
 
 
+def unnamed() -> list[Path]:
+    """Return the action of each step of the controller that has no file yet: it is a link to the base, as long as it does no more."""
+    steps = (ROOT / "module_utils/keyturn/steps").glob("[a-z]*.py")
+    actions = (ROOT / f"plugins/action/keyturn_{step.name}" for step in steps)
+    return [action for action in actions if not action.exists()]
+
+
 if __name__ == "__main__":
+    for action in unnamed():
+        action.symlink_to("keyturn_controller.py")
     for file, text in files().items():
         (ROOT / file).write_text(text)

@@ -71,11 +71,6 @@ def _check(down: str) -> None:
         raise KeyturnError(down)
 
 
-def would_halt(rotation: Rotation, begun: Journal | None) -> str:
-    """Say nothing: ``would`` tells the whole of the switch."""
-    return ""
-
-
 def halt(rotation: Rotation, journal: Journal) -> bool:
     """Stop the services, and let nothing start them: for rows that all hosts share, before the speaker turns them."""
     if journal.reached("switched"):

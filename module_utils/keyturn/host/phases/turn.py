@@ -16,17 +16,17 @@ from .answers import HostAnswer, RowsRead, forward_journal, result, timed, would
 
 
 class Step(NamedTuple):
-    """Under which name its seconds count, what a step does, and what it would do."""
+    """Under which name its seconds count, what a step does, and what it would do where no other step tells it."""
 
     name: str
     run: Callable[[Rotation, Journal], bool]
-    would: Callable[[Rotation, Journal | None], str]
+    would: Callable[[Rotation, Journal | None], str] | None = None
 
 
 STEPS = {
     "prepare": Step("prepare", prepare.run, prepare.would),
-    "stop": Step("switch", switch.halt, switch.would_halt),
-    "turn_rows": Step("switch", switch.turn_rows, switch.would_halt),
+    "stop": Step("switch", switch.halt),
+    "turn_rows": Step("switch", switch.turn_rows),
     "switch": Step("switch", switch.run, switch.would),
     "prove": Step("prove", prove.run, prove.would),
 }
@@ -48,7 +48,7 @@ def run(rotation: Rotation, until: str) -> HostAnswer:
     steps = [known[name] for name in calls.steps(rotation.entry["overlap"], rotation.entry["value"], until)]
     if rotation.check_mode:
         begun = rotation.application.get(rotation.rotation_id)
-        return would("\n".join(filter(None, (step.would(rotation, begun) for step in steps))), begun)
+        return would("\n".join(filter(None, (step.would and step.would(rotation, begun) for step in steps))), begun)
     with rotation.application.lock("turn", LOCK_WAIT_SECONDS):
         journal = forward_journal(rotation)
         changed = False
