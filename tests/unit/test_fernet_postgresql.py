@@ -13,6 +13,7 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,17 @@ from typing import Any
 import psycopg2
 import pytest
 from cryptography.fernet import Fernet
+from keyturn.base import shape
 from keyturn.base.errors import KeyturnError
+from keyturn.fleet import answers
+from keyturn.fleet.draft import draft
 from keyturn.ground.rows import fernet_postgresql, postgresql_session
 from keyturn.ground.rows.contract import Unreached
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore, reach
 from keyturn.ground.rows.sqlite_file import quote
+from keyturn.host import survey
+from keyturn.inputs.application import Application, secrets
+from keyturn.inputs.mistakes import mistakes
 from support.postgres import BIN, PASSWORD, Server, pooler, server
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
@@ -789,3 +796,91 @@ def test_nothing_of_the_application_s_stands_before_the_server_s_own_functions(s
     shop.sql(f"ALTER ROLE {shop.name} SET search_path = public, pg_catalog")
     shop.store(new=None).examine([], False)
     assert shop.prepared().switch("new")["turned"] == 12
+
+
+# -- what nothing declares ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unknown(shop: Shop) -> Shop:
+    """A database of several tables, beside a key of which nothing is known."""
+    with (shop.folder / ".env").open("a") as file:
+        file.write(f"TOKEN_KEY={OLD}\n")
+    shop.sql("ALTER TABLE items ADD is_encrypted boolean")
+    shop.fill(3, OLD, 20)
+    shop.fill(2, OTHER, 30)
+    shop.sql("UPDATE items SET is_encrypted = true")
+    shop.sql(
+        "INSERT INTO items (name, token, is_encrypted) VALUES ('clear', 'access-clear', false), ('empty', '', NULL)"
+    )
+    shop.sql('CREATE SCHEMA "Own"')
+    shop.sql('CREATE TABLE "Own".links (shop text, "User" text, body jsonb, raw bytea, PRIMARY KEY (shop, "User"))')
+    inside = json.dumps({"a": [{"secret": sealed(OLD, "access-json")}], "jo@example.com": sealed(OLD, "access-jo")})
+    shop.sql('INSERT INTO "Own".links VALUES (%s, %s, %s, %s)', "s", "u", inside, sealed(OLD, "{}").encode())
+    shop.server.sql("CREATE TABLE theirs (id int, token text)", database=shop.name)
+    return shop
+
+
+def test_of_a_database_that_nothing_declares_it_is_told_which_key_opens_what(unknown: Shop) -> None:
+    before = unknown.sql("SELECT xmin, ctid, * FROM items ORDER BY id")
+    found = survey.look(unknown.folder, None, [])
+    assert list(shape.misfits("", answers.SURVEY, found)) == []
+    assert [key["name"] for key in found["keys"]] == ["TOKEN_KEY"]
+    counts = {
+        (one["table"], one["column"], one["path"]): (
+            one["rows"],
+            one["empty"],
+            one["plain"],
+            one["under"],
+            one["unopened"],
+        )
+        for one in found["columns"]
+    }
+    assert counts == {
+        ("items", "token", ""): (19, 1, 1, {"0": 15}, 2),
+        ("Own.links", "body", "a[*].secret"): (1, 0, 0, {"0": 1}, 0),
+        ("Own.links", "body", "(another key)"): (1, 0, 0, {"0": 1}, 0),
+        ("Own.links", "raw", ""): (1, 0, 0, {"0": 1}, 0),
+    }
+    known = {(one["table"], one["column"]): (one["key"], one["flag"], one["objects"]) for one in found["columns"]}
+    assert known["items", "token"] == (["id"], "is_encrypted", False)
+    assert known["Own.links", "raw"] == (["shop", "User"], "", True)
+    told = f"the database of DATABASE_URL in {unknown.folder}/.env"
+    assert found["databases"] == [told]
+    assert found["findings"] == [f"{told}: the login may not read all rows of theirs.token"]
+    values = (OLD, OTHER, PASSWORD, unknown.url, "access-", "jo@example.com", "gAAAA", "Z0FBQ")
+    assert [value for value in values if value in json.dumps(found)] == []
+    assert unknown.sql("SELECT xmin, ctid, * FROM items ORDER BY id") == before
+    assert unknown.sql("SELECT nspname FROM pg_namespace WHERE nspname LIKE %s", "keyturn%") == []
+
+
+def test_what_was_found_on_a_server_is_a_catalogue_with_nothing_wrong(unknown: Shop, tmp_path: Path) -> None:
+    found = draft("shop", unknown.folder, {"web1": survey.look(unknown.folder, None, [])}, date(2026, 2, 28))
+    folder = tmp_path / "shop"
+    folder.mkdir()
+    for name, text in found.files.items():
+        (folder / name).write_text(text)
+    application = Application(folder)
+    (entry,) = application.part("catalogue.yml", "secrets").values()
+    assert (entry["value"], entry["switch"]) == ("shared", "together")
+    assert entry["migration"]["login"] == {"path": ".env", "url": "DATABASE_URL"}
+    told = mistakes(application, secrets(application.part("catalogue.yml", "secrets"), {}))
+    assert [one for one in told if "catalogue" in one] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "finding"),
+    [
+        (
+            "shop.cfg",
+            "[core]\nsql = {url}\n",
+            "CORE_SQL in {folder}/shop.cfg: a login is read from a file of an environment",
+        ),
+        (".env", "DATABASE_URL=postgresql://u:p@127.0.0.1:1/x\n", "{folder}/.env: nobody listens there"),
+    ],
+)
+def test_a_server_that_is_not_looked_at_is_named(shop: Shop, name: str, text: str, finding: str) -> None:
+    (shop.folder / ".env").unlink()
+    (shop.folder / name).write_text(text.format(url=shop.url))
+    (told,) = survey.look(shop.folder, None, [])["findings"]
+    assert finding.format(folder=shop.folder) in told and PASSWORD not in told

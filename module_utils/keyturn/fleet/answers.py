@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ..base import json_text, shape, timestamps
 from ..base.shown import LONGEST, harmless
-from ..ground.rows import ALONE
+from ..ground.rows import KINDS
 from ..host import journal
 from ..host.phases.answers import HostAnswer
 
@@ -104,9 +104,9 @@ SURVEY = {
     **{key: [SECRET] for key in ("keys", "secrets")},
     "columns": [
         {
-            **dict.fromkeys(("database", "table", "column", "path", "flag"), str),
+            **dict.fromkeys(("database", "login", "table", "column", "path", "flag"), str),
             "key": [str],
-            "store": tuple(ALONE),
+            "store": tuple(KINDS),
             "objects": bool,
             **dict.fromkeys(("rows", "empty", "plain", "unopened"), int),
             "under": {"*": int},

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from ..ground.rows import GENERATORS, KINDS
-from ..host.survey import Columns, Secrets, Services, Survey
+from ..host.survey import Columns, Secrets, Services, Survey, where
 
 OPEN = "# OPEN: "
 BRACES = re.compile(r"\{[{%#]")
@@ -72,17 +72,19 @@ def _keys(hosts: Mapping[str, Survey]) -> Iterator[_Found]:
             for one in survey["columns"]:
                 if str(number) in one["under"]:
                     columns.setdefault(at, {}).setdefault(
-                        (one["database"], one["table"], one["column"], one["path"]), one
+                        (one["database"], one["login"], one["table"], one["column"], one["path"]), one
                     )
-        for at, mine in held.items():
-            marks.setdefault(at, []).append(mine)
+        for at, now in held.items():
+            marks.setdefault(at, []).append(now)
     taken: set[str] = set()
     for at, key in first.items():
         if at not in columns:  # a key that opens nothing is none of ours, whatever a host calls it
             continue
         secret = _identifier(key["name"].lower(), taken)
-        shared = len(hosts) == 1 or all(mine == marks[at][0] for mine in marks[at])
-        yield _Found(secret, key, key["number"] > 0, shared, list(columns[at].values()))
+        mine = list(columns[at].values())
+        # what a server holds is one for all hosts, and so is its key
+        shared = len(hosts) == 1 or all(held == marks[at][0] for held in marks[at]) or any(one["login"] for one in mine)
+        yield _Found(secret, key, key["number"] > 0, shared, mine)
 
 
 def _catalogue(
@@ -107,7 +109,7 @@ def _entry(root: Path, found: _Found, services: Mapping[str, Services], hosts: i
     yield f"    title: {_quoted(key['name'].replace('_', ' ').title())}"
     yield f"    variables: [{_quoted(key['name'])}]"
     yield f"    source: {{kind: generated, generator: {GENERATORS[key['rule']]}}}"
-    if hosts == 1:
+    if hosts == 1 and not any(one["login"] for one in found.columns):
         yield f"    {OPEN}do all hosts hold one value (shared, together), or each its own (per_host, rolling)? One host was looked at"
     yield f"    value: {'shared' if found.shared else 'per_host'}"
     yield f"    switch: {'together' if found.shared else 'rolling'}"
@@ -141,24 +143,35 @@ def _consumer(root: Path, key: Secrets) -> str:
 def _migration(root: Path, found: _Found) -> Iterator[str]:
     by_database: dict[str, list[Columns]] = {}
     for one in found.columns:
-        by_database.setdefault(one["database"], []).append(one)
+        by_database.setdefault(where(one), []).append(one)
+    # of a server a migration has one, and nothing else
+    servers = [name for name, columns in by_database.items() if columns[0]["login"]]
+    if servers and len(by_database) > 1:
+        others = ", ".join(_plain(name) for name in by_database if name != servers[0])
+        yield f"    {OPEN}the key opens rows of {others} too, and a migration has one server alone: give these a key of their own"
+        by_database = {servers[0]: by_database[servers[0]]}
     alone = len(by_database) == 1
-    probe = KINDS[found.columns[0]["store"] if alone else "several"].probe
+    probe = KINDS[next(iter(by_database.values()))[0]["store"] if alone else "several"].probe
     yield "    migration:"
     if not alone:
         yield "      kind: several\n      stores:"
-    for database, columns in by_database.items():
+    for columns in by_database.values():
         rule = [f"key: {{rule: {found.key['rule']}}}"] if found.key["rule"] else []
         lines = [
             f"kind: {columns[0]['store']}",
             *rule,
-            f"database: {_path(root, database)}",
+            _place(root, columns[0]),
             "columns:",
             *_columns(columns),
         ]
         for number, line in enumerate(lines):
             yield f"      {line}" if alone else f"        {'  ' if number else '- '}{line}"
     yield f"    probes: [{{kind: {probe}}}, {{kind: http}}]"
+
+
+def _place(root: Path, column: Columns) -> str:
+    path = _path(root, column["database"])
+    return f"login: {{path: {path}, url: {_quoted(column['login'])}}}" if column["login"] else f"database: {path}"
 
 
 def _columns(columns: Sequence[Columns]) -> Iterator[str]:

@@ -37,12 +37,14 @@ class Files(NamedTuple):
     secrets: list[Secret]
     # by its path, the kind of row store
     databases: dict[Path, str]
+    # by its address, which stays on the host, where the login of a server stands: the file, its format and the variable
+    servers: dict[str, tuple[Path, str, str]]
     findings: list[str]
 
 
 def look(root: Path, user: str | None, more: Sequence[Path]) -> Files:
     """Look through a folder and at ``more`` files, each as the user whose ground it lies on."""
-    found = Files([], {}, [])
+    found = Files([], {}, {}, [])
     end = time.monotonic() + MOST_SECONDS
     for count, path in enumerate(itertools.chain(more, _below(root, user, found.findings)), 1):
         if count > MOST_FILES or time.monotonic() > end:
@@ -65,12 +67,16 @@ def look(root: Path, user: str | None, more: Sequence[Path]) -> Files:
     return found
 
 
-def environment(path: Path, user: str | None) -> list[Secret]:
-    """Return what looks like a secret in a file of an environment, whatever its name is; nothing where it cannot be read."""
+def environment(path: Path, user: str | None, found: Files) -> None:
+    """Take in a file of an environment, whatever its name is; nothing where it cannot be read."""
     with contextlib.suppress(OSError, KeyturnError), owner.looking(path, user):
-        content = files.read(path, MOST_BYTES)
-        return [Secret(str(path), one) for one in settings.secrets(path, content, as_environment=True)]
-    return []
+        _settings(path, files.read(path, MOST_BYTES), found, as_environment=True)
+
+
+def _settings(path: Path, content: bytes, found: Files, as_environment: bool = False) -> None:
+    found.secrets.extend(Secret(str(path), one) for one in settings.secrets(path, content, as_environment))
+    for address, (format_, variable) in settings.logins(path, content, as_environment).items():
+        found.servers.setdefault(address, (path, format_, variable))
 
 
 def _one(path: Path, user: str | None, found: Files) -> None:
@@ -79,8 +85,7 @@ def _one(path: Path, user: str | None, found: Files) -> None:
         if kind := rows.kind(head):
             found.databases[path] = kind
         elif settings.kind(path) and os.fstat(file.fileno()).st_size <= MOST_BYTES:
-            content = head + file.read(MOST_BYTES)
-            found.secrets.extend(Secret(str(path), one) for one in settings.secrets(path, content))
+            _settings(path, head + file.read(MOST_BYTES), found)
 
 
 def _below(root: Path, user: str | None, findings: list[str]) -> Iterator[Path]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -43,10 +44,14 @@ class Secrets(TypedDict):
 
 
 class Columns(TypedDict):
-    """A column with tokens, or a place in its JSON texts. ``under`` has how many each key opens, by its number in ``keys``."""
+    """A column with tokens, or a place in its JSON texts. ``under`` has how many each key opens, by its number in ``keys``.
+
+    ``database`` is the file, of a server the one in which ``login`` is the variable with its address.
+    """
 
     store: str
     database: str
+    login: str
     table: str
     key: list[str]
     column: str
@@ -83,6 +88,17 @@ class Survey(TypedDict):
     text: str
 
 
+class _Data(NamedTuple):
+    """Where rows are: the kind of their store, the file, and of a server the variable with its address in that file."""
+
+    store: str
+    path: Path
+    login: str = ""
+
+    def __str__(self) -> str:
+        return f"the database of {self.login} in {self.path}" if self.login else str(self.path)
+
+
 class _Key(NamedTuple):
     """A value that may be a key: the key, and what it is made of."""
 
@@ -100,26 +116,46 @@ def look(folder: Path, user: str | None, more: Sequence[Path]) -> Survey:
     found = survey.look(folder, user, more)
     findings = list(found.findings)
     services, environments = _services(folder, list(found.databases), {one.place for one in found.secrets})
-    secrets = list(found.secrets)
     for path in environments:
-        secrets += survey.environment(path, user)
+        survey.environment(path, user, found)
+    secrets = list(found.secrets)
     secrets += _given(services, survey.known(secrets))
     keys = _keys(secrets)
-    places: list[tuple[Path, Place]] = []
-    by_name = {str(number): one.key for number, one in enumerate(keys)}
-    for path in found.databases:
+    databases = [_Data(kind, path) for path, kind in found.databases.items()]
+    for path, format_, name in found.servers.values():
+        if format_ == "dotenv":
+            databases.append(_Data(rows.POSTGRESQL, path, name))
+        else:
+            findings.append(
+                f"the server of {name} in {shown.name(str(path))}: a login is read from a file of an environment, and this is {format_}: "
+                "give the address to one, and name it by keyturn_files"
+            )
+    places = list(_places(folder, databases, {str(number): one.key for number, one in enumerate(keys)}, findings))
+    return _answer(databases, secrets, keys, places, services, findings)
+
+
+def _places(
+    folder: Path, databases: Sequence[_Data], keys: Mapping[str, str], findings: list[str]
+) -> Iterator[tuple[_Data, Place]]:
+    for data in databases:
         try:
-            places += [(path, place) for place in rows.places(path, by_name)]
+            if data.login:
+                found, unseen = rows.places_of_server(folder, data.path, data.login, keys)
+            else:
+                found, unseen = rows.places(data.path, keys), []
         except KeyturnError as error:
-            findings.append(str(error) if str(path) in str(error) else f"{shown.name(str(path))}: {error}")
-    return _answer(found.databases, secrets, keys, places, services, findings)
+            findings.append(str(error) if str(data.path) in str(error) else f"{shown.name(str(data))}: {error}")
+            continue
+        if unseen:
+            findings.append(f"{data}: the login may not read all rows of {', '.join(unseen[:MOST_DEEDS])}")
+        yield from ((data, place) for place in found)
 
 
 def _answer(
-    databases: Mapping[Path, str],
+    databases: Sequence[_Data],
     secrets: Sequence[Secret],
     keys: Sequence[_Key],
-    places: Sequence[tuple[Path, Place]],
+    places: Sequence[tuple[_Data, Place]],
     services: Mapping[int, Services],
     findings: list[str],
 ) -> Survey:
@@ -137,28 +173,29 @@ def _answer(
         if len(given) > most:
             findings.append(f"of {len(given)} {kind} the first {most} are told")
     opened = [_told(keys[number].secret, keys[number]) for number in opening]
-    columns = [_column(path, databases[path], place, by_old) for path, place in places][:MOST_PLACES]
+    columns = [_column(data, place, by_old) for data, place in places][:MOST_PLACES]
+    names = [str(data) for data in databases]
     return {
         "changed": False,
         "keys": opened,
-        "text": "\n".join(_lines(opened, columns, list(databases), findings)),
+        "text": "\n".join(_lines(opened, columns, names, findings)),
         "secrets": [_told(one) for one in secrets if one not in told][:MOST_SECRETS],
         "columns": columns,
-        "databases": [str(path) for path in databases][:MOST_DATABASES],
+        "databases": names[:MOST_DATABASES],
         "services": found[:MOST_SERVICES],
         "findings": findings[-MOST_FINDINGS:],
     }
 
 
 def _lines(
-    keys: Sequence[Secrets], columns: Sequence[Columns], databases: Sequence[Path], findings: Sequence[str]
+    keys: Sequence[Secrets], columns: Sequence[Columns], databases: Sequence[str], findings: Sequence[str]
 ) -> Iterator[str]:
     """Say which key opens what, for a person."""
     if not columns:
-        yield f"no tokens were found in {len(databases)} databases: {', '.join(map(str, databases)) or 'none'}"
-    for database in dict.fromkeys(one["database"] for one in columns):
+        yield f"no tokens were found in {len(databases)} databases: {', '.join(databases) or 'none'}"
+    for database, its in groupby(columns, where):
         yield database
-        for one in (one for one in columns if one["database"] == database):
+        for one in its:
             at = f" at {one['path']}" if one["path"] else ""
             yield f"  {one['table']}.{one['column']}{at}: {one['rows']} rows, {one['empty']} empty, {one['plain']} without a token"
             for number, count in one["under"].items():
@@ -166,6 +203,11 @@ def _lines(
             if one["unopened"]:
                 yield f"    {one['unopened']} under no key that was found"
     yield from (f"not looked at: {finding}" for finding in findings)
+
+
+def where(column: Columns) -> str:
+    """Return in words where the rows of a column are."""
+    return str(_Data(column["store"], Path(column["database"]), column["login"]))
 
 
 def named(key: Secrets) -> str:
@@ -190,11 +232,12 @@ def _told(secret: Secret, key: _Key | None = None) -> Secrets:
     }
 
 
-def _column(path: Path, kind: str, place: Place, by_old: Mapping[str, str]) -> Columns:
+def _column(data: _Data, place: Place, by_old: Mapping[str, str]) -> Columns:
     opened = {by_old[name]: count for name, count in place.under.items() if name}
     return {
-        "store": kind,
-        "database": str(path),
+        "store": data.store,
+        "database": str(data.path),
+        "login": data.login,
         "table": place.table,
         "key": list(place.key),
         "column": place.column,

@@ -24,6 +24,8 @@ _PLAIN = re.compile(
 _ENVIRONMENT = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\n|(?:export )?[A-Za-z_][A-Za-z0-9_]*=[^\n]+(?:\n|$))+")
 _TEMPLATE = re.compile(r"\.(?:example|template|sample|dist)$")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
+# a driver behind the scheme is SQLAlchemy's
+_SERVER = re.compile(r"postgres(?:ql)?(?:\+\w+)?://.+")
 LONGEST_VALUE = 4096
 
 
@@ -65,6 +67,16 @@ def secrets(path: PurePath, content: bytes, as_environment: bool = False) -> lis
         elif value and not _PLAIN.fullmatch(value) and _TELLING.search(_words(key.rpartition(".")[2])):
             found.append(Setting(format_, section, key, value))
     return found
+
+
+def logins(path: PurePath, content: bytes, as_environment: bool = False) -> dict[str, tuple[str, str]]:
+    """Return the format and the variable of each address of a PostgreSQL server in a file of settings, by the address."""
+    format_ = "dotenv" if as_environment else kind(path)
+    return {
+        value: (format_, Setting(format_, section, key, "").variable)
+        for section, key, value in _read(format_, path, content)
+        if _NAME.fullmatch(key) and len(value) <= LONGEST_VALUE and _SERVER.fullmatch(value)
+    }
 
 
 def _read(format_: str, path: PurePath, content: bytes) -> list[tuple[str, str, str]]:

@@ -1,5 +1,7 @@
 """Which key opens what in a database of which nothing is declared: counts by column and, in JSON texts, by the place in them.
 
+What a server holds is looked through by ``postgresql_census``, with what stands here for both.
+
 It only reads, and nothing that it returns has content of a row but the keys of JSON objects, where those are names.
 """
 
@@ -11,7 +13,7 @@ import re
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from cryptography.fernet import Fernet, InvalidToken
@@ -27,6 +29,7 @@ MOST_PLACES, LONGEST_PATH = 20, 500
 MOST_SECONDS = 900
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 WHOLE = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{92,}={0,2}")
+PREFIXES = (fernet_forms.ONE_LAYER_PREFIX, fernet_forms.TWO_LAYER_PREFIX)
 FLAG = re.compile(r"encrypt|cipher|secured")
 NOT_JSON, OTHER_PLACES = "(within a longer text)", "(other places)"
 
@@ -46,9 +49,15 @@ class Place:
     under: Counter[str] = field(default_factory=Counter)
     # whether all that was looked into is a JSON object
     objects: bool = True
+    # rows of the column in which a token could stand
+    with_prefix: int = 0
+
+    def count(self, rows: int, empty: int) -> None:
+        """Take in how many rows the column has, and in how many of them nothing stands."""
+        self.rows, self.empty, self.plain = rows, empty, rows - empty - self.with_prefix
 
 
-class _Opener:
+class Opener:
     """Tries keys in the order in which they have opened something last."""
 
     def __init__(self, keys: Mapping[str, str]) -> None:
@@ -94,40 +103,46 @@ class _Opener:
 
 def census(database: Database, keys: Mapping[str, str]) -> list[Place]:
     """Return the columns with tokens, each by its places; KeyturnError for a database that cannot be read."""
-    opener, found = _Opener(keys), []
+    opener, found = Opener(keys), []
     with database.reading() as connection:
         tables = [row[1] for row in connection.execute("PRAGMA main.table_list") if row[2] == "table"]
         for table in sorted(name for name in tables if not name.startswith("sqlite_")):
             columns = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
             targets = [column(connection, table, [row[1]], row[1]) for row in columns if not row[6]]
-            for place in _places(connection, targets, opener):
-                place.key, place.flag = _key(columns), _flag(connection, place, columns)
-                found.append(place)
+            values = ((unquote(one.column), value) for one, value in token_scan.suspicious(connection, targets))
+            by_name = {unquote(target.column): target for target in targets}
+            for name, places in in_columns(table, values, opener).items():
+                counts = _rows(connection, by_name[name])
+                for place in places:
+                    place.count(*counts)
+                    place.key, place.flag = _key(columns), _flag(connection, place, columns)
+                    found.append(place)
     return found
 
 
-def _places(connection: sqlite3.Connection, targets: Sequence[Column], opener: _Opener) -> list[Place]:
-    """Return the places of one table."""
-    found: dict[str, dict[str, Place]] = {target.name: {} for target in targets}
+def in_columns(table: str, values: Iterable[tuple[str, bytes]], opener: Opener) -> dict[str, list[Place]]:
+    """Return the places of a table by its columns, of ``values``: what stands where a prefix of a token is in the row."""
+    found: dict[str, dict[str, Place]] = {}
     waiting: dict[tuple[str, str], list[bytes]] = {}
-    with_token: Counter[str] = Counter()
-    for target, value in token_scan.suspicious(connection, targets):
-        with_token[target.name] += 1
-        mine = found[target.name]
+    looked_at: Counter[str] = Counter()
+    for name, value in values:
+        if not any(prefix in value for prefix in PREFIXES):
+            continue  # beside a token, in the same row
+        looked_at[name] += 1
+        mine = found.setdefault(name, {})
         for path, token in _tokens(value, opener):
             at = path if path in mine or len(mine) < MOST_PLACES else OTHER_PLACES
-            mine.setdefault(at, Place(table=unquote(target.table), column=unquote(target.column), path=at))
-            tokens = waiting.setdefault((target.name, at), [])
+            mine.setdefault(at, Place(table=table, column=name, path=at))
+            tokens = waiting.setdefault((name, at), [])
             tokens.append(token)
             if len(tokens) >= TOGETHER:
-                _count(mine[at], waiting.pop((target.name, at)), opener)
+                _count(mine[at], waiting.pop((name, at)), opener)
     for (name, at), tokens in waiting.items():
         _count(found[name][at], tokens, opener)
-    for target in (target for target in targets if found[target.name]):
-        rows, empty = _rows(connection, target)
-        for place in found[target.name].values():
-            place.rows, place.empty, place.plain = rows, empty, rows - empty - with_token[target.name]
-    return [place for places in found.values() for place in places.values()]
+    for name, places in found.items():
+        for place in places.values():
+            place.with_prefix = looked_at[name]
+    return {name: list(places.values()) for name, places in found.items() if places}
 
 
 def _rows(connection: sqlite3.Connection, target: Column) -> tuple[int, int]:
@@ -137,14 +152,14 @@ def _rows(connection: sqlite3.Connection, target: Column) -> tuple[int, int]:
     return rows, without or 0
 
 
-def _count(place: Place, tokens: Sequence[bytes], opener: _Opener) -> None:
+def _count(place: Place, tokens: Sequence[bytes], opener: Opener) -> None:
     if sum(place.under.values()) < LOOKED_INTO:
         looked = [opener.protects_object(token) for token in tokens[:LOOKED_INTO]]
         place.objects &= all(one for one in looked if one is not None)
     place.under += opener.count(tokens)
 
 
-def _tokens(value: bytes, opener: _Opener) -> Iterator[tuple[str, bytes]]:
+def _tokens(value: bytes, opener: Opener) -> Iterator[tuple[str, bytes]]:
     """Yield the tokens of what a row stores: itself, the strings of a JSON text that are tokens, or what stands in a longer text."""
     if WHOLE.fullmatch(value):
         yield "", value
@@ -192,16 +207,20 @@ def _key(columns: Sequence[Sequence[Cell]]) -> list[str]:
     return [str(row[1]) for row in sorted(columns, key=lambda row: int(row[5] or 0)) if row[5]] or [str(columns[0][1])]
 
 
-def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Cell]]) -> str:
-    """Return the column that says of each row whether it is encrypted, empty where there is none: it must be right of every row.
+def flags(place: Place, others: Iterable[str]) -> list[str]:
+    """Return which of the ``others`` of a table may say of each row whether it is encrypted, the likeliest first.
 
-    Where no row is in clear every column of ones would be, so its name has to tell as well.
+    It must be right of every row. Where no row is in clear every column of ones would be, so its name has to tell as well.
     """
-    others = [str(row[1]) for row in columns if row[1] != place.column and not row[6]]
-    names = [name for name in others if place.plain or FLAG.search(name.lower())]
+    names = [name for name in others if name != place.column and (place.plain or FLAG.search(name.lower()))]
     # is_extra_encrypted is of the column extra, and is_encrypted of any other
     names.sort(key=lambda name: (not FLAG.search(name.lower()), place.column.lower() not in name.lower()))
-    for name in names if not place.path else ():
+    return [] if place.path else names
+
+
+def _flag(connection: sqlite3.Connection, place: Place, columns: Sequence[Sequence[Cell]]) -> str:
+    """Return the column that says of each row whether it is encrypted, empty where there is none."""
+    for name in flags(place, [str(row[1]) for row in columns if not row[6]]):
         wrong = connection.execute(
             f"SELECT count(*) FROM main.{quote(place.table)} WHERE length({quote(place.column)}) > 0 AND "  # noqa: S608
             f"coalesce({quote(name)}, 0) <> coalesce({token_scan.holds_prefix(quote(place.column))}, 0)"

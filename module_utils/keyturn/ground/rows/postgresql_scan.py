@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from .fernet_forms import ONE_LAYER_PREFIX, SHORTEST_TOKEN, TWO_LAYER_PREFIX, tokens_in
@@ -49,24 +49,36 @@ def undeclared(cursor: Cursor, declared: Sequence[Column], opens: Callable[[byte
 
 def _look(cursor: Cursor, table: str, column: str, is_bytes: bool, opens: Callable[[bytes], bool]) -> bool | None:
     """Tell whether a column holds a token that opens; None where it holds none at all."""
-    value = column if is_bytes else f"{column}::text"
-    prefixes = [prefix.decode() for prefix in (ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)]
-    holds = " OR ".join(
-        f"position('\\x{prefix.encode().hex()}'::bytea IN {value}) > 0"
-        if is_bytes
-        else f"strpos({value}, '{prefix}') > 0"
-        for prefix in prefixes
-    )
-    cursor.execute(
-        f"DECLARE keyturn_scan NO SCROLL CURSOR FOR SELECT {value} FROM {table} WHERE length({value}) >= {SHORTEST_TOKEN} AND ({holds})"  # noqa: S608
-    )
     state: bool | None = None
-    while state is not True:
+    for stored in suspicious(cursor, table, column, is_bytes):
+        for token in tokens_in(stored):
+            if opens(token):
+                return True
+            state = False
+    return state
+
+
+def suspicious(cursor: Cursor, table: str, column: str, is_bytes: bool) -> Iterator[bytes]:
+    """Yield what a column holds where a prefix of a token is in it; names are quoted for SQL."""
+    value = column if is_bytes else f"{column}::text"
+    cursor.execute("CLOSE ALL")  # the one before, where nobody has wanted the rest of it
+    cursor.execute(
+        f"DECLARE keyturn_scan NO SCROLL CURSOR FOR SELECT {value} FROM {table} WHERE {holds_prefix(value, is_bytes)}"  # noqa: S608
+    )
+    while True:
         cursor.execute(f"FETCH {FETCHED} FROM keyturn_scan")
         if not (page := cursor.fetchall()):
-            break
+            return
         for (stored,) in page:
-            for token in tokens_in(stored.encode(errors="replace") if isinstance(stored, str) else bytes(stored)):
-                state = bool(state) or opens(token)
-    cursor.execute("CLOSE keyturn_scan")
-    return state
+            yield stored.encode(errors="replace") if isinstance(stored, str) else bytes(stored)
+
+
+def holds_prefix(value: str, is_bytes: bool) -> str:
+    """Return the SQL condition that a text, or bytes, may have a token in them."""
+    has = (
+        f"position('\\x{prefix.hex()}'::bytea IN {value}) > 0"
+        if is_bytes
+        else f"strpos({value}, '{prefix.decode()}') > 0"
+        for prefix in (ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)
+    )
+    return f"length({value}) >= {SHORTEST_TOKEN} AND ({' OR '.join(has)})"

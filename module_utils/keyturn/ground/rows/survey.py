@@ -12,7 +12,7 @@ from .key_census import Place, census
 from .sqlite_file import HEADER, Database
 
 HEAD_BYTES = len(HEADER)
-SQLITE = "fernet_sqlite"
+SQLITE, POSTGRESQL = "fernet_sqlite", "fernet_postgresql"
 # a shorter text is no secret that anything is made of
 SMALLEST = 8
 HEX = re.compile("[0-9a-fA-F]{64}")
@@ -48,3 +48,14 @@ def keys(value: str) -> Iterator[Key]:
 def places(path: Path, by_name: Mapping[str, str]) -> list[Place]:
     """Return where tokens stand, and how many each of the keys opens; KeyturnError for data that cannot be read."""
     return census(Database(path), by_name)
+
+
+def places_of_server(
+    root: Path, path: Path, variable: str, by_name: Mapping[str, str]
+) -> tuple[list[Place], list[str]]:
+    """Return the same of the database that a variable of a file leads to, and names of columns that the login may not read whole."""
+    from . import postgresql_census  # most hosts have no server
+    from .postgresql_session import Login
+
+    login = Login({"login": {"path": str(path), "url": variable, "parts": None}}, root)
+    return postgresql_census.census(login, by_name)
