@@ -225,7 +225,7 @@ class Way(socketserver.ThreadingTCPServer):
     """The way from a host to the server, which may be broken: by ``mood``.
 
     ``away``: nobody answers. ``stuck``: somebody takes the connection and says nothing. ``refused``: it breaks before a statement that
-    changes a role comes through. ``lost``: it breaks after that, before the answer. ``twice``: that answer comes two times. ``slow``:
+    changes a role comes through. ``lost``: it breaks after its commit, before the answer. ``twice``: that answer comes two times. ``slow``:
     each piece takes its time.
     """
 
@@ -260,7 +260,7 @@ class _Pair(socketserver.BaseRequestHandler):
                 pass
             return
         with socket.create_connection((way.server.host, way.server.port)) as other:
-            changing = False
+            changing = altered = False
             while True:
                 ready = select.select([self.request, other], [], [])[0]
                 for source, target in ((self.request, other), (other, self.request)):
@@ -273,7 +273,9 @@ class _Pair(socketserver.BaseRequestHandler):
                         way.changes += 1
                         if way.mood == "refused":
                             return
-                        changing = True
+                        altered = True
+                    if source is self.request and altered and b"COMMIT" in piece:
+                        changing, altered = True, False
                     answered = source is other and changing
                     if answered and way.mood == "lost":
                         return

@@ -81,7 +81,15 @@ def test_no_promise_is_kept_by_a_run_that_failed_or_took_too_long(wish: str) -> 
 
 def attempts(folder: Path, *runs: tuple[str, dict[str, Any]], **plans: Any) -> dict[str, Any]:
     """Write the begin and the end of each run (its failure, and what its hosts said), as the playbooks do; return the report."""
-    common = {"folder": str(folder), "excluded": {}, "entry": ENTRY, "checklist": [], "link": "", "by_key": False, "wish": "forward"}
+    common = {
+        "folder": str(folder),
+        "excluded": {},
+        "entry": ENTRY,
+        "checklist": [],
+        "link": "",
+        "by_key": False,
+        "wish": "forward",
+    }
     for number, (failure, hosts) in enumerate(runs):
         plan = HEADER | {"attempt": attempt(number), "sessions": "kept"} | plans.get(f"run{number}", {})
         silent: dict[str, Any] = {name: {} for name in hosts}

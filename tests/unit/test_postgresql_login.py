@@ -145,6 +145,27 @@ def test_nothing_of_the_databases_owner_runs_in_a_session_that_changes_a_role(
         server.sql(f"ALTER DATABASE {DATABASE} RESET search_path; DROP SCHEMA trap CASCADE", DATABASE)
 
 
+@pytest.mark.parametrize("who", ["socket", "itself"])
+def test_no_setting_outlives_its_transaction(
+    server: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    """A pooler hands the session on to the application, which would find none of its tables any more."""
+    server.give(APPLICATION, PASSWORD)
+    said: list[str] = []
+    query = Connection.query
+    monkeypatch.setattr(Connection, "query", lambda self, statement: said.append(statement) or query(self, statement))
+    issuer = role(server, tmp_path, who)
+    issuer.prepare()
+    issuer.unset()
+    issuer.retire("infinity")
+    inside = False
+    for statement in said:
+        assert inside != (statement == "BEGIN"), statement
+        assert not statement.startswith("SET ") or statement.startswith("SET LOCAL "), statement
+        inside = statement != "COMMIT"
+    assert not inside and said.count("COMMIT") >= 3
+
+
 def test_of_many_sessions_that_go_on_few_are_named_and_all_are_ended(
     server: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,7 @@ class Role:
 
     def prepare(self) -> Prepared:
         """Log in as who will change the role, and see that the role is there and may do what the other one may."""
-        with self._session(self._old, self._new) as session:
+        with self._session(self._old, self._new) as session, _transaction(session):
             for role in self._spec["users"] or [_named(self._old).user]:
                 self._check_role(session, role)
             if self._alternates:
@@ -124,7 +124,10 @@ class Role:
         with self._session(self._new, self._old) as session:
             if self._alternates:
                 self._give(session, old.user, None)
-            return self._sessions(session, old.user, mark)
+            with _transaction(
+                session
+            ):  # of its own: whoever is ended logs in anew, and the password must be gone by then
+                return self._sessions(session, old.user, mark)
 
     # -- by statements ---------------------------------------------------------------------------------------------------------
 
@@ -133,10 +136,10 @@ class Role:
         days = self._spec["valid_days"]
         until = datetime.now(UTC) + timedelta(days=days or 0)
         ends = f" VALID UNTIL {literal(until.isoformat())}" if days and password is not None else ""
-        # no wait for a lock that somebody holds, and an answer only when the change is on the server's disk
-        session.query(f"SET statement_timeout = {STATEMENT_MILLISECONDS}")
-        session.query("SET synchronous_commit = on")
-        session.query(f"ALTER ROLE {identifier(user)} PASSWORD {verifier}{ends}")
+        with _transaction(session):
+            # an answer only when the change is on the server's disk
+            session.query("SET LOCAL synchronous_commit = on")
+            session.query(f"ALTER ROLE {identifier(user)} PASSWORD {verifier}{ends}")
 
     def _check_role(self, session: Connection, role: str) -> None:
         found = session.query(MAY.format(role=literal(role)))
@@ -187,10 +190,6 @@ class Role:
         """Log in as the admin; without one as the role itself, by the first of its passwords that is accepted."""
         try:
             with self._admin() if self._spec["admin"] else self._itself([one for one in itself if one]) as session:
-                # a setting of the role or of the database may have made the session another role's, which may not change this one
-                session.query("SET ROLE NONE")
-                # no startup parameter for a role that changes itself: a pooler, by which it may come, knows but few
-                session.query(f"SET search_path = {SAFE['search_path']}")
                 yield session
         except Failed as failed:
             raise KeyturnError(
@@ -224,6 +223,22 @@ class Role:
             with contextlib.suppress(Failed):
                 return stack.enter_context(postgresql.connected(self._server, *login, SECONDS))
         return stack.enter_context(postgresql.connected(self._server, *last, SECONDS))
+
+
+@contextlib.contextmanager
+def _transaction(session: Connection) -> Iterator[None]:
+    """Do what is within as the role of the login, and find nothing by a name that is not the server's own.
+
+    All settings end with it: a role that changes itself may come by a pooler, which hands the session on to the application.
+    """
+    session.query("BEGIN")
+    # a setting of the role or of the database may have made the session another role's, which may not change this one
+    session.query("SET LOCAL ROLE NONE")
+    session.query(f"SET LOCAL search_path = {SAFE['search_path']}")
+    # no wait for a lock that somebody holds
+    session.query(f"SET LOCAL statement_timeout = {STATEMENT_MILLISECONDS}")
+    yield
+    session.query("COMMIT")
 
 
 REMEDY = "see that it runs and can be reached from this host, then run this again"
