@@ -16,6 +16,10 @@ options:
     type: str
     required: true
     choices: [set, unset, retire]
+  store:
+    description: The secret store, C(keyturn_store), where the password of the issuer's C(admin) is C(stored). The action reads it there.
+    type: dict
+    default: {kind: dotenv}
   cause:
     description: Why the hosts go back, for C(unset). The first cause given is kept.
     type: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from keyturn.base.fingerprint import fingerprint, fingerprints
 from support import stores
 from support.brought import bench
 from support.canary import Scanner
+from support.databases import ADMIN, ADMINS_PASSWORD, Application, PostgreSQL
 from support.lab import KEY, Lab
 from support.stores import AWS, ROOT_TOKEN, Cut, Wire, spec
 
@@ -185,3 +186,29 @@ def test_a_shared_value_lives_in_aws(lab: Lab, monkeypatch: pytest.MonkeyPatch, 
     assert requests.count(b"POST / ") > 10, "AWS has logged nothing"
     held = {"first": first, "previous": dict(found.previous.values)["JWT_SECRET_KEY"], "current": now}
     assert Scanner(held).find(requests) == set()
+
+
+def test_the_admin_of_an_issuer_logs_in_by_what_the_store_has(
+    make_lab: Callable[..., Lab], openbao: str, wire: Wire, secret_id: str
+) -> None:
+    """No host can read the store, and no host keeps the password: the controller reads it for each call."""
+    path, login = "test/database_admin", {"KEYTURN_STORE_SECRET_ID": secret_id}
+    clear(openbao, "test/db_password")
+    with PostgreSQL() as server:
+        app = Application(make_lab(), server, "the first", admin={"user": ADMIN, "stored": "database_admin"})
+        done = app.play("rotate")
+        assert done.returncode == 2
+        assert "its issuer's admin is stored (database_admin), and this environment has no secret store" in said(done)
+        in_openbao(app.lab, wire)
+        server.give("trader", "somebody-else-has-changed-it")
+        done = app.play("rotate", **login)
+        assert done.returncode == 2
+        assert f"{path}: the store has no `password` there" in said(done), said(done)
+        store: Any = stores.open_store(spec("openbao", openbao), {"BAO_TOKEN": ROOT_TOKEN})
+        store._kv.create_or_update_secret(path=path, secret={"password": ADMINS_PASSWORD}, mount_point="secret")
+        done = app.play("rotate", "-vvv", "--diff", **login)
+        assert done.returncode == 0, [line for line in done.stdout.splitlines() if "msg" in line or "ERR" in line]
+        assert app.verdict(app.held()) == "accepted"
+        kept = [file.read_bytes() for file in app.lab.folder.rglob("*") if file.is_file()]
+    assert ADMINS_PASSWORD not in done.stdout + done.stderr
+    assert not [one for one in kept if ADMINS_PASSWORD.encode() in one]

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from keyturn.base import files
 from keyturn.base.errors import KeyturnError
-from keyturn.issuers.admin import read_password
+from keyturn.issuers.admin import password
+from keyturn.issuers.contract import Told
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_a_file_that_holds_no_secret_alone_is_refused(tmp_path: Path, content: b
         files.secret(path)
     assert str(path) in str(refused.value) or b"\xff" in content
     with pytest.raises(KeyturnError):
-        read_password({"password_file": str(path)}, hidden.extend)
+        password({"password_file": str(path), "stored": None}, Told("", {}, {}, hidden.extend))
     assert hidden == [], "an empty text that is hidden puts asterisks everywhere"
 
 

@@ -117,6 +117,22 @@ def test_a_call_with_a_value_wants_pipelining(
     assert stage()["msg"].startswith("Pipelining is off")
 
 
+def test_the_password_of_an_admin_is_read_for_the_call_and_nobody_is_told(
+    calls: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = {"issuer": {"admin": {"user": "a", "stored": "database_admin"}}}
+    given = {"rotation": {"rotation_id": ID, "environment": "test", "entry": entry}, "step": "set"}
+    made = task("keyturn_issue", **given, store={"kind": "openbao", "url": "https://127.0.0.1:9"})
+    monkeypatch.setattr(
+        made.run.__globals__["stores"], "password_at", lambda spec, environment, name: f"{environment}/{name}: {NEW}"
+    )
+    assert NEW not in repr(made.run(task_vars={"inventory_hostname": "app1"}))
+    assert NEW not in repr(calls["told"])
+    assert calls["packed"]["admins_password"] == f"test/database_admin: {NEW}" and "store" not in calls["packed"]
+    monkeypatch.setattr(ActionBase, "_is_pipelining_enabled", lambda self, style: False)
+    assert made.run(task_vars={"inventory_hostname": "app1"})["msg"].startswith("Pipelining is off")
+
+
 def test_a_generated_value_is_no_result(memory: Any, calls: dict[str, Any]) -> None:
     made = task("keyturn_values", variables=["A"], generator="fernet", rotation_id=ID, hosts={"app1": {}})
     result = made.run(task_vars={})

@@ -16,7 +16,8 @@ import pytest
 from keyturn.base import postgresql
 from keyturn.base.postgresql import Address, Connection, Failed
 from keyturn.issuers import postgresql_role
-from support.databases import ALTERNATE, APPLICATION, DATABASE, OWNER, PostgreSQL
+from keyturn.issuers.contract import Told
+from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, DATABASE, OWNER, PostgreSQL
 from support.watching import wait_for
 
 SECONDS = 30
@@ -119,19 +120,23 @@ ALTER DATABASE {DATABASE} SET search_path = trap, pg_catalog;
 
 def role(server: PostgreSQL, folder: Path, who: str, sessions: str = "kept") -> postgresql_role.Role:
     """Return an issuer, whose admin comes by the socket or by a password, or which has none."""
-    admins = {"socket": server.admin, "password": server.admin_by_password(folder)}
-    lacking = {"port": None, "system_user": None, "socket": None, "password_file": None}
+    stored = {"user": ADMIN, "stored": "admin"}
+    admins = {"socket": server.admin, "password": server.admin_by_password(folder), "the store": stored}
+    lacking = {"port": None, "system_user": None, "socket": None, "password_file": None, "stored": None}
     given: dict[str, Any] = {"strategy": "single", "users": [], "admin": None}
     if who in admins:
         given = {"strategy": "alternating", "users": [APPLICATION, ALTERNATE], "admin": lacking | admins[who]}
     logins = [postgresql_role.Login(name, PASSWORD) for name in (APPLICATION, ALTERNATE)]
     provider = {"url": server.url, "tls": True, "ca_bundle": None}
     return postgresql_role.Role(
-        given | {"valid_days": None, "sessions": sessions}, provider, *logins, lambda _values: None
+        given | {"valid_days": None, "sessions": sessions},
+        provider,
+        *logins,
+        Told("", {}, {}, lambda _values: None, admins_password=ADMINS_PASSWORD),
     )
 
 
-@pytest.mark.parametrize("who", ["socket", "password", "itself"])
+@pytest.mark.parametrize("who", ["socket", "password", "the store", "itself"])
 def test_nothing_of_the_databases_owner_runs_in_a_session_that_changes_a_role(
     server: PostgreSQL, tmp_path: Path, who: str
 ) -> None:

@@ -59,6 +59,7 @@ PHASES = {
             "step": {"type": "str", "required": True, "choices": ["set", "unset", "retire"]},
             "cause": {"type": "str", "default": ""},
             "abandon_commit": {"type": "bool", "default": False},
+            "admins_password": {"type": "str", "no_log": True},
         },
     ),
     "ask_provider": Phase(ROTATION),

@@ -320,3 +320,5 @@ class Rotation(Holding):
     speaker: str = ""
     speaks: bool = True
     rows_under: str = ""
+    # of who tells the issuer, where the controller has read it in the secret store
+    admins_password: str | None = None

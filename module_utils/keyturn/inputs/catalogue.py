@@ -65,6 +65,7 @@ ADMIN: Spec = {
     "socket": {"type": "path", "default": "/var/run/postgresql"},
     "port": {"type": "int"},
     "password_file": {"type": "path"},
+    "stored": {"type": "str"},
 }
 REQUEST: Spec = {
     "method": {"type": "str", "required": True, "choices": ["DELETE", "PATCH", "POST", "PUT"]},
@@ -77,7 +78,7 @@ ISSUER: Spec = {
     "kind": {"type": "str", "required": True, "choices": sorted(ISSUERS)},
     "strategy": {"type": "str", "required": True, "choices": list(STRATEGIES)},
     "users": {"type": "list", "elements": "str", "default": []},
-    "admin": {"type": "dict", "options": ADMIN, "required_one_of": [["system_user", "password_file"]]},
+    "admin": {"type": "dict", "options": ADMIN, "required_one_of": [["system_user", "password_file", "stored"]]},
     "valid_days": {"type": "int"},
     "set": {"type": "list", "elements": "str"},
     "unset": {"type": "list", "elements": "str"},

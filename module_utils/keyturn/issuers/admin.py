@@ -7,16 +7,26 @@ from pathlib import Path
 from ..base import files
 from ..base.errors import KeyturnError
 from ..ground import owner
-from .contract import Hide, Spec
+from .contract import Spec, Told
 
 
-def read_password(admin: Spec, hide: Hide) -> str:
-    """Return the password of the entry's ``admin``, from a file that only root can read, or exchange for another one."""
-    path = Path(admin["password_file"])
+def password(admin: Spec, told: Told) -> str:
+    """Return the password of the entry's ``admin``: from the secret store, or a file that only root can read or exchange."""
+    if admin["stored"]:
+        if told.admins_password is None:
+            raise KeyturnError(
+                f"the password of the issuer's admin ({admin['stored']}) has not come from the secret store"
+            )
+        found = told.admins_password
+    else:
+        found = _read(Path(admin["password_file"]))
+    told.hide([found])
+    return found
+
+
+def _read(path: Path) -> str:
     if (changed := owner.writer(path)) is not None:
         raise KeyturnError(
             f"{path}: {changed[0]} may put another password there ({changed[1]}): keep it where only root can"
         )
-    password = files.secret(path)
-    hide([password])
-    return password
+    return files.secret(path)

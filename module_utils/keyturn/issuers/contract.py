@@ -25,6 +25,7 @@ Hide = Callable[[Iterable[str]], None]
 class Told(NamedTuple):
     """What an issuer is told of a rotation: its id, and the values of both sides by variable; what it reads itself it gives to ``hide``.
 
+    ``admins_password`` is what the controller has read in the secret store, None where the entry's admin has none there.
     ``scripts`` runs programs as the application's user, None where only the service is given the values. A program that outlives its call
     holds ``lock``, a file, until it ends.
     """
@@ -35,6 +36,7 @@ class Told(NamedTuple):
     hide: Hide
     scripts: Scripts | None = None
     lock: Path | None = None
+    admins_password: str | None = None
 
 
 class Prepared(NamedTuple):

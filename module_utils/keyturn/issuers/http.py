@@ -8,7 +8,7 @@ from .. import providers
 from ..base.errors import KeyturnError
 from ..providers import http_data
 from ..providers.shapes import ProviderSpec
-from .admin import read_password
+from .admin import password
 from .contract import Prepared, Spec, Told, Unanswered
 
 ADMINS = {"admin_user", "admin_password"}
@@ -21,8 +21,8 @@ def fault(spec: Spec, provider: ProviderSpec) -> str:
     needed = ("set", "unset", "retire") if spec["strategy"] == "overlap" else ("set", "unset")
     if missing := [name for name in needed if name not in requests]:
         return f"with the strategy {spec['strategy']} the issuer http needs requests.{missing[0]}"
-    if spec["admin"] and not spec["admin"]["password_file"]:
-        return "admin of the issuer http has a password_file"
+    if spec["admin"] and spec["admin"]["system_user"]:
+        return "admin of the issuer http has a password_file, or is stored"
     values = {f"{side}_{name}" for side in SIDES for name in _fields(provider)}
     known = {*values, "rotation_id", *(ADMINS if spec["admin"] else ())}
     for name, request in requests.items():
@@ -78,11 +78,7 @@ class Http:
             f"{side}_{field}": values.get(name, "") for side, values in sides for field, name in self._names.items()
         }
         admin = self._spec["admin"]
-        mine = (
-            {"admin_user": admin["user"] or "", "admin_password": read_password(admin, self._told.hide)}
-            if admin
-            else {}
-        )
+        mine = {"admin_user": admin["user"] or "", "admin_password": password(admin, self._told)} if admin else {}
         return {**held, **mine, "rotation_id": self._told.rotation_id}
 
     def _call(self, name: str) -> None:

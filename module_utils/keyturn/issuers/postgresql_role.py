@@ -19,8 +19,8 @@ from ..base.errors import KeyturnError
 from ..base.postgresql import Connection, Failed, identifier, literal
 from ..ground import owner
 from ..providers.shapes import ProviderSpec
-from .admin import read_password
-from .contract import Hide, Prepared, Spec, Told
+from .admin import password as admins_password
+from .contract import Prepared, Spec, Told
 
 SECONDS = 15
 # the server ends what it has not done by then, so that nothing is done later that nobody waits for
@@ -76,7 +76,7 @@ def issuer(spec: Spec, provider: ProviderSpec, variables: Sequence[str], told: T
         Login(*providers.user_and_password(provider, [held[name] for name in variables])) if held else None
         for held in (told.old, told.new)
     )
-    return Role(spec, provider, old, new, told.hide)
+    return Role(spec, provider, old, new, told)
 
 
 class Login(NamedTuple):
@@ -89,8 +89,8 @@ class Login(NamedTuple):
 class Role:
     """The issuer of one rotation, by ``Issuer`` of contract.py. ``new`` is None where there is no new value yet."""
 
-    def __init__(self, spec: Spec, provider: ProviderSpec, old: Login | None, new: Login | None, hide: Hide) -> None:
-        self._spec, self._old, self._new, self._hide = spec, old, new, hide
+    def __init__(self, spec: Spec, provider: ProviderSpec, old: Login | None, new: Login | None, told: Told) -> None:
+        self._spec, self._old, self._new, self._told = spec, old, new, told
         self._server = postgresql.address(provider["url"], provider["tls"], provider["ca_bundle"])
         self._alternates = spec["strategy"] == "alternating"
 
@@ -202,7 +202,7 @@ class Role:
         with contextlib.ExitStack() as stack:
             server = self._server._replace(port=admin["port"] or self._server.port, database=ADMINS_DATABASE)
             if not admin["system_user"]:
-                password = read_password(admin, self._hide)
+                password = admins_password(admin, self._told)
                 yield stack.enter_context(postgresql.connected(server, admin["user"], password, SECONDS, SAFE))
                 return
             # the server looks at who connects, and is looked at: after that root is root again

@@ -23,6 +23,7 @@ from ..inputs.tree import ROOT
 from ..inputs.validation import Answer, Parameters, services, store, validated
 from ..records import report, rotation_log
 from ..records.shapes import Report
+from ..stores import password_at
 
 # what the action reads of each host
 HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
@@ -47,6 +48,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
             "strategy single, or no store"
         )
     environment = _environment(parameters["inventory"], hosts)
+    _check_admin(parameters, entry, environment)
     plan: Plan = {
         "rotation_id": planning.check_rotation_id(parameters["rotation_id"] or planning.rotation_id()),
         "secret": parameters["secret"],
@@ -94,6 +96,19 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "run": {name: value for name, value in plan.items() if name in TOLD},
         "text": _text(plan, list(hosts), _before(parameters, plan["rotation_id"]), check_mode),
     }
+
+
+def _check_admin(parameters: Parameters, entry: Entry, environment: str) -> None:
+    """See that the password of who tells the issuer is in the secret store, where the entry says so."""
+    admin = (entry["issuer"] or {}).get("admin") or {}
+    if not (name := admin.get("stored")):
+        return
+    if parameters["store"]["kind"] == "dotenv":
+        raise KeyturnError(
+            f"keyturn_secrets.{parameters['secret']}: its issuer's admin is stored ({name}), and this environment has no secret store: set "
+            "keyturn_store, or take password_file"
+        )
+    password_at(store(parameters["store"]), environment, name)
 
 
 def _entry(parameters: Parameters) -> Entry:

@@ -11,9 +11,10 @@ from collections.abc import Callable, Mapping
 from ..base.errors import KeyturnError
 from ..inputs.catalogue import StoreSpec
 from .aws_secretsmanager import AwsSecretsManager
-from .contract import Store
+from .contract import BY_HAND, Store
 from .openbao import OpenBao
 
+PASSWORD = "password"  # noqa: S105 - its name
 STORES: dict[str, Callable[[StoreSpec, Mapping[str, str]], Store]] = {
     "aws_secretsmanager": AwsSecretsManager,
     "openbao": OpenBao,
@@ -23,6 +24,17 @@ STORES: dict[str, Callable[[StoreSpec, Mapping[str, str]], Store]] = {
 def open_store(spec: StoreSpec, environment: Mapping[str, str] | None = None) -> Store:
     """Return the store that ``keyturn_store`` describes, logged in by what stands in ``environment`` (default: the process's)."""
     return STORES[spec["kind"]](spec, os.environ if environment is None else environment)
+
+
+def password_at(spec: StoreSpec, environment: str, name: str) -> str:
+    """Return a password that a person keeps in the store of an environment, by its name there; KeyturnError where there is none."""
+    path = path_of(spec, environment, name)
+    current = open_store(spec).read(path).current
+    if current is None or not current.values.get(PASSWORD):
+        raise KeyturnError(
+            f"{path}: the store has no `{PASSWORD}` there, as an issuer's admin needs it: write it ({BY_HAND})"
+        )
+    return current.values[PASSWORD]
 
 
 def path_of(spec: StoreSpec, environment: str, secret: str, host: str = "") -> str:

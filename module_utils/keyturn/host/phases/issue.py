@@ -5,6 +5,7 @@ The journal has each step before it is taken, and the issuer's answer is no evid
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,14 @@ if TYPE_CHECKING:
     from ...issuers.contract import Issuer
 
 
-def run(rotation: Rotation, step: str, cause: str, abandon_commit: bool) -> HostAnswer:
+def run(
+    rotation: Rotation, step: str, cause: str, abandon_commit: bool, admins_password: str | None = None
+) -> HostAnswer:
     """``set`` before any host is switched, ``retire`` when all have decided.
 
     ``unset`` before any goes back where the new value has replaced the old one, and when all are back where both live.
     """
+    rotation = dataclasses.replace(rotation, admins_password=admins_password)
     if step == "unset":
         return unset(rotation, cause, abandon_commit)
     if rotation.check_mode:
@@ -162,7 +166,12 @@ def _tell(
 
 def _open(rotation: Rotation, staged: Staged) -> Issuer:
     lock = rotation.application.folder / "issuer"
-    told = Told(rotation.rotation_id, staged.old, staged.new, rotation.hide, rotation.scripts, lock)
+    told = Told(
+        *(rotation.rotation_id, staged.old, staged.new, rotation.hide),
+        scripts=rotation.scripts,
+        lock=lock,
+        admins_password=rotation.admins_password,
+    )
     return issuers.issuer(rotation.entry["issuer"], rotation.entry["provider"], rotation.variables, told)
 
 
