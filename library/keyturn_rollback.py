@@ -25,6 +25,12 @@ options:
     type: str
     default: rolled_back
     choices: [stopped, turned, accepts, rolled_back]
+  withdrawn:
+    description:
+      - Who speaks for all hosts has had the issuer forget a new value that has lived beside the old one. Until then every host that has
+        gone back keeps the rotation open.
+    type: bool
+    default: false
 author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """

@@ -333,6 +333,21 @@ def test_an_old_value_that_its_application_cannot_log_in_with_is_not_ended(host:
     host.check_end("new")
 
 
+@pytest.mark.parametrize("strategy", ["alternating"])
+def test_a_host_for_which_another_speaks_ends_when_that_one_has_taken_the_value_back(
+    host: Issued, strategy: str
+) -> None:
+    host.until("set")
+    host.server.give(ALTERNATE, NEW)
+    turn.run(host.rotation(), "proved")
+    ask_provider.run(host.rotation())
+    rollback.run(host.rotation(), "a test", False)
+    assert host.journal()["phase"] != "closed", "the value may still be needed by another host"
+    host.server.forget(ALTERNATE)
+    rollback.run(host.rotation(), "a test", False, withdrawn=True)
+    host.check_end("old")
+
+
 @pytest.mark.parametrize("strategy", ["single"])
 def test_nothing_is_stopped_for_a_value_that_is_not_accepted_from_here(host: Issued, strategy: str) -> None:
     host.until("set")

@@ -261,6 +261,11 @@ class Fleet:
         words = self.enter(host, "bash", "-c", command)
         return subprocess.run(words, check=check, text=True, capture_output=True).stdout
 
+    def unpack(self, host: str, folder: str, archive: bytes) -> None:
+        """Unpack a tar archive in a folder of a host, which is made."""
+        words = self.enter(host, "sh", "-c", f"mkdir -p {folder} && tar -xC {folder} --no-same-owner")
+        subprocess.run(words, check=True, input=archive, capture_output=True)
+
     def wait_on(self, host: str, condition: str, timeout: int = 120) -> None:
         """Wait until a shell condition holds on a host."""
         self.run(host, f"timeout {timeout} sh -c 'until {condition}; do sleep 0.05; done'")

@@ -73,6 +73,7 @@ PHASES = {
                 "default": "rolled_back",
                 "choices": ["stopped", "turned", "accepts", "rolled_back"],
             },
+            "withdrawn": {"type": "bool", "default": False},
         },
         diff=("new", "old"),
     ),

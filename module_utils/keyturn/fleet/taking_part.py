@@ -12,7 +12,7 @@ from ..inputs.request import Plan
 from .host_variables import Hosts
 
 ONCE = (
-    *("compare", "end_old", "forget_new", "issue", "promote", "take_value_back"),
+    *("compare", "end_old", "issue", "promote", "take_value_back"),
     *("prepare_shared", "turn_shared", "reencrypt_back", "reencrypt_all_back"),
 )
 

@@ -71,6 +71,7 @@ SHAPE = {
     "finished?": (None, timestamps.SHAPE),
     "decision?": (None, "commit", "rollback"),
     "turned_back?": bool,
+    "withdrawn?": bool,
     "outcome?": (None, str),
     "history?": [{"phase": str, "at": timestamps.SHAPE}],
     "old?": MARKS,

@@ -38,11 +38,15 @@ if TYPE_CHECKING:
     from ...ground.rows.contract import RowStore
 
 
-def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "rolled_back") -> HostAnswer:
+def run(
+    rotation: Rotation, cause: str, abandon_commit: bool, until: str = "rolled_back", withdrawn: bool = False
+) -> HostAnswer:
     """Put this host back on the old value; ``cause`` is the reason, and the first one given is kept.
 
     Of rows that all hosts share each is ``stopped`` first, then one has ``turned`` them, and then all end: ``until`` is how far to go. A
     host with a list of keys is not stopped: it ``accepts``, which is to write under the old one again and read both, before any goes on.
+    ``withdrawn`` tells that who speaks for all hosts has taken back a new value that has lived beside the old one: until then the rotation
+    stays open.
     ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
     that has decided go back, since nobody can have finished.
     """
@@ -71,6 +75,8 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "roll
         with _tolerating(rotation, journal):
             start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
         _note(journal, start_companions(rotation.service_list()))
+        if withdrawn:
+            journal.update(withdrawn=True)
         if _still_issued(rotation, journal):
             return result(journal, changed=True)
         outcome = _outcome(rotation, journal)
@@ -82,7 +88,7 @@ def run(rotation: Rotation, cause: str, abandon_commit: bool, until: str = "roll
 
 
 def _still_issued(rotation: Rotation, journal: Journal) -> bool:
-    """Tell whether this host has yet to take a new value back that lives beside the old one: it does when all hosts are back."""
+    """Tell whether a new value that lives beside the old one has yet to be taken back: it is when all hosts are back."""
     issuer = rotation.entry["issuer"]
     return bool(issuer and issuers.old_lives(issuer) and journal.reached("issuing") and not journal.has("withdrawn"))
 
