@@ -38,6 +38,10 @@ options:
     description: The file that says whose keys sign checklists (ssh-keygen(1)); signatures are not looked at if empty.
     type: path
     default: ''
+  production:
+    description: Whether a review of the policy that is late makes the state overdue; elsewhere its day is only shown.
+    type: bool
+    default: true
 author: The Keyturn maintainers
 attributes:
   check_mode:

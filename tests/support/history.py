@@ -172,5 +172,10 @@ def given(folder: Path) -> dict[str, Any]:
     """Return what the action ``keyturn_status`` is given."""
     return {
         **{"secrets": secrets(), "hosts": answers(), "folder": str(folder), "policy": POLICY},
-        **{"allowed_signers": "", "grace_days": 7, "window": {"days": ["sat", "sun"], "from": "22:00", "to": "02:00"}},
+        **{
+            "allowed_signers": "",
+            "production": True,
+            "grace_days": 7,
+            "window": {"days": ["sat", "sun"], "from": "22:00", "to": "02:00"},
+        },
     }

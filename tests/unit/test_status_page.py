@@ -79,6 +79,13 @@ def test_an_open_rotation_says_first_what_is_down_and_only_ways_that_are_open(
     assert step.reckoning.table(found | {"attention": [first]}).startswith(f"BROKEN at {found['at']}: down: backend")
 
 
+def test_a_review_that_is_late_counts_in_production_alone(tmp_path: Path) -> None:
+    given, after = history.given(tmp_path), history.NOW.replace(year=history.NOW.year + 1)
+    for production in (True, False):
+        told = step.reckoned(given | {"production": production, "hosts": {}}, tmp_path, after)
+        assert any("the policy's review was due" in one["text"] for one in told["attention"]) is production
+
+
 def test_where_nothing_needs_anybody_the_page_says_so(found: dict[str, Any]) -> None:
     assert "<h1>staging: nothing needs you</h1>" in status_page.render(found | {"attention": []}, "staging")
 

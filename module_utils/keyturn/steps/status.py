@@ -42,6 +42,7 @@ def reckoned(parameters: Parameters, folder: Path, now: datetime) -> Status:
     """Return the status as it is at a moment, from the hosts' answers and all that the environment's folder holds."""
     secrets, hosts = entries(parameters["secrets"]), parameters["hosts"]
     records = audit.look(folder, secrets, parameters["policy"], now, hosts, parameters["allowed_signers"])
+    records["review"]["late"] = records["review"].get("late", False) and parameters["production"]
     found = reckoning.status(secrets, hosts, now, records, rotation_log.read(folder))
     found["calendar"] = schedule.calendar(found["secrets"], parameters["grace_days"], parameters["window"], now)
     found["unsent"] = outbox.open_lines(folder)
