@@ -76,6 +76,9 @@ def test_a_service_that_is_down_or_refuses_its_proof_is_refused(host: Lab) -> No
     down = backend | {"health_url": f"http://127.0.0.1:{free_port()}/health"}
     texts = ["service backend is not healthy at http://127.0.0.1:", "start it (`cd ", "`), then rotate"]
     check_refused(host, texts, services={"backend": down})
+    wrong = backend["health_url"].replace("/health", "/healthz")
+    texts = [f"is not healthy at {wrong}: its process ", "lives and answers HTTP 404 there: correct `health_url` of"]
+    check_refused(host, texts, services={"backend": backend | {"health_url": wrong}})
     # a path that is not there, and a login that is missing, are not the key's fault
     texts = ["that the current value works cannot be shown, nothing was changed: proof http of backend is unknown: "]
     missing = ["GET /nothing: HTTP 404, the application has no such path"]

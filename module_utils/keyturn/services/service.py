@@ -172,8 +172,17 @@ class Service(ABC):
         pid = self.pid()
         if pid is None or not self._lives():
             return f"start it (`{self.start_command}`)"
-        lacks = "has no good answer there" if self.spec.get("health_url") else "has not said so since its start"
-        return f"its process {pid} lives and {lacks}: look at {self.log_place} and restart it"
+        if not self.spec.get("health_url"):
+            return (
+                f"its process {pid} lives and has not said so since its start: look at {self.log_place} and restart it"
+            )
+        status = self._status()
+        if status is None:
+            return f"its process {pid} lives and gives no answer there: look at {self.log_place} and restart it"
+        return (
+            f"its process {pid} lives and answers HTTP {status} there: correct `health_url` of keyturn_services.{self.name}, or look at "
+            f"{self.log_place}"
+        )
 
     @property
     def port(self) -> int:
@@ -190,11 +199,16 @@ class Service(ABC):
         if line is None:
             from ..base import http  # with ssl and email, the dearest of all imports
 
-            return http.good(http.get(self.spec["health_url"], HEALTH_TIMEOUT))
+            return http.good(self._status())
         if not self._lives():
             return False
         lines = self.log_lines()
         return lines is None or any(re.search(line, said) for said in lines)
+
+    def _status(self) -> int | None:
+        from ..base import http
+
+        return http.get(self.spec["health_url"], HEALTH_TIMEOUT)
 
     def _lives(self) -> bool:
         pid = self.pid()
@@ -212,7 +226,9 @@ class Service(ABC):
                 raise KeyturnError(f"service {self.name} ended while it started: {self.log_place} says why")
             now = time.monotonic()
             if now > deadline:
-                raise KeyturnError(f"service {self.name} did not become healthy at {self.health} within {limit} s")
+                raise KeyturnError(
+                    f"service {self.name} did not become healthy at {self.health} within {limit} s: {self.missing}"
+                )
             time.sleep(min(max(POLL_SECONDS, POLL_PAUSE * (now - began)), POLL_LONGEST))
 
     def pid(self) -> int | None:
