@@ -113,7 +113,7 @@ def test_causes_are_kept_in_order_and_told(tmp_path: Path) -> None:
     said = report.text(document, Path("r.json"))
     assert said.index("b: no disk") < said.index("b: no answer")
     assert report.ending(document, "forward", "").startswith("committed_in_part: b: no disk; then b: no answer")
-    assert report.facts(document, "")["failure"] == "b: no disk; b: no answer"
+    assert report.facts(document, "")["failure"] == "b: no disk; then b: no answer"
 
 
 def test_why_a_rotation_was_begun_is_not_forgotten_by_the_run_that_ends_it(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from keyturn.base import shown
 from keyturn.host import calls
 from keyturn.host.journal import PHASES
-from keyturn.records import report, rotation_log
+from keyturn.records import lives, report, rotation_log
 from keyturn.steps import report as reporting
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
@@ -135,6 +135,15 @@ def test_a_workflow_is_told_what_follows(outcome: str) -> None:
     told = report.stats(report.build(HEADER, {"a": COMMITTED}, "", ended=True) | {"outcome": outcome})
     assert told["outcome"] == outcome
     assert told["next"].startswith(follows) and bool(told["next"]) is bool(follows)
+
+
+def test_a_rotation_that_a_person_has_taken_back_says_who(tmp_path: Path) -> None:
+    """No attempt of it has failed: it was killed, or goes on in another terminal."""
+    built = report.build(HEADER, {"a": BACK | {"failure": "rollback.yml was run by bob"}}, "", ended=True)
+    assert report.ending(built, "back", "") == ""
+    assert "cause      rollback.yml was run by bob" in report.text(built, tmp_path).splitlines()
+    (event,) = lives.of_reports([built], [])
+    assert (event["kind"], event["detail"]) == ("failure", "rollback.yml was run by bob")
 
 
 def test_a_report_is_whole_valid_and_durable(tmp_path: Path) -> None:

@@ -50,12 +50,22 @@ def _rotation(report: Report) -> Event:
         report["started"],
         report["outcome"],
         until=report["finished"],
-        detail=report["failure"] or "; then ".join(one["cause"] for one in report.get("causes", [])),
+        detail=why(report),
         id=report["rotation_id"],
         by=report["operator"],
         reason=report["reason"],
         downtime_seconds=longest(report),
         downtime_budget_seconds=report["downtime_budget_seconds"],
+    )
+
+
+def why(report: Report) -> str:
+    """Return what has stopped a rotation: this attempt, earlier ones, or who has taken it back; empty where nothing has."""
+    if report["failure"] or report["outcome"] in COMMITTED:
+        return report["failure"] or ""
+    causes = [one["cause"] for one in report.get("causes", [])]
+    return "; then ".join(
+        causes or dict.fromkeys(filter(None, (host.get("failure") for host in report["hosts"].values())))
     )
 
 

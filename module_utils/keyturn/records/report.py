@@ -15,7 +15,7 @@ from ..ground import rows
 from ..host import journal
 from ..host.journal import PHASES, JournalRecord, utc_now
 from ..inputs.request import Plan
-from . import attention, checklist, rotation_log
+from . import attention, checklist, lives, rotation_log
 from .rotation_log import COMMITTED
 from .shapes import Cause, HostReport, Report
 
@@ -191,6 +191,8 @@ def ending(report: Report, wish: str, failure: str) -> str:
         return ""
     why = report["failure"] or failure or (over and f"{', '.join(over)} was down for longer than the budget")
     earlier = [one["cause"] for one in report.get("causes", [])]
+    if report["outcome"] in COMMITTED and wish == "back" and not why:
+        why = "it was decided before this run, and to go back from there is a new rotation"
     told = [why or "; then ".join([*earlier, "the report says which host is on what"])]
     told += [f"{name} was {host['late']}" for name, host in report["hosts"].items() if "late" in host]
     return f"{report['outcome']}: {'; '.join(told)}"
@@ -324,7 +326,7 @@ def facts(report: Report, link: str) -> dict[str, object]:
         if variable in host.get("new", {})
     ]
     more = {
-        "failure": report["failure"] or "; ".join(one["cause"] for one in report.get("causes", [])) or "see the report",
+        "failure": lives.why(report) or "see the report",
         "fingerprints": changes or ["see the report"],
         "link": link,
     }
@@ -354,6 +356,7 @@ def text(report: Report, path: Path, by_key: bool = False) -> str:
     earlier = [one for one in report.get("causes", []) if one["cause"] != report["failure"]]
     causes = [f"before     {one['at']}: {one['cause']}" for one in earlier]
     causes += [f"cause      {report['failure']}"] if report["failure"] else []
+    causes += [f"cause      {known}"] if not causes and (known := lives.why(report)) else []
     # a host may have written it, and no line of it is one of the report's
     lines += [cause.replace("\n", "\n" + " " * 11) for cause in causes]
     open_yet = report["outcome"] not in COMMITTED
@@ -388,12 +391,13 @@ def _then(report: Report, by_key: bool) -> list[str]:
     return [f"{'then' if number else 'next':<11}{command}" for number, command in enumerate(commands)]
 
 
-def over(report: Report, path: Path) -> str:
-    """Say of a rotation that had ended before this run that it has: its report stands."""
+def over(report: Report, path: Path, ending: str) -> str:
+    """Say of a rotation that had ended before this run that it has: its report stands. ``ending`` is why the run fails, if it does."""
     head = f"OVER: {report['title']} ({report['secret']}) in {report['environment']}"
     lines = [
         f"{head} is {report['outcome']} since {report['finished']}; a new rotation is one without keyturn_rotation_id"
     ]
+    lines += [f"cause      {ending}"] if ending else []
     return "\n".join([*lines, f"rotation   {report['rotation_id']}", f"report     {path}, as it was"])
 
 

@@ -31,6 +31,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         document |= _logged(folder, document, parameters)
         reporting.write(folder, document)
     document = stands or document
+    ending = reporting.ending(document, parameters["wish"], parameters["failure"])
     return {
         "changed": not stands,
         "outcome": document["outcome"],
@@ -38,8 +39,8 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "failure": document["failure"] or "",
         "ended_at": document["finished"],
         "log_head": {} if stands else document.get("log_head", {}),
-        "ending": reporting.ending(document, parameters["wish"], parameters["failure"]),
-        "text": _text(document, path, bool(stands), parameters) if parameters["ended"] else "",
+        "ending": ending,
+        "text": _text(document, path, ending if stands else None, parameters["by_key"]) if parameters["ended"] else "",
         "stats": reporting.stats(document),
         # people are told once: not again of a report that stands
         "events": [] if stands else reporting.events(document, parameters["plan"]["sessions"]),
@@ -47,8 +48,9 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     }
 
 
-def _text(document: Report, path: Path, stands: bool, parameters: Parameters) -> str:
-    return reporting.over(document, path) if stands else reporting.text(document, path, parameters["by_key"])
+def _text(document: Report, path: Path, over: str | None, by_key: bool) -> str:
+    """Return the summary, or of a report that stands only why this run fails (``over``)."""
+    return reporting.text(document, path, by_key) if over is None else reporting.over(document, path, over)
 
 
 def _logged(folder: Path, document: Report, parameters: Parameters) -> Report:

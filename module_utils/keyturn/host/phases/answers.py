@@ -130,7 +130,10 @@ def forward_journal(rotation: Rotation) -> Journal:
     """Return the journal of a rotation that may go on; KeyturnError where going back is decided."""
     journal = open_journal(rotation)
     if journal.decision == "rollback":
+        why = f" ({failure})" if (failure := journal.record.get("failure")) else ""
         raise KeyturnError(
-            f"rotation {rotation.rotation_id} is being rolled back on this host: end that with rollback.yml"
+            f"rotation {rotation.rotation_id} was rolled back on this host{why}: rotate again"
+            if journal.closed
+            else f"rotation {rotation.rotation_id} is being rolled back on this host{why}: end that with rollback.yml"
         )
     return journal
