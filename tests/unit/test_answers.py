@@ -213,6 +213,7 @@ def test_no_object_of_ansible_is_in_an_answer() -> None:
         ("why ::set-output name=a::b", "why : :set-output name=a::b"),
         ("http://[::1]:80/ std::cout", "http://[::1]:80/ std::cout"),
         ("x ##[error]y ##vso[task]", "x # #[error]y # #vso[task]"),
+        ("##teamcity[publishArtifacts '/etc']", "# #teamcity[publishArtifacts '/etc']"),
         ("section_start:1:x", "section _start:1:x"),
         ("TASK [Report] ***", "| TASK [Report] ***"),
         ("  ok: [app1]", "|   ok: [app1]"),

@@ -213,5 +213,7 @@ def test_lines_older_than_the_chain_come_whole(tmp_path: Path, made: Path) -> No
 def test_no_command_has_a_text_of_a_person(folder: Path, made: Path, tmp_path: Path) -> None:
     where = unpacked(Path(pack(folder, made)["path"]), tmp_path / "audit")
     assert all("stolen" not in one and "staging" not in one for one in commands(where))
+    (where / "json.py").write_text("print('ran')\n")
+    assert all("ran" not in said.split() for _, said in followed(where)), "what else lies there is no part of Python"
     with tarfile.open(fileobj=io.BytesIO(Path(pack(folder, made)["path"]).read_bytes())) as tar:
         assert {one.mtime for one in tar} == {1769817600}

@@ -87,6 +87,21 @@ def test_what_cannot_be_handled(change: tuple[str, str], said: str) -> None:
         assert unit.refusal(page, {"kill_left": True}) == ""
 
 
+def test_many_slow_workers_do_not_hold_a_rotation(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def ask(*given: object) -> list[probes.Proof]:
+        asked.append(1)
+        return [probes.proof("http", "x", "accepted", "")]
+
+    monkeypatch.setitem(probes.PROBES, "http", ask)
+    monkeypatch.setattr(probes, "LONGEST_SECONDS", -1)
+    question = probes.Question("new", {}, None, [], None)
+    assert [one["verdict"] for one in probes._ask({"kind": "http"}, question, 9)] == ["accepted", "unknown"]
+    assert len(asked) == 1
+    assert probes._session(b"[" * 100_000) is None
+
+
 def test_of_many_workers_each_is_met() -> None:
     assert probes.askings(1) == 1
     for workers in (2, 4, 16):

@@ -10,8 +10,8 @@ import re
 import shlex
 
 LONGEST = 1 << 16
-# GitHub, GitLab and Azure obey lines, and Ansible wraps lines at any word
-ORDER = re.compile(r"(?<!\S):(?=:[A-Za-z])|#(?=#(?:\[|vso\[))|(?<!\S)section(?=_(?:start|end):)")
+# GitHub, GitLab, Azure and TeamCity obey lines, and Ansible wraps lines at any word
+ORDER = re.compile(r"(?<!\S):(?=:[A-Za-z])|#(?=#\w*\[)|(?<!\S)section(?=_(?:start|end):)")
 FORGED = re.compile(
     r"^(?= *(?:PLAY RECAP|(?:TASK|PLAY|HANDLER|RUNNING HANDLER) \[|\[(?:WARNING|ERROR|DEPRECATION WARNING)\]|"
     r"(?:ok|changed|failed|fatal|skipping|included|unreachable|rescued|ignored): ?\[))",

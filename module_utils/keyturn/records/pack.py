@@ -127,11 +127,12 @@ Every line must say `OK`. The run that has made the archive printed the SHA-256 
 ## 2. The chain of the log
 
 ```sh
-python3 verify_chain.py
+python3 -I verify_chain.py
 ```
 
 It must say `whole`. It reads `rotation-log.jsonl`, compares each record's hash, number and predecessor, the heads of the log that the
-reports have kept, and the files in `signatures/` with the records. It is a page of Python without anything of Keyturn's: read it first.
+reports have kept, and the files in `signatures/` with the records. It is a page of Python without anything of Keyturn's: read it first;
+with `-I` it takes nothing else that lies here for a part of Python.
 The hash that the first record follows is that of the last record before the period: it is the last one in the evidence of the period
 before. Compare the last one with a head that was kept elsewhere, such as in the log of a pipeline.
 

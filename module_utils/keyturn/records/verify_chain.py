@@ -1,4 +1,4 @@
-"""Follow the part of a rotation log that lies here: python3 verify_chain.py. It needs Python 3.8 or newer, and nothing else.
+"""Follow the part of a rotation log that lies here: python3 -I verify_chain.py. It needs Python 3.8 or newer, and nothing else.
 
 A record's hash is the SHA-256 of its JSON without the hash, as Python's json.dumps(record, sort_keys=True) writes it. Each record has its
 number and, as "previous", the hash of the record before it; the first of a log has the SHA-256 of the lines that stood there before.
