@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
+from dotenv import dotenv_values
 from support import reports
 from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, Application, PostgreSQL, turns
 from support.lab import Lab
@@ -148,3 +149,24 @@ def test_the_only_password_that_still_lives_is_not_taken(make_lab: Callable[...,
     assert done.returncode == 0, said(done)
     assert (app.held(), app.verdict(second)) == (second, "accepted")
     assert app.lab.get("/health", login=False) == 200
+
+
+def test_one_login_of_two_applications_is_turned_in_both_or_in_none(app: Application) -> None:
+    """It is one entry: with the files of both, and a second name in one of them."""
+    other = app.lab.folder / "reports.env"
+    other.write_text(f"REPORTS_PASSWORD={FIRST}\n")
+    app.lab.env.write_text(f"{app.lab.env.read_text()}SECOND_NAME={FIRST}\n")
+    named = {"format": "dotenv", "path": str(other), "keys": {"DB_PASSWORD": "REPORTS_PASSWORD"}}
+    app.entry |= {"aliases": {"SECOND_NAME": "DB_PASSWORD"}, "consumers": [*app.entry["consumers"], named]}
+    app.describe()
+
+    def held() -> set[str]:
+        found = dotenv_values(app.lab.env), dotenv_values(other)
+        return {str(found[0]["DB_PASSWORD"]), str(found[0]["SECOND_NAME"]), str(found[1]["REPORTS_PASSWORD"])}
+
+    assert app.play("rotate").returncode == 0
+    (turned,) = held()
+    assert turned != FIRST and app.verdict({"DB_PASSWORD": turned}) == "accepted"
+    app.lab.break_start('[ "$(sha256sum <.env)" = "{checksum}" ] || exit 7\n')
+    assert app.play("rotate").returncode == 2
+    assert held() == {turned} and app.verdict({"DB_PASSWORD": turned}) == "accepted"

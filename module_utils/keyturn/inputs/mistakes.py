@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from ..base.errors import KeyturnError
 from ..base.log_lines import pattern
-from . import catalogue
+from . import catalogue, logins
 from .application import UNRESOLVED, Application
 from .catalogue import Entry
 from .meaning import check_meaning
@@ -51,6 +51,13 @@ def _secrets(secrets: Mapping[str, Entry]) -> Iterator[str]:
             check_meaning(name, told, services(dict.fromkeys(told["services"], SERVICE)))
         except KeyturnError as error:
             yield str(error).replace(f"keyturn_secrets.{name}", f"catalogue.yml: secrets.{name}")
+
+
+def _logins(application: Application, secrets: Mapping[str, Entry]) -> Iterator[str]:
+    told = {name: entry for name, entry in secrets.items() if UNRESOLVED not in entry}
+    for name in told:
+        if others := logins.same(name, told):
+            yield f"catalogue.yml: secrets: {logins.words(name, others)}"
 
 
 def _lines(application: Application) -> Iterator[str]:
@@ -130,7 +137,7 @@ def _variables(application: Application, secrets: Mapping[str, Entry]) -> Iterat
             yield f"variables.yml: {name} must be a list of choices, or one of {', '.join(TOLD)}"
 
 
-CHECKS = (_policy, _incident, _monitoring, _variables)
+CHECKS = (_logins, _policy, _incident, _monitoring, _variables)
 
 
 def _unknown(where: str, names: Iterable[str], known: Iterable[str], place: str) -> Iterator[str]:

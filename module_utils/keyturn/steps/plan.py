@@ -14,7 +14,7 @@ from ..fleet.taking_part import holders
 from ..ground import rows
 from ..host import probes
 from ..host.journal import utc_now
-from ..inputs import catalogue, meaning
+from ..inputs import catalogue, logins, meaning
 from ..inputs import request as planning
 from ..inputs.catalogue import Entry
 from ..inputs.reason import check_reason
@@ -120,7 +120,10 @@ def _entry(parameters: Parameters) -> Entry:
             f"keyturn_secrets has no entry {secret} (it has: {known}); an optional one is chosen by keyturn_optional_secrets of the "
             "inventory"
         )
-    return validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, parameters["secrets"][secret])
+    entry = validated(f"keyturn_secrets.{secret}", catalogue.ENTRY, parameters["secrets"][secret])
+    if others := logins.same(secret, parameters["secrets"]):
+        raise KeyturnError(f"keyturn_secrets: {logins.words(secret, others)}")
+    return entry
 
 
 def _holders(parameters: Parameters) -> dict[str, HostVariables]:
