@@ -138,7 +138,7 @@ real: $(VENV)/.test ## rotate the real application's own code (KEYTURN_REAL_APPL
 	@$(WITH_MODULES) pytest -q -rs $(UNLIMITED) tests/real
 
 bench: $(VENV)/.test ## measure Keyturn against the policy's script, a naive playbook and the floors (QUICK=1: in minutes)
-	@bin/setup-debian openssh-server openssh-client python3-cryptography
+	@bin/setup-debian openssh-server openssh-client postgresql python3-cryptography python3-psycopg2
 	@PYTHONPATH=tests:demo:module_utils python -m bench
 
 quick: ## linters and unit tests, side by side: the inner loop

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from support.lab import ROOT
 
-from bench import calls, goals, hosts, local, page, rows, slope
+from bench import calls, goals, hosts, local, page, postgresql, rows, slope
 from bench.measure import machine
 
 HOST_PYTHON = "/usr/bin/python3"
@@ -37,6 +37,7 @@ class Plan(NamedTuple):
     rows: dict[int, int]
     short_calls: tuple[int, int]  # rows, milliseconds
     ground: tuple[int, int]  # rows, repeats
+    postgresql: tuple[int, int]
 
 
 FULL = Plan(
@@ -50,6 +51,7 @@ FULL = Plan(
     rows={1_000: 3, 10_000: 3, 100_000: 3, 1_000_000: 2},
     short_calls=(1_000_000, 500),
     ground=(10_000, 15),
+    postgresql=(1_000_000, 1),
 )
 QUICK = Plan(
     results=ROOT / ".local/bench",
@@ -62,6 +64,7 @@ QUICK = Plan(
     rows={1_000: 1, 10_000: 1, 100_000: 1},
     short_calls=(100_000, 50),
     ground=(10_000, 3),
+    postgresql=(50_000, 1),
 )
 
 
@@ -76,6 +79,7 @@ def parts(plan: Plan, folder: Path) -> dict[str, Callable[[], Any]]:
         "threshold": lambda: rows.threshold(HOST_PYTHON, folder),
         "short_calls": lambda: rows.short_calls(HOST_PYTHON, folder, *plan.short_calls),
         "ground": lambda: rows.grounds(HOST_PYTHON, folder, *plan.ground),
+        "postgresql": lambda: postgresql.run(HOST_PYTHON, folder, *plan.postgresql),
         "rows": lambda: rows.run(HOST_PYTHON, folder, plan.rows),
     }
 

@@ -26,18 +26,22 @@ PASSWORD = "a-password-of-the-tests"
 class Server:
     """One server, with its data in a folder of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, settings: str = "", follows: Server | None = None) -> None:
         self.folder, self.data, self.port = folder, folder / "data", free_port()
         self.user = "postgres" if os.getuid() == 0 else pwd.getpwuid(os.getuid()).pw_name
         folder.chmod(0o755)
         if os.getuid() == 0:
             shutil.chown(folder, self.user)
-        self._run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
+        if follows:
+            source = ["-h", str(follows.folder), "-p", str(follows.port), "-U", "postgres"]
+            self._run("pg_basebackup", "-D", str(self.data), *source, "-R", "--checkpoint=fast", "--no-sync")
+        else:
+            self._run("initdb", "-D", str(self.data), "-U", "postgres", "-A", "trust", "--no-sync", "-E", "UTF8")
         with (self.data / "postgresql.conf").open("a") as file:
             file.write(
                 f"port = {self.port}\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '{folder}'\n"
                 "shared_buffers = 64MB\nmax_connections = 40\ndeadlock_timeout = 200ms\nautovacuum = off\n"
-                "max_wal_size = 4GB\nwal_level = minimal\nmax_wal_senders = 0\n"
+                f"max_wal_size = 4GB\nwal_level = minimal\nmax_wal_senders = 0\n{settings}"
             )
         self.start()
 
@@ -113,6 +117,22 @@ def pooler(server: Server, database: str) -> Iterator[str]:
             yield f"postgresql://{database}@127.0.0.1:{port}/{database}"
         finally:
             process.terminate()
+
+
+@contextlib.contextmanager
+def primary_and_standby() -> Iterator[tuple[Server, Server]]:
+    """Yield two servers, of which the second follows the first as a streaming replica."""
+    replicated = "wal_level = replica\nmax_wal_senders = 3\n"
+    with tempfile.TemporaryDirectory(prefix=SERVERS) as first, tempfile.TemporaryDirectory(prefix=SERVERS) as second:
+        primary = Server(Path(first), replicated)
+        try:
+            standby = Server(Path(second), replicated, follows=primary)
+            try:
+                yield primary, standby
+            finally:
+                standby.stop()
+        finally:
+            primary.stop()
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import date
@@ -32,7 +33,7 @@ from keyturn.ground.rows.sqlite_file import quote
 from keyturn.host import survey
 from keyturn.inputs.application import Application, secrets
 from keyturn.inputs.mistakes import mistakes
-from support.postgres import BIN, PASSWORD, Server, pooler, server
+from support.postgres import BIN, PASSWORD, Server, pooler, primary_and_standby, server
 
 OLD, NEW, OTHER = (Fernet.generate_key().decode() for _ in range(3))
 ID = "20260101T000000Z-0123456789abcdef"
@@ -785,6 +786,36 @@ def test_a_server_that_takes_no_writes_or_forgets_them_is_refused(shop: Shop) ->
     finally:
         shop.server.sql("ALTER SYSTEM RESET fsync")
         shop.server.sql("SELECT pg_reload_conf()")
+
+
+def test_a_standby_is_refused_and_named_and_has_the_rows_in_the_end(tmp_path: Path) -> None:
+    with primary_and_standby() as (primary, standby):
+        shop = Shop(primary, tmp_path)
+        shop.fill(12)
+        (found,) = shop.store(new=None).examine([], False).findings
+        assert "has 1 replicas: a service that reads rows from one sees them turned when that has caught up" in found
+        both = f"127.0.0.1:{standby.port},127.0.0.1:{primary.port}"
+        lead_astray = shop.url.replace(f"127.0.0.1:{primary.port}", both)
+        wait_for(standby, primary)
+        shop.env(lead_astray)
+        with pytest.raises(
+            KeyturnError, match="it is a replica, or set to read only; name a login that leads to the primary"
+        ):
+            shop.store(new=None).examine([], False)
+        shop.env(f"{lead_astray}?target_session_attrs=read-write")
+        assert shop.prepared().switch("new")["turned"] == 12
+        wait_for(standby, primary)
+        shop.url = shop.url.replace(str(primary.port), str(standby.port))
+        assert shop.plain(NEW) == EVERYTHING
+
+
+def wait_for(standby: Server, primary: Server) -> None:
+    """Wait until a standby has what its primary has."""
+    (written,) = primary.sql("SELECT pg_current_wal_lsn()")[0]
+    deadline = time.monotonic() + 60
+    while not standby.sql("SELECT pg_last_wal_replay_lsn() >= %s::pg_lsn", written)[0][0]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_nothing_of_the_application_s_stands_before_the_server_s_own_functions(shop: Shop) -> None:

@@ -38,6 +38,7 @@ TIMES, BESIDES = 16, 64 << 20
 PAGE = 5_000
 # of the switch, whose statements write all rows
 LONGEST_SECONDS = 6 * 3600
+REPLICAS = "{name} has {count} replicas: a service that reads rows from one sees them turned when that has caught up"
 SIDES: tuple[Side, Side] = ("old", "new")
 # how long sessions of a service that has just been stopped may take to go, and between two looks
 GONE_SECONDS, LOOK_SECONDS = 15.0, 0.2
@@ -121,6 +122,8 @@ class PostgresqlStore:
                     f"keyturn_allow_empty_tables: [{', '.join(empty)}]"
                 )
             self._explain(cursor, targets)
+            cursor.execute("SELECT count(*) FROM pg_stat_replication")
+            (replicas,) = cursor.fetchone()
             found = postgresql_scan.undeclared(
                 cursor, targets, functools.partial(fernet_forms.opens, self._ciphers["old"])
             )
@@ -131,6 +134,7 @@ class PostgresqlStore:
             )
         plain = census["rows"]["plaintext"]
         findings = [f"{plain} rows are plaintext and stay so"] if plain else []
+        findings += [REPLICAS.format(name=self.name, count=replicas)] if replicas else []
         findings += [f"{name} holds Fernet-like text that the value does not open" for name in found.other]
         findings += [
             f"{name} may not be read by the login: whether it holds tokens of this key is not known"
@@ -373,17 +377,19 @@ class PostgresqlStore:
             lock(cursor, targets, self.name)
             for number, (target, values) in enumerate(zip(targets, self._values, strict=True)):
                 staged = self._staging.table(number) if self._recalled else None
+                known = Known(target, staged, to)
                 with triggers_away(cursor, target):
-                    before, rows, _ = self._held(cursor, target, values, Known(target, staged), key)
+                    rows = _count(cursor, target)
                     turned += put_staged(cursor, target, staged, to) if staged else 0
-                    loose = fetched(cursor, target, Known(target, staged, to).loose())
-                    for page in loose if before.rows else ():
+                    # all others are as they were: nobody else writes, and the statement has seen what was staged alone
+                    before, _ = self._held(cursor, target, values, known, key)
+                    for page in fetched(cursor, target, known.loose()) if before.rows else ():
                         goals = [*self._turned(page, target, values, to, left)]
                         write(cursor, target, goals)
                         turned, on_the_fly = turned + len(goals), on_the_fly + len(goals)
                     if left.count and to == "new":
                         raise KeyturnError(f"{self.name}: {left.count} rows cannot be turned, all stay: {left}")
-                    self._check(cursor, target, values, Known(target, staged, to), before, rows)
+                    self._check(cursor, target, values, known, before, rows)
         return {"turned": turned, "on_the_fly": on_the_fly, "left": str(left)}
 
     def turn_online(self, to: Side, folder: Path, seconds: float) -> Online:
@@ -406,23 +412,19 @@ class PostgresqlStore:
                 census = self._census(cursor, targets)
         return part._replace(left=census["under"][other(to)], refusals=census["refusals"])
 
-    def _held(
-        self, cursor: Cursor, target: Column, values: Pages, known: Known, key: bytes
-    ) -> tuple[Tally, int, Refusals]:
-        """Count the rows, and in a tally what those hold that are not known; name those that are still under the other side."""
-        cursor.execute(f"SELECT count(*) FROM {target.table}")  # noqa: S608
-        (rows,) = cursor.fetchone()
+    def _held(self, cursor: Cursor, target: Column, values: Pages, known: Known, key: bytes) -> tuple[Tally, Refusals]:
+        """Count in a tally what the rows hold that are not known; name those that are under the other side."""
         tally, missed = Tally(key), Refusals()
         for page in fetched(cursor, target, known.loose()):
             for row, opened in self._open(page, target, values, Refusals(), tally):
                 if known.side and opened.under(other(known.side)):
                     missed.add(target, row, f"is still under the {other(known.side)} value")
-        return tally, rows, missed
+        return tally, missed
 
     def _check(self, cursor: Cursor, target: Column, values: Pages, known: Known, before: Tally, rows: int) -> None:
         """Show that each row holds what it held: as many rows, and the same plaintexts in those that were not staged."""
-        after, now, missed = self._held(cursor, target, values, known, before.key)
-        why = str(missed)
+        after, missed = self._held(cursor, target, values, known, before.key) if before.rows else (before, Refusals())
+        why, now = str(missed), _count(cursor, target)
         if now != rows:
             why = f"its table had {rows} rows and would have {now}"
         elif not missed.count and (after.rows, after.sum) != (before.rows, before.sum):
@@ -436,6 +438,11 @@ class PostgresqlStore:
             f"{self.name}: replaced ciphertexts stand in dead rows until VACUUM FULL writes the tables anew (run it once the rotation has "
             "ended), and in the server's log of writes (WAL), its archive, replicas and backups for as long as these are kept"
         ]
+
+
+def _count(cursor: Cursor, target: Column) -> int:
+    cursor.execute(f"SELECT count(*) FROM {target.table}")  # noqa: S608
+    return int(cursor.fetchone()[0])
 
 
 def _sha256(path: Path) -> str:

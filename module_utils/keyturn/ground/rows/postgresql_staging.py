@@ -98,11 +98,13 @@ class Staging:
 
     def add(self, cursor: Cursor, number: int, target: Column, turned: Sequence[Goal], place: Sequence[Cell]) -> None:
         """Write down what was turned of a page, and how far that is."""
-        row = f"({', '.join(['%s'] * (len(target.keys) + 2))})"
         if turned:
+            names = [f"k{place}::{kind}" for place, kind in enumerate(target.types)]
+            stored = "bytea" if target.kind == "bytea" else "text"
             cursor.execute(
-                f"INSERT INTO {self.table(number)} VALUES {', '.join([row] * len(turned))}",  # noqa: S608
-                [cell for goal, new in turned for cell in (*goal.locator, goal.stored, new)],
+                f"INSERT INTO {self.table(number)} SELECT {_as_it_is(', '.join(names))}, old::{stored}, new::{stored} "  # noqa: S608
+                f"FROM {_unnested(target)}",
+                _columns(turned),
             )
         self.reach(cursor, number, place)
 
@@ -158,16 +160,15 @@ def write(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> None:
 
 def put(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> int:
     """Write those of the rows that still hold what was read of them; return their number."""
-    names = [f"k{number}" for number in range(len(target.keys))]
-    row = f"({', '.join(['%s'] * (len(names) + 2))})"
     same = " AND ".join(
-        f"t.{key} = v.{name}::{kind}" for key, name, kind in zip(target.keys, names, target.types, strict=True)
+        f"t.{key} = v.k{number}::{kind}"
+        for number, (key, kind) in enumerate(zip(target.keys, target.types, strict=True))
     )
+    old, new = ("v.old::bytea", "v.new::bytea") if target.kind == "bytea" else ("v.old", "v.new")
     cursor.execute(
-        f"UPDATE {_as_it_is(target.table)} t SET {_as_it_is(f'{target.column} = v.new::{target.cast}')} "  # noqa: S608
-        f"FROM (VALUES {', '.join([row] * len(goals))}) v({', '.join(names)}, old, new) "
-        f"WHERE {_as_it_is(f'{same} AND {target.value} = v.old')}",
-        [cell for goal, new in goals for cell in (*goal.locator, goal.stored, new)],
+        f"UPDATE {_as_it_is(target.table)} t SET {_as_it_is(f'{target.column} = {new}::{target.cast}')} "  # noqa: S608
+        f"FROM {_unnested(target)} WHERE {_as_it_is(f'{same} AND {target.value} = {old}')}",
+        _columns(goals),
     )
     return cursor.rowcount
 
@@ -224,6 +225,26 @@ def staged_by(cursor: Cursor) -> list[str]:
     """Return the schemas of all rotations."""
     cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s ORDER BY nspname", (OURS,))
     return [name for (name,) in cursor.fetchall()]
+
+
+def _unnested(target: Column) -> str:
+    """Return rows as a table ``v`` of SQL, of one array for each column: a list of VALUES costs the server as much as the write."""
+    names = [*(f"k{number}" for number in range(len(target.keys))), "old", "new"]
+    return f"unnest({', '.join(['%s::text[]'] * len(names))}) v({', '.join(names)})"
+
+
+def _columns(goals: Sequence[Goal]) -> list[str]:
+    """Return the arrays of ``_unnested``."""
+    rows = [(*goal.locator, goal.stored, new) for goal, new in goals]
+    return [f"{{{','.join(map(_element, cells))}}}" for cells in zip(*rows, strict=True)]
+
+
+def _element(cell: Stored | Cell) -> str:
+    if cell is None:
+        return "NULL"
+    text = f"\\x{cell.hex()}" if isinstance(cell, bytes) else str(cell)
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _as_it_is(sql: str) -> str:
