@@ -8,6 +8,11 @@ DEMO := .local/trader-ai
 ROWS := 1000
 # of the stand-in application; 8765 where nobody says another one
 PORT :=
+ifneq ($(PORT),)
+ifneq ($(shell [[ '$(PORT)' =~ ^[1-9][0-9]{0,4}$$ && '$(PORT)' -lt 65536 ]] && echo port),port)
+$(error PORT=$(PORT) is no port: take a number from 1 to 65535, as in `make rotate PORT=8770`; nothing was changed)
+endif
+endif
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 # Whatever the caller's environment says, bytecode is kept, since each process of Ansible would compile its modules again, and input
 # is buffered: Python would read what a local call sends it byte by byte, which doubles the price of the call.

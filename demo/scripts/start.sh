@@ -1,14 +1,26 @@
 #!/bin/bash
 # start.sh [PORT]: starts the application from its root directory and waits until it answers; with PORT it moves to that port.
-# Exit status: 0 running, the application's own status when it died, 3 port taken, 1 no answer within 30 s.
+# Exit status: 0 running, the application's own status when it died, 3 port taken or none, 1 no answer within 30 s.
 cd "$(dirname "$0")" || exit 1
 set -a
 . ./service.conf || exit 1
 set +a
 mkdir -p logs run
 
-moves=
+moves= before=$PORT
 if [ -n "${1:-}" ] && [ "$1" != "$PORT" ]; then PORT=$1 moves=1; fi
+if ! [[ $PORT =~ ^[1-9][0-9]{0,4}$ && $PORT -lt 65536 ]]; then
+    echo "$PORT is no port: take a number from 1 to 65535, as in \`make rotate PORT=8770\`; nothing was changed" >&2
+    exit 3
+fi
+# What does not come up on another port has stopped on its own, and starts there again.
+refuse() {
+    echo "$1" >&2
+    if [ -n "$moves" ]; then
+        sed -i "s/^PORT=.*/PORT=$before/" service.conf
+        echo "\`make demo\` starts it on port $before again" >&2
+    fi
+}
 pid=$(cat run/backend.pid 2>/dev/null)
 if [ -z "$moves" ] && [ -n "$pid" ] && tr '\0' ' ' 2>/dev/null <"/proc/$pid/cmdline" | grep -q trader_ai && [ "/proc/$pid/cwd" -ef . ]; then
     echo "already running (pid $pid)"
@@ -67,7 +79,7 @@ while [ "$SECONDS" -lt "$deadline" ]; do
         wait "$pid"
         status=$?
         rm -f run/backend.pid
-        echo "the application ended at start with status $status, see logs/backend.err.log" >&2
+        refuse "the application ended at start with status $status, see $PWD/logs/backend.err.log"
         [ "$status" -eq 0 ] && status=1
         exit "$status"
     fi
@@ -77,5 +89,5 @@ while [ "$SECONDS" -lt "$deadline" ]; do
     fi
     sleep 0.05
 done
-echo "no healthy answer within 30 s (pid $pid)" >&2
+refuse "no healthy answer within 30 s (pid $pid)"
 exit 1

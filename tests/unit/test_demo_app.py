@@ -372,6 +372,8 @@ def test_it_moves_to_a_free_port_and_stays_where_the_other_is_taken(application)
     with socket.create_server(("127.0.0.1", 0)) as other:
         moved = subprocess.run([app.root / "start.sh", str(other.getsockname()[1])], capture_output=True)
     assert (moved.returncode, app.call("GET", "/health")[0]) == (3, 200), "nothing was stopped"
+    none = subprocess.run([app.root / "start.sh", "abc"], capture_output=True)
+    assert (none.returncode, app.call("GET", "/health")[0]) == (3, 200), "nothing was stopped for a port that is none"
     app.port = free_port()
     subprocess.run([app.root / "start.sh", str(app.port)], capture_output=True, check=True)
     assert app.call("GET", "/health")[0] == 200
