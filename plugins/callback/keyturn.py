@@ -32,6 +32,7 @@ EXAMPLES = r"""
 # stdout_callback = keyturn
 """
 
+import atexit
 import functools
 import io
 import os
@@ -57,10 +58,14 @@ CONTROLLER = "localhost"
 # the calls that print how far they are
 TELLING = tuple(f"{OURS}{phase}" for phase in ("stage", "turn", "commit", "rollback"))
 # whose summary is printed here, with the line of it that an error may have told
-REPORT = "keyturn_report"
+PLAN, REPORT = "keyturn_plan", "keyturn_report"
 CAUSE = "cause"
 INDENT = "\n       "
 # how Ansible begins to say it
+INTERRUPTED = (
+    "This run was interrupted, and rotation {} may be open: verify.yml says what the hosts hold. End it with resume.yml (on the new "
+    "value) or rollback.yml (on the old one); both wait for what is still at work on a host"
+)
 LACKS = "missing required arguments: "
 HIDDEN = "what it says is hidden (no_log)"
 
@@ -113,6 +118,7 @@ class CallbackModule(Default):
         self._on_hosts = ""  # the play, where it works on hosts
         self._folded = self._failed = False
         self._told: list[str] = []
+        self._open = ""  # the rotation that this run has planned and not reported
 
     # -- the run ---------------------------------------------------------------------------------------------------
 
@@ -120,6 +126,7 @@ class CallbackModule(Default):
         """Have each line printed as it comes, also into a pipe, and make the log of a pipeline deaf to the text that follows."""
         sys.stdout, sys.stderr = heard(sys.stdout), heard(sys.stderr)
         self._command(self._log.begin())
+        atexit.register(self._leave)  # no method is called where a person interrupts the run
         super().v2_playbook_on_start(playbook)
 
     @quiet
@@ -155,11 +162,18 @@ class CallbackModule(Default):
 
     def v2_playbook_on_stats(self, stats: Any) -> None:
         """Print the recap where something has failed, or where somebody wants to see what a workflow is told."""
+        self._open = ""
         self._unfold()
         told = stats.custom and self.get_option("show_custom_stats")
         if self._display.verbosity or stats.failures or stats.dark or told:
             super().v2_playbook_on_stats(stats)
         self._command(self._log.end())
+
+    def _leave(self) -> None:
+        """Name the ways out of a rotation that the run has not brought to its report."""
+        if self._open:
+            self._unfold()
+            self._display.display(_typed(INTERRUPTED.format(self._open)), color=constants.COLOR_ERROR)
 
     # -- tasks -----------------------------------------------------------------------------------------------------
 
@@ -168,7 +182,10 @@ class CallbackModule(Default):
         """Print a message, or the name of a task that has changed something and whose action prints nothing itself."""
         self._handle_warnings(result.result)
         action = result.task.action.rpartition(".")[2]
+        if action == PLAN and not result.task.check_mode:
+            self._open = str(result.result["plan"]["rotation_id"])
         if action == REPORT and result.result.get("text"):
+            self._open = ""
             self._print(result, [self._told_already(line) for line in shown.lines(result.result["text"])])
         if self.host_label(result) == CONTROLLER:  # what its action has printed
             self._told += [str(result.result.get(name, "")) for name in ("text", "ending")]

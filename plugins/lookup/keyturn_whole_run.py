@@ -89,6 +89,7 @@ class LookupModule(LookupBase):
         found += settings.problems(constants.config)
         typed, may_choose = load_extra_vars(self._loader), self.get_option("may_choose")
         found += (refused := list(public.inner(typed, may_choose)))
+        found += public.unprefixed(typed)
         chooses = {public.APPLICATION, public.GROUP} & typed.keys() and refused
         group, hosts = application.DEFAULT, []
         # what was typed chooses nothing, and of a check of syntax nothing runs

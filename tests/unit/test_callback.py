@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -164,3 +165,18 @@ def test_warnings_that_nobody_reads_end_no_run(callback: Any) -> None:
         os.close(reading)
         for _ in range(2):
             print("a warning", file=heard, flush=True)
+
+
+def test_a_run_that_is_interrupted_names_the_ways_out_of_its_rotation(callback: Any, shown: Shown) -> None:
+    plan = {"plan": {"rotation_id": "R-1"}}
+    callback.v2_runner_on_ok(result("keyturn_plan", host="localhost", check_mode=True, **plan))
+    callback._leave()
+    assert shown() == [], "nothing is open of a run that only looks"
+    callback.v2_runner_on_ok(result("keyturn_plan", host="localhost", **plan))
+    callback._leave()
+    (line,) = shown()
+    assert "rotation R-1 may be open" in line
+    assert re.search(r"End it with \S+.* resume.* \(on the new value\) or .*rollback.* \(on the old one\)", line), line
+    callback.v2_runner_on_ok(result("keyturn_report", host="localhost", text="COMMITTED: it", ending=""))
+    callback._leave()
+    assert shown() == ["COMMITTED: it"]

@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from keyturn.inputs.application import Application
-from keyturn.inputs.variables import BATCHES, MINE, VARIABLES, Unresolved, inner, problems
+from keyturn.inputs.variables import BATCHES, MINE, VARIABLES, Unresolved, inner, problems, unprefixed
 from support.lab import ROOT
 
 USED = [path for folder in ("playbooks", "roles") for path in (ROOT / folder).rglob("*.y*ml")]
@@ -184,6 +184,14 @@ def test_an_application_s_own_variables_are_what_it_tells() -> None:
     ]
     assert list(problems({"keyturn_alpaca_account": "paper"})) == [
         "keyturn_alpaca_account is no variable of Keyturn; docs/reference/variables.md lists them"
+    ]
+
+
+def test_a_variable_that_lacks_its_beginning_is_refused_with_the_name_that_is_meant() -> None:
+    """It would be nobody's, and what it was to say would not hold: a reason, say, or an exclusion."""
+    assert list(unprefixed(["reason", "exlude", "keyturn_reason", "ansible_user", "release"])) == [
+        "exlude is no variable of Keyturn: is keyturn_exclude meant?",
+        "reason is no variable of Keyturn: is keyturn_reason meant?",
     ]
 
 

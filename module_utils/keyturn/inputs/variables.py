@@ -124,6 +124,10 @@ VARIABLES: Mapping[str, Kind] = {
 }
 
 
+# as somebody types them who forgets how they begin
+BARE = [name.removeprefix(MINE) for name in VARIABLES if name.startswith(MINE)]
+
+
 def kind_of(told: object) -> Kind:
     """Return what a variable of an application may be, as its ``variables.yml`` tells: a list of choices, or a name of ``TOLD``."""
     return _choice(*told) if isinstance(told, list) else TOLD.get(str(told), TEXT)
@@ -169,6 +173,13 @@ def inner(typed: Iterable[str], may_choose: bool = False) -> Iterator[str]:
             yield f"{name} is what a phase tells the next, and is not said on the command line"
         if name in INVENTORY_S and not (may_choose and name == APPLICATION):
             yield f"{name} is said in the inventory, which people review, and not on the command line"
+
+
+def unprefixed(typed: Iterable[str]) -> Iterator[str]:
+    """Say which names of the command line (``typed``) are one of Keyturn's without its beginning, and would be nobody's."""
+    for name in sorted(typed):
+        if not name.startswith(MINE) and (near := get_close_matches(name, BARE, n=1, cutoff=NEAR)):
+            yield f"{name} is no variable of Keyturn: is {MINE}{near[0]} meant?"
 
 
 def _unknown(name: str, kinds: Iterable[str]) -> str:
