@@ -7,7 +7,7 @@ name: keyturn_hosts
 short_description: The hosts of a play of the lifecycle
 description:
   - For C(hosts) of a play. Who takes part follows from the plan and from what was fixed on the controller, and nobody does before.
-  - With C(rotation_skipped), a variable of the play, nobody takes part.
+  - With C(rotation_skipped), a variable of the play, nobody takes part. With C(rotation_to_old) the hosts go back.
 author: The Keyturn maintainers
 options:
   _terms:
@@ -72,4 +72,5 @@ class LookupModule(LookupBase):
         hosts = next((said["hosts"] for said in fixed if "hosts" in said), [])
         adopted = variables["hostvars"][group[0]].get("keyturn_adopt", "")
         speaks = speaker({host: variables["hostvars"][host] for host in hosts}, plan, adopted)
-        return hosts_of(play, plan, hosts, speaks, "rotation_failed" in controller) or NOBODY
+        back = "rotation_failed" in controller or variables.get("rotation_to_old", False)
+        return hosts_of(play, plan, hosts, speaks, back) or NOBODY

@@ -8,7 +8,7 @@ import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet.taking_part import hosts_of, who_goes_on
 
-LISTS = ("accept", "lead", "reencrypt", "accept_back", "accept_all_back", "reencrypt_back", "reencrypt_all_back")
+LISTS = ("accept", "lead", "reencrypt", "accept_back", "reencrypt_back")
 HOSTS = ["app1", "app2", "app3"]
 SHARED = ("prepare_shared", "stop_shared", "turn_shared")
 PLAYS = (
@@ -48,10 +48,10 @@ def plan(**more: Any) -> dict[str, Any]:
 
 
 def plays(
-    described: dict[str, Any], hosts: list[str] = HOSTS, speaker: str = "app1", failed: bool = False
+    described: dict[str, Any], hosts: list[str] = HOSTS, speaker: str = "app1", back: bool = False
 ) -> dict[str, Any]:
     """Return the plays that take place, with their hosts where these are not all."""
-    found = {play: hosts_of(play, described, hosts, speaker, failed) for play in PLAYS}
+    found = {play: hosts_of(play, described, hosts, speaker, back) for play in PLAYS}
     return {play: None if part == hosts else part for play, part in found.items() if part}
 
 
@@ -72,7 +72,7 @@ def plays(
         (plan(overlap="key_list", drains=True), {"stage", "lead", "reencrypt", "turn_in_steps"}),
         (
             plan(overlap="key_list", unit="fleet"),
-            {"stage", "accept", "lead", "reencrypt", "turn", "decide", "finish", "accept_all_back"},
+            {"stage", "accept", "lead", "reencrypt", "turn", "decide", "finish"},
         ),
     ],
 )
@@ -95,11 +95,11 @@ def test_one_host_turns_what_all_share_while_all_are_stopped() -> None:
 
 def test_one_host_turns_what_all_share_while_all_serve_under_a_list_of_keys() -> None:
     listed = plan(unit="fleet", shares=True, overlap="key_list")
-    forward, back = (plays(listed, speaker="app2", failed=failed) for failed in (False, True))
+    forward, back = (plays(listed, speaker="app2", back=back) for back in (False, True))
     assert [forward[play] for play in ("accept", "lead", "reencrypt", "turn")] == [None, None, ["app2"], None]
     assert [back[play] for play in ("accept_back", "reencrypt_back", "take_back")] == [None, ["app2"], None]
-    assert forward["reencrypt_all_back"] == ["app2"] and not {*SHARED, "reencrypt_back"} & forward.keys()
-    assert not {"reencrypt", "reencrypt_all_back"} & plays(listed, speaker="").keys()
+    assert not {*SHARED, "reencrypt_back"} & forward.keys()
+    assert not {"reencrypt", "reencrypt_back"} & plays(listed, speaker="", back=True).keys()
 
 
 def test_one_host_alone_turns_what_it_could_share_in_one_call() -> None:
@@ -113,8 +113,8 @@ def test_one_host_tells_the_issuer_and_the_old_value_ends_before_any_forgets_it(
         "end_old": ["app1"],
         **dict.fromkeys(("stage", "turn", "decide", "finish")),
     }
-    assert plays(issued, failed=True)["take_value_back"] == ["app1"]
-    both_live = plays(issued | {"old_lives": True}, failed=True)
+    assert plays(issued, back=True)["take_value_back"] == ["app1"]
+    both_live = plays(issued | {"old_lives": True}, back=True)
     assert "take_value_back" not in both_live
     assert both_live["forget_new"] is None, "every host has kept the rotation open until then"
     assert "finish" in plays(issued, ["app1"]), "one host alone does not finish before the old value is ended"
@@ -126,14 +126,14 @@ def test_one_host_alone_finishes_when_it_decides_but_not_before_a_store() -> Non
 
 
 def test_a_fleet_goes_back_only_when_a_phase_has_failed_and_a_batch_does_it_itself() -> None:
-    assert "take_back" in plays(plan(unit="fleet"), failed=True)
-    assert "take_back" not in plays(plan(), failed=True)
-    assert "accept_back" in plays(plan(unit="fleet", overlap="key_list"), failed=True)
-    assert "accept_back" not in plays(plan(unit="fleet"), failed=True)
+    assert "take_back" in plays(plan(unit="fleet"), back=True)
+    assert "take_back" not in plays(plan(), back=True)
+    assert "accept_back" in plays(plan(unit="fleet", overlap="key_list"), back=True)
+    assert "accept_back" not in plays(plan(unit="fleet"), back=True)
 
 
 def test_nobody_takes_part_before_the_hosts_are_fixed() -> None:
-    assert plays(plan(unit="fleet"), hosts=[], failed=True) == {}
+    assert plays(plan(unit="fleet"), hosts=[], back=True) == {}
 
 
 def test_a_host_that_gives_no_answer_is_left_out_only_where_each_has_its_own_value() -> None:

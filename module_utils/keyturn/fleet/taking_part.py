@@ -13,7 +13,7 @@ from .host_variables import Hosts
 
 ONCE = (
     *("compare", "end_old", "issue", "promote", "take_value_back"),
-    *("prepare_shared", "turn_shared", "reencrypt_back", "reencrypt_all_back"),
+    *("prepare_shared", "turn_shared", "reencrypt_back"),
 )
 
 
@@ -46,8 +46,8 @@ def speaker(hosts: Collection[str], adopted: str) -> str:
     return adopted if adopted in hosts else next(iter(hosts), "")
 
 
-def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: bool) -> list[str]:
-    """Return the hosts of a play. ``speaker`` is who speaks for a shared value, empty for nobody; ``failed`` whether a phase has failed.
+def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, back: bool) -> list[str]:
+    """Return the hosts of a play. ``speaker`` is who speaks for a shared value, empty for nobody; ``back`` whether the hosts go back.
 
     What is done once for a shared value is for who speaks for it (``ONCE``); each host speaks for a value of its own.
     Data that the hosts share is turned in steps of its own: none may run while one turns it. One host alone needs none.
@@ -73,10 +73,8 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: 
         "accept": listed and fleet,
         "lead": listed and (fleet or in_steps),
         "reencrypt": listed and (fleet or in_steps),
-        "accept_back": listed and fleet and failed,
-        "accept_all_back": plan["overlap"] == "key_list" and fleet,
-        "reencrypt_back": listed and plan["shares"] and failed,
-        "reencrypt_all_back": plan["overlap"] == "key_list" and plan["shares"],
+        "accept_back": listed and fleet and back,
+        "reencrypt_back": listed and plan["shares"] and back,
         "turn": turns and not in_steps,
         "turn_in_steps": turns and in_steps,
         "decide": turns and fleet,
@@ -84,10 +82,10 @@ def hosts_of(play: str, plan: Plan, hosts: Sequence[str], speaker: str, failed: 
         "end_old": turns and plan["issues"],
         # one host alone has done both when it decided
         "finish": turns and fleet and (stored or plan["issues"] or len(hosts) > 1),
-        "take_value_back": turns and plan["issues"] and failed and not plan["old_lives"],
-        "take_back": turns and fleet and failed,
+        "take_value_back": turns and plan["issues"] and back and not plan["old_lives"],
+        "take_back": turns and fleet and back,
         # where both live, the hosts need the new one until they are back
-        "forget_new": turns and plan["old_lives"] and failed,
+        "forget_new": turns and plan["old_lives"] and back,
         "back": True,
     }
     if not hosts or not takes_place[play]:
