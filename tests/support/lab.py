@@ -32,7 +32,7 @@ from keyturn.inputs.catalogue import APPLICATION
 from seed import seed
 from trader_ai.token_store import TokenStore
 
-from support import standing, warm
+from support import forked, standing, warm
 from support.steps import take
 
 ROOT = Path(__file__).parents[2]
@@ -356,9 +356,12 @@ class Lab:
     def module(self, name: str, **parameters: Any) -> dict[str, Any]:
         """Run a module by itself and return its result; ``rotation=None`` for a module that takes none."""
         given = {"rotation": self.rotation()} | parameters
-        command = self.module_command(name, **given)
-        env = os.environ | {"PYTHONPATH": str(ROOT / "tests/support")}
-        done = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
+        if self.run_by:
+            command = self.module_command(name, **given)
+            env = os.environ | {"PYTHONPATH": str(ROOT / "tests/support")}
+            done = subprocess.run(command, env=env, text=True, capture_output=True, check=False)
+        else:
+            done = forked.run(*self.module_and_arguments(name, **given))
         return dict(json.loads(done.stdout))
 
     @staticmethod

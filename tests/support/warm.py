@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+OWN = ROOT / "plugins"
 LARGEST = 1 << 20
 PIPELINES = ("GITHUB_ACTIONS", "GITLAB_CI")
 # the one setting of Ansible's that each run has of its own
@@ -34,12 +35,6 @@ LOADED = (
     "ansible.executor.process.worker",
     "ansible.parsing.yaml.dumper",
     *(f"ansible.playbook.{name}" for name in ("handler_task_include", "included_file", "role_include")),
-    *(
-        f"ansible.plugins.{name}"
-        for name in ("connection.local", "connection.ssh", "become.sudo", "shell.sh", "strategy.linear")
-    ),
-    *(f"ansible.plugins.inventory.{name}" for name in ("auto", "ini", "yaml", "host_list", "script", "toml")),
-    *(f"ansible.plugins.callback.{name}" for name in ("default", "junit", "minimal", "oneline", "tree")),
 )
 
 
@@ -147,18 +142,39 @@ def work(arguments: list[str], environment: dict[str, str]) -> int:
     return int(code or 0)
 
 
+def keep_routes() -> None:
+    """Read once where Ansible's own plugins have gone to: a text that is longer than all others of a run."""
+    import ansible
+    from ansible.utils.collection_loader import _collection_finder as collection_finder
+
+    read = collection_finder._meta_yml_to_dict
+    kept = collection_finder._meta_yml_to_dict = cache(read)
+    kept(
+        Path(ansible.__file__).with_name("config").joinpath("ansible_builtin_runtime.yml").read_bytes(),
+        ("ansible.builtin", "runtime.yml"),
+    )
+
+
 def load() -> None:
     """Load what each run would."""
     for name in LOADED:
         import_module(name)
+    from ansible import constants
     from ansible.plugins import loader
 
     for kind in (loader.filter_loader, loader.test_loader):
         list(kind.all())
-    for plugin in sorted((ROOT / "plugins/action").glob("*.py")):
+    # with the settings that each describes
+    for kind in ("become", "callback", "connection", "shell"):
+        list(getattr(loader, f"{kind}_loader").all(class_only=True))
+    named = {"inventory": constants.INVENTORY_ENABLED, "cache": ["memory"], "strategy": ["linear"]}
+    named["lookup"] = [path.stem for path in OWN.glob("lookup/*.py")]
+    for kind, names in named.items():
+        for name in names:
+            getattr(loader, f"{kind}_loader").get(name, class_only=True)
+    keep_routes()
+    for plugin in sorted(OWN.glob("action/*.py")):
         loader.action_loader.get(plugin.stem, class_only=True)
-    from ansible import constants
-
     Path(constants.DEFAULT_LOCAL_TMP, "ansiballz_cache").mkdir()
     gc.freeze()  # what is loaded stays: no run has to look through it for what is not used any more
     gc.set_threshold(50_000)
