@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import shlex
 import shutil
 import signal
 import socket
@@ -159,7 +160,7 @@ class Tour:
     def command(self, playbook: str, *arguments: str) -> list[str]:
         """Print a command as a person would type it, and return it."""
         place = os.path.relpath(self.inventory, ROOT)
-        print(f"\n$ bin/keyturn {' '.join([playbook, '-i', place, *arguments])}", flush=True)
+        print(f"\n$ bin/keyturn {shlex.join([playbook, '-i', place, *arguments])}", flush=True)
         return [str(ROOT / "bin/keyturn"), playbook, "-i", place, *arguments]
 
     def play(self, playbook: str, *arguments: str, code: int = 0, **environment: str) -> None:
@@ -295,7 +296,8 @@ def bring_plaid(tour: Tour) -> str:
 def turn_alpaca(tour: Tour) -> str:
     """Alpaca, where the new pair kills the old one, in two steps.
 
-    First all is checked that needs no new value. Only then the person makes the new pair, and the hosts switch at once.
+    The first run checks all that needs no new pair, and changes nothing. Then the person makes the pair at Alpaca, by which the old one
+    dies, and the second run brings it to all hosts at once.
     """
     tour.play("rotate_alpaca_credentials", "-e", "keyturn_until=ready")
     new = ("PK" + secrets.token_hex(9).upper(), secrets.token_urlsafe(30))
@@ -325,8 +327,8 @@ def end_sessions(tour: Tour) -> str:
 def drill(tour: Tour) -> str:
     """A drill: what if the JWT secret has leaked.
 
-    One command decides what is affected, rotates it at once and writes it all down. What a person must bring waits, and so do the
-    points that only people can tick.
+    One command decides by the policy's table which secrets are affected, rotates those that need nobody, also in a drill, and keeps a
+    document of it. Values that a person brings are listed as waiting, and so are the points that only people can tick.
     """
     said = {
         "keyturn_incident_id": "DRILL-1",
@@ -341,9 +343,10 @@ def drill(tour: Tour) -> str:
 def see_the_status(tour: Tour) -> str:
     """What needs whom now.
 
-    The state of each secret, as a table, as JSON for programs and as a page for people. The exit code is 2 while something is due.
+    The state of each secret, as a table, as JSON for programs and as a page for people. All has just been rotated, so it ends with 0; it
+    ends with 2 as soon as a secret is due, or a checklist or an incident is late.
     """
-    tour.play("status", code=2)
+    tour.play("status")
     tour.play("verify_log")
     must((tour.reports / "status.html").is_file(), "there is no page")
     return f"The page is {tour.reports}/status.html: open it in a browser."

@@ -170,7 +170,7 @@ def table(found: Status) -> str:
     if found["unreachable"]:
         lines.append(f"no answer from {', '.join(found['unreachable'])}")
     lines += expired_lines(found)
-    first = "".join(f": {one['text']}" for one in found.get("attention", [])[:1])
+    first = "" if found["state"] == "ok" else "".join(f": {one['text']}" for one in found.get("attention", [])[:1])
     return "\n".join([f"{found['state'].upper()} at {found['at']}{first}", "", *lines, *_audit(found)])
 
 
