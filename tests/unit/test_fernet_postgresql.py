@@ -22,12 +22,13 @@ from typing import Any
 import psycopg2
 import pytest
 from cryptography.fernet import Fernet
-from keyturn.base import shape
+from keyturn.base import json_text, shape
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet import answers
 from keyturn.fleet.draft import draft
-from keyturn.ground.rows import fernet_postgresql, postgresql_session
+from keyturn.ground.rows import fernet_postgresql, postgresql_session, postgresql_staging
 from keyturn.ground.rows.contract import Unreached
+from keyturn.ground.rows.fernet_json import JsonPages
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore, reach
 from keyturn.ground.rows.sqlite_file import quote
 from keyturn.host import survey
@@ -154,6 +155,30 @@ KEYS: dict[str, tuple[str, Callable[[int], tuple[Any, ...]]]] = {
     "two": ("id int, other text, PRIMARY KEY (other, id)", lambda number: (number, f"o{number % 3}")),
     "time": ("id timestamptz PRIMARY KEY", lambda number: (f"2026-01-01 00:00:{number:02}.123456+02",)),
 }
+
+
+def test_a_page_ends_by_what_is_made_of_its_rows(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading a text of JSON takes many times its size, and an application may store as many as it likes."""
+    shop = Shop(postgres, tmp_path, column=COLUMN | {"plaintext": None, "paths": ["key"]})
+    stored = json.dumps({"key": sealed(OLD, "x"), "others": ["a"] * 200})
+    shop.sql(f"INSERT INTO items (name, token) SELECT 'n' || n, '{stored}' FROM generate_series(1, 500) n")
+    most = 20 * json_text.weight(stored)
+    monkeypatch.setattr(postgresql_staging, "PAGE_BYTES", most)
+    opened: list[int] = []
+    open_page = JsonPages.open
+
+    def open_and_weigh(self: JsonPages, page: list[Any], likely: Any = "old") -> list[Any]:
+        opened.append(sum(json_text.weight(one) for one in page))
+        return open_page(self, page, likely)
+
+    monkeypatch.setattr(JsonPages, "open", open_and_weigh)
+    shop.prepared()
+    assert shop.store().turn_online("new", shop.rotation, 60.0).turned == 500
+    backup = shop.store(new=None).backup(shop.rotation, online=False)
+    assert shop.store(old=NEW, new=None).restore(shop.rotation, backup, tmp_path) == 500
+    assert sum(opened) >= 5 * 500 * json_text.weight(stored) and max(opened) <= most + json_text.weight(stored)
 
 
 @pytest.mark.parametrize("kind", KEYS)

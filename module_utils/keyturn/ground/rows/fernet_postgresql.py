@@ -27,7 +27,19 @@ from .fernet_json import JsonPages
 from .fernet_keys import fernet_keys
 from .fernet_pages import Pages
 from .postgresql_session import STATEMENT_SECONDS, Cursor, Login, check_server, transaction
-from .postgresql_staging import Known, Staging, fetched, lock, put_staged, staged_by, triggers_away, write
+from .postgresql_staging import (
+    FIRST,
+    GROWTH,
+    Known,
+    Staging,
+    fetched,
+    lock,
+    portion,
+    put_staged,
+    staged_by,
+    triggers_away,
+    write,
+)
 from .postgresql_table import Column, column
 from .row_counts import Refusals, Tally
 from .sqlite_file import Row, quote
@@ -98,7 +110,8 @@ class PostgresqlStore:
 
     def _columns(self, cursor: Cursor) -> list[Column]:
         try:
-            return [column(cursor, one) for one in self._declared]
+            known = zip(self._declared, self._values, strict=True)
+            return [column(cursor, one)._replace(weigh=values.weigh) for one, values in known]
         except KeyturnError as error:
             raise KeyturnError(f"{self.name}: {error}") from None
 
@@ -251,13 +264,16 @@ class PostgresqlStore:
         if _sha256(path) != backup["sha256"]:
             raise KeyturnError("the backup is not the file that was made: its checksum is another")
         count = closed = 0
-        for number, page in postgresql_copy.read(path, PAGE):
-            opened = self._values[number].open_rows(page, self._declared[number].get("flag") or "")
-            count += len(page)
-            closed += sum(
-                isinstance(found, Unreadable) and row.item not in self._accepted
-                for row, found in zip(page, opened, strict=True)
-            )
+        for number, rows in postgresql_copy.read(path, PAGE):
+            count += len(rows)
+            while rows:
+                page = portion(rows, self._values[number].weigh)
+                opened = self._values[number].open_rows(page, self._declared[number].get("flag") or "")
+                closed += sum(
+                    isinstance(found, Unreadable) and row.item not in self._accepted
+                    for row, found in zip(page, opened, strict=True)
+                )
+                rows = rows[len(page) :]
         if closed:
             raise KeyturnError(f"{closed} of {count} rows of the backup do not open")
         return count
@@ -284,17 +300,18 @@ class PostgresqlStore:
                     self._staging.make(cursor, targets)
             self._recalled = True
             for number, (target, values) in enumerate(zip(targets, self._values, strict=True)):
+                size = min(FIRST, PAGE)
                 while True:
                     if read and time.monotonic() > deadline:
                         return Prepared(staged, read, finished=False)
                     with transaction(connection) as cursor:
                         cursor.execute("SET LOCAL synchronous_commit = off")  # the last one makes all of them durable
-                        page = self._staging.page(cursor, number, target, PAGE)
+                        page = self._staging.page(cursor, number, target, size)
                         if not page:
                             break
                         turned = self._prepared(page, target, values)
                         self._staging.add(cursor, number, target, turned, page[-1].locator)
-                    staged, read = staged + len(turned), read + len(page)
+                    staged, read, size = staged + len(turned), read + len(page), min(PAGE, GROWTH * len(page))
             with transaction(connection) as cursor:
                 self._staging.finish(cursor, targets)
         return Prepared(staged, read, finished=True)

@@ -12,7 +12,7 @@ from .fernet_forms import Stored
 from .postgresql_session import Cursor
 from .postgresql_staging import fetched
 from .postgresql_table import Column
-from .sqlite_file import Cell, Row
+from .sqlite_file import PAGE_BYTES, Cell, Row
 
 # numbers and a word of ours: psql runs what stands behind the end of a comment, and names are the database's
 HEAD = re.compile(r"-- column (\d+), (\d+) keys, (text|bytea)\n")
@@ -44,9 +44,9 @@ def write(cursor: Cursor, file: IO[str], number: int, target: Column, most: int)
 
 
 def read(path: Path, size: int) -> Iterator[tuple[int, list[Row]]]:
-    """Yield the number of a column and a page of its rows, of at most ``size``."""
+    """Yield the number of a column and a page of its rows, of at most ``size``, and fewer where they are long."""
     with path.open(encoding="utf-8", newline="\n") as file:
-        number, keys, stored, page = 0, 0, "text", list[Row]()
+        number, keys, stored, page, left = 0, 0, "text", list[Row](), PAGE_BYTES
         inside = False
         for line in file:
             if not inside:
@@ -57,9 +57,10 @@ def read(path: Path, size: int) -> Iterator[tuple[int, list[Row]]]:
             inside = line != "\\.\n"
             if inside:
                 page.append(_row(line, keys, stored == "bytea"))
-            if page and (len(page) == size or not inside):
+                left -= len(line)
+            if page and (len(page) == size or left < 0 or not inside):
                 yield number, page
-                page = []
+                page, left = [], PAGE_BYTES
 
 
 def _line(row: Row) -> str:

@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 from ...base.errors import KeyturnError
 from .contract import Online
 from .postgresql_session import Cursor, transaction
-from .postgresql_staging import LOCKED, Goal, Staging, fetched, holders, put, triggers_away
+from .postgresql_staging import FIRST, GROWTH, LOCKED, Goal, Staging, fetched, holders, put, triggers_away
 from .postgresql_table import Column
 from .sqlite_file import Row
 
+# at most; after a page that was let go the next is as much smaller as it is larger after one that was written
 PAGE = 1_000
-# after a page that was let go the next is so much smaller, and after one that was written so much larger
-TIMES = 4
 # of a rehearsal
 TRIED = 100
 DEADLOCK = "40P01"
@@ -58,7 +57,7 @@ class Work(NamedTuple):
         """Turn pages until ``deadline`` of the monotonic clock, from where the last call has come to; begin anew after the last one."""
         read = turned = 0
         for number in range(len(self.targets)):
-            size, since = PAGE, time.monotonic()
+            size, since = min(FIRST, PAGE), time.monotonic()
             while True:
                 if read and time.monotonic() > deadline:
                     return Online(read, turned, finished=False)
@@ -66,12 +65,12 @@ class Work(NamedTuple):
                     found, written = self._page(number, size)
                 except Exception as error:
                     self._check_busy(error, since)
-                    size = max(1, size // TIMES)
+                    size = max(1, size // GROWTH)
                     continue
                 if not found:
                     break
                 read, turned = read + found, turned + written
-                size, since = min(PAGE, size * TIMES), time.monotonic()
+                size, since = min(PAGE, found * GROWTH), time.monotonic()
         with transaction(self.connection) as cursor:
             cursor.execute("SELECT set_config('synchronous_commit', 'on', true)")
             self.staging.begin_anew(cursor)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from ...base.errors import KeyturnError
@@ -16,9 +16,10 @@ from ...base.sides import Side, other
 from .fernet_forms import Stored
 from .postgresql_session import LOCK_SECONDS, Cursor
 from .postgresql_table import Column
-from .sqlite_file import Cell, Row, quote
+from .sqlite_file import PAGE_BYTES, Cell, Row, quote
 
-FETCHED = 5_000
+# of a page: how many rows at first, and so many times more with each while what is made of them fits into memory
+FIRST, GROWTH, FETCHED = 100, 4, 5_000
 LOCKED = "55P03"
 # what its name begins with is the time of a rotation's id
 OURS = r"^keyturn_\d{8}t\d{6}z_"
@@ -83,7 +84,7 @@ class Staging:
         cursor.execute(f"DROP SCHEMA IF EXISTS {self.name} CASCADE")
 
     def page(self, cursor: Cursor, number: int, target: Column, size: int) -> list[Row]:
-        """Return the next rows by their key, behind those that have been read."""
+        """Return the next rows by their key, behind those that have been read: at most ``size``, and what fits into memory."""
         cursor.execute(f"SELECT place FROM {self.name}.progress WHERE number = %s", (number,))  # noqa: S608
         (place,) = cursor.fetchone()
         keys = ", ".join(f"t.{key}" for key in target.keys)
@@ -94,7 +95,7 @@ class Staging:
             cursor.execute(f"{_as_it_is(rows)} {where} {_as_it_is(order)}", place)
         else:
             cursor.execute(f"{rows} {order}")
-        return [target.row(found) for found in cursor.fetchall()]
+        return portion([target.row(found) for found in cursor.fetchall()], target.weigh)
 
     def add(self, cursor: Cursor, number: int, target: Column, turned: Sequence[Goal], place: Sequence[Cell]) -> None:
         """Write down what was turned of a page, and how far that is."""
@@ -176,12 +177,28 @@ def put(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> int:
 def fetched(cursor: Cursor, target: Column, query: str) -> Iterator[list[Row]]:
     """Yield the rows of a query in pages, as they are when it begins; memory is flat."""
     cursor.execute(f"DECLARE keyturn_rows NO SCROLL CURSOR FOR {query}")
+    size = FIRST
     while True:
-        cursor.execute(f"FETCH {FETCHED} FROM keyturn_rows")
+        cursor.execute(f"FETCH {size} FROM keyturn_rows")
         if not (found := cursor.fetchall()):
             break
-        yield [target.row(row) for row in found]
+        rows, longest = [target.row(row) for row in found], 0
+        while rows:
+            page = portion(rows, target.weigh)
+            yield page
+            rows, longest = rows[len(page) :], max(longest, len(page))
+        size = min(FETCHED, GROWTH * longest)
     cursor.execute("CLOSE keyturn_rows")
+
+
+def portion(rows: list[Row], weigh: Callable[[str | bytes], int]) -> list[Row]:
+    """Return the first of some rows: all of them, or fewer where what is made of them would not fit into memory."""
+    left = PAGE_BYTES
+    for number, row in enumerate(rows, 1):
+        left -= weigh(row.stored) if isinstance(row.stored, str | bytes) else 0
+        if left < 0:
+            return rows[:number]
+    return rows
 
 
 def lock(cursor: Cursor, targets: Sequence[Column], name: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ...base.errors import KeyturnError
@@ -44,7 +44,7 @@ SELECT tgname, tgenabled FROM pg_trigger
 class Column(NamedTuple):
     """A column to work on: names quoted for SQL. ``keys`` are the primary key with its ``types``, ``item`` is what a person knows a row by.
 
-    ``flag`` says of a row whether it is encrypted, where a column does.
+    ``flag`` says of a row whether it is encrypted, where a column does. ``weigh`` says how many bytes of memory a value takes of its page.
     """
 
     name: str
@@ -58,6 +58,7 @@ class Column(NamedTuple):
     cast: str
     triggers: tuple[tuple[str, str], ...]
     flag: str
+    weigh: Callable[[str | bytes], int] = len
 
     @property
     def value(self) -> str:
