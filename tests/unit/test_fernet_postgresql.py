@@ -26,7 +26,7 @@ from keyturn.base import json_text, shape
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet import answers
 from keyturn.fleet.draft import draft
-from keyturn.ground.rows import fernet_postgresql, postgresql_session, postgresql_staging
+from keyturn.ground.rows import fernet_postgresql, postgresql_census, postgresql_session, postgresql_staging
 from keyturn.ground.rows.contract import Unreached
 from keyturn.ground.rows.fernet_json import JsonPages
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore, reach
@@ -155,6 +155,33 @@ KEYS: dict[str, tuple[str, Callable[[int], tuple[Any, ...]]]] = {
     "two": ("id int, other text, PRIMARY KEY (other, id)", lambda number: (number, f"o{number % 3}")),
     "time": ("id timestamptz PRIMARY KEY", lambda number: (f"2026-01-01 00:00:{number:02}.123456+02",)),
 }
+
+
+def test_nothing_of_another_role_runs_when_its_tables_are_looked_through(shop: Shop) -> None:
+    """Whoever owns a type owns what makes a text of it, and that would run with the rights of who reads."""
+    other = f"{shop.name}_other"
+    shop.server.sql(f"CREATE ROLE {other}; GRANT CREATE ON DATABASE {shop.name} TO {other}")
+    shop.server.sql(
+        f"""
+        SET ROLE {other};
+        CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC;
+        CREATE TYPE trap.pair AS (one text, other text);
+        CREATE DOMAIN trap.couple AS trap.pair;
+        CREATE FUNCTION trap.rise(trap.pair) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$trap$$; END';
+        CREATE CAST (trap.pair AS text) WITH FUNCTION trap.rise(trap.pair);
+        CREATE TABLE trap.bait (name trap.pair PRIMARY KEY, again trap.couple);
+        CREATE TABLE trap.hidden (name text); ALTER TABLE trap.hidden ENABLE ROW LEVEL SECURITY;
+        GRANT SELECT ON trap.hidden TO PUBLIC;
+        INSERT INTO trap.bait VALUES (('a', '{sealed(OTHER, "x")}'), ('b', '{sealed(OLD, "x")}'));
+        GRANT SELECT ON trap.bait TO PUBLIC
+        """,
+        database=shop.name,
+    )
+    with pytest.raises(KeyturnError, match=r"stand where the catalogue declares none: trap\.bait\.again; add"):
+        shop.store().examine([], False)
+    login = postgresql_session.Login({"login": {"path": ".env", "url": "DATABASE_URL", "parts": None}}, shop.folder)
+    found, unseen = postgresql_census.census(login, {"old": OLD})
+    assert {one.table for one in found} == {"items", "trap.bait"} and unseen == ["trap.hidden.name"]
 
 
 def test_a_page_ends_by_what_is_made_of_its_rows(

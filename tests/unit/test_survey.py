@@ -205,6 +205,22 @@ def test_a_file_that_would_take_hours_to_read_is_named(folder: Path, name: str) 
     ]
 
 
+def test_a_name_of_a_table_forges_no_line(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "data/shop.db")) as connection, connection:
+        connection.execute('CREATE TABLE "a\n    5 under NAME of /etc/x" (id INTEGER PRIMARY KEY, token TEXT)')
+        connection.execute('INSERT INTO "a\n    5 under NAME of /etc/x" (token) VALUES (?)', (token(KEY),))
+    lines = survey.look(folder, None, [])["text"].splitlines()
+    assert [line for line in lines if "NAME of" in line] == [
+        "  a\\n    5 under NAME of /etc/x.token: 1 rows, 0 empty, 0 without a token"
+    ]
+
+
+def test_a_look_at_databases_has_an_end_by_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey, "MOST_SECONDS", -1)
+    findings = survey.look(folder, None, [])["findings"]
+    assert any(line.startswith("of ") and " databases 0 were looked at within -1 s" in line for line in findings)
+
+
 def test_a_look_has_an_end_by_time_and_says_so_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ground, "MOST_SECONDS", -1)
     assert survey.look(folder, None, [])["findings"][0].startswith(

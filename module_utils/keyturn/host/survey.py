@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -25,7 +26,7 @@ from ..ground.survey import Secret
 from . import readers
 
 MOST_KEYS, MOST_SECRETS, MOST_PLACES, MOST_SERVICES, MOST_DEEDS = 400, 200, 500, 50, 10
-MOST_DATABASES, MOST_FINDINGS = 200, 50
+MOST_DATABASES, MOST_FINDINGS, MOST_SECONDS = 200, 50, 3600
 LISTED = re.compile("[;,]")
 
 
@@ -137,7 +138,13 @@ def look(folder: Path, user: str | None, more: Sequence[Path]) -> Survey:
 def _places(
     folder: Path, databases: Sequence[_Data], keys: Mapping[str, str], findings: list[str]
 ) -> Iterator[tuple[_Data, Place]]:
-    for data in databases:
+    end = time.monotonic() + MOST_SECONDS
+    for number, data in enumerate(databases):
+        if time.monotonic() > end:
+            findings.append(
+                f"of {len(databases)} databases {number} were looked at within {MOST_SECONDS} s: name fewer"
+            )
+            break
         try:
             if data.login:
                 found, unseen = rows.places_of_server(folder, data.path, data.login, keys)
@@ -178,7 +185,7 @@ def _answer(
     return {
         "changed": False,
         "keys": opened,
-        "text": "\n".join(_lines(opened, columns, names, findings)),
+        "text": "\n".join(shown.name(line) for line in _lines(opened, columns, names, findings)),
         "secrets": [_told(one) for one in secrets if one not in told][:MOST_SECRETS],
         "columns": columns,
         "databases": names[:MOST_DATABASES],

@@ -66,12 +66,16 @@ class Opener:
         self._ciphers = {name: Fernet(key) for name, key in keys.items()}
         self._ends = time.monotonic() + MOST_SECONDS
 
-    def count(self, texts: Sequence[bytes]) -> Counter[str]:
-        """Return how many of the texts each key opens."""
+    def check_time(self) -> None:
+        """Refuse to go on with a database for longer than a look may take."""
         if time.monotonic() > self._ends:
             raise KeyturnError(
                 f"has not been looked through within {MOST_SECONDS} s: name fewer databases, or ask at a quieter time"
             )
+
+    def count(self, texts: Sequence[bytes]) -> Counter[str]:
+        """Return how many of the texts each key opens."""
+        self.check_time()
         left, found = list(texts), Counter[str]()
         for name, key in list(self._keys.items()):
             opened = fernet_pages.opened_by(key, left)

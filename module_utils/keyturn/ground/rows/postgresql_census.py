@@ -39,11 +39,10 @@ def census(login: Login, keys: Mapping[str, str]) -> tuple[list[Place], list[str
         cursor.execute(postgresql_scan.COLUMNS)
         for (oid, schema, name), columns in groupby(cursor.fetchall(), key=lambda row: tuple(row[:3])):
             told = name if schema == "public" else f"{schema}.{name}"
-            cursor.execute("SELECT row_security_active(%s::oid)", (oid,))
-            (hidden,) = cursor.fetchone()
+            opener.check_time()
             seen = {}
             for *_, column, is_bytes, may in columns:
-                if may and not hidden:
+                if may:
                     seen[column] = is_bytes
                 else:
                     unseen.append(f"{told}.{column}")
@@ -54,6 +53,7 @@ def census(login: Login, keys: Mapping[str, str]) -> tuple[list[Place], list[str
 def _of_table(cursor: Cursor, table: _Table, columns: Mapping[str, bool], opener: Opener) -> Iterator[Place]:
     def values() -> Iterator[tuple[str, bytes]]:
         for name, is_bytes in columns.items():
+            opener.check_time()
             for value in postgresql_scan.suspicious(cursor, table.quoted, quote(name), is_bytes):
                 yield name, value
 
@@ -75,7 +75,7 @@ def _of_table(cursor: Cursor, table: _Table, columns: Mapping[str, bool], opener
 
 
 def _text(name: str, columns: Mapping[str, bool]) -> str:
-    return quote(name) if columns[name] else f"{quote(name)}::text"
+    return quote(name) if columns[name] else postgresql_scan.as_text(quote(name))
 
 
 def _flag(cursor: Cursor, table: _Table, place: Place, columns: Mapping[str, bool], others: Sequence[str]) -> str:

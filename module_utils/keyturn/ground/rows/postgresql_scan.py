@@ -10,10 +10,12 @@ from .postgresql_session import Cursor
 from .postgresql_table import Column
 from .sqlite_file import quote
 
-FETCHED = 1_000
+# of rows that may have a token, which may be of any length
+FETCHED = 100
 # whatever stores something: tables, with their partitions by the parent, and materialized views; no text is in a number or a time
 COLUMNS = r"""
 SELECT c.oid, n.nspname, c.relname, a.attname, t.typname = 'bytea', has_column_privilege(c.oid, a.attnum, 'SELECT')
+       AND NOT row_security_active(c.oid)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
   JOIN pg_type t ON t.oid = a.atttypid
  WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
@@ -60,7 +62,7 @@ def _look(cursor: Cursor, table: str, column: str, is_bytes: bool, opens: Callab
 
 def suspicious(cursor: Cursor, table: str, column: str, is_bytes: bool) -> Iterator[bytes]:
     """Yield what a column holds where a prefix of a token is in it; names are quoted for SQL."""
-    value = column if is_bytes else f"{column}::text"
+    value = column if is_bytes else as_text(column)
     cursor.execute("CLOSE ALL")  # the one before, where nobody has wanted the rest of it
     cursor.execute(
         f"DECLARE keyturn_scan NO SCROLL CURSOR FOR SELECT {value} FROM {table} WHERE {holds_prefix(value, is_bytes)}"  # noqa: S608
@@ -71,6 +73,11 @@ def suspicious(cursor: Cursor, table: str, column: str, is_bytes: bool) -> Itera
             return
         for (stored,) in page:
             yield stored.encode(errors="replace") if isinstance(stored, str) else bytes(stored)
+
+
+def as_text(column: str) -> str:
+    """Return a column as text by what its type writes. A cast (``::text``) may be a function of whoever owns the type."""
+    return f"concat({column})"
 
 
 def holds_prefix(value: str, is_bytes: bool) -> str:
