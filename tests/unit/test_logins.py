@@ -10,8 +10,9 @@ from keyturn.inputs import logins
 from support.lab import optional
 from support.steps import take
 
+TURNS = {"kind": "postgresql_role", "strategy": "alternating"}
 COMMAND = {"kind": "command", "set": ["/set", "shop"], "unset": ["/unset", "shop"]}
-REQUESTS = {"kind": "http", "requests": {"set": {"method": "PUT", "url": "https://x/shop", "body": "{}"}}}
+REQUESTS = {"kind": "http", "requests": {"set": {"method": "PUT", "url": "https://x/shop", "answers": []}}}
 
 HOST = {
     "keyturn_environment": "test",
@@ -22,7 +23,11 @@ REQUEST = {"application": "/nowhere", "hosts": {"app1": HOST}, "reason": "test",
 
 
 def entry(url: str = "postgresql://db:5432/shop", user: str = "", **issuer: Any) -> dict[str, Any]:
-    return {"provider": {"kind": "postgresql", "url": url} | ({"user": user} if user else {}), "issuer": issuer}
+    provider = {"kind": "postgresql", "url": url} | ({"user": user} if user else {})
+    return optional()["db_password"] | {
+        "provider": provider,
+        "issuer": {"strategy": "single"} | issuer if issuer else None,
+    }
 
 
 @pytest.mark.parametrize(
@@ -34,11 +39,12 @@ def entry(url: str = "postgresql://db:5432/shop", user: str = "", **issuer: Any)
         (entry(user="shop"), entry("postgresql://db/reports", "shop"), True),
         (entry(user="shop"), entry("postgresql://db:5433/shop", "shop"), False),
         (entry("smtps://mail", "shop"), entry("smtps://mail:465", "shop"), True),
-        (entry(users=["a", "b"]), entry(users=["b", "c"]), True),
-        (entry(users=["a", "b"]), entry(user="a"), True),
+        (entry(**TURNS, users=["a", "b"]), entry(**TURNS, users=["b", "c"]), True),
+        (entry(**TURNS, users=["a", "b"]), entry(user="a"), True),
         (entry("https://x", **COMMAND), entry("https://y", **COMMAND), True),
         (entry("https://x", **REQUESTS), entry("https://y", **REQUESTS), True),
         (entry("https://x", **REQUESTS), entry("https://x", **COMMAND), False),
+        (entry("postgresql://db:99999/shop", "shop"), entry("postgresql://db/shop", "shop"), False),
         # an account may have a password for each of its applications
         (
             entry("smtps://mail", "shop") | {"overlap": "both"},

@@ -6,7 +6,9 @@ import json
 import urllib.parse
 from collections.abc import Iterable, Mapping
 
-from .catalogue import Entry
+from ..base.errors import KeyturnError
+from .catalogue import ENTRY, Entry
+from .validation import validated
 
 # where an address names none
 PORTS = {"postgresql": 5432, "smtp": 587, "smtps": 465}
@@ -14,8 +16,9 @@ PORTS = {"postgresql": 5432, "smtp": 587, "smtps": 465}
 
 def same(secret: str, secrets: Mapping[str, Entry]) -> list[str]:
     """Return the other entries of a catalogue that are the same login as one."""
-    mine = set(_logins(secrets[secret]))
-    return [name for name, entry in secrets.items() if name != secret and mine & set(_logins(entry))]
+    told = {name: entry for name, given in secrets.items() if (entry := _sound(name, given))}
+    mine = set(_logins(told.get(secret, {})))
+    return [name for name, entry in told.items() if name != secret and mine & set(_logins(entry))]
 
 
 def words(secret: str, others: Iterable[str]) -> str:
@@ -25,6 +28,14 @@ def words(secret: str, others: Iterable[str]) -> str:
         f"{secret} is one login with {named}, which would be left with a dead value. Make them one entry, which is turned as a whole: with "
         "the files of all (consumers, their names by keys), second names in one file (aliases), and the services of all"
     )
+
+
+def _sound(name: str, given: object) -> Entry | None:
+    """Return an entry with its defaults, None for one that its spec refuses: nobody turns that."""
+    try:
+        return validated(name, ENTRY, given)
+    except KeyturnError:
+        return None
 
 
 def _logins(entry: Entry) -> Iterable[str]:
@@ -45,5 +56,8 @@ def _logins(entry: Entry) -> Iterable[str]:
 
 def _server(url: str) -> str:
     """Return a server as all addresses of it have it: users are its own, and not those of one of its databases."""
-    parts = urllib.parse.urlsplit(url)
-    return f"{parts.scheme} {parts.hostname} {parts.port or PORTS.get(parts.scheme, '')}"
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return f"{parts.scheme} {parts.hostname} {parts.port or PORTS.get(parts.scheme, '')}"
+    except ValueError:  # which is told of its own entry
+        return url
