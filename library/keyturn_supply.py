@@ -32,6 +32,16 @@ options:
     description: What a person has overridden, with the reason.
     type: dict
     default: {}
+  store:
+    description: >-
+      The inventory's C(keyturn_store), for an entry with C(source.static_role): where nothing was brought, the store changes the password
+      of that role.
+    type: dict
+    default: {kind: dotenv}
+  examined:
+    description: By host the fingerprints of what it was found to hold, for such an entry.
+    type: dict
+    default: {}
   brought:
     description: >-
       What was found: C(values) by variable, C(exposed), the variables whose value stands where others see it, and C(problem), what is

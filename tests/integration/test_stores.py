@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -212,3 +213,67 @@ def test_the_admin_of_an_issuer_logs_in_by_what_the_store_has(
         kept = [file.read_bytes() for file in app.lab.folder.rglob("*") if file.is_file()]
     assert ADMINS_PASSWORD not in done.stdout + done.stderr
     assert not [one for one in kept if ADMINS_PASSWORD.encode() in one]
+
+
+# what the policy of one environment lacks, which docs/stores.md shows
+ROLE_POLICY = """
+path "database/static-creds/test" { capabilities = ["read"] }
+path "database/rotate-role/test" { capabilities = ["update"] }
+"""
+
+
+def static_role(openbao: str, server: PostgreSQL) -> tuple[Any, Callable[[], str]]:
+    """Have OpenBao manage the password of the role ``trader``; return its client, and a way to what the password is."""
+    client: Any = stores.open_store(spec("openbao", openbao), {"BAO_TOKEN": ROOT_TOKEN})._client
+    if "database/" not in client.sys.list_mounted_secrets_engines()["data"]:
+        client.sys.enable_secrets_engine("database")
+    client.sys.create_or_update_policy("static-role", ROLE_POLICY)
+    client.auth.approle.create_or_update_approle("keyturn", token_policies=["keyturn", "static-role"], token_ttl="5m")
+    url = f"postgresql://{{{{username}}}}:{{{{password}}}}@127.0.0.1:{server.port}/postgres?sslmode=disable"
+    login = {"connection_url": url, "username": ADMIN, "password": ADMINS_PASSWORD, "allowed_roles": "*"}
+    client.write_data(
+        "database/config/pg",
+        data={"plugin_name": "postgresql-database-plugin", "password_authentication": "scram-sha-256", **login},
+    )
+    role = {"db_name": "pg", "username": "trader", "rotation_period": "720h"}
+    client.write_data("database/static-roles/test", data=role)
+    return client, lambda: str(client.read("database/static-creds/test")["data"]["password"])
+
+
+def test_a_role_that_the_store_turns_is_brought_to_the_hosts_and_proved(
+    make_lab: Callable[..., Lab], openbao: str, wire: Wire, secret_id: str
+) -> None:
+    login = {"KEYTURN_STORE_SECRET_ID": secret_id}
+    clear(openbao, "test/db_password")
+    with PostgreSQL() as server:
+        client, password = static_role(openbao, server)
+        app = Application(make_lab(), server, "the first")
+        client.write_data("database/rotate-role/test")
+        first = password()
+        app.lab.env.write_text(app.lab.env.read_text().replace("the first", first))
+        source = {
+            "kind": "supplied",
+            "steps": ["bao write -f database/rotate-role/test"],
+            "static_role": "database/test",
+        }
+        app.entry |= {"source": source, "issuer": None}
+        app.catalogue.write_text(json.dumps({"keyturn_secrets": {"db_password": app.entry}}))
+        in_openbao(app.lab, wire)
+
+        done = app.play("rotate", "--check", **login)
+        assert done.returncode == 0, said(done)
+        assert password() == first, "a look has turned it"
+        done = app.play("rotate", "-vvv", "--diff", **login)
+        assert done.returncode == 0, said(done)
+        second = app.held()["DB_PASSWORD"]
+        assert second == password() != first
+        assert app.verdict({"DB_PASSWORD": first}) == "rejected"
+        assert not [one for one in (first, second) if one in done.stdout + done.stderr + server.logged()]
+
+        # the store has turned it by itself, and the application cannot log in any more
+        client.write_data("database/rotate-role/test")
+        third = password()
+        done = app.play("rotate", **login)
+        assert done.returncode == 0, said(done)
+        assert app.held()["DB_PASSWORD"] == third == password(), "it was turned again, and needlessly"
+    client.sys.disable_secrets_engine("database")

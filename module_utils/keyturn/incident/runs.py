@@ -148,7 +148,8 @@ def _rotate(folder: Path, document: Document, step: Step, scene: Scene) -> tuple
 def _to_bring(scene: Scene, entry: Entry) -> str:
     """Say what a person has to bring before the secret can be rotated, empty where nothing is missing."""
     missing = [PREFIX + name for name in entry["variables"] if PREFIX + name not in scene.brought]
-    if entry["source"]["kind"] != "supplied" or not missing or scene.vaulted:
+    by_a_person = entry["source"]["kind"] == "supplied" and not entry["source"].get("static_role")
+    if not by_a_person or not missing or scene.vaulted:
         return ""
     return (
         f"bring {', '.join(missing)} in the environment (by read -rs, for the shell's history), or "

@@ -25,6 +25,7 @@ SOURCE: Spec = {
     "steps": {"type": "list", "elements": "str"},
     "shapes": {"type": "dict", "default": {}},
     "may_stay": {"type": "list", "elements": "str", "default": []},
+    "static_role": {"type": "str"},
 }
 SOURCE_REQUIRED_IF = [["kind", "generated", ["generator"]], ["kind", "supplied", ["steps"]]]
 ANSWER: Spec = {

@@ -159,6 +159,8 @@ def _check_supplied(where: str, entry: Entry) -> None:
     provider = entry["provider"]
     if entry["source"]["kind"] == "supplied" and (provider is None or entry["value"] != "shared"):
         raise KeyturnError(f"{where}: source supplied needs a provider that proves the value, and value shared")
+    if role := entry["source"]["static_role"]:
+        _check_static_role(where, entry, role)
     needs = [probe["kind"] for probe in entry["probes"] if probe["kind"] in ("provider", "log_line")]
     if provider is None and (needs or entry["guard"]["kind"] != "none" or entry["retire"]["kind"] != "none"):
         raise KeyturnError(f"{where}: the probes provider and log_line, a guard and retire revoke need a provider")
@@ -169,6 +171,19 @@ def _check_supplied(where: str, entry: Entry) -> None:
         raise KeyturnError(f"{where}: variables must be, in this order, {' and '.join(fields)} of the provider")
     if fault := providers.PROVIDERS[provider["kind"]].fault(provider):
         raise KeyturnError(f"{where}: {fault}")
+
+
+def _check_static_role(where: str, entry: Entry, role: str) -> None:
+    """The store changes a static role's password, and the old one is dead then."""
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)+", role) or {".", ".."} & set(role.split("/")):
+        raise KeyturnError(
+            f"{where}: source.static_role is {role!r}, and must be MOUNT/NAME of the store's secrets engine"
+        )
+    fits = entry["source"]["kind"] == "supplied" and entry["overlap"] == "none" and entry["issuer"] is None
+    if not fits or providers.fields(entry["provider"])[-1:] != ("password",):
+        raise KeyturnError(
+            f"{where}: source.static_role goes with source supplied, overlap none, a provider that is asked with a password, and no issuer"
+        )
 
 
 def _check_issuer(where: str, entry: Entry) -> None:

@@ -48,7 +48,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
             "strategy single, or no store"
         )
     environment = _environment(parameters["inventory"], hosts)
-    _check_admin(parameters, entry, environment)
+    _check_stored(parameters, entry, environment)
     plan: Plan = {
         "rotation_id": planning.check_rotation_id(parameters["rotation_id"] or planning.rotation_id()),
         "secret": parameters["secret"],
@@ -98,8 +98,12 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     }
 
 
-def _check_admin(parameters: Parameters, entry: Entry, environment: str) -> None:
-    """See that the password of who tells the issuer is in the secret store, where the entry says so."""
+def _check_stored(parameters: Parameters, entry: Entry, environment: str) -> None:
+    """See that the secret store has what the entry wants of it: a static role, or the password of who tells the issuer."""
+    if entry["source"]["static_role"] and parameters["store"]["kind"] != "openbao":
+        raise KeyturnError(
+            f"keyturn_secrets.{parameters['secret']}: source.static_role is a role of OpenBao or Vault: set keyturn_store to one (openbao)"
+        )
     admin = (entry["issuer"] or {}).get("admin") or {}
     if not (name := admin.get("stored")):
         return

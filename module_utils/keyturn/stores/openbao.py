@@ -251,6 +251,17 @@ class OpenBao:
                 self._kv.destroy_secret_versions(path=path, versions=left, mount_point=self.mount)
         return bool(left)
 
+    def ask(self, path: str) -> Mapping[str, object]:
+        """Return what another secrets engine says at a path, empty where there is nothing."""
+        with self._told(path):
+            said = self._client.read(path)
+            return dict(said["data"]) if said else {}
+
+    def tell(self, path: str) -> None:
+        """Have another secrets engine do what a path of it stands for."""
+        with self._told(path):
+            self._client.write_data(path)
+
     @contextlib.contextmanager
     def _told(self, what: str) -> Iterator[None]:
         """Turn whatever the library raises, or cannot make of an answer, into errors that say what to do, without its text."""
