@@ -1,10 +1,10 @@
 """SIGKILL before every system call with which a phase changes something.
 
 strace delivers the signal at the entry of a call, so the disk holds what the calls before it did. The calls are those of
-a clean run: `make exhaustive` takes all of them, shared out to several tests, so that two workers have an even load, and
-`make test` one of each name and one within each step of the order of writes. `switch` and `rollback`, which touch the
-database, are killed in both journal modes. Where the application is another user's, root works with that user's ids on its ground and
-as itself elsewhere: `make test` takes kills of both.
+a clean run: `make exhaustive` takes all of them and leaves each by both ways, shared out to several tests, so that two
+workers have an even load. `make test` takes one of each name and one within each step of the order of writes, and leaves them
+by the two ways by turns. `switch` and `rollback`, which touch the database, are killed in both journal modes. Where the
+application is another user's, root works with that user's ids on its ground and as itself elsewhere: `make test` takes kills of both.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from support import others, selection
-from support.faults import Call, Host, record
+from support.faults import WAYS, Call, Host, record
 
 SHARES = 4 if selection.exhaustive() else 1
 # What is killed, the phase that it starts from, and the journal mode of the database, which may have texts with tokens in them as well,
@@ -102,7 +102,7 @@ def test_a_kill_before_any_call_loses_nothing(
     reached = []
     lost = converged = 0
     todo = [*chosen, *beyond[share::SHARES]]
-    for call in todo:
+    for number, call in enumerate(todo):
         host.restore("begin")
         if host.killed_module(module, call, **parameters):
             reached.append(call)
@@ -111,7 +111,7 @@ def test_a_kill_before_any_call_loses_nothing(
             host.learn()
             lost += host.lost_rows()
             host.check_invariants()
-            host.check_converges()
+            host.check_converges(selection.by_turns(series, WAYS, number))
             converged += 1
     record(series, {"points": len(chosen), "fired": len(reached), "lost_rows": lost, "converged": converged})
     assert chosen

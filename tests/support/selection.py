@@ -58,6 +58,11 @@ def calls(series: str, names: Sequence[str], ends: tuple[str, ...] = ENDS_A_STEP
     return covering(range(len(names)), lambda index: kinds[index], draw(series))
 
 
+def by_turns(series: str, ways: Sequence[Point], number: int) -> Sequence[Point]:
+    """Return by which ways a point of a series, the ``number``-th that is taken, is left: one, by turns, or all."""
+    return ways if exhaustive() else [ways[(number + draw(series).randrange(len(ways))) % len(ways)]]
+
+
 def select(items: list[pytest.Item]) -> list[pytest.Item]:
     """Return the tests of this run, in their order; what is left is noted at one of them, for the summary."""
     series: dict[str, list[pytest.Item]] = {}
