@@ -38,10 +38,6 @@ options:
       of that role.
     type: dict
     default: {kind: dotenv}
-  examined:
-    description: By host the fingerprints of what it was found to hold, for such an entry.
-    type: dict
-    default: {}
   brought:
     description: >-
       What was found: C(values) by variable, C(exposed), the variables whose value stands where others see it, and C(problem), what is

@@ -22,7 +22,6 @@ class HostVariables(TypedDict, total=False):
     rotation_failure: str
     rotation_reached: HostAnswer
     rotation_looked: HostAnswer
-    rotation_examined: HostAnswer
     rotation_staged: HostAnswer
     rotation_issued: HostAnswer
     rotation_prepared: HostAnswer

@@ -84,12 +84,6 @@ def answers(hosts: Hosts) -> dict[str, HostAnswer | None]:
     return {host: answer if "rotation" in answer else None for host, answer in found.items()}
 
 
-def examined(hosts: Hosts) -> dict[str, dict[str, str]]:
-    """Return the fingerprints that each host was found to hold, before there was a new value."""
-    found = {host: known.get("rotation_examined", NOTHING).get("rotation") or {} for host, known in hosts.items()}
-    return {host: one["old"] for host, one in found.items() if one.get("old")}
-
-
 def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
     """Return the hosts that have not decided to commit: while there is one, nobody can have finished.
 
@@ -201,7 +195,6 @@ QUESTIONS: dict[str, Callable[..., object]] = {
         unreachable,
         looked,
         answers,
-        examined,
         undecided,
         finished,
         all_back,

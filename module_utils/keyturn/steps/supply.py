@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-from ..host import journal
 from ..inputs import catalogue
 from ..inputs.catalogue import Entry
 from ..inputs.validation import Answer, Parameters, store, validated
@@ -12,11 +11,7 @@ from ..providers import supplied as supplying
 
 # what the action takes from memory
 TAKES = "stored"
-SHAPE = {
-    "brought": {"values": dict, "exposed": [str], "problem": str},
-    "stored": {"*": str},
-    "examined": {"*": journal.MARKS},
-}
+SHAPE = {"brought": {"values": dict, "exposed": [str], "problem": str}, "stored": {"*": str}}
 
 
 def run(parameters: Parameters, check_mode: bool) -> Answer:
@@ -29,19 +24,17 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     if check_mode and not any(brought.values()):
         return {"changed": True}
     if by_the_store:
-        brought = {"values": _turned(parameters, entry), "exposed": [], "problem": ""}
+        brought = {"values": _turned(parameters["store"], entry), "exposed": [], "problem": ""}
     values = supplying.check(entry["variables"], entry["source"], brought)
     reply = supplying.ask(entry, parameters["overrides"], values)
     return {"changed": True, "new_values": values, "provider": reply._asdict()}
 
 
-def _turned(parameters: Parameters, entry: Entry) -> dict[str, str]:
+def _turned(described: object, entry: Entry) -> dict[str, str]:
     """Have the secret store change the password of the entry's static role, and return what it is by variable."""
     from ..stores import static_role
     from ..stores.openbao import OpenBao
 
     *users, password = entry["variables"]
-    held = {marks[password] for marks in parameters["examined"].values() if password in marks}
-    opened = OpenBao(store(parameters["store"]), os.environ)
-    found = static_role.turned(opened, entry["source"]["static_role"], held)
+    found = static_role.turned(OpenBao(store(described), os.environ), entry["source"]["static_role"])
     return {**dict.fromkeys(users, found[0]), password: found[1]}

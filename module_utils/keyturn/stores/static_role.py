@@ -1,34 +1,26 @@
 """A role of a database whose password OpenBao or Vault changes by itself, at a call or after a time: its secrets engine ``database``.
 
-The password is there once the old one is dead. A call whose answer was lost is seen by what the engine has afterwards.
+The password is there once the old one is dead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from ..base.errors import KeyturnError
-from ..base.fingerprint import fingerprint
 from .openbao import OpenBao
 
 
-def turned(store: OpenBao, role: str, held: Collection[str]) -> tuple[str, str]:
-    """Return the user and a password that the hosts do not have yet; ``held`` are the fingerprints of what they have.
+def turned(store: OpenBao, role: str) -> tuple[str, str]:
+    """Have the engine change the password of a role (``MOUNT/NAME``), and return its user and the new one.
 
-    ``role`` is MOUNT/NAME. The engine is told to change the password only where the hosts have the one of now: where it has done so
-    since, by itself or by a call that was cut off, that one is taken.
+    It is changed in each call, also where the engine may have done so since: what the hosts hold is their word, and a password that
+    somebody knows would stay by it.
     """
-    if len(held) != 1:
-        raise KeyturnError(
-            f"the hosts do not hold one value ({', '.join(sorted(held)) or 'none of them says'}), and the role {role} was not turned: name "
-            "the host whose value is right by keyturn_adopt"
-        )
     mount, name = role.rsplit("/", 1)
-    found = _login(store, f"{mount}/static-creds/{name}")
-    if fingerprint(found[1]) in held:
-        store.tell(f"{mount}/rotate-role/{name}")
-        found = _login(store, f"{mount}/static-creds/{name}")
-    if fingerprint(found[1]) in held:
+    place = f"{mount}/static-creds/{name}"
+    before = _login(store, place)
+    store.tell(f"{mount}/rotate-role/{name}")
+    found = _login(store, place)
+    if found == before:
         raise KeyturnError(f"{store.where} has turned the role {role}, and gives the password of before: see its log")
     return found
 
