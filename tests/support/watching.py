@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import jinja2
 import yaml
+from jinja2.nativetypes import NativeEnvironment
 from keyturn.base.log_lines import pattern
 from keyturn.inputs.application import Application
 from watch import PORTS, Watch
@@ -125,11 +126,15 @@ def counts_program(application: Application = SHIPPED) -> str:
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters["keyturn_pattern"] = pattern
     template = environment.from_string((ROOT / "roles/monitoring/templates/counts.mtail.j2").read_text())
-    return template.render(
-        monitoring_application=application.name,
-        keyturn_counts=application.part("monitoring.yml"),
-        keyturn_log_lines=application.part("catalogue.yml", "log_lines"),
-    )
+    known = {
+        "monitoring_application": application.name,
+        "keyturn_counts": application.part("monitoring.yml"),
+        "keyturn_log_lines": application.part("catalogue.yml", "log_lines"),
+    }
+    told = yaml.safe_load((ROOT / "roles/monitoring/vars/main.yml").read_text())
+    for name in ("monitoring_lines", "monitoring_requests", "monitoring_counters"):
+        known[name] = NativeEnvironment().from_string(told[name]).render(known)
+    return template.render(known)
 
 
 class Mtail:

@@ -358,9 +358,6 @@ def test_rows_are_turned_in_calls_that_go_on(own: Host, monkeypatch: pytest.Monk
     own.learn()
     assert said == [(5, 12), (10, 12), (12, 12)]
     assert lines[0].startswith("5 of 12 rows turned, ")
-    assert result["rotation"]["online"]["turned"] == len(own.tokens) - sum(
-        form in ("plaintext", "empty") for form in own.forms.values()
-    )
     own.go_forward()
     own.check_ended("committed")
 

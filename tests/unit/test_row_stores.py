@@ -179,7 +179,7 @@ KIND = rows.Kind(
     forms=("sealed",),
     probe="json_rows",
     places=lambda spec, root: [root / spec["file"]],
-    open=opened,
+    code=lambda: opened,
 )
 
 

@@ -59,7 +59,7 @@ STAMP = [str, float]
 # what was the head of the controller's log when it began the rotation here: who rewrites the log does not reach it
 HEAD = {"number": int, "hash": re.compile("[0-9a-f]{64}")}
 RETIRE = {"state": str, "since": timestamps.SHAPE, "evidence?": str, "verdict?": str}
-ONLINE = {"read": int, "turned": int, "seconds": float}
+ONLINE = {"read": int, "seconds": float}
 # what every reader of a journal may rest on, on the host and on the controller
 SHAPE = {
     "phase": PHASES,
@@ -138,10 +138,9 @@ class PreparedRows(TypedDict, total=False):
 
 
 class OnlineRows(TypedDict):
-    """How many rows were read and turned beside the application, and in how many seconds."""
+    """How many rows were read beside the application, and in how many seconds."""
 
     read: int
-    turned: int
     seconds: float
 
 
@@ -331,8 +330,8 @@ class Journal:
 
     @property
     def online(self) -> OnlineRows:
-        """How many rows were turned beside the application."""
-        return self.record.get("online") or {"read": 0, "turned": 0, "seconds": 0.0}
+        """How many rows were read beside the application."""
+        return self.record.get("online") or {"read": 0, "seconds": 0.0}
 
     @property
     def retire(self) -> Retire:

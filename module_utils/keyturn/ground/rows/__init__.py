@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from ...base.sides import Side
     from .contract import RowStore, Spec
 
+    Open = Callable[[Spec, Path, Sequence[str], Mapping[Side, Mapping[str, str]], Collection[str]], RowStore]
+
 
 class Kind(NamedTuple):
     """A row store: its options in the catalogue's ``migration``, the forms of its rows in a report, the probe that shows them, its code.
@@ -25,32 +27,25 @@ class Kind(NamedTuple):
     forms: Sequence[str]
     probe: str
     places: Callable[[Spec, Path], list[Path]]
-    open: Callable[[Spec, Path, Sequence[str], Mapping[Side, Mapping[str, str]], Collection[str]], RowStore]
+    code: Callable[[], Open]
     reach: Callable[[Spec, Path], None] | None = None
 
+    @property
+    def open(self) -> Open:
+        """Return what makes the store of a migration."""
+        return self.code()
 
-def _fernet_sqlite(
-    spec: Spec,
-    root: Path,
-    variables: Sequence[str],
-    values: Mapping[Side, Mapping[str, str]],
-    accepted: Collection[str],
-) -> RowStore:
+
+def _sqlite() -> Open:
     from .sqlite_store import SqliteStore
 
-    return SqliteStore(spec, root, variables, values, accepted)
+    return SqliteStore
 
 
-def _fernet_postgresql(
-    spec: Spec,
-    root: Path,
-    variables: Sequence[str],
-    values: Mapping[Side, Mapping[str, str]],
-    accepted: Collection[str],
-) -> RowStore:
+def _postgresql() -> Open:
     from .fernet_postgresql import PostgresqlStore
 
-    return PostgresqlStore(spec, root, variables, values, accepted)
+    return PostgresqlStore
 
 
 def _reach_postgresql(spec: Spec, root: Path) -> None:
@@ -98,7 +93,7 @@ ALONE: dict[str, Kind] = {
         forms=FORMS,
         probe="fernet_rows",
         places=lambda spec, root: [root / spec["database"]],
-        open=_fernet_sqlite,
+        code=_sqlite,
     ),
 }
 
@@ -141,7 +136,7 @@ KINDS: dict[str, Kind] = {
         forms=FORMS,
         probe="fernet_rows",
         places=lambda spec, root: [],
-        open=_fernet_postgresql,
+        code=_postgresql,
         reach=_reach_postgresql,
     ),
     "several": Kind(
@@ -157,7 +152,7 @@ KINDS: dict[str, Kind] = {
         forms=(),  # those of its stores
         probe="rows",
         places=_places_of_all,
-        open=_several,
+        code=lambda: _several,
     ),
 }
 

@@ -130,7 +130,6 @@ def reencrypt(rotation: Rotation, journal: Journal) -> bool:
     part = _store(rotation, journal).turn_online("new", journal.folder, prepare.SECONDS)
     now: OnlineRows = {
         "read": before["read"] + part.read,
-        "turned": before["turned"] + part.turned,
         "seconds": round(before["seconds"] + time.monotonic() - began, 3),
     }
     journal.update(online=now)
