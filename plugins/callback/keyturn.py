@@ -118,6 +118,7 @@ class CallbackModule(Default):
         self._on_hosts = ""  # the play, where it works on hosts
         self._folded = self._failed = False
         self._told: list[str] = []
+        self._silent: set[str] = set()  # hosts that have given no answer
         self._open = ""  # the rotation that this run has planned and not reported
 
     # -- the run ---------------------------------------------------------------------------------------------------
@@ -217,6 +218,7 @@ class CallbackModule(Default):
     def v2_runner_on_unreachable(self, result: Any) -> None:
         """Print why there is no answer, which is an error where the run does not go on with it."""
         if result.task.ignore_unreachable:
+            self._silent.add(self.host_label(result))
             self._line(result)
         else:
             self._error(result)
@@ -265,7 +267,7 @@ class CallbackModule(Default):
     def _error(self, result: Any) -> None:
         """Print what is the matter and what to do, then where; nothing of what was told already."""
         host, text = self.host_label(result), _message(result)
-        if self._is_told(host, text):
+        if self._is_told(host, text) or (result.result.get("lost") and host in self._silent):
             return
         self._failed = True
         self._told += [text, f"{host}: {text}"]

@@ -151,6 +151,8 @@ def test_a_host_without_an_answer_is_an_error_only_where_the_run_does_not_go_on(
     callback.v2_runner_on_unreachable(result("keyturn_rotation_info", msg="no route", ignore_unreachable=True))
     callback.v2_runner_on_unreachable(result("keyturn_stage", msg="no route", ignore_unreachable=True))
     assert shown() == ["app1: no route"]
+    callback.v2_runner_on_failed(result("keyturn_rollback", msg="the host gives no answer any more", lost=True))
+    assert shown() == [], "it was told that the host is silent"
     callback.v2_runner_on_unreachable(result("keyturn_stage", host="app2", msg="no route"))
     assert shown() == ["ERROR: no route", '       on app2, in "Do it"']
     callback.v2_runner_on_failed(result("command", msg="nobody minds"), ignore_errors=True)

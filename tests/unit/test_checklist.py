@@ -166,8 +166,10 @@ def test_who_rotated_in_an_earlier_attempt_may_not_sign_either() -> None:
     [
         ("", {}, "keyturn_signer is empty"),
         (".", {}, "keyturn_signer is empty"),
+        ("NAME", {}, "keyturn_signer is NAME: name the person"),
         ("x", {"no_such": "seen"}, "keyturn_points names no_such"),
         ("x", {"backup": " "}, "says nothing of backup"),
+        ("x", {"backup": "WHAT WAS SEEN"}, "says nothing of backup"),
     ],
 )
 def test_a_signature_that_says_nothing_is_refused(name: str, notes: dict[str, str], said: str) -> None:

@@ -201,8 +201,10 @@ def tick(document: Document, point: str, by: str, login: persons.Login, evidence
     if found is None:
         known = ", ".join(one["id"] for one in points(document) if not one["done"])
         raise KeyturnError(f"incident {document['id']} has no point {point}; open are: {known or 'none'}")
-    if not evidence.strip():
-        raise KeyturnError("keyturn_incident_note is empty: say what was found, and where that can be read")
+    if evidence.strip() in ("", "NOTE"):  # as the status prints it
+        raise KeyturnError(
+            f"keyturn_incident_note is {evidence.strip() or 'empty'}: say what was found, and where that can be read"
+        )
     if not found["done"]:
         found["done"] = {
             "at": timestamps.text(now),

@@ -68,7 +68,7 @@ def _switched(record: JournalRecord) -> bool:
 
 def now(found: Status, hosts: status.Hosts) -> list[dict[str, str]]:
     """Return what needs somebody, by ``state`` and ``text``, the worst first; ``hosts`` has what ``keyturn_rotation_info`` said."""
-    told = [*_broken(found, hosts), *_of_secrets(found), *_of_records(found), *_of_dates(found)]
+    told = [*_broken(found, hosts), *_of_secrets(found), *_of_dates(found), *_of_records(found)]
     return [
         {"state": state, "text": text} for state, text in sorted(told, key=lambda one: -status.STATES.index(one[0]))
     ]

@@ -19,6 +19,8 @@ from .rotation_log import Record
 from .shapes import HostReport, Point, Report, Wanted
 
 DOWNTIME: Wanted = {"id": "downtime", "text": "Downtime within budget"}
+# what stands in a printed command for what a person says
+SIGNER, SEEN = "NAME", "WHAT WAS SEEN"
 WORKING = ("http", "token", "provider", "account", "log line", "command")
 OLD_IS_DEAD = ("rows", "token of the other secret")
 Records = Sequence[Record]
@@ -71,8 +73,8 @@ def seen(all_points: Sequence[Point]) -> list[str]:
 def signing(rotation_id: str, seen: Sequence[str], by_key: bool) -> str:
     """Return what a second person runs, from a login of their own or with a key; ``seen`` are the points that only a person can see."""
     key = " -e keyturn_signing_key=KEY" if by_key else ""
-    points = f" -e '{json.dumps({'keyturn_points': dict.fromkeys(seen, 'WHAT WAS SEEN')})}'" if seen else ""
-    return f"sign_off.yml -e keyturn_rotation_id={rotation_id} -e keyturn_signer=NAME{key}{points}"
+    points = f" -e '{json.dumps({'keyturn_points': dict.fromkeys(seen, SEEN)})}'" if seen else ""
+    return f"sign_off.yml -e keyturn_rotation_id={rotation_id} -e keyturn_signer={SIGNER}{key}{points}"
 
 
 def confirming(secret: str) -> str:
@@ -111,8 +113,9 @@ def sign(case: Case, name: str, notes: Mapping[str, str], wanted: Sequence[Wante
     ``notes`` are what the person has seen, by the point; ``login`` is whose login it is that signs, empty where a key will say who.
     """
     _check_committed(case)
-    if not persons.normal(name):
-        raise KeyturnError("keyturn_signer is empty: name the person who has verified the rotation")
+    if not persons.normal(name) or name.strip() == SIGNER:
+        said = SIGNER if name.strip() == SIGNER else "empty"
+        raise KeyturnError(f"keyturn_signer is {said}: name the person who has verified the rotation")
     rotation_id = case.report["rotation_id"]
     rotated = {persons.normal(who): who for who in (case.report["operator"], *rotators(case.records, rotation_id))}
     if persons.normal(name) in rotated:
@@ -128,7 +131,7 @@ def sign(case: Case, name: str, notes: Mapping[str, str], wanted: Sequence[Wante
     unknown = sorted(set(notes) - set(known))
     if unknown:
         raise KeyturnError(f"keyturn_points names {', '.join(unknown)}; the points are {', '.join(known)}")
-    empty = sorted(point for point, note in notes.items() if not str(note).strip())
+    empty = sorted(point for point, note in notes.items() if str(note).strip() in ("", SEEN))
     if empty:
         raise KeyturnError(f"keyturn_points says nothing of {', '.join(empty)}: say what was seen")
     return {
