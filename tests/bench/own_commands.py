@@ -1,7 +1,8 @@
 """What applications ship to turn their keys, and Keyturn, while clients write: what the application reads back afterwards.
 
 `PYTHONPATH=tests:tests/support:module_utils:demo .venv/bin/python -m bench.own_commands` installs Airflow and JupyterHub in environments of
-their own (tests/support/environments.py), takes some minutes, and prints a line for each. `VARIABLES=2000` says how many Airflow has.
+their own (tests/support/environments.py), takes some minutes, and prints a line for each. `VARIABLES=2000` says how many Airflow has;
+`POSTGRESQL=1` has it keep them in PostgreSQL, where Keyturn turns them by a stop and as a list of keys.
 
 Airflow: what its documentation says is done to the letter. The key becomes `new,old` and the API server is started anew, the command is
 run, the key becomes `new` and the server is started anew. Clients update one variable after the other, each by a value that was never
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.fernet import Fernet
+from support.postgres import server
 from support.worked import ROWS, Airflow, Hub, Worked
 
 VARIABLES = int(os.environ.get("VARIABLES", "2000"))
@@ -119,10 +121,10 @@ def keyturns(lab: Airflow) -> int:
     return done.returncode
 
 
-def measured(way: str, turn: Callable[[Airflow], int]) -> Measured:
+def measured(way: str, turn: Callable[[Airflow], int], url: str = "", listed: bool = False) -> Measured:
     """Make an Airflow, load it, turn its key, and read everything back by Airflow's own code."""
     with tempfile.TemporaryDirectory() as folder:
-        lab = Airflow(Path(folder))
+        lab = Airflow(Path(folder), url, listed)
         values = Path(folder) / "variables.json"
         values.write_text(json.dumps({f"v{number}": f"first-{number}" for number in range(VARIABLES)}))
         lab.program("variables", "import", str(values))
@@ -159,7 +161,19 @@ def jupyterhubs_own() -> str:
             lab.stop()
 
 
+def main() -> None:
+    """Measure each way, and say so."""
+    if not os.environ.get("POSTGRESQL"):
+        print(jupyterhubs_own(), flush=True)
+        for way, turn in (("airflow rotate-fernet-key", airflows_own), ("keyturn", keyturns)):
+            print(measured(way, turn), flush=True)
+        return
+    with server() as postgres:
+        print(measured("airflow rotate-fernet-key", airflows_own, postgres.database("airflow")), flush=True)
+        for listed in (False, True):
+            way = "keyturn, a list of keys" if listed else "keyturn, a stop"
+            print(measured(way, keyturns, postgres.database("airflow"), listed), flush=True)
+
+
 if __name__ == "__main__":
-    print(jupyterhubs_own(), flush=True)
-    for way, turn in (("airflow rotate-fernet-key", airflows_own), ("keyturn", keyturns)):
-        print(measured(way, turn), flush=True)
+    main()

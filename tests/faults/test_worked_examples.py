@@ -12,6 +12,7 @@ from keyturn.inputs.application import Application
 from support.canary import Scanner
 from support.faults import Play, hold, record, release
 from support.lab import ROOT
+from support.postgres import Server, server
 from support.worked import ROWS, Airflow, Hub, Worked, Writer
 
 STATES = ("staged", "prepared", "switching", "switched", "proved", "decided")
@@ -80,6 +81,47 @@ def check_kill(lab: Worked, state: str, way: str) -> None:
         f"SIGKILL while {lab.application} writes",
         {"points": 1, "fired": 1, "lost_rows": len(lost), "converged": 1} | {"note": note},
     )
+
+
+@pytest.fixture(scope="module")
+def postgres() -> Iterator[Server]:
+    with server() as made:
+        yield made
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("listed", [False, True], ids=["one key", "list"])
+def test_jupyterhub_on_postgresql_is_turned_while_it_writes(postgres: Server, tmp_path: Path, listed: bool) -> None:
+    check_postgresql(Hub(tmp_path, postgres.database("hub"), listed))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("listed", [False, True], ids=["one key", "list"])
+def test_airflow_on_postgresql_is_turned_while_it_writes(postgres: Server, tmp_path: Path, listed: bool) -> None:
+    check_postgresql(Airflow(tmp_path, postgres.database("airflow"), listed))
+
+
+def check_postgresql(lab: Worked) -> None:
+    """Turn the key while a client writes, and hold what the application reads against what it has acknowledged."""
+    lab.start()
+    try:
+        lab.fill()
+        old = lab.key()
+        with Writer(lab) as writer:
+            writer.wait_for(ROWS)
+            done = lab.play("rotate", "-e", f"keyturn_secret={lab.secret}")
+            assert done.returncode == 0, done.stdout
+            writer.wait_for(ROWS)
+        assert lab.key() not in (old, "") and lab.separator not in lab.key()
+        assert writer.lost() == []
+        (journal,) = lab.journals()
+        done = lab.play("verify")
+        assert (journal["outcome"], done.returncode) == ("committed", 0), done.stdout
+        print(
+            f"{lab.application} on PostgreSQL: {writer.count} writes, none lost, down for {journal['downtime_seconds']} s"
+        )
+    finally:
+        lab.stop()
 
 
 @pytest.mark.parametrize("application", [Hub, pytest.param(Airflow, marks=pytest.mark.exhaustive)])

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import secrets
+import shutil
 import subprocess
 import threading
 import time
@@ -21,7 +22,7 @@ from cryptography.fernet import Fernet
 from dotenv import dotenv_values
 
 from support.environments import environment
-from support.lab import COMPILED, Lab, free_port, interpreter
+from support.lab import COMPILED, ROOT, Lab, free_port, interpreter
 
 START = """#!/bin/sh
 # ends at once; whether it works the health URL says
@@ -57,9 +58,15 @@ class Worked(Lab):
     health = ""
     # variables of the inventory that this application needs
     told: Mapping[str, Any] = MappingProxyType({})
+    # of a database server, the variable with its URL
+    url_variable = ""
+    # where it reads a list of keys, what stands between them
+    separator = ""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, url: str = "", listed: bool = False) -> None:
+        """``url`` is that of a PostgreSQL database, which is a file's where nothing is said. ``listed``: its key is turned as a list."""
+        self.folder, self.listed = folder, listed
+        self.url = url.replace("postgresql:", "postgresql+psycopg2:")
         self.app, self.state, self.reports = folder / "app", folder / "state", folder / "reports"
         self.port, self.ran, self.variables, self.run_by = free_port(), set(), {}, ()
         self.interpreter = interpreter(folder / "python", COMPILED)
@@ -86,8 +93,27 @@ class Worked(Lab):
         told = {"manager": "script", "start": "./start.sh", "stop": "./stop.sh", "health_url": url + self.health}
         return {self.service: told | {"pid_file": "service.pid", "health_timeout_seconds": STARTS_WITHIN}}
 
+    def described(self) -> str:
+        """Return the folder with what Keyturn knows of it: the shipped one, or a copy with the lines that a PostgreSQL changes."""
+        if not self.url:
+            return self.application
+        folder = self.folder / "described"
+        shutil.copytree(ROOT / "applications" / self.application, folder, dirs_exist_ok=True)
+        document = yaml.safe_load((folder / "catalogue.yml").read_text())
+        entry = document["secrets"][self.secret]
+        entry["migration"] = {
+            **{name: value for name, value in entry["migration"].items() if name != "database"},
+            "kind": "fernet_postgresql",
+            "login": {"url": self.url_variable},
+        }
+        if self.listed:
+            entry |= {"switch": "rolling", "overlap": "key_list"}
+            entry["key_list"] = {"separator": self.separator, "grace_seconds": 2}
+        (folder / "catalogue.yml").write_text(yaml.safe_dump(document))
+        return str(folder)
+
     def write_inventory(self, **more: Any) -> None:
-        told = {"keyturn_application": self.application, "keyturn_hosts": "apps", **self.told, **more}
+        told = {"keyturn_application": self.described(), "keyturn_hosts": "apps", **self.told, **more}
         super().write_inventory(**told)
         hosts = self.inventory / "hosts.yml"
         hosts.write_text(hosts.read_text().replace("trader_ai:", "apps:"))
@@ -194,6 +220,8 @@ class Writer:
 
 
 HUB = """
+import os
+
 from jupyterhub.proxy import Proxy
 
 
@@ -210,7 +238,7 @@ class NoProxy(Proxy):
 
 c.JupyterHub.proxy_class = NoProxy
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:PORT"
-c.JupyterHub.db_url = "sqlite:///jupyterhub.sqlite"
+c.JupyterHub.db_url = os.environ.get("DATABASE_URL", "sqlite:///jupyterhub.sqlite")
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.Authenticator.enable_auth_state = True
@@ -229,6 +257,8 @@ class Hub(Worked):
     secret = "crypt_key"
     service = "hub"
     health = "/hub/health"
+    url_variable = "DATABASE_URL"
+    separator = ";"
 
     def make(self) -> None:
         self.token = secrets.token_hex(32)
@@ -236,7 +266,7 @@ class Hub(Worked):
         settings.write_text(HUB.replace("PORT", str(self.port)).replace("TOKEN", self.token))
         settings.chmod(0o600)
         env = self.app / ".env"
-        env.write_text(f"{CRYPT_KEY}={secrets.token_hex(32)}\n")
+        env.write_text(f"{CRYPT_KEY}={secrets.token_hex(32)}\n" + (f"DATABASE_URL={self.url}\n" if self.url else ""))
         env.chmod(0o600)
         self.command_line = f"{self.python} -m jupyterhub -f jupyterhub_config.py"
 
@@ -280,13 +310,15 @@ class Airflow(Worked):
     secret = "fernet_key"
     service = "api_server"
     health = "/api/v2/monitor/health"
+    url_variable = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
+    separator = ","
     # in these there need be no rows
     told = MappingProxyType({"keyturn_allow_empty_tables": ["trigger", "connection_test_request"]})
 
     def make(self) -> None:
         settings = {f"AIRFLOW__{name}": value for name, value in AIRFLOW.items()} | {
             "AIRFLOW_HOME": str(self.app),
-            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.app}/airflow.db",
+            "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": self.url or f"sqlite:///{self.app}/airflow.db",
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_urlsafe(48),
             FERNET_KEY: Fernet.generate_key().decode(),
         }
