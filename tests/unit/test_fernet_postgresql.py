@@ -165,11 +165,11 @@ def test_nothing_of_another_role_runs_when_its_tables_are_looked_through(shop: S
         f"""
         SET ROLE {other};
         CREATE SCHEMA trap; GRANT USAGE ON SCHEMA trap TO PUBLIC;
-        CREATE TYPE trap.pair AS (one text, other text);
+        CREATE TYPE trap.pair AS (one text, other text); CREATE TYPE trap.bytea AS (one text);
         CREATE DOMAIN trap.couple AS trap.pair;
         CREATE FUNCTION trap.rise(trap.pair) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$trap$$; END';
         CREATE CAST (trap.pair AS text) WITH FUNCTION trap.rise(trap.pair);
-        CREATE TABLE trap.bait (name trap.pair PRIMARY KEY, again trap.couple);
+        CREATE TABLE trap.bait (name trap.pair PRIMARY KEY, again trap.couple, odd trap.bytea);
         CREATE TABLE trap.hidden (name text); ALTER TABLE trap.hidden ENABLE ROW LEVEL SECURITY;
         GRANT SELECT ON trap.hidden TO PUBLIC;
         INSERT INTO trap.bait VALUES (('a', '{sealed(OTHER, "x")}'), ('b', '{sealed(OLD, "x")}'));

@@ -14,7 +14,7 @@ from .sqlite_file import quote
 FETCHED = 100
 # whatever stores something: tables, with their partitions by the parent, and materialized views; no text is in a number or a time
 COLUMNS = r"""
-SELECT c.oid, n.nspname, c.relname, a.attname, t.typname = 'bytea', has_column_privilege(c.oid, a.attnum, 'SELECT')
+SELECT c.oid, n.nspname, c.relname, a.attname, t.oid = 'bytea'::regtype, has_column_privilege(c.oid, a.attnum, 'SELECT')
        AND NOT row_security_active(c.oid)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
   JOIN pg_type t ON t.oid = a.atttypid
