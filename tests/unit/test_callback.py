@@ -178,7 +178,9 @@ def test_a_run_that_is_interrupted_names_the_ways_out_of_its_rotation(callback: 
     callback._leave()
     (line,) = shown()
     assert "rotation R-1 may be open" in line
-    assert re.search(r"End it with \S+.* resume.* \(on the new value\) or .*rollback.* \(on the old one\)", line), line
+    assert re.search(r"End it with \S+.*\bresume.* \(on the new value\) or .*\brollback.* \(on the old one\)", line), (
+        line
+    )
     callback.v2_runner_on_ok(result("keyturn_report", host="localhost", text="COMMITTED: it", ending=""))
     callback._leave()
     assert shown() == ["COMMITTED: it"]

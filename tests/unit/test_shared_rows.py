@@ -117,7 +117,9 @@ class Fleet:
 
 @pytest.fixture
 def entry(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
-    monkeypatch.setitem(rows.KINDS, "shared_rows", KIND._replace(code=lambda: SharedRows, reach=reached, places=lambda *_: []))
+    monkeypatch.setitem(
+        rows.KINDS, "shared_rows", KIND._replace(code=lambda: SharedRows, reach=reached, places=lambda *_: [])
+    )
     monkeypatch.setattr(probes, "PROBES", anew(probes).PROBES)
     migration = {"kind": "shared_rows", "file": str(tmp_path / "notes.json")}
     more = {"value": "shared", "switch": "together", "migration": migration, "probes": [{"kind": "json_rows"}]}

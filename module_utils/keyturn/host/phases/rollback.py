@@ -138,7 +138,7 @@ def _halt(rotation: Rotation, journal: Journal) -> None:
         # the switch had brought them up: its downtime counts, and a second one begins
         down = journal.record.get("downtime_seconds", 0.0)
         journal.update(stopped=stamp(), down_before=down)
-    journal.record["down"] = down_now(journal, [one.name for one in services if one.name not in rotation.reloaded])
+    journal.update(down=down_now(journal, [one.name for one in services if one.name not in rotation.reloaded]))
     close_start_gate(rotation)
     stop(services, rotation.reloaded)
 
