@@ -319,6 +319,11 @@ class Journal:
         return Moment(str(boot_id), float(seconds))
 
     @property
+    def accepted(self) -> Stamp:
+        """When the services first read both keys of a list."""
+        return self.record["accepted"]
+
+    @property
     def stopped(self) -> Stamp:
         """When the services were stopped."""
         return self.record["stopped"]

@@ -270,7 +270,7 @@ def _stale(rotation: Rotation, journal: Journal, to: Side) -> str:
     found = stale(rotation, journal, [staged.old, accepting] if to == "new" else [staged.new, leading])
     if rotation.shares and rotation.speaks and to == "new" and journal.has("accepted"):
         # whoever has begun on any host since all of them write under the new key
-        opened = _store(rotation, journal).opened_before(seconds_since(journal.record["accepted"]))
+        opened = _store(rotation, journal).opened_before(seconds_since(journal.accepted))
         found += [f"{one} has been open since before the hosts read the new key" for one in opened]
     remedy = "add it to keyturn_services and to the services of the secret, or stop it"
     return f"{'; '.join(found)}: it may write under another key, so {remedy}" if found else ""
