@@ -9,6 +9,7 @@ import pytest
 from keyturn import providers
 from keyturn.host import probes
 from keyturn.host.probes import Question
+from keyturn.services.service import Seen
 from support.fakes import FakeAlpaca
 from support.lab import catalogue
 
@@ -23,7 +24,7 @@ def asked(kind: str, account: str, owner: str = OURS, lines: tuple[str, ...] = (
 
     ``account`` is whose the pair must be, ``owner`` whose the provider takes it for, ``lines`` are what the engine has logged.
     """
-    engine: Any = SimpleNamespace(name="engine", log_lines=lambda: iter(lines), servers=list)
+    engine: Any = SimpleNamespace(name="engine", log_lines=lambda: iter(lines), look=lambda: Seen([], []))
     with FakeAlpaca() as fake:
         fake.valid = {tuple(PAIR.values()): owner}
         question = Question(
