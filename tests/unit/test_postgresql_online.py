@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,29 @@ def test_rows_of_partitions_and_of_odd_keys_are_turned(postgres: Server, tmp_pat
         key = number if "PARTITION" in primary else f"%s '\\{number}\n"
         shop.sql("INSERT INTO items VALUES (%s, %s, %s)", f"n{number}", sealed(OLD, f"access-{number}"), key)
     assert shop.turn() == Online(12, 12, finished=True) and shop.plain(NEW) == EVERYTHING
+
+
+@pytest.mark.parametrize(
+    ("kind", "paths", "written"),
+    [
+        ("bytea", None, str.encode),
+        ("jsonb", ["secret"], lambda token: json.dumps({"b": '%s \\ "', "secret": token})),
+        ("json", ["secret"], lambda token: json.dumps({"secret": token, "a": [1.50]}, indent=3)),
+    ],
+)
+def test_tokens_in_bytes_and_documents_are_turned_and_go_back_to_what_they_were(
+    postgres: Server, tmp_path: Path, kind: str, paths: list[str] | None, written: Callable[[str], Any]
+) -> None:
+    shop = Listed(postgres, tmp_path, "SELECT 1", COLUMN | {"paths": paths})
+    shop.sql(f"CREATE TABLE items (id int PRIMARY KEY, name text, token {kind})")
+    for number in range(12):
+        shop.sql("INSERT INTO items VALUES (%s, 'n', %s)", number, written(sealed(OLD, f"access-{number}")))
+    before = shop.sql("SELECT id, token::text FROM items ORDER BY id")
+    assert shop.turn() == Online(12, 12, finished=True) and shop.sql("SELECT token::text FROM items") != before
+    assert shop.turn("old") == Online(12, 12, finished=True)
+    after = shop.sql("SELECT id, token::text FROM items ORDER BY id")
+    assert [len(text) for _, text in after] == [len(text) for _, text in before]
+    assert shop.under() == {"old": 12, "new": 0}
 
 
 def test_a_writer_that_never_rests_loses_nothing(shop: Listed) -> None:
