@@ -362,6 +362,22 @@ def test_rows_are_turned_in_calls_that_go_on(own: Host, monkeypatch: pytest.Monk
     own.check_ended("committed")
 
 
+def test_an_application_that_writes_as_fast_as_rows_are_read_is_an_end(
+    own: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(prepare, "SECONDS", 0)
+        patch.setattr(prepare, "MORE_ROWS", -2 * len(own.tokens) + 7)
+        patch.setattr(sqlite_file.pages, "__defaults__", ((), 5))
+        stage.run(own.rotation())
+        assert turn.run(own.rotation(), "proved")["progress"]["done"] == 5
+        with pytest.raises(KeyturnError, match=r"10 rows have been read, and there were 12: something writes them"):
+            turn.run(own.rotation(), "proved")
+    own.learn()
+    own.go_forward()
+    own.check_ended("committed")
+
+
 def test_a_backup_that_the_application_does_not_let_be_made_is_made_between_two_starts(
     own: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

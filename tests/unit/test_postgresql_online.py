@@ -18,7 +18,7 @@ from keyturn.ground.rows import postgresql_online
 from keyturn.ground.rows.contract import Online
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore
 from support.postgres import Server, server
-from unit.test_fernet_postgresql import COLUMN, EVERYTHING, NEW, OLD, OTHER, Shop, other_login, sealed
+from unit.test_fernet_postgresql import COLUMN, EVERYTHING, NEW, OLD, OTHER, SCHEMA, Shop, other_login, sealed
 
 KEYS = {"old": OLD, "new": NEW}
 
@@ -78,6 +78,24 @@ def test_calls_go_on_from_any_host_and_one_way_s_place_is_not_the_other_s(shop: 
     assert shop.turn() == Online(12, 1, finished=True) and shop.plain(NEW) == EVERYTHING
 
 
+def test_what_the_owner_of_the_database_does_to_the_place_costs_no_row_and_has_an_end(shop: Listed) -> None:
+    progress = f"{SCHEMA}.progress"
+    for place in ("'{1,2,3}'", "'{}'", "NULL"):
+        shop.turn(seconds=0)
+        shop.sql(f"UPDATE {progress} SET place = {place}")
+        assert shop.turn() == Online(12, 7, finished=True)
+        shop.turn("old")
+    shop.turn(seconds=0)
+    shop.sql(f"UPDATE {progress} SET place = '{{7 OR true}}'")
+    with pytest.raises(KeyturnError, match="the server has not done what was asked"):
+        shop.turn()
+    shop.sql(f"DELETE FROM {progress}")
+    with pytest.raises(KeyturnError, match=f"{progress} is not as it was made: somebody has changed it; DROP SCHEMA"):
+        shop.turn()
+    shop.sql(f"DROP SCHEMA {SCHEMA} CASCADE")
+    assert shop.turn() == Online(12, 7, finished=True) and shop.plain(NEW) == EVERYTHING
+
+
 def test_the_other_keys_of_an_old_list_open_rows_and_encrypt_none(shop: Listed) -> None:
     shop.write("n3", "access-3", OTHER)
     older = f"{OLD},{OTHER}"
@@ -127,7 +145,7 @@ def test_a_row_that_another_session_has_locked_is_waited_for_alone(shop: Listed)
     turning = threading.Thread(target=lambda: done.append(shop.turn()))
     turning.start()
     # all before it are turned while it is held: what was let go for it has come again in smaller pieces
-    while shop.sql("SELECT place FROM keyturn_20260101t000000z_0123456789abcdef.progress") != [(["6"],)]:
+    while shop.sql(f"SELECT place FROM {SCHEMA}.progress") != [(["6"],)]:
         assert turning.is_alive()
         time.sleep(0.05)
     holder.commit()

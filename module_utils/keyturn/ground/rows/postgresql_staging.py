@@ -86,10 +86,11 @@ class Staging:
     def page(self, cursor: Cursor, number: int, target: Column, size: int) -> list[Row]:
         """Return the next rows by their key, behind those that have been read: at most ``size``, and what fits into memory."""
         cursor.execute(f"SELECT place FROM {self.name}.progress WHERE number = %s", (number,))  # noqa: S608
-        (place,) = cursor.fetchone()
+        found = cursor.fetchone()
+        place = found[0] if found else None
         keys = ", ".join(f"t.{key}" for key in target.keys)
         rows, order = f"SELECT {target.select()} FROM {target.table} t", f"ORDER BY {keys} LIMIT {size}"  # noqa: S608
-        if place:
+        if place and len(place) == len(target.keys):  # who owns the database may write there, too
             behind = ", ".join(f"%s::{_as_it_is(kind)}" for kind in target.types)
             where = f"WHERE ({_as_it_is(keys)}) > ({behind})"
             cursor.execute(f"{_as_it_is(rows)} {where} {_as_it_is(order)}", place)
@@ -110,8 +111,13 @@ class Staging:
         self.reach(cursor, number, place)
 
     def reach(self, cursor: Cursor, number: int, place: Sequence[Cell]) -> None:
-        """Write down the key of the last row that was read."""
+        """Write down the key of the last row that was read; KeyturnError where that cannot be, since there would be no end."""
         cursor.execute(f"UPDATE {self.name}.progress SET place = %s WHERE number = %s", ([*place], number))  # noqa: S608
+        if cursor.rowcount != 1:
+            raise KeyturnError(
+                f"the table {self.name}.progress is not as it was made: somebody has changed it; DROP SCHEMA {self.name} CASCADE, then run "
+                "resume.yml"
+            )
 
     def begin_anew(self, cursor: Cursor) -> None:
         """Forget all places, durably with all that was done before."""

@@ -132,11 +132,18 @@ def reencrypt(rotation: Rotation, journal: Journal) -> bool:
         "read": before["read"] + part.read,
         "seconds": round(before["seconds"] + time.monotonic() - began, 3),
     }
-    journal.update(online=now)
+    over = prepare.outgrown(journal, now["read"])
+    # what ends here, well or not, begins anew
+    journal.update(online=now | {"read": 0} if part.finished or over else now)
     if part.finished:
         _settle(rotation, journal, "new", part)
         _note_side(rotation, journal, "new")
-        journal.enter("turned")
+        journal.enter("turned", online=now)
+    elif over:
+        raise KeyturnError(
+            f"{now['read']} rows have been read, and there were {sum(journal.rows.values())}: something writes them as fast as they are "
+            "read; end that, then run resume.yml"
+        )
     return True
 
 

@@ -86,11 +86,16 @@ def _check_growth(journal: Journal, read: int) -> None:
     rows = sum(journal.rows.values())
     size = sum(path.stat().st_size for path in journal.kept("prepared"))
     most = SIDE_TIMES * (journal.backup.get("bytes", size) if journal.has("backup") else size) + MORE_BYTES
-    if read > ROWS_TIMES * rows + MORE_ROWS or size > most:
+    if outgrown(journal, read) or size > most:
         raise KeyturnError(
             f"{read} rows have been prepared ({size >> 20} MiB), and there were {rows}: something writes them as fast as they are read; "
             "end that, then rotate again"
         )
+
+
+def outgrown(journal: Journal, read: int) -> bool:
+    """Tell whether more rows were read than can have been written meanwhile; who has taken over does not know how many there were."""
+    return bool(journal.rows) and read > ROWS_TIMES * sum(journal.rows.values()) + MORE_ROWS
 
 
 def read_so_far(journal: Journal) -> tuple[int, float]:
