@@ -179,6 +179,8 @@ class Issued(Host):
         journal = self.journal()
         assert (journal["phase"], journal["outcome"]) == ("closed", "committed" if side == "new" else "rolled_back")
         assert self.lab.get("/health", login=False) == 200
+        logged = self.server.logged()
+        assert logged and not [value for value in (OLD, NEW) if value in logged]
 
 
 @pytest.fixture
