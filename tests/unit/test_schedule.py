@@ -55,6 +55,14 @@ def test_what_is_turned_on_events_is_never_due_and_shows_its_age() -> None:
     assert "is turned on events only" in schedule.table([line])
 
 
+def test_what_a_person_brings_is_due_and_keeps_nothing_from_being_turned() -> None:
+    secrets = {"key": secret("2026-01-01"), "smtp_password": secret("2026-01-01", switch="rolling")}
+    found = schedule.calendar(secrets, 7, {}, NOW, brought={"smtp_password"})
+    assert [(line["secret"], line["turn"]) for line in found] == [("key", True), ("smtp_password", False)]
+    assert all(line["due"] for line in found)
+    assert "smtp_password 153 d / 90 d" in schedule.table(found)
+
+
 def test_host_by_host_goes_before_all_at_once_and_then_the_older() -> None:
     old, older = secret("2026-02-01"), secret("2026-01-01")
     secrets = {"a": old, "b": older, "key": secret("2026-02-20", switch="rolling"), "young": secret("2026-06-01")}

@@ -51,6 +51,18 @@ def test_the_worst_is_first_and_names_its_remedy(found: dict[str, Any], page: st
     assert [one["text"] for one in told if not remedies.search(one["text"])] == []
 
 
+def test_what_a_person_has_to_bring_is_not_what_rotate_due_turns(found: dict[str, Any]) -> None:
+    due = found | {"calendar": [found["calendar"][0] | {"turn": True, "due": found["at"]}]}
+    late = due["calendar"][0]["secret"]
+
+    def told(brought: tuple[str, ...]) -> list[str]:
+        return [one["text"].partition(": ")[2] for one in attention.now(due, history.answers(), brought)]
+
+    assert "run rotate_due.yml" in told(())
+    assert f"bring its new value and run rotate.yml -e keyturn_secret={late}" in told((late,))
+    assert "run rotate_due.yml" not in told((late,))
+
+
 def test_a_rotation_that_cannot_go_back_comes_before_all(found: dict[str, Any]) -> None:
     hosts = history.answers()
     hosts["app1"]["rotation"] |= {"old_credential": {"verdict": "rejected", "detail": "HTTP 401", "at": found["at"]}}

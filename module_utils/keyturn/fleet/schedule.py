@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import TypedDict
 
@@ -17,14 +17,18 @@ CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)")
 Window = TypedDict("Window", {"days": Sequence[str], "from": str, "to": str}, total=False)
 
 
-def calendar(secrets: Mapping[str, StatusLine], grace_days: int, window: Window, now: datetime) -> list[CalendarLine]:
+def calendar(
+    secrets: Mapping[str, StatusLine], grace_days: int, window: Window, now: datetime, brought: Collection[str] = ()
+) -> list[CalendarLine]:
     """Return a line for each secret, those to turn first in front. ``secrets`` are of ``status``, with the catalogue's ``switch``.
 
     A secret is turned from ``grace_days`` before its due date on, and at once when it never was. One that is turned
     on events only is never due; its age is shown. A batch of one host finds out what is wrong with less harm than a switch of
-    all hosts does, so what is switched host by host goes first; then what is older beyond its limit.
+    all hosts does, so what is switched host by host goes first; then what is older beyond its limit. What a person has to bring
+    (``brought``) is due as well, and turned by nobody else.
     """
     lines = [_line(name, line, grace_days, window, now) for name, line in secrets.items()]
+    lines = [{**line, "turn": line["turn"] and line["secret"] not in brought} for line in lines]
     return sorted(
         lines, key=lambda line: (not line["turn"], line["switch"] != "rolling", line["due"] or "9999", line["secret"])
     )
@@ -93,12 +97,13 @@ def _length(window: Window) -> timedelta:
 
 def table(lines: Sequence[CalendarLine]) -> str:
     """Return the calendar for a person."""
-    rows = [f"{'secret':<12}{'age':<12}{'due':<13}{'next window':<22}what happens"]
+    wide = max([11, *(len(line["secret"]) for line in lines)]) + 1
+    rows = [f"{'secret':<{wide}}{'age':<12}{'due':<13}{'next window':<22}what happens"]
     for line in lines:
         age = "-" if line["age_days"] is None else f"{line['age_days']} d"
         limit = f" / {line['max_age_days']} d" if line["max_age_days"] else ""
         idle = "is not used here" if line["unused"] else "is turned on events only"
         what = "is turned" if line["turn"] else "waits" if line["due"] else idle
         due, opens = (line["due"] or "-")[:10], line["next_window"] or "-"
-        rows.append(f"{line['secret']:<12}{age + limit:<12}{due:<13}{opens:<22}{what}")
+        rows.append(f"{line['secret']:<{wide}}{age + limit:<12}{due:<13}{opens:<22}{what}")
     return "\n".join(rows)

@@ -20,7 +20,7 @@ from ..host.rotation import LOCK_WAIT_SECONDS
 from ..inputs import pipeline
 from ..inputs import request as planning
 from ..inputs.catalogue import Entry
-from ..providers.supplied import PREFIX
+from ..providers.supplied import PREFIX, by_a_person
 from ..records.rotation_log import COMMITTED
 from .shapes import Document, Step
 
@@ -148,8 +148,7 @@ def _rotate(folder: Path, document: Document, step: Step, scene: Scene) -> tuple
 def _to_bring(scene: Scene, entry: Entry) -> str:
     """Say what a person has to bring before the secret can be rotated, empty where nothing is missing."""
     missing = [PREFIX + name for name in entry["variables"] if PREFIX + name not in scene.brought]
-    by_a_person = entry["source"]["kind"] == "supplied" and not entry["source"].get("static_role")
-    if not by_a_person or not missing or scene.vaulted:
+    if not by_a_person(entry) or not missing or scene.vaulted:
         return ""
     return (
         f"bring {', '.join(missing)} in the environment (by read -rs, for the shell's history), or "

@@ -30,6 +30,11 @@ class Brought(TypedDict):
     problem: str
 
 
+def by_a_person(entry: Mapping[str, Any]) -> bool:
+    """Tell whether somebody has to bring the new value: Keyturn makes the others, or has them made by the store."""
+    return entry["source"]["kind"] == "supplied" and not entry["source"].get("static_role")
+
+
 def ways(variables: Sequence[str]) -> str:
     """Return how a value may come in, for a person."""
     names = ", ".join(PREFIX + name for name in variables)

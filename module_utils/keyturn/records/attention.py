@@ -6,7 +6,7 @@ its status has found, the worst first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import product
 
 from ..base import timestamps
@@ -66,9 +66,12 @@ def _switched(record: JournalRecord) -> bool:
     return phase in PHASES and PHASES.index(str(phase)) >= PHASES.index("switched")
 
 
-def now(found: Status, hosts: status.Hosts) -> list[dict[str, str]]:
-    """Return what needs somebody, by ``state`` and ``text``, the worst first; ``hosts`` has what ``keyturn_rotation_info`` said."""
-    told = [*_broken(found, hosts), *_of_secrets(found), *_of_dates(found), *_of_records(found)]
+def now(found: Status, hosts: status.Hosts, brought: Collection[str] = ()) -> list[dict[str, str]]:
+    """Return what needs somebody, by ``state`` and ``text``, the worst first; ``hosts`` has what ``keyturn_rotation_info`` said.
+
+    ``brought`` are the secrets whose new value a person has to bring.
+    """
+    told = [*_broken(found, hosts), *_of_secrets(found), *_of_dates(found, brought), *_of_records(found)]
     return [
         {"state": state, "text": text} for state, text in sorted(told, key=lambda one: -status.STATES.index(one[0]))
     ]
@@ -147,7 +150,7 @@ def _unsigned(rotations: Sequence[Unsigned]) -> Iterator[str]:
         yield f"{len(rotations)} rotations {what} ({checklist.closing('ID')}), {which}: {named}"
 
 
-def _of_dates(found: Status) -> Told:
+def _of_dates(found: Status, brought: Collection[str]) -> Told:
     for one in found["calendar"]:
         due = one["due"]
         if one["turn"] and due:
@@ -155,7 +158,9 @@ def _of_dates(found: Status) -> Told:
             line = found["secrets"].get(one["secret"])
             known = line and line["last_rotated"]
             when = f"is due {'since' if late else 'on'} {due[:10]}" if known else "was never rotated by Keyturn"
-            yield "overdue" if late else "due", f"{one['secret']} {when}: run rotate_due.yml"
+            mine = f"bring its new value and run rotate.yml -e keyturn_secret={one['secret']}"
+            remedy = mine if one["secret"] in brought else "run rotate_due.yml"
+            yield "overdue" if late else "due", f"{one['secret']} {when}: {remedy}"
     if found["review"]["late"]:
         yield (
             "overdue",

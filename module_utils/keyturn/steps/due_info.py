@@ -11,6 +11,7 @@ from ..base.errors import KeyturnError
 from ..fleet import answers, recovery, schedule
 from ..host.journal import RECOVERY
 from ..inputs.validation import Answer, Parameters
+from ..providers.supplied import by_a_person
 from ..records import report, rotation_log, status
 from .status import entries
 
@@ -33,11 +34,15 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     if opened := recovery.places(dict(filter(itemgetter(1), parameters["hosts"].items())), report.begun(folder)):
         raise KeyturnError(f"rotation {opened} is open: {RECOVERY}; nothing was rotated")
     records = rotation_log.read(folder)
-    secrets = status.status(entries(parameters["secrets"]), parameters["hosts"], now, records=records)["secrets"]
-    lines = schedule.calendar(secrets, parameters["grace_days"], parameters["window"], now)
+    told = entries(parameters["secrets"])
+    secrets = status.status(told, parameters["hosts"], now, records=records)["secrets"]
+    brought = {name for name, entry in told.items() if by_a_person(entry)}
+    lines = schedule.calendar(secrets, parameters["grace_days"], parameters["window"], now, brought)
     wanted = [line["secret"] for line in lines if line["turn"]]
     inside = schedule.is_open(parameters["window"], now)
     text = [schedule.table(lines), "", _sentence(wanted, inside, parameters["window"], now)]
+    if late := [name for name in secrets if name in brought and secrets[name]["state"] in ("due", "overdue")]:
+        text.append(f"a person brings the new value of {', '.join(late)}, which is due: none of them is turned here")
     return {"changed": False, "calendar": lines, "turn": wanted if inside else [], "text": "\n".join(text)}
 
 

@@ -13,6 +13,7 @@ from ..inputs import catalogue
 from ..inputs.catalogue import Entry
 from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
+from ..providers.supplied import by_a_person
 from ..records import attention, audit, lives, rotation_log, status_csv, status_page
 from ..records import status as reckoning
 from ..records.shapes import Status
@@ -49,7 +50,7 @@ def reckoned(parameters: Parameters, folder: Path, now: datetime) -> Status:
     found["incidents"] = incident.summaries(folder, now)
     coming = lives.of_calendar(found["calendar"], found["at"])
     found["events"] = lives.in_order([*found["events"], *lives.of_incidents(incident.read_all(folder)), *coming])
-    found["attention"] = attention.now(found, hosts)
+    found["attention"] = attention.now(found, hosts, [name for name, entry in secrets.items() if by_a_person(entry)])
     return found
 
 
