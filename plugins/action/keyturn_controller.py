@@ -50,6 +50,7 @@ class ActionModule(ActionBase):
             spec = arguments(PAGES / f"keyturn_{name}.py")
             parameters = taken(name, action, spec, plain(self._task.args | self._read(action, task_vars or {})))
             says = {"say": Display().display} if hasattr(action, "SAYS") else {}
+            says |= {"named": inventory.named()} if hasattr(action, "NAMED") else {}
             result = plain(action.run(parameters, self._task.check_mode, **says))
             if values := result.pop("new_values", None):
                 memory.keep(parameters["rotation_id"], parameters.get("host", ""), values)

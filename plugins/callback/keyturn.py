@@ -43,7 +43,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import ansible.module_utils
-from ansible import constants, context
+from ansible import constants
 from ansible.plugins.callback.default import CallbackModule as Default
 
 # Ansible loads each callback that it finds, whatever it runs: this much costs nothing, and the controller's actions would
@@ -307,10 +307,10 @@ def _typed(text: str) -> str:
     """Return a text in which playbooks stand as commands, as this run was started."""
     if ".yml" not in text:
         return text
+    from ansible.module_utils.keyturn.entry import inventory
     from ansible.module_utils.keyturn.inputs.typed import typed
 
-    named = context.CLIARGS.get("inventory") or ()
-    return typed(text, [one for one in named if one not in constants.DEFAULT_HOST_LIST])
+    return typed(text, inventory.named())
 
 
 def _message(result: Any) -> str:

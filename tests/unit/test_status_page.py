@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
+from keyturn.inputs import typed
 from keyturn.records import attention, life_line, lives, status_csv, status_page
 from keyturn.steps import status as step
 from support import history
@@ -96,6 +97,16 @@ def test_a_review_that_is_late_counts_in_production_alone(tmp_path: Path) -> Non
     for production in (True, False):
         told = step.reckoned(given | {"production": production, "hosts": {}}, tmp_path, after)
         assert any("the policy's review was due" in one["text"] for one in told["attention"]) is production
+
+
+def test_a_command_of_the_page_can_be_typed_and_the_data_has_its_name_alone(
+    found: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(typed, "WRAPPED", True)
+    step._write(tmp_path / "staging", found, ["inventory/staging"])
+    page, data = ((tmp_path / f"staging/status.{end}").read_text() for end in ("html", "json"))
+    assert "bin/keyturn resume -i inventory/staging ends it" in page and "resume.yml" not in page
+    assert "resume.yml ends it" in data and "bin/keyturn" not in data
 
 
 def test_where_nothing_needs_anybody_the_page_says_so(found: dict[str, Any]) -> None:

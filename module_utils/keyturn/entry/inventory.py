@@ -48,3 +48,10 @@ def _stated(hosts: Any, name: str) -> Iterator[object]:
     for host in hosts:
         said = hosts.raw_get(host).get(name)
         yield hosts[host][name] if isinstance(said, str) and "{" in said else said
+
+
+def named() -> list[str]:
+    """Return the inventories that were given to this run, and not those of its settings: a command of the same environment names them."""
+    from ansible import constants, context  # the packed modules have no command line
+
+    return [one for one in context.CLIARGS.get("inventory") or () if one not in constants.DEFAULT_HOST_LIST]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from html import escape
 from pathlib import Path
 
 from .. import incident
@@ -11,6 +12,7 @@ from ..base import durable
 from ..fleet import abandoned, answers, schedule
 from ..inputs import catalogue
 from ..inputs.catalogue import Entry
+from ..inputs.typed import typed
 from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
 from ..providers.supplied import by_a_person
@@ -18,6 +20,7 @@ from ..records import attention, audit, lives, rotation_log, status_csv, status_
 from ..records import status as reckoning
 from ..records.shapes import Status
 
+NAMED = True  # it is told which inventories this run was given
 WRITTEN = {"page": "html", "table": "csv", "data": "json"}
 
 
@@ -27,15 +30,15 @@ def shape(parameters: Parameters) -> object:
     return {"hosts": answers.state(parameters["secrets"]), "policy": policy}
 
 
-def run(parameters: Parameters, check_mode: bool) -> Answer:
-    """Reckon and write the status, for a program and for a person."""
+def run(parameters: Parameters, check_mode: bool, named: Sequence[str] = ()) -> Answer:
+    """Reckon and write the status, for a program and for a person, who gets commands that can be typed (``typed.py``)."""
     folder = Path(parameters["folder"])
     schedule.check_window(parameters["window"])
     answered = {name: said for name, said in parameters["hosts"].items() if said}
     ended = abandoned.close(folder, answered, "status.yml", check_mode)
     found = reckoned(parameters, folder, datetime.now(UTC))
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
-    told += [] if check_mode else _write(folder, found)
+    told += [] if check_mode else _write(folder, found, named)
     return {"changed": bool(ended), "status": found, "text": "\n".join([reckoning.table(found), *told])}
 
 
@@ -54,11 +57,13 @@ def reckoned(parameters: Parameters, folder: Path, now: datetime) -> Status:
     return found
 
 
-def _write(folder: Path, found: Status) -> list[str]:
+def _write(folder: Path, found: Status, named: Sequence[str]) -> list[str]:
     """Write the status in its three forms, and return the lines that say where."""
     durable.make_reports_folder(folder)
     durable.write_json(folder / "status.json", found)
-    durable.write_file(folder / "status.html", status_page.render(found, folder.name).encode())
+    durable.write_file(
+        folder / "status.html", typed(status_page.render(found, folder.name), map(escape, named)).encode()
+    )
     durable.write_file(folder / "status.csv", status_csv.render(found).encode())
     return ["", *(f"{what:<12}{folder / f'status.{end}'}" for what, end in WRITTEN.items())]
 
