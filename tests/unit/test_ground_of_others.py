@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
+from keyturn import providers
 from keyturn.base import durable
 from keyturn.base.errors import KeyturnError
 from keyturn.base.procfs import UserAndGroups
@@ -26,6 +27,7 @@ from keyturn.ground.rows.sqlite_file import Database
 from keyturn.host import copies, storage, survey
 from keyturn.host.journal import Application
 from keyturn.host.phases import commit, rollback, stage, turn
+from keyturn.host.rotation import Holding
 from support.faults import Host
 from support.others import NOBODY, as_nobody, give, ground, needs_root
 
@@ -183,6 +185,17 @@ def test_a_file_of_roots_in_its_folder_is_refused_with_both_remedies(app: Path, 
     said = refused(lambda: consumers.read(env, ["NAME"]))
     assert f"{app}/.env belongs to the user root, and nobody may put another file in its place" in said
     assert f"chown root {app} && chmod go-w {app}" in said and f"chown nobody {app}/.env" in said
+
+
+@pytest.mark.parametrize(("url", "user"), [("{address}", NOBODY), ("https://x/{address}", 0)])
+def test_an_address_that_the_application_s_user_has_written_is_asked_as_that_user(
+    app: Path, monkeypatch: pytest.MonkeyPatch, url: str, user: int
+) -> None:
+    entry: Any = {"variables": ["A"], "provider": {"kind": "http", "url": url, "fields": ["address"]}}
+    more: Any = {"app_user": None, "state_dir": app.parent / "state", "services": {}}
+    asked = providers.PROVIDERS["http"]._replace(ask=lambda spec, values: providers.Reply(str(os.geteuid()), ""))
+    monkeypatch.setitem(providers.PROVIDERS, "http", asked)
+    assert Holding(secret="x", entry=entry, app_root=app, **more).ask_provider({"A": "v"}).verdict == str(user)
 
 
 def test_a_name_in_a_command_that_people_are_told_to_type_is_one_word(app: Path, env: Consumer) -> None:

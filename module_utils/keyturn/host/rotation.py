@@ -207,10 +207,16 @@ class Holding:
         return Scripts(self.app_root, mine.name if mine else self.app_user, self.check_mode)
 
     def ask_provider(self, held: Mapping[str, str]) -> Reply:
-        """Ask the provider of the secret about values. Only for a secret that has one."""
-        from .. import providers
+        """Ask the provider of the secret about values. Only for a secret that has one.
 
-        return providers.ask(self.entry["provider"], [held[name] for name in self.variables])
+        An address that stands in the application's files its user has chosen: it is asked as that user, who may not come wherever root may.
+        """
+        from .. import providers
+        from ..ground import owner
+
+        spec = self.entry["provider"]
+        with owner.acting(self.app_root / "any file") if providers.leads(spec) else contextlib.nullcontext():
+            return providers.ask(spec, [held[name] for name in self.variables])
 
     @property
     def _delivered_otherwise(self) -> bool:

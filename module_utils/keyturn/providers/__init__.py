@@ -66,6 +66,15 @@ def ask(spec: ProviderSpec, values: Sequence[str]) -> Reply:
     return PROVIDERS[spec["kind"]].ask(spec, values)
 
 
+def leads(spec: ProviderSpec) -> bool:
+    """Tell whether a value is itself the address that is asked."""
+    if spec["kind"] != "http":
+        return False
+    from . import http_data as data
+
+    return data.whole(spec["url"])
+
+
 def user_and_password(spec: ProviderSpec, values: Sequence[str]) -> tuple[str, str]:
     """Return as whom a login is made: the entry names the user, or it is the first of the values."""
     *first, password = values

@@ -33,7 +33,7 @@ def fault(spec: ProviderSpec) -> str:
         return why
     if {answer["verdict"] for answer in spec["answers"]} != {"accepted", "rejected"}:
         return "its answers must say what is accepted and what is rejected"
-    if _whole(spec["url"]):
+    if whole(spec["url"]):
         return ""
     why = fault_of_url(spec["url"])
     return f"the provider's url {why}" if why else ""
@@ -82,7 +82,7 @@ def call(request: ProviderSpec, held: Mapping[str, str], tls: bool, seconds: flo
 
     Return the verdict, the call in words that have no value, and the answer.
     """
-    url = held[request["url"][1:-1]] if _whole(request["url"]) else _filled(request["url"], held, _in_a_path)
+    url = held[request["url"][1:-1]] if whole(request["url"]) else _filled(request["url"], held, _in_a_path)
     words = f"{request['method']} {_host(url)}"
     nothing = http.Answer(None, b"")
     if why := http.fault(url, whole=True):
@@ -109,7 +109,8 @@ def _verdict(request: ProviderSpec, answer: http.Answer) -> str:
     return "unknown"
 
 
-def _whole(url: str) -> bool:
+def whole(url: str) -> bool:
+    """Tell whether a value is itself the address, so that whoever has written it chooses where that leads."""
     return FIELD.fullmatch(url) is not None
 
 
