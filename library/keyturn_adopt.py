@@ -23,13 +23,7 @@ options:
     type: dict
     required: true
 author: The Keyturn maintainers
-attributes:
-  check_mode:
-    description: Writes nothing.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: keyturn.step
 """
 
 EXAMPLES = r"""

@@ -69,13 +69,7 @@ options:
     type: str
     default: ''
 author: The Keyturn maintainers
-attributes:
-  check_mode:
-    description: Changes nothing.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: keyturn.step
 """
 
 EXAMPLES = r"""

@@ -30,13 +30,7 @@ options:
     type: int
     default: 7
 author: The Keyturn maintainers
-attributes:
-  check_mode:
-    description: Changes nothing anyway.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: keyturn.info
 """
 
 EXAMPLES = r"""

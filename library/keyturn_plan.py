@@ -75,13 +75,7 @@ options:
     elements: raw
     default: [1, 25%, 100%]
 author: The Keyturn maintainers
-attributes:
-  check_mode:
-    description: Changes nothing anyway.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: keyturn.info
 """
 
 EXAMPLES = r"""

@@ -25,13 +25,7 @@ options:
     description: An environment's folder of reports.
     type: path
 author: The Keyturn maintainers
-attributes:
-  check_mode:
-    description: Writes nothing.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: keyturn.step
 """
 
 EXAMPLES = r"""

@@ -25,13 +25,7 @@ options:
     type: list
     elements: path
     default: []
-attributes:
-  check_mode:
-    description: Changes nothing, with or without it.
-    support: full
-  diff_mode:
-    description: Shows nothing, since nothing changes.
-    support: full
+extends_documentation_fragment: keyturn.info
 """
 
 EXAMPLES = r"""

@@ -18,13 +18,7 @@ options:
     type: dict
     required: true
 author: The Keyturn maintainers
-attributes:
-  check_mode:
-    description: Changes nothing anyway.
-    support: full
-  diff_mode:
-    description: There is nothing to show.
-    support: none
+extends_documentation_fragment: keyturn.info
 """
 
 EXAMPLES = r"""

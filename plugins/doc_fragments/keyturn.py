@@ -42,6 +42,15 @@ attributes:
     description: Shows fingerprints, never values.
     support: full
 """
+NOTHING_TO_SHOW = r"""
+options: {}
+attributes:
+  diff_mode:
+    description: There is nothing to show.
+    support: none
+  check_mode:
+    support: full
+    description: """
 
 
 ROTATION = r"""
@@ -122,12 +131,19 @@ options:
 
 
 class ModuleDocFragment:
-    """``extends_documentation_fragment: keyturn``, and ``keyturn.application`` of what is about no rotation."""
+    """``extends_documentation_fragment: keyturn``, and ``keyturn.application`` of what is about no rotation.
+
+    ``keyturn.info`` is of what only reads, and ``keyturn.step`` of any other that needs to say no more of check mode.
+    """
 
     DOCUMENTATION: str
     APPLICATION: str
+    INFO: str
+    STEP: str
 
 
 # not in the class, where ansible-test takes nothing but constants
 ModuleDocFragment.DOCUMENTATION = ROTATION + OF_EACH_CALL + ATTRIBUTES
 ModuleDocFragment.APPLICATION = APPLICATION + OF_EACH_CALL + ATTRIBUTES
+ModuleDocFragment.INFO = NOTHING_TO_SHOW + "Changes nothing anyway."
+ModuleDocFragment.STEP = NOTHING_TO_SHOW + "Writes nothing."
