@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -80,11 +81,46 @@ def meaning(url: str = "https://plaid", **service: str) -> None:
     check_meaning("plaid", entry, validation.services({"backend": backend}))
 
 
+CALLS = ("set", "unset", "retire")
+
+
+def told(call: str, url: str) -> None:
+    """Check an issuer of which one request leads to ``url``."""
+    answers = [{"verdict": "accepted", "status": [200]}]
+    asked = {"method": "POST", "url": "https://issuer", "body": '{"password": "{new_password}"}', "answers": answers}
+    requests = {name: asked | ({"url": url} if name == call else {}) for name in CALLS}
+    provider = {
+        "kind": "http",
+        "fields": ["password"],
+        "url": "https://issuer",
+        "body": '{"password": "{password}"}',
+        "method": "POST",
+    }
+    provider["answers"] = [
+        {"verdict": verdict, "status": [code]} for verdict, code in (("accepted", 200), ("rejected", 401))
+    ]
+    issuer = {"kind": "http", "strategy": "overlap", "requests": requests}
+    said = yaml.safe_load((ROOT / "applications/trader_ai/catalogue.yml").read_text())["optional_secrets"][
+        "db_password"
+    ]
+    said |= {"provider": provider, "issuer": issuer, "overlap": "both", "switch": "rolling"}
+    backend = {"manager": "systemd", "unit": "backend.service", "health_url": "http://127.0.0.1:8000"}
+    entry = validation.validated("db_password", catalogue.ENTRY, said)
+    check_meaning("db_password", entry, validation.services({"backend": backend}))
+
+
 REFUSED: dict[str, tuple[str, Callable[[str], object]]] = {
     "secrets.provider.url": ("keyturn_secrets.plaid: the provider's url", meaning),
     "services.health_url": ("keyturn_services.backend: health_url", lambda url: meaning(health_url=url)),
     "services.base_url": ("keyturn_services.backend: base_url", lambda url: meaning(base_url=url)),
     "store.url": ("keyturn_store: url", lambda url: validation.store({"kind": "openbao", "url": url})),
+    **{
+        f"secrets.issuer.requests.{call}.url": (
+            f"keyturn_secrets.db_password: requests.{call} of the issuer: its url",
+            functools.partial(told, call),
+        )
+        for call in CALLS
+    },
 }
 
 
