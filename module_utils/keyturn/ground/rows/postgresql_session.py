@@ -171,11 +171,15 @@ class Login:
         """
         try:
             import psycopg2
+            import psycopg2.extensions
         except ImportError:
             raise Unreached(f"{self.name}: this host has no psycopg2: install python3-psycopg2") from None
         try:
             with owner.acting(self._root / "any file"), _without_settings(), _waiting(CONNECT_SECONDS):
                 connection = psycopg2.connect(**self.parameters())
+            # a server says of what type a cell is, and a decimal of ten signs, made a whole number, is computed for days
+            decimals = psycopg2.extensions.DECIMAL.values
+            psycopg2.extensions.register_type(psycopg2.extensions.new_type(decimals, "TEXT", _as_said), connection)
         except psycopg2.Error as error:
             why = next((told for words, told in AWAY.items() if words in str(error)), "it cannot be reached")
             raise Unreached(f"{self.name}: {why}") from None
@@ -238,6 +242,10 @@ def _waiting(seconds: float, ends: float = math.inf) -> Iterator[None]:
         yield
     finally:
         extensions.set_wait_callback(before)
+
+
+def _as_said(said: str | None, cursor: object) -> str | None:
+    return said
 
 
 def _memory() -> int:
