@@ -166,31 +166,28 @@ def test_a_row_that_is_held_for_too_long_is_told_with_who_holds_it(
     assert shop.turn().finished and shop.plain(NEW) == EVERYTHING
 
 
-def test_a_deadlock_never_costs_the_application_its_transaction(shop: Listed) -> None:
-    """It locks rows in the other order, one after the other, and waits longer than the server does before it looks for a deadlock."""
-    failed: list[BaseException] = []
-    ended = threading.Event()
+def test_a_deadlock_never_costs_the_application_its_transaction(shop: Listed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It holds a row that a page waits for, for longer than the server does before it looks, and then wants one that the page has."""
+    begun, put = threading.Event(), postgresql_online.put
 
-    def work() -> None:
-        try:
-            while not ended.is_set():
-                with psycopg2.connect(shop.url) as connection, connection.cursor() as cursor:
-                    for number in reversed(range(12)):
-                        cursor.execute(
-                            "UPDATE items SET token = %s WHERE name = %s",
-                            (sealed(NEW, f"access-{number}"), f"n{number}"),
-                        )
-                        time.sleep(0.01)
-                connection.close()
-        except BaseException as error:
-            failed.append(error)
+    def telling(cursor: Any, target: Any, goals: Any) -> int:
+        begun.set()
+        return put(cursor, target, goals)
 
-    worker = threading.Thread(target=work)
-    worker.start()
-    parts = [shop.turn() for _ in range(5)]
-    ended.set()
-    worker.join()
-    assert not failed and all(part.finished for part in parts) and shop.plain(NEW) == EVERYTHING
+    monkeypatch.setattr(postgresql_online, "PAGE", 12)
+    monkeypatch.setattr(postgresql_online, "put", telling)
+    application, update = psycopg2.connect(shop.url), "UPDATE items SET token = %s WHERE name = %s"
+    application.cursor().execute(update, (sealed(NEW, "access-11"), "n11"))
+    done: list[Online] = []
+    turning = threading.Thread(target=lambda: done.append(shop.turn()))
+    turning.start()
+    assert begun.wait(60)
+    time.sleep(0.6)  # the server looks after 0.2 s, and whoever begins to wait later is its victim
+    application.cursor().execute(update, (sealed(NEW, "access-0"), "n0"))
+    application.commit()
+    application.close()
+    turning.join(60)
+    assert done[0].finished and done[0].left == 0 and shop.plain(NEW) == EVERYTHING
 
 
 def test_a_rehearsal_beside_the_application_waits_for_nobody_and_costs_nobody(
