@@ -56,6 +56,7 @@ LEFT = {
         "ground.rows.fernet_sqlite_meaning.check",
         "ground.rows.several_meaning.check",
         "providers.supplied.ask",
+        "providers.supplied.by_a_person",
         "records.lives.of_incidents",
     },
 }
