@@ -1,1 +1,7 @@
-keyturn_controller.py
+"""The action ``keyturn_agree``: a step of the controller, as ``keyturn_controller`` runs it."""
+
+from ansible.plugins.loader import action_loader
+
+
+class ActionModule(action_loader.get("keyturn_controller", class_only=True)):
+    """Differs from its base in its name only."""

@@ -34,7 +34,7 @@ PRINTED = ("agree", "notify", "plan", "report")
 
 
 class ActionModule(ActionBase):
-    """Runs ``keyturn/steps/NAME.py`` for the action ``keyturn_NAME``; each name that does no more is a link to this file.
+    """Runs ``keyturn/steps/NAME.py`` for the action ``keyturn_NAME``; a file for each name has this class as its base.
 
     A new value never becomes Ansible's: of ``new_values`` that an action returns the result has the fingerprints, as ``new``, and the
     next action that takes values finds them in memory.

@@ -45,7 +45,7 @@ NO_ANSWER = (
 
 
 class ActionModule(ActionBase):
-    """The action ``keyturn_NAME`` of the phase or module NAME; each name that does no more is a link to this file."""
+    """The action ``keyturn_NAME`` of the phase or module NAME; a file for each name has this class as its base."""
 
     @property
     def name(self) -> str:

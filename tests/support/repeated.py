@@ -70,8 +70,19 @@ def _values(secrets: dict[str, Any], playbooks: dict[str, str]) -> Iterator[str]
         yield f"| {'<br>'.join(f'`{variable}`' for variable in entry['variables'])} | {how} |\n"
 
 
+# of a step that needs no more of Ansible than its arguments; no link to the base, since archives and copies lose those
+ACTION = '''"""The action ``{name}``: a step of the controller, as ``keyturn_controller`` runs it."""
+
+from ansible.plugins.loader import action_loader
+
+
+class ActionModule(action_loader.get("keyturn_controller", class_only=True)):
+    """Differs from its base in its name only."""
+'''
+
+
 def unnamed() -> list[Path]:
-    """Return the action of each step of the controller that has no file yet: it is a link to the base, as long as it does no more."""
+    """Return the action of each step of the controller that has no file yet."""
     steps = (ROOT / "module_utils/keyturn/steps").glob("[a-z]*.py")
     actions = (ROOT / f"plugins/action/keyturn_{step.name}" for step in steps)
     return [action for action in actions if not action.exists()]
@@ -79,6 +90,6 @@ def unnamed() -> list[Path]:
 
 if __name__ == "__main__":
     for action in unnamed():
-        action.symlink_to("keyturn_controller.py")
+        action.write_text(ACTION.format(name=action.stem))
     for file, text in files().items():
         (ROOT / file).write_text(text)
