@@ -64,7 +64,7 @@ def test_what_is_due_is_turned_signed_and_closed(lab: Lab) -> None:
     )
     notes: dict[str, Any] = {"logs_clean": "read", "users_notified": "mail", "integrations": "tried"}
     given = {"keyturn_signer": "second", "keyturn_points": notes}
-    assert "signed here by the login of who has rotated" in said(lab, "sign_off", 2, *name, "-e", json.dumps(given))
+    assert "signed from the login that has rotated" in said(lab, "sign_off", 2, *name, "-e", json.dumps(given))
     key, signers = lab.folder / "key", lab.folder / "signers"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     signers.write_text(f"second,2nd {key.with_suffix('.pub').read_text()}")

@@ -167,7 +167,7 @@ def test_tokens_are_replaced_by_as_many_calls_as_it_takes(capsys: pytest.Capture
 def test_a_host_whose_work_does_not_come_on_keeps_nobody(calls: list[dict[str, Any]], taken: int) -> None:
     action = Action(list(calls), phase="replace_tokens" if "ended" in calls[0] else "turn")
     result = action.run(task_vars={"inventory_hostname": "app1"})
-    assert result["failed"] and "app1 says that work is left and does not come on with it" in result["msg"]
+    assert result["failed"] and "app1 says that work is left and makes no progress" in result["msg"]
     assert "look at the host before it is trusted again" in result["msg"]
     assert len(calls) - len(action.answers) == taken
 

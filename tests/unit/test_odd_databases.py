@@ -479,7 +479,7 @@ def test_what_forbids_the_switch_is_found_on_a_copy(tmp_path: Path, statement: s
     said = data.refuse(message, data.both.check_schema, rehearse, lambda: data.both.switch("new", None))
     assert "SQLITE_ERROR" not in said
     for call, where in ((rehearse, "the backup"), (data.both.check_schema, "an empty copy")):
-        with pytest.raises(KeyturnError, match=f"as trying it on {where} shows; nothing was changed"):
+        with pytest.raises(KeyturnError, match=f"in a trial on {where}; nothing was changed"):
             call()
 
 

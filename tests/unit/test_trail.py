@@ -199,7 +199,7 @@ def test_a_login_that_has_rotated_may_not_sign_under_another_name(
     if not same:
         assert checklist.sign(rotated, "Another", {}, WANTED, signer)["signer"] == "Another"
         return
-    with pytest.raises(KeyturnError, match=f"by the login of who has rotated .{same}."):
+    with pytest.raises(KeyturnError, match=f"from the login that has rotated .{same}."):
         checklist.sign(rotated, "Another", {}, WANTED, signer)
 
 
@@ -297,7 +297,7 @@ REFUSED = [
     ("third", "second", "is no key of third by"),
     ("stranger", "stranger", "is no key of stranger by"),
     ("somebody", "somebody", "somebody else must verify"),
-    ("alias", "somebody", "by {allowed} a key of somebody as well, who has rotated"),
+    ("alias", "somebody", "by {allowed}, also a key of somebody, who has rotated"),
 ]
 
 
@@ -310,7 +310,7 @@ def test_a_key_that_is_not_another_person_s_signs_nothing(desk: Desk, signer: st
 
 def test_a_line_for_everybody_is_one_for_who_has_rotated(desk: Desk) -> None:
     desk.allowed.write_text(f"* {desk.key('second').with_suffix('.pub').read_text()}")
-    assert "a key of somebody as well" in desk.sign("second", "second")
+    assert "also a key of somebody" in desk.sign("second", "second")
 
 
 def test_where_there_are_keys_a_name_does_not_sign(desk: Desk) -> None:

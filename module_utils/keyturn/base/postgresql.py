@@ -154,7 +154,7 @@ class Connection:
         """Go as far as the server's word that the user is in; where there is a password, only after it has proved that it knows it."""
         method, content = self._method()
         if password is not None and method == OK:
-            raise Failed("the server lets in without a password, so the login shows nothing (trust in pg_hba.conf?)")
+            raise Failed("the server lets in without a password, so the login proves nothing (trust in pg_hba.conf?)")
         if password is not None and method == SASL and MECHANISM in content.split(b"\0"):
             self._prove(password)
             method, _ = self._method()

@@ -38,8 +38,8 @@ def check(value: str, hosts: Mapping[str, StagedHost], adopted: str) -> None:
         raise KeyturnError(f"keyturn_adopt names {adopted}, which is no host here (they are: {', '.join(hosts)})")
     if len(set(old.values())) > 1 and not adopted:
         raise KeyturnError(
-            f"the hosts hold different values now, which should be one: {_who(old)}; "
-            "if that of one host is right, rotate again with keyturn_adopt: HOST"
+            f"the hosts hold different values now, and must share one: {_who(old)}; "
+            "if the value of one host is right, rotate again with keyturn_adopt: HOST"
         )
 
 

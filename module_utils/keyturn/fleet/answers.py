@@ -294,7 +294,7 @@ class Work:
         self.most = self.most or 2 * told.total
         if not self.done < told.done <= min(told.total, self.most):
             raise Unfit(
-                f"{self.host} says that work is left and does not come on with it: it was at {self.done:,} and is at {told.done:,} of "
+                f"{self.host} says that work is left and makes no progress: it was at {self.done:,} and is at {told.done:,} of "
                 f"{told.total:,}. {REMEDY}"
             )
         if time.monotonic() > self.ends:

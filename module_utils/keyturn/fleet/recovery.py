@@ -107,7 +107,7 @@ def _secret(rotation_id: str, told: Mapping[str, JournalRecord], known: Mapping[
             *([f"the log: {secret}"] if rotation_id in known else []),
         ]
         raise KeyturnError(
-            f"rotation {rotation_id} is not one of the same secret everywhere ({'; '.join(words)}): {ANOTHERS}"
+            f"rotation {rotation_id} is not of the same secret on every host ({'; '.join(words)}): {ANOTHERS}"
         )
     return secret
 

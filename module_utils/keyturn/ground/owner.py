@@ -121,8 +121,8 @@ def _alone(path: Path, entries: list[Path]) -> User | None:
     if len(writers) > 1 or EVERYBODY in writers:
         told = " and ".join(f"{place} by {_name(uid)}" for uid, place in writers.items())
         raise KeyturnError(
-            f"{path}: one user besides root may be able to change what lies on the way to it, and {told} may be changed: let the "
-            "application's user alone own it, and take the right to write from group and others"
+            f"{path}: only one user besides root may be able to change the folders on the way to it, but {told} may be changed: "
+            "let the application's user alone own them, and take the right to write from group and others"
         )
     return _user(*writers) if writers else None
 

@@ -114,8 +114,8 @@ def _check_reload(
         )
     if stopped := [name for name in entry["services"] if secret not in services[name]["reloads"]]:
         raise KeyturnError(
-            f"{where}, and {', '.join(stopped)} is stopped for it: whether a probe fails by the old value or by that cannot be told; let "
-            "each of its services reload it, or none"
+            f"{where}, and {', '.join(stopped)} is stopped for it, so a probe may fail by the old value or by the stop; let all of its "
+            "services reload it, or none"
         )
 
 

@@ -124,7 +124,7 @@ def sign(case: Case, name: str, notes: Mapping[str, str], wanted: Sequence[Wante
         )
     if same := [who for who in persons.said(login) if persons.normal(who) in rotated]:
         raise KeyturnError(
-            f"{name} is signed here by the login of who has rotated ({', '.join(same)}), so somebody else must verify, from a login of "
+            f"{name} would be signed from the login that has rotated ({', '.join(same)}), so somebody else must verify, from a login of "
             "their own or with a key (keyturn_allowed_signers); nothing was signed"
         )
     known = {point["id"]: point for point in points(wanted, case)}

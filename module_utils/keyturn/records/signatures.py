@@ -39,7 +39,7 @@ def seal(key: Path, allowed: Path, signer: str, rotators: Iterable[str], at: str
             )
         if same := _first_of(rotators, content, signature, allowed, at):
             raise KeyturnError(
-                f"{key} is by {allowed} a key of {same} as well, who has rotated, so somebody else must verify; nothing was signed"
+                f"{key} is, by {allowed}, also a key of {same}, who has rotated, so somebody else must verify; nothing was signed"
             )
         return signature
 

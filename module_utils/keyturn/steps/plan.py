@@ -44,8 +44,8 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     _check_services(parameters, entry, hosts)
     if entry["issuer"] and entry["issuer"]["strategy"] == "alternating" and parameters["store"]["kind"] != "dotenv":
         raise KeyturnError(
-            f"keyturn_secrets.{parameters['secret']}: whose turn it is stands on the hosts, and a store would keep another user: take the "
-            "strategy single, or no store"
+            f"keyturn_secrets.{parameters['secret']}: only the hosts know which of the two users is next, so the strategy alternating goes "
+            "without a store: take the strategy single, or no keyturn_store"
         )
     environment = _environment(parameters["inventory"], hosts)
     _check_stored(parameters, entry, environment)

@@ -212,7 +212,7 @@ class Turner:
             self.check_apart(plaintext)
             if self._has_shape(plaintext):
                 return opened
-            raise OtherShape(f"opens under the {known} value, but what it protects has not the declared shape", opened)
+            raise OtherShape(f"opens under the {known} value, but its plaintext has not the declared shape", opened)
         known = (
             "neither the old nor the new value"
             if len(self._ciphers) > 1

@@ -179,7 +179,7 @@ class FernetSqlite:
         if census["undeclared_copies"]:
             raise KeyturnError(
                 f"{path}: SQLite keeps tokens of this key in {', '.join(census['undeclared_copies'])}, which nothing turns: make that "
-                "virtual table, statistic or default anew without the token's column, once what only it holds stands elsewhere"
+                "virtual table, statistic or default anew without the token's column, and first copy elsewhere what it alone holds"
             )
         forbidden = [table for table in census["empty_tables"] if table not in allow_empty]
         if forbidden:
@@ -247,7 +247,7 @@ class FernetSqlite:
             yield
         except KeyturnError as error:
             raise KeyturnError(
-                f"{self.database.path}: its rows could not be turned, as trying it on {where} shows; nothing was changed: {error}"
+                f"{self.database.path}: its rows could not be turned in a trial on {where}; nothing was changed: {error}"
             ) from None
 
     # -- prepare ---------------------------------------------------------------------------------------------------

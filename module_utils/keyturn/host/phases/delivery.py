@@ -121,7 +121,7 @@ class Host:
                 if value and found.setdefault(name, value) != value:
                     raise KeyturnError(
                         f"{name} is {fingerprint(value)} in {path} and {fingerprint(found[name])} in {self.systemd_credential.path}: "
-                        f"keep both until it is known with which one the application works; where {path} has the other, remove it there"
+                        f"find out which one the application uses, and keep both until then; if {path} has the other one, remove it there"
                     )
         return found
 

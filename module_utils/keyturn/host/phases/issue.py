@@ -160,7 +160,7 @@ def _tell(
     if reply.verdict != wanted:
         asked = f"the {side} value is {reply.verdict} ({reply.detail})"
         raise KeyturnError(
-            f"{failure}; {asked}" if failure else f"the issuer was told, and {asked}: see what it checks besides"
+            f"{failure}; {asked}" if failure else f"the issuer has taken the call, and {asked}: see what else it checks"
         )
 
 

@@ -35,6 +35,6 @@ def check_turned(rotation: Rotation, store: RowStore, to: Side) -> None:
     wrong = found["under"][other(to)] if found else rotation.rows_under != to
     if wrong:
         raise KeyturnError(
-            f"{store.name}: its rows are not known to be under the {to} value, and {rotation.speaker or 'no host'} turns them: nothing "
-            "starts on that alone; run resume.yml or rollback.yml"
+            f"{store.name}: its rows are not known to be under the {to} value, and {rotation.speaker or 'no host'} turns them; no "
+            "service was started: run resume.yml or rollback.yml"
         )
