@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 # what goes wrong with any other value than Ansible's own, or than OURS
 REFUSED = {
-    "ALLOW_BROKEN_CONDITIONALS": "a condition that is none would count as one",
+    "ALLOW_BROKEN_CONDITIONALS": "a value that is no condition would count as one",
     "ANY_ERRORS_FATAL": "a lost host would end the run before its report and before the others go back",
-    "DEFAULT_HASH_BEHAVIOUR": "services and secrets of two places would be mixed",
-    "DEFAULT_PRIVATE_ROLE_VARS": "a phase would not find what another has left",
+    "DEFAULT_HASH_BEHAVIOUR": "services and secrets from two places would be merged",
+    "DEFAULT_PRIVATE_ROLE_VARS": "a phase would not find what an earlier phase has set",
     "DEFAULT_STRATEGY": "hosts would not wait for each other between the phases",
-    "DEFAULT_UNDEFINED_VAR_BEHAVIOR": "what is not there would be taken for text",
+    "DEFAULT_UNDEFINED_VAR_BEHAVIOR": "an undefined variable would be taken for text",
     "ENABLE_TASK_DEBUGGER": "a failure would wait for a person while the service is down",
-    "INJECT_FACTS_AS_VARS": "what a host says of itself would count before what the inventory says",
+    "INJECT_FACTS_AS_VARS": "facts of a host would override the inventory",
     "INVENTORY_IGNORE_EXTS": "a file of the inventory, and its hosts with it, would be left out",
     "INVENTORY_IGNORE_PATTERNS": "a file of the inventory, and its hosts with it, would be left out",
     "TASK_TIMEOUT": "a call would be given up while it works on the host",
-    "VARIABLE_PRECEDENCE": "another place of a variable would win than the one that docs/reference/variables.md says",
+    "VARIABLE_PRECEDENCE": "variables would come from another place than docs/reference/variables.md says",
     "_ANSIBALLZ_DEBUGPY_CONFIG": "a debugger would hold the call, and see its value",
     "_ANSIBALLZ_PYDEVD_CONFIG": "a debugger would hold the call, and see its value",
 }
