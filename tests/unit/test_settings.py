@@ -78,7 +78,7 @@ def test_facts_are_no_variables_whatever_file_of_settings_is_used(
     monkeypatch.delenv("ANSIBLE_INJECT_FACT_VARS", raising=False)
     (tmp_path / "ansible.cfg").write_text("[defaults]\n")
     (said,) = problems(ConfigManager(str(tmp_path / "ansible.cfg")))
-    assert said.startswith("INJECT_FACTS_AS_VARS is set (default), and what a host says of itself would count")
+    assert said.startswith("INJECT_FACTS_AS_VARS is set (default), and facts of a host would override")
 
 
 @pytest.mark.parametrize("strategy", ["free", "host_pinned", "debug", "mitogen_linear"])
