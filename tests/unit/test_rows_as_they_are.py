@@ -53,7 +53,7 @@ def turned(folder: Path, encrypt: bool = False, **more: Any) -> tuple[FernetSqli
 
 def test_a_row_of_another_shape_is_turned_when_a_person_says_that_it_is_right(tmp_path: Path) -> None:
     fill(tmp_path, odd=ODD, usual=Fernet(OLD).encrypt(b"access-1").decode())
-    with pytest.raises(KeyturnError, match=r"t\.token of 'odd' opens under the old value, but what it protects"):
+    with pytest.raises(KeyturnError, match=r"t\.token of 'odd' opens under the old value, but its plaintext"):
         migration(tmp_path).prepare(SideFile(tmp_path / "refused.db"), encrypt_plaintext=False)
     both, side, _ = turned(tmp_path, accepted=("odd",))
     assert Fernet(NEW).decrypt(stored(tmp_path)["odd"]) == b"test_access_token"
