@@ -151,7 +151,10 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: json.dumps({"banks": [{}, {"login": {"token": token(key=FOREIGN)}}]}),
         r"at banks\[1\]\.login\.token opens under neither.*stop it",
     ),
-    "another shape": (lambda: json.dumps({"secret": token("odd")}), "at secret opens under the old value, but its plaintext"),
+    "another shape": (
+        lambda: json.dumps({"secret": token("odd")}),
+        "at secret opens under the old value, but its plaintext",
+    ),
     "no text": (lambda: '{"secret": 12}', "holds no text at secret"),
     "a list": (lambda: json.dumps({"secret": [token()]}), "at a place that is not declared|holds no text at secret"),
     "a number": (lambda: 12, "is a number, not text"),
