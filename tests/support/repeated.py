@@ -59,7 +59,7 @@ def _playbooks(secrets: dict[str, Any], playbooks: dict[str, str], offered: Coll
         chosen = ["where the inventory has chosen it (`keyturn_optional_secrets`)"] if name in offered else []
         how = "; ".join([*chosen, *brought, VALUE[entry["value"]], SWITCH[entry["switch"]], *overlap, *ends])
         proved = "at the provider " if "provider" in entry else ""
-        yield f"| `{playbooks[name]}.yml` | turns the {entry['title']}: {how} | committed and proved {proved}on every host |\n"
+        yield f"| `{playbooks[name]}.yml` | rotates the {entry['title']}: {how} | committed and proved {proved}on every host |\n"
 
 
 def _values(secrets: dict[str, Any], playbooks: dict[str, str]) -> Iterator[str]:
