@@ -63,7 +63,7 @@ options:
     type: str
     default: ''
   rotation_open:
-    description: Whether a rotation stands open on a host.
+    description: Whether a rotation is open on a host.
     type: bool
     default: false
   held:

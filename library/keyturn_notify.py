@@ -76,7 +76,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 text:
-  description: What was sent and what stands open, for a person; the action prints it.
+  description: What was sent and what is still open, for a person; the action prints it.
   returned: success
   type: str
 sent:

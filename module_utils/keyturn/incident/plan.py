@@ -70,7 +70,7 @@ def steps(
     opened: bool,
     unused: Collection[str] = (),
 ) -> list[Step]:
-    """Return what is done, in this order. ``opened`` tells that a rotation stands open, which would refuse all others.
+    """Return what is done, in this order. ``opened`` tells that a rotation is open, which would refuse all others.
 
     ``unused`` are the secrets that no host holds: their steps are in the document as well, and there is nothing to do for them.
     An old credential that a person has to delete at its provider is proved dead after everything else: nobody waits for it.

@@ -227,7 +227,7 @@ def _resume(folder: Path, document: Document, step: Step, scene: Scene) -> tuple
     code = scene.play("resume", FORGET, _log(folder, step))
     if code == 0:
         return "done", "the rotation that stood open has ended"
-    return "failed", f"the rotation that stands open does not end, see {_log(folder, step).name}"
+    return "failed", f"the open rotation does not end, see {_log(folder, step).name}"
 
 
 def _report(scene: Scene, rotation_id: str) -> Report:

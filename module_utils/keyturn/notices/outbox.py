@@ -1,6 +1,6 @@
 """The messages of an environment, one file each: written before the first attempt, so that none is lost or sent twice.
 
-A channel that does not take a message is tried a few times, then stands open in its file until a later call succeeds.
+A channel that does not take a message is tried a few times, then stays open in its file until a later call succeeds.
 """
 
 from __future__ import annotations

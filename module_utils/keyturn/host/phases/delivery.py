@@ -1,6 +1,6 @@
 """How the values reach the application: from `.env` into a systemd credential that only this host opens, or back.
 
-What holds now is decided by evidence, so that a run which was killed is simply run again; one that fails takes itself back.
+What holds now is decided by evidence, so that a run which was killed is simply run again; one that fails is undone by itself.
 At every moment the application, if something starts it, finds all values in one place at least.
 """
 
