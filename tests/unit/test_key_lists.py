@@ -346,6 +346,29 @@ def test_a_service_that_does_not_take_a_list_goes_back_with_every_row(own: Host)
 # -- long work, and what needs none -------------------------------------------------------------------------------------
 
 
+class Killed(BaseException):
+    """The end of a process: nothing of ours handles it."""
+
+
+@pytest.mark.parametrize("at", ["stamp", "stop", "instant"])
+@pytest.mark.parametrize("way", ["forward", "back"])
+def test_what_was_killed_before_a_restart_goes_on(
+    own: Host, monkeypatch: pytest.MonkeyPatch, at: str, way: str
+) -> None:
+    """Whatever the journal has by then: a host with a value of its own has not been restarted yet."""
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    stage.run(own.rotation())
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(restart, at, killed)
+        turn.run(own.rotation(), "proved")
+    own.learn()
+    own.go_forward() if way == "forward" else own.go_back()
+    own.check_ended("committed" if way == "forward" else "rolled_back")
+
+
 def test_rows_are_turned_in_calls_that_go_on(own: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SECONDS", 0)
     monkeypatch.setattr(sqlite_file.pages, "__defaults__", ((), 5))

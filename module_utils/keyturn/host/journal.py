@@ -265,7 +265,8 @@ SWITCHING = STAGED | {"stopped": {"moment": STAMP, "time": float}}
 SWITCHED = SWITCHING | {"changed": STAMP}
 NEEDED = {
     "switching": SWITCHING,
-    **dict.fromkeys((*LISTS[LISTS.index("accepts") :], "switched", "proved"), SWITCHED),
+    # not yet of accepting and leading: with a value of its own a host begins with the second
+    **dict.fromkeys(("accepts", "leads", "turning", "turned", "switched", "proved"), SWITCHED),
 }
 RECOVERY = "end it with resume.yml (on the new value) or rollback.yml (on the old one)"
 
