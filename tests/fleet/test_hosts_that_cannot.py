@@ -57,8 +57,8 @@ CLOCK_AHEAD = (
     "echo 'import time; time.time = lambda real=time.time: real() + 300' "
     ">/usr/local/lib/python3.11/dist-packages/ahead.pth",
     "rm /usr/local/lib/python3.11/dist-packages/ahead.pth",
-    # and by as long as a call takes on a busy machine
-    "the clocks of the hosts differ by 3",
+    # by five minutes, and by how much longer one call takes than another
+    "the clocks of the hosts differ by ",
 )
 
 
