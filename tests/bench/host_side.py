@@ -29,6 +29,7 @@ from keyturn.host.phases import prepare as prepare_step  # noqa: E402
 from keyturn.host.phases import turn  # noqa: E402
 from keyturn.host.rotation import Rotation  # noqa: E402
 from trader_ai.token_store import SCHEMA, TokenStore  # noqa: E402
+from two_keys import keys  # noqa: E402
 
 BATCH = 1000
 NOBODY = 65534
@@ -46,15 +47,6 @@ ENTRY = {
     "services": [],
 }
 TIME = (1_700_000_000).to_bytes(8, "big")
-
-
-def keys(folder: Path) -> dict[str, str]:
-    """Return the two keys of a folder, which are made once."""
-    path = folder / "keys.json"
-    if not path.exists():
-        path.write_text(json.dumps({side: Fernet.generate_key().decode() for side in ("old", "new")}))
-    found: dict[str, str] = json.loads(path.read_text())
-    return found
 
 
 def seed(folder: Path, rows: int, layers: int) -> None:

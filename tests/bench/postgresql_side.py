@@ -20,21 +20,13 @@ import psycopg2  # noqa: E402
 from cryptography.fernet import Fernet  # noqa: E402
 from keyturn.ground.rows import fernet_batch  # noqa: E402
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore  # noqa: E402
+from two_keys import keys  # noqa: E402
 
 BATCH = 1000
 ROTATION_ID = "20260101T000000Z-0123456789abcdef"
 COLUMN = {"table": "items", "key": ["name"], "column": "token", "plaintext": "^access-", "flag": None, "paths": None}
 LOGIN = {"path": ".env", "url": "DATABASE_URL", "parts": None}
 TIME = (1_700_000_000).to_bytes(8, "big")
-
-
-def keys(folder: Path) -> dict[str, str]:
-    """Return the two keys of a folder, which are made once."""
-    path = folder / "keys.json"
-    if not path.exists():
-        path.write_text(json.dumps({side: Fernet.generate_key().decode() for side in ("old", "new")}))
-    found: dict[str, str] = json.loads(path.read_text())
-    return found
 
 
 @contextmanager

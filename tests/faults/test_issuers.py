@@ -254,6 +254,18 @@ def test_a_value_that_could_not_be_taken_back_is_kept(host: Issued, strategy: st
     host.check_end("old")
 
 
+@pytest.mark.parametrize("strategy", ["alternating"])
+def test_a_value_that_this_host_may_run_on_is_not_taken_back(host: Issued, strategy: str) -> None:
+    """Whoever has asked: a host that has not gone back has no other login as soon as somebody ends the old one."""
+    rotation = host.told()
+    host.until("retire")
+    with pytest.raises(KeyturnError, match="this host may run on the new value"):
+        issue.run(rotation, "unset", "a test", abandon_commit=True)
+    host.check_works()
+    host.forward()
+    host.check_end("new")
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("call", CALLS)
 def test_a_kill_before_any_call_leaves_both_ends_alike(

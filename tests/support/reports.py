@@ -15,6 +15,19 @@ from support.lab import ROOT, Lab
 refused_after_the_stop: list[str] = []
 
 
+# what the step report is told of a run in which nothing has happened yet
+BEGUN: dict[str, Any] = {
+    "excluded": {},
+    "failure": "",
+    "entry": {},
+    "checklist": [],
+    "link": "",
+    "by_key": False,
+    "wish": "forward",
+    "ended": False,
+}
+
+
 def report(lab: Lab) -> dict[str, Any]:
     """Return the newest report; fail where it is not what its schema says."""
     found = valid(lab.report())

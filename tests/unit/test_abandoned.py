@@ -22,19 +22,9 @@ NOTHING: dict[str, Any] = {"rotation": {}, "closed": {}}
 
 def begin(folder: Path, **attempt: Any) -> Path:
     """Open the report as a run does that is killed then; return the environment's folder."""
-    given = {
-        "excluded": {},
-        "failure": "",
-        "entry": {},
-        "checklist": [],
-        "link": "",
-        "by_key": False,
-        "wish": "forward",
-        "ended": False,
-    }
     run = attempts.mine() | {"process": [0, 0], **attempt}
     silent = {"plan": HEADER | {"attempt": run, "sessions": "kept"}, "hosts": {"a": {}, "b": {}}}
-    reporting.run(given | {"folder": str(folder)} | silent, False)
+    reporting.run(reports.BEGUN | {"folder": str(folder)} | silent, False)
     return folder / ENVIRONMENT
 
 

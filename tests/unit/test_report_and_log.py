@@ -19,6 +19,7 @@ from keyturn.host import calls
 from keyturn.host.journal import PHASES
 from keyturn.records import lives, report, rotation_log
 from keyturn.steps import report as reporting
+from support import reports
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
 HEADER = {
@@ -240,16 +241,7 @@ def test_a_record_counts_the_proofs() -> None:
 
 
 def test_what_opened_the_way_stays_in_report_and_log_also_of_a_run_that_was_killed(tmp_path: Path) -> None:
-    common = {
-        "folder": str(tmp_path),
-        "excluded": {},
-        "failure": "",
-        "entry": {},
-        "checklist": [],
-        "link": "",
-        "by_key": False,
-    }
-    common |= {"wish": "forward"}
+    common = reports.BEGUN | {"folder": str(tmp_path)}
     plan = HEADER | {"attempt": attempt(), "overrides": {"staging": "INC-7"}, "sessions": "kept"}
     reporting.run(common | {"plan": plan, "hosts": {"a": {}}, "ended": False}, False)
     again = HEADER | {"attempt": attempt(1, "c2"), "overrides": {}, "sessions": "kept"}

@@ -124,9 +124,8 @@ class Role:
         with self._session(self._new, self._old) as session:
             if self._alternates:
                 self._give(session, old.user, None)
-            with _transaction(
-                session
-            ):  # of its own: whoever is ended logs in anew, and the password must be gone by then
+            # of its own: whoever is ended logs in anew, and the password must be gone by then
+            with _transaction(session):
                 return self._sessions(session, old.user, mark)
 
     # -- by statements ---------------------------------------------------------------------------------------------------------
