@@ -123,9 +123,25 @@ MEMBER = re.compile(
     r"files\.jsonl|journal\.log|logs/(\d{4,6}\.log|names\.json)|alpaca/(account|activities|orders)\.json|plaid/items\.jsonl"
 )
 # by the action, ``keyturn_NAME``; what an answer has beside these names is dropped, at every depth
-ANSWERS: Mapping[str, Mapping[str, object]] = {
+OF_PHASES: Mapping[str, Mapping[str, object]] = {
     "ask_provider": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
     "commit": OF_A_ROTATION,
+    "issue": OF_A_ROTATION,
+    "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
+    "reach_info": {**CHANGED, "reaches": bool, "why": str},
+    "rollback": OF_A_ROTATION,
+    "rotation_info": {
+        **CHANGED,
+        "rotation": JOURNAL,
+        "closed": CLOSED,
+        "expired?": [timestamps.ROTATION_ID],
+        "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
+    },
+    "stage": {**OF_A_ROTATION, "rotation?": (*JOURNAL, EXAMINED), "clock_offset": float, "place": str},
+    "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
+}
+ANSWERS: Mapping[str, Mapping[str, object]] = {
+    **OF_PHASES,
     "delivery": {
         **CHANGED,
         "delivery": str,
@@ -140,9 +156,6 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
         "missing": {f"{source}?": str for source in SOURCES} | NOTHING,
     },
     "haproxy": {**CHANGED, "kept_out": bool},
-    "issue": OF_A_ROTATION,
-    "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
-    "reach_info": {**CHANGED, "reaches": bool, "why": str},
     "replace_tokens": {
         **CHANGED,
         **dict.fromkeys(("total", "done"), int),
@@ -151,18 +164,8 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
         "ended": bool,
     },
     "retire": {**CHANGED, "revocations": [REVOCATION]},
-    "rollback": OF_A_ROTATION,
-    "stage": {**OF_A_ROTATION, "rotation?": (*JOURNAL, EXAMINED), "clock_offset": float, "place": str},
-    "rotation_info": {
-        **CHANGED,
-        "rotation": JOURNAL,
-        "closed": CLOSED,
-        "expired?": [timestamps.ROTATION_ID],
-        "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
-    },
     "storage_info": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
     "survey_info": SURVEY,
-    "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
     "holdings_info": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
     "watcher": {**CHANGED, "did": [str]},
 }
