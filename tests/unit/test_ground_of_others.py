@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from keyturn import providers
-from keyturn.base import durable
+from keyturn.base import durable, folders
 from keyturn.base.errors import KeyturnError
 from keyturn.base.procfs import UserAndGroups
 from keyturn.ground import consumers, owner
@@ -466,3 +466,28 @@ def test_a_look_reads_each_file_as_whose_ground_it_lies_on(app: Path, env: Consu
     assert any("of-root.env was not looked at" in one for one in found["findings"])
     assert "THIRD_KEY" not in str(found)
     assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+@pytest.mark.parametrize("user", [None, "nobody"])
+def test_a_folder_exchanged_while_copies_are_looked_for_leads_nowhere(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str | None
+) -> None:
+    """Nor below a folder of root's own: a file that only root may read would be opened as root, and so would a device."""
+    (tmp_path / "found").write_text("old-secret-value")
+    (app / "sub").mkdir()
+    (app / "sub/found").write_text("nothing")
+    give(app / "sub", app / "sub/found")
+    below = folders.below
+
+    def exchanged(*given: Any) -> Iterator[Any]:
+        for entry in below(*given):
+            as_nobody(lambda: ((app / "sub").rename(app / "away"), (app / "sub").symlink_to(tmp_path)))
+            yield entry
+
+    monkeypatch.setattr(folders, "below", exchanged)
+    more: Any = {"app_root": app.parent, "app_user": user, "state_dir": app.parent / "state", "services": {}}
+    holding = Holding(secret="x", entry={"variables": ["NAME"], "consumers": []}, **more)
+    assert copies.undeclared([(holding, {"NAME": "old-secret-value"})]) == (
+        [],
+        [f"1 files below {app.parent} could not be read"],
+    )
