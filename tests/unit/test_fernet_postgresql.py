@@ -662,6 +662,14 @@ def test_a_login_says_nothing_by_which_files_are_opened_or_code_is_loaded(tmp_pa
     assert "evil" not in str(refused.value)
 
 
+def test_a_login_names_few_hosts(tmp_path: Path) -> None:
+    """The system takes ten seconds for a name that nobody answers for, and no signal ends that."""
+    hosts = [f"h{number}.example" for number in range(postgresql_session.MOST_HOSTS + 1)]
+    assert login_of(tmp_path, f"postgresql://u:p@{','.join(hosts[1:])}/d").parameters()["host"] == ",".join(hosts[1:])
+    with pytest.raises(KeyturnError, match="names more than 8 hosts"):
+        login_of(tmp_path, f"postgresql://u:p@{','.join(hosts)}/d").parameters()
+
+
 def test_nothing_of_a_home_is_read(tmp_path: Path) -> None:
     given = login_of(tmp_path, "postgresql://u:p@127.0.0.1/d?application_name=x&target_session_attrs=any").parameters()
     assert {given[key] for key in ("passfile", "sslcert", "sslkey", "sslcrl")} == {"/dev/null/none"}

@@ -223,7 +223,9 @@ class Holding:
         from ..ground import owner
 
         spec = self.entry["provider"]
-        with owner.acting(self.app_root / "any file") if providers.leads(spec) else contextlib.nullcontext():
+        files = (self.app_root / item["path"] for item in self.entry["consumers"])
+        theirs = owner.on_behalf(self.app_root / "any file", *files)
+        with theirs if providers.leads(spec) else contextlib.nullcontext():
             return providers.ask(spec, [held[name] for name in self.variables])
 
     @property

@@ -30,6 +30,8 @@ GRACE_SECONDS = 30
 SESSION_HOURS, MOST_MEMORY = 12, 768 << 20
 # a lock is waited for while nothing is held, so that nobody waits for us
 LOCK_SECONDS = 10
+# the system looks up the name of each by itself, in its own time
+MOST_HOSTS = 8
 PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
 # what a login may say besides; libpq loads code, and opens files as root, by what stands in others
 ALLOWED = {*PARTS, "application_name", "connect_timeout", "target_session_attrs"}
@@ -142,6 +144,10 @@ class Login:
                 f"{self.name}: the login says {', '.join(others)}, by which files are opened or settings changed, and may say "
                 f"{', '.join(sorted(ALLOWED))} alone: take that out, or name another variable by `login`"
             )
+        if given.get("host", "").count(",") >= MOST_HOSTS:
+            raise KeyturnError(
+                f"{self.name}: the login names more than {MOST_HOSTS} hosts: name those that have the server"
+            )
         return given | self._trust(given) | OWN
 
     def _trust(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -175,7 +181,7 @@ class Login:
         except ImportError:
             raise Unreached(f"{self.name}: this host has no psycopg2: install python3-psycopg2") from None
         try:
-            with owner.acting(self._root / "any file"), _without_settings(), _waiting(CONNECT_SECONDS):
+            with owner.on_behalf(self._root / "any file", self.path), _without_settings(), _waiting(CONNECT_SECONDS):
                 connection = psycopg2.connect(**self.parameters())
             # a server says of what type a cell is, and a decimal of ten signs, made a whole number, is computed for days
             decimals = psycopg2.extensions.DECIMAL.values
