@@ -55,6 +55,7 @@ SIDES: tuple[Side, Side] = ("old", "new")
 # how long sessions of a service that has just been stopped may take to go, and between two looks
 GONE_SECONDS, LOOK_SECONDS = 15.0, 0.2
 # when a session began the server tells its own role alone, and members of pg_read_all_stats
+# and what a role may do counts that it may become; the rows of a partition are those of its table
 WRITERS = """
 SELECT DISTINCT format('%%s of %%s%%s', a.pid, a.usename, coalesce(' from ' || host(a.client_addr), '')), a.pid
   FROM pg_stat_activity a
@@ -62,9 +63,13 @@ SELECT DISTINCT format('%%s of %%s%%s', a.pid, a.usename, coalesce(' from ' || h
    AND (%s = 0 OR a.backend_start < clock_timestamp() - make_interval(secs => %s))
    AND a.usesysid IS NOT NULL AND coalesce(a.backend_type, 'client backend') = 'client backend'
    AND (a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user)
-        OR EXISTS (SELECT FROM unnest(%s::oid[]) t(oid) WHERE has_table_privilege(a.usesysid, t.oid, 'INSERT, UPDATE')))
+        OR EXISTS (SELECT FROM pg_roles r, unnest(%s::oid[]) t(oid),
+                          LATERAL (SELECT t.oid UNION SELECT relid FROM pg_partition_tree(t.oid)) p
+                    WHERE pg_has_role(a.usesysid, r.oid, 'MEMBER') AND has_any_column_privilege(r.oid, p.oid, 'INSERT, UPDATE')))
  ORDER BY a.pid
 """
+# an update that no subscriber could be told: of a table without replica identity, or one that lacks columns of a filter
+UNPUBLISHABLE = ("55000", "42P10")
 
 
 class PostgresqlStore:
@@ -170,10 +175,17 @@ class PostgresqlStore:
         with self._transaction(snapshot=True) as cursor:
             self._explain(cursor, self._columns(cursor))
 
-    @staticmethod
-    def _explain(cursor: Cursor, targets: Sequence[Column]) -> None:
+    def _explain(self, cursor: Cursor, targets: Sequence[Column]) -> None:
         for target in targets:
-            cursor.execute(f"EXPLAIN UPDATE {target.table} t SET {target.column} = NULL WHERE false")  # noqa: S608
+            try:
+                cursor.execute(f"EXPLAIN UPDATE {target.table} t SET {target.column} = NULL WHERE false")  # noqa: S608
+            except Exception as error:
+                if getattr(error, "pgcode", "") not in UNPUBLISHABLE:
+                    raise
+                raise KeyturnError(
+                    f"{self.name}: {target.name}: its table is published (logical replication) so that the server lets nobody update it: "
+                    "give it a replica identity that has the columns of the publication's filter"
+                ) from None
 
     def census(self) -> Census:
         """Open every row, in one snapshot."""
@@ -293,7 +305,7 @@ class PostgresqlStore:
                 check_server(self._login, cursor, connection.info.backend_pid)
                 targets = self._columns(cursor)
                 self._staging.check_alone(cursor, self.name)
-                if not self._recalled:
+                if not self._recalled or not all(self._staging.fits(cursor, *one) for one in enumerate(targets)):
                     self._staging.make(cursor, targets)
             self._recalled = True
             for number, (target, values) in enumerate(zip(targets, self._values, strict=True)):
@@ -390,7 +402,8 @@ class PostgresqlStore:
             )
             lock(cursor, targets, self.name)
             for number, (target, values) in enumerate(zip(targets, self._values, strict=True)):
-                staged = self._staging.table(number) if self._recalled else None
+                fits = self._recalled and self._staging.fits(cursor, number, target)
+                staged = self._staging.table(number) if fits else None
                 known = Known(target, staged, to)
                 with triggers_away(cursor, target):
                     rows = _count(cursor, target)
