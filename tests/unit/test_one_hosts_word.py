@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from ansible.plugins.action import ActionBase
 from keyturn.base import shape, timestamps
 from keyturn.base.errors import KeyturnError
 from keyturn.entry.module import attempt
@@ -22,7 +23,6 @@ from keyturn.steps import fleet
 from keyturn.stores.contract import Held, Version, must_promote
 from support.faults import ROTATION_ID
 from support.lab import ROOT
-from test_action_of_a_phase import PLUGIN
 from test_answers import REAL
 from test_choice_of_way import CATALOGUE, ID, NOTHING, opened
 from test_incident import Stage, made
@@ -231,7 +231,7 @@ COMMIT.loader.exec_module(COMMITTING)
 def test_a_host_that_has_answered_has_decided(
     answer: dict[str, Any], decided: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PLUGIN.ActionBase, "run", lambda self, tmp, task_vars: {})
+    monkeypatch.setattr(ActionBase, "run", lambda self, tmp, task_vars: {})
     made = object.__new__(COMMITTING.ActionModule)
     args = {"rotation": {"rotation_id": ROTATION_ID}, "step": "decide"}
     monkeypatch.setattr(COMMITTING.ActionModule, "_execute_module", lambda *_, **__: dict(answer))
