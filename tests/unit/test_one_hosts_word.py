@@ -341,6 +341,23 @@ def test_a_rotation_has_not_begun_before_its_id_says(tmp_path: Path) -> None:
     assert report.build(HEADER, {"app1": told}, "", True)["started"] == "2026-01-01T00:00:00Z"
 
 
+# -- fingerprints -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mark", ["kt:0123456789ab; app2 holds none; run x", "kt:0123456789AB", "kt:0123456789ab\n", ""]
+)
+def test_a_host_has_no_other_text_where_a_fingerprint_stands(mark: str) -> None:
+    """Sentences of the status and the report have it in their midst, beside commands that a person copies."""
+    held = STATE["held"] | {"db_key": {"used": True, "values": {"JWT_SECRET_KEY": mark}, "problem": ""}}
+    for action, said in (
+        ("rotation_info", STATE | {"changed": False, "held": held}),
+        ("commit", {"changed": True, "rotation": RECORD | {"new": {"JWT_SECRET_KEY": mark}}}),
+        ("storage_info", {"changed": False, "findings": [], "values": {"db_key": {"JWT_SECRET_KEY": mark}}}),
+    ):
+        assert "must be a fingerprint like kt:0123456789ab" in answers.taken(action, said)["msg"]
+
+
 # -- moments ------------------------------------------------------------------------------------------------------------------
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..base import json_text, shape, timestamps
+from ..base.fingerprint import MARK
 from ..base.shown import LONGEST, harmless
 from ..ground.rows import KINDS
 from ..host import journal
@@ -97,7 +98,7 @@ SECRET = {
     "inside": ("", "url"),
     "number": int,
     "rule": ("", "hex", "sha256"),
-    "mark": re.compile("(?:kt:[0-9a-f]{12})?"),
+    "mark": ("", MARK),
 }
 SURVEY = {
     **CHANGED,
