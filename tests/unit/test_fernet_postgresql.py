@@ -248,13 +248,31 @@ def test_rows_are_found_by_any_primary_key(
         places = ", ".join(["%s"] * (len(made(number)) + 2))
         shop.sql(f"INSERT INTO items VALUES ({places})", f"n{number}", sealed(OLD, f"access-{number}"), *made(number))
     backup = shop.store().backup(shop.rotation, online=True)
-    store = shop.prepared()
+    store, before = shop.prepared(), shop.store().tally(KEY)
     assert store.switch("new")["on_the_fly"] == 0 and shop.plain(NEW) == EVERYTHING
     assert shop.store().restore(shop.rotation, backup, shop.folder) == 12
     shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(NEW, "access-1"))
     assert shop.recalled().switch("old")["on_the_fly"] == 1 and shop.plain(OLD) == EVERYTHING
     assert shop.store().turn_online("new", shop.rotation, 60) == Online(12, 12, finished=True)
     assert shop.plain(NEW) == EVERYTHING
+    check_put_back(shop, before)
+
+
+KEY = b"a key of the tests"
+
+
+def check_put_back(shop: Shop, before: list[tuple[int, int]]) -> None:
+    """Spoil what another program would have turned, and put it back; a row that the application has written since stays."""
+    assert shop.store().tally(KEY) == before
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OTHER, "access-1"))
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n2'", sealed(OLD, "access-late"))
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n3'", sealed(NEW, "access-another"))
+    assert shop.store().tally(KEY) != before
+    shop.store().put_back(shop.rotation)
+    assert shop.plain(OLD) == EVERYTHING | {"n2": "access-late"}
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n2'", sealed(OLD, "access-2"))
+    assert shop.store().tally(KEY) == before
+    assert shop.under() == {"old": 12, "new": 0}
 
 
 @pytest.mark.parametrize(

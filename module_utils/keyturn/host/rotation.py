@@ -314,6 +314,8 @@ class Holding:
                 check_reason(str(why), f"keyturn_accept_shapes of {item}")
         values: dict[Side, Mapping[str, str]] = {"old": old} if new is None else {"old": old, "new": new}
         spec = self.entry["migration"] | ({"separator": self.separator} if self.separator else {})
+        if kind.runs:
+            spec |= {"scripts": self.scripts}
         store = kind.open(spec, self.app_root, self.variables, values, self.accept_shapes)
         self.hide(store.secrets)
         return store

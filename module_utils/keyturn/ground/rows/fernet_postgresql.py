@@ -32,6 +32,7 @@ from .postgresql_staging import (
     GROWTH,
     Known,
     Staging,
+    as_they_are,
     fetched,
     lock,
     portion,
@@ -458,6 +459,33 @@ class PostgresqlStore:
             why = "a row would not hold the plaintext that it held before"
         if why:
             raise KeyturnError(f"{self.name}: {target.name}: the check before the commit failed, all rows stay: {why}")
+
+    def tally(self, key: bytes) -> list[tuple[int, int]]:
+        """Open every row, in one snapshot."""
+        found = []
+        with self._transaction(snapshot=True) as cursor:
+            for target, values in zip(self._columns(cursor), self._values, strict=True):
+                held, _ = self._held(cursor, target, values, Known(target, None), key)
+                found.append((held.rows, held.sum))
+        return found
+
+    def put_back(self, folder: Path) -> None:
+        """Read the copy as psql would, and write rows that differ in one transaction, in which nobody else writes."""
+        with (
+            self._login.connected(LONGEST_SECONDS) as connection,
+            transaction(connection, seconds=LONGEST_SECONDS) as cursor,
+        ):
+            check_server(self._login, cursor, connection.info.backend_pid)
+            targets = self._columns(cursor)
+            lock(cursor, targets, self.name)
+            for number, kept in postgresql_copy.read(folder / BACKUP, PAGE):
+                target, held = targets[number], {row.locator: row.stored for row in kept}
+                with triggers_away(cursor, target):
+                    rows = as_they_are(cursor, target, kept)
+                    opened = self._open(rows, target, self._values[number], Refusals())
+                    right = {row.locator for row, one in opened if one.under("old")}
+                    goals = [(row, held[row.locator]) for row in rows if row.locator not in right]
+                    write(cursor, target, [(row, stored) for row, stored in goals if row.stored != stored])
 
     def residue(self) -> list[str]:
         """Say where the server keeps what was replaced: nothing of it can be looked for."""

@@ -180,10 +180,7 @@ def write(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> None:
 
 def put(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> int:
     """Write those of the rows that still hold what was read of them; return their number."""
-    same = " AND ".join(
-        f"t.{key} = v.k{number}::{kind}"
-        for number, (key, kind) in enumerate(zip(target.keys, target.types, strict=True))
-    )
+    same = _same_row(target)
     old, new = ("v.old::bytea", "v.new::bytea") if target.kind == "bytea" else ("v.old", "v.new")
     cursor.execute(
         f"UPDATE {_as_it_is(target.table)} t SET {_as_it_is(f'{target.column} = {new}::{target.cast}')} "  # noqa: S608
@@ -191,6 +188,16 @@ def put(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> int:
         _columns(goals),
     )
     return cursor.rowcount
+
+
+def as_they_are(cursor: Cursor, target: Column, rows: Sequence[Row]) -> list[Row]:
+    """Return what stands in rows now, by their keys; one that is gone is missing."""
+    cursor.execute(
+        _as_it_is(f"SELECT {target.select()} FROM {target.table} t JOIN ")  # noqa: S608
+        + f"{_unnested(target)} ON {_as_it_is(_same_row(target))}",
+        _columns([(row, None) for row in rows]),
+    )
+    return [target.row(found) for found in cursor.fetchall()]
 
 
 def fetched(cursor: Cursor, target: Column, query: str) -> Iterator[list[Row]]:
@@ -261,6 +268,11 @@ def staged_by(cursor: Cursor) -> list[str]:
     """Return the schemas of all rotations."""
     cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s ORDER BY nspname", (OURS,))
     return [name for (name,) in cursor.fetchall()]
+
+
+def _same_row(target: Column) -> str:
+    pairs = enumerate(zip(target.keys, target.types, strict=True))
+    return " AND ".join(f"t.{key} = v.k{number}::{kind}" for number, (key, kind) in pairs)
 
 
 def _unnested(target: Column) -> str:
