@@ -36,16 +36,6 @@ NOBODY = 65534
 DATABASE = "data/bank_accounts.db"
 VARIABLE = "DATABASE_ENCRYPTION_KEY"
 ROTATION_ID = "20260101T000000Z-0123456789abcdef"
-COLUMN = {"table": "plaid_items", "key": ["item_id"], "column": "access_token", "plaintext": "^access-"}
-# the catalogue's db_key of an application without services: what they cost is no part of the database's cost
-ENTRY = {
-    "variables": [VARIABLE],
-    "aliases": {},
-    "switch": "rolling",
-    "consumers": [{"format": "dotenv", "path": ".env", "optional": False, "keys": None, "form": None}],
-    "migration": {"kind": "fernet_sqlite", "database": DATABASE, "columns": [COLUMN]},
-    "services": [],
-}
 TIME = (1_700_000_000).to_bytes(8, "big")
 
 
@@ -67,15 +57,20 @@ def seed(folder: Path, rows: int, layers: int) -> None:
     connection.close()
 
 
+def entry(folder: Path) -> dict[str, Any]:
+    """Return the secret's entry, as a run gives it to a host."""
+    return dict(json.loads((folder / "entry.json").read_text()))
+
+
 def migration(folder: Path) -> FernetSqlite:
     """Return Keyturn's migration of a folder."""
-    return FernetSqlite(ENTRY["migration"], folder, VARIABLE, keys(folder))  # type: ignore[arg-type]
+    return FernetSqlite(entry(folder)["migration"], folder, VARIABLE, keys(folder))
 
 
 def rotation(folder: Path) -> Rotation:
     """Return a rotation of a folder."""
     given = {"rotation_id": ROTATION_ID, "environment": "bench", "reason": "bench", "operator": "bench"}
-    given |= {"secret": "db_key", "entry": ENTRY, "services": {}}
+    given |= {"secret": "db_key", "entry": entry(folder), "services": {}}
     return Rotation(**given, app_root=folder, app_user=None, state_dir=state_of(folder))
 
 

@@ -10,9 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from keyturn.inputs import catalogue as shapes
+from keyturn.inputs import validation
+from support.lab import catalogue
+
 from bench.measure import Measured, alternating, child, ratio
 
 HOST_SIDE = str(Path(__file__).with_name("host_side.py"))
+# of an application without services: what they cost is no part of the database's cost
+ENTRY = validation.validated("db_key", shapes.ENTRY, catalogue()["db_key"] | {"services": []})
 
 
 class Table:
@@ -20,6 +26,8 @@ class Table:
 
     def __init__(self, interpreter: str, folder: Path, rows: int) -> None:
         self.interpreter, self.folder, self.rows = interpreter, folder, rows
+        folder.mkdir(parents=True)
+        (folder / "entry.json").write_text(json.dumps(ENTRY))
         self.step("seed", str(rows), "1")
         self.step("policy")
         shutil.copytree(folder / "data", folder / "seeded")
