@@ -33,9 +33,10 @@ def token(plaintext: str = "access-x", key: str = OLD) -> str:
 class Data:
     """A database with the table t (id, doc), both keys, and a side file."""
 
-    def __init__(self, folder: Path, **rows: Any) -> None:
+    def __init__(self, folder: Path, *paths: str, **rows: Any) -> None:
         self.path, self.side = folder / "b.db", SideFile(folder / "side.db")
-        declared = {"table": "t", "key": ["id"], "column": "doc", "plaintext": "^access-", "paths": PATHS}
+        declared = {"table": "t", "key": ["id"], "column": "doc", "plaintext": "^access-"}
+        declared |= {"paths": [*paths] or PATHS}
         self.both = FernetSqlite(
             {"database": "b.db", "columns": [declared]}, folder, "KEY", {"old": OLD, "new": NEW}, ("accepted",)
         )
@@ -103,6 +104,17 @@ def test_tokens_turn_there_and_back_and_nothing_else(tmp_path: Path, prepared: b
     data.both.switch("old", side)
     assert (data.rows() == before) is prepared
     assert data.both.open_rows()["under"] == {"old": 4 + many, "new": 0}
+
+
+def test_a_text_that_is_one_string_is_turned_between_its_quotes(tmp_path: Path) -> None:
+    data = Data(tmp_path, "$", one=f' "{token("access-1")}"\n', none="null")
+    assert data.both.check_census(data.both.census(), []) == []
+    assert data.both.switch("new", None)["turned"] == 1
+    assert data.rows()["none"] == "null"
+    assert around(data.rows()["one"], NEW) == (' ""\n', ["access-1"])
+    data.put("one", '["x"]')
+    with pytest.raises(KeyturnError, match="holds no text at "):
+        data.both.check_census(data.both.census(), [])
 
 
 @pytest.mark.parametrize("to", ["old", "new"])

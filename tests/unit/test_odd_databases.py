@@ -504,6 +504,11 @@ OTHERWISE: dict[str, list[str]] = {
     "a default": ["CREATE TABLE t (id TEXT PRIMARY KEY, token TEXT, sum DEFAULT (app_hash(1)))"],
     "a view": [TABLE, "CREATE VIEW odd AS SELECT app_hash(token) FROM t"],
     "an index of another table": [TABLE, "CREATE TABLE u (x)", "CREATE INDEX odd ON u (app_hash(x))"],
+    "JSON in an index, a constraint and what is computed": [
+        "CREATE TABLE t (id TEXT PRIMARY KEY, token TEXT, doc TEXT CHECK (json_valid(doc) OR doc IS NULL), n AS (doc ->> 'n'))",
+        "CREATE INDEX odd ON t (id, json_extract(doc, '$.n'))",
+        "INSERT INTO t (id, doc) VALUES ('with', '{\"n\": 1}')",
+    ],
     "names and trees of every sort": [
         "CREATE TABLE t (id TEXT, token TEXT, PRIMARY KEY (id)) WITHOUT ROWID",
         'CREATE TABLE "0" (k INTEGER PRIMARY KEY AUTOINCREMENT, x UNIQUE)',

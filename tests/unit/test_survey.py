@@ -37,6 +37,8 @@ CREATE TABLE accounts (id INTEGER PRIMARY KEY, token TEXT, note TEXT, is_encrypt
 CREATE TABLE links (shop TEXT, user TEXT, blob BLOB, PRIMARY KEY (shop, user));
 CREATE TABLE letters (number INTEGER PRIMARY KEY, body TEXT, sealed BOOLEAN);
 CREATE TABLE plain (id INTEGER PRIMARY KEY, token TEXT);
+CREATE TABLE blocks (id INTEGER PRIMARY KEY, data JSON CHECK (json_valid(data)));
+CREATE INDEX kinds ON blocks (json_extract(data, '$.kind'));
 """
 
 
@@ -72,6 +74,7 @@ def folder(tmp_path: Path) -> Path:
         connection.executemany("INSERT INTO links VALUES (?, 'u', ?)", [("t", within), ("v", token(OF_PHRASE, "{}"))])
         connection.executemany("INSERT INTO letters VALUES (?, ?, ?)", [(1, token(OF_HEX), 1), (2, "in clear", None)])
         connection.execute("INSERT INTO plain VALUES (1, 'gAAAAA is how a token begins')")
+        connection.execute("INSERT INTO blocks VALUES (1, ?)", (json.dumps(token(KEY)),))
     return folder
 
 
@@ -85,6 +88,7 @@ def test_every_column_with_tokens_is_found_with_the_keys_that_open_it(folder: Pa
     held = columns(found)
     assert held.keys() == {
         ("accounts", "token", ""),
+        ("blocks", "data", "$"),
         ("letters", "body", ""),
         *(("links", "blob", path) for path in ("", "a.secret", "list[*]", "(another key)", "(within a longer text)")),
     }

@@ -1,6 +1,7 @@
 """Strings of a JSON text by their places, so that one can be put in the place of another and every other byte stays.
 
-A path is keys with dots between them; ``[2]`` is a place of a list, ``[*]`` each of them: ``banks[*].login.secret``.
+A path is keys with dots between them; ``[2]`` is a place of a list, ``[*]`` each of them: ``banks[*].login.secret``. A text that is one
+string has it at ``$``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from typing import Any, NamedTuple
 
 PATH = re.compile(r"(?:[^.\[\]]+|\[(?:\d+|\*)\])(?:\.[^.\[\]]+|\[(?:\d+|\*)\])*")
+WHOLE = "$"
 STEP = re.compile(r"\[(\d+|\*)\]|[^.\[\]]+")
 ESCAPED_PADDING = re.compile(r"\\u003d", re.IGNORECASE)
 # of one document, before it is read: reading takes some hundred bytes for each value, of which it may have one in every two
@@ -100,9 +102,12 @@ def read(content: str, paths: Sequence[str]) -> Document:
         raise NoJson("is no JSON") from None
     except RecursionError:
         raise NoJson("is JSON that is nested too deeply") from None
-    steps = ([step[0] for step in STEP.finditer(path)] for path in paths)
-    places = {id(place.found): place for one in steps for place in _at(root, one, "")}
+    places = {id(place.found): place for path in paths for place in _places(root, path)}
     return Document([*places.values()], [one for one in strings if id(one) not in places])
+
+
+def _places(root: object, path: str) -> Iterator[Place]:
+    return _at(root, [], WHOLE) if path == WHOLE else _at(root, [step[0] for step in STEP.finditer(path)], "")
 
 
 def _at(found: object, steps: Sequence[str], path: str) -> Iterator[Place]:

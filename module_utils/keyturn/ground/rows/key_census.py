@@ -169,7 +169,7 @@ def _tokens(value: bytes, opener: Opener) -> Iterator[tuple[str, bytes]]:
         yield "", value
         return
     parsed = _parsed(value)
-    if not isinstance(parsed, dict | list):
+    if not isinstance(parsed, dict | list | str):
         yield from (
             (NOT_JSON, token) for token in fernet_forms.tokens_in(value.replace(b"\0", b"")) if opener.opens(token)
         )
@@ -181,7 +181,7 @@ def _tokens(value: bytes, opener: Opener) -> Iterator[tuple[str, bytes]]:
 
 def _strings(found: object) -> Iterator[tuple[str, str]]:
     """Yield the strings of JSON with their paths, as the catalogue writes them; a key that is no name may be a person's."""
-    left = [("", found)]
+    left = [(json_text.WHOLE if isinstance(found, str) else "", found)]
     while left:  # a document may be nested as deep as it likes
         path, one = left.pop()
         if isinstance(one, str):

@@ -37,7 +37,15 @@ SCHEMA_BYTES = 1 << 24
 # of memory, in all of this process; a row is there three times while it is written
 HEAP_BYTES = 3 * ROW_BYTES
 # what https://www.sqlite.org/security.html advises for files of others; extensions are off unless somebody asks for them
-DISTRUST = ("trusted_schema=OFF", "cell_size_check=ON", "mmap_size=0", f"hard_heap_limit={HEAP_BYTES}")
+DISTRUST = ("cell_size_check=ON", "mmap_size=0", f"hard_heap_limit={HEAP_BYTES}")
+# what SQLite says of a function: a schema may call it always, or never; all else a schema may call that is trusted
+INNOCUOUS, DIRECT_ONLY = 0x200000, 0x80000
+# SQLite 3.38 to 3.40 takes its JSON for the latter, and cannot even open a database with that in an index or a constraint
+JSON = re.compile(r"->>?|json(?:_\w+)?")
+# what it would trust as well there, and what reaches nothing outside of the database
+WITHIN = re.compile(
+    rf"{JSON.pattern}|bm25|fts5(?:_source_id)?|highlight|match(?:info)?|offsets|optimize|rtree\w+|snippet"
+)
 BACKUP_PAGES = 256
 BACKUP_RESTARTS = 3
 # What SQLite says of a schema has its names in it, and no value; all else that it says may quote one.
@@ -336,10 +344,17 @@ def check_schema_size(connection: sqlite3.Connection) -> None:
 
 def distrust(connection: sqlite3.Connection) -> None:
     """Let what a schema of others names run nothing that reaches out of the database; its indexes and constraints go on to work."""
-    for setting in DISTRUST:
+    for setting in (*DISTRUST, f"trusted_schema={'ON' if _distrusts_json(connection) else 'OFF'}"):
         connection.execute(f"PRAGMA {setting}")
     if sys.version_info >= (3, 12):
         connection.setconfig(sqlite3.SQLITE_DBCONFIG_DEFENSIVE, True)
+
+
+def _distrusts_json(connection: sqlite3.Connection) -> bool:
+    """Tell whether a schema has to be trusted for the JSON in it, and would be for nothing that reaches out of the database."""
+    functions = connection.execute("PRAGMA function_list")  # which reads no schema
+    trusted = {name for name, *_, flags in functions if not flags & (INNOCUOUS | DIRECT_ONLY)}
+    return any(map(JSON.fullmatch, trusted)) and all(map(WITHIN.fullmatch, trusted))
 
 
 @contextlib.contextmanager
