@@ -9,7 +9,7 @@ short_description: Look at an application of which nothing is known yet
 description:
   - Looks through a folder for values that look like secrets and for databases, says which column holds tokens and which value opens
     them, and who works with these files. Each file is read as the user whose ground it lies on.
-  - Of a PostgreSQL server whose address stands in a file of an environment the database is read in one snapshot, by that login.
+  - Of a PostgreSQL server whose login stands in a file of an environment the database is read in one snapshot, by that login.
   - Changes nothing, needs no state on the host, and returns names, counts and fingerprints, and no value.
 author: The Keyturn maintainers
 options:

@@ -25,7 +25,7 @@ COLUMN: Any = {
     **{
         "store": "fernet_sqlite",
         "database": "/srv/shop/data/shop.db",
-        "login": "",
+        "login": {},
         "table": "accounts",
         "key": ["id"],
         "column": "token",

@@ -22,7 +22,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprint
 from keyturn.fleet import answers
 from keyturn.ground import survey as ground
-from keyturn.ground.consumers import settings
+from keyturn.ground.consumers import logins, settings
 from keyturn.ground.rows import key_census
 from keyturn.host import survey
 
@@ -262,3 +262,56 @@ def test_what_is_told_has_an_end(folder: Path) -> None:
 )
 def test_what_looks_like_a_secret(name: str, content: str, expected: set[str]) -> None:
     assert {one.variable for one in settings.secrets(Path(name), content.encode())} == expected
+
+
+PG = "PGHOST=db\nPGUSER=u\nPGDATABASE=d\n"
+DB = "DB_HOST=db\nDB_USER=u\nDB_NAME=d\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        (
+            ".env",
+            PG + "PGPORT=6432\nPGPASSWORD=p\nPGSSLMODE=verify-full\n",
+            "dbname=PGDATABASE host=PGHOST password=PGPASSWORD port=PGPORT sslmode=PGSSLMODE user=PGUSER",
+        ),
+        (
+            ".env",
+            DB + "DB_PASS=p\nDB_PORT=5433\n",
+            "dbname=DB_NAME host=DB_HOST password=DB_PASS port=DB_PORT user=DB_USER",
+        ),
+        (".env", "DBHOST=db\nDBUSER=u\nDBNAME=d\n", "dbname=DBNAME host=DBHOST user=DBUSER"),
+        (
+            ".env",
+            "SHOP_DATABASE__HOSTNAME=db\nSHOP_DATABASE__USERNAME=u\nSHOP_DATABASE__DATABASE=d\n",
+            "dbname=SHOP_DATABASE__DATABASE host=SHOP_DATABASE__HOSTNAME user=SHOP_DATABASE__USERNAME",
+        ),
+        (
+            ".env",
+            "POSTGRES_SERVER=db\nPOSTGRES_USER=u\nPOSTGRES_DB=d\n",
+            "dbname=POSTGRES_DB host=POSTGRES_SERVER user=POSTGRES_USER",
+        ),
+        (".env", DB + "DB_ENGINE=django.db.backends.postgresql\n", "dbname=DB_NAME host=DB_HOST user=DB_USER"),
+        (
+            "s.yml",
+            "shop:\n  db:\n    host: db\n    user: u\n    name: d\n",
+            "dbname=SHOP_DB_NAME host=SHOP_DB_HOST user=SHOP_DB_USER",
+        ),
+        (
+            "s.ini",
+            "[postgresql]\nhost = db\nuser = u\ndbname = d\n",
+            "dbname=POSTGRESQL_DBNAME host=POSTGRESQL_HOST user=POSTGRESQL_USER",
+        ),
+        (".env", PG + "DATABASE_URL=postgresql+asyncpg://u:p@db:5432/d\n", "url=DATABASE_URL"),
+        (".env", DB + "DB_ENGINE=mysql\n", None),
+        (".env", DB.replace("DB_", "MYSQL_"), None),
+        (".env", DB.replace("DB_", "SMTP_"), None),
+        (".env", "DB_HOST=db\nDB_USER=u\nREPLICA_DB_NAME=d\n", None),
+        (".env", "HOST=db\nUSER=u\nNAME=d\n", None),
+    ],
+)
+def test_a_login_is_found_by_the_words_of_its_names(name: str, content: str, expected: str | None) -> None:
+    found = {one.address: one.names for one in reversed([*logins.logins(Path(name), content.encode())])}
+    told = [" ".join(f"{part}={name}" for part, name in sorted(names.items())) for names in found.values()]
+    assert told == ([expected] if expected else [])

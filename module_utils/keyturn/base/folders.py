@@ -7,8 +7,7 @@ import fnmatch
 import glob
 import os
 from collections import deque
-from collections.abc import Callable, Container, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Container, Iterator
 from pathlib import Path
 
 from .errors import KeyturnError
@@ -64,20 +63,12 @@ def _matching(folder: Path, parts: tuple[str, ...], names: _Names) -> Iterator[P
                 yield from _matching(folder / entry.name, rest, names)
 
 
-def below(
-    root: Path,
-    without: Container[Path] = (),
-    looking: Callable[[Path], AbstractContextManager[None]] = lambda folder: contextlib.nullcontext(),
-) -> Iterator[os.DirEntry[str]]:
-    """Yield what is below a folder and is none itself, level by level; no symbolic link is followed.
-
-    Each folder is listed within ``looking``, which may refuse it by an OSError.
-    """
+def below(root: Path, without: Container[Path] = ()) -> Iterator[os.DirEntry[str]]:
+    """Yield what is below a folder and is none itself, level by level; no symbolic link is followed."""
     folders, names = deque([root]), _Names(root, MOST_BELOW)
     while folders:
-        folder, entries = folders.popleft(), list[os.DirEntry[str]]()
-        # gone, or closed to this user
-        with contextlib.suppress(OSError), looking(folder), os.scandir(folder) as found:
+        entries: list[os.DirEntry[str]] = []
+        with contextlib.suppress(OSError), os.scandir(folders.popleft()) as found:  # gone, or closed to this user
             entries = sorted(names.counted(found), key=lambda entry: entry.name)
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):

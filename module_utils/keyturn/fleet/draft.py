@@ -71,9 +71,7 @@ def _keys(hosts: Mapping[str, Survey]) -> Iterator[_Found]:
             held.setdefault(at, set()).add(key["mark"])
             for one in survey["columns"]:
                 if str(number) in one["under"]:
-                    columns.setdefault(at, {}).setdefault(
-                        (one["database"], one["login"], one["table"], one["column"], one["path"]), one
-                    )
+                    columns.setdefault(at, {}).setdefault((where(one), one["table"], one["column"], one["path"]), one)
         for at, now in held.items():
             marks.setdefault(at, []).append(now)
     taken: set[str] = set()
@@ -171,7 +169,10 @@ def _migration(root: Path, found: _Found) -> Iterator[str]:
 
 def _place(root: Path, column: Columns) -> str:
     path = _path(root, column["database"])
-    return f"login: {{path: {path}, url: {_quoted(column['login'])}}}" if column["login"] else f"database: {path}"
+    if not column["login"]:
+        return f"database: {path}"
+    names = ", ".join(f"{part}: {_quoted(name)}" for part, name in column["login"].items())
+    return f"login: {{path: {path}, {names if 'url' in column['login'] else f'parts: {{{names}}}'}}}"
 
 
 def _columns(columns: Sequence[Columns]) -> Iterator[str]:

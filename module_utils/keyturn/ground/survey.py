@@ -15,7 +15,8 @@ from typing import NamedTuple
 from ..base import files, shown
 from ..base.errors import KeyturnError
 from . import owner
-from .consumers import MOST_BYTES, settings
+from .consumers import MOST_BYTES, logins, settings
+from .consumers.logins import Login
 from .consumers.settings import Setting
 from .rows import survey as rows
 
@@ -37,8 +38,8 @@ class Files(NamedTuple):
     secrets: list[Secret]
     # by its path, the kind of row store
     databases: dict[Path, str]
-    # by its address, which stays on the host, where the login of a server stands: the file, its format and the variable
-    servers: dict[str, tuple[Path, str, str]]
+    # by its address, which stays on the host, where the login of a server stands
+    servers: dict[tuple[str, ...], tuple[Path, Login]]
     findings: list[str]
 
 
@@ -75,8 +76,8 @@ def environment(path: Path, user: str | None, found: Files) -> None:
 
 def _settings(path: Path, content: bytes, found: Files, as_environment: bool = False) -> None:
     found.secrets.extend(Secret(str(path), one) for one in settings.secrets(path, content, as_environment))
-    for address, (format_, variable) in settings.logins(path, content, as_environment).items():
-        found.servers.setdefault(address, (path, format_, variable))
+    for login in logins.logins(path, content, as_environment):
+        found.servers.setdefault(login.address, (path, login))
 
 
 def _one(path: Path, user: str | None, found: Files) -> None:

@@ -12,6 +12,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, TypedDict
 
 from ..base import procfs, shown
@@ -47,12 +48,12 @@ class Secrets(TypedDict):
 class Columns(TypedDict):
     """A column with tokens, or a place in its JSON texts. ``under`` has how many each key opens, by its number in ``keys``.
 
-    ``database`` is the file, of a server the one in which ``login`` is the variable with its address.
+    ``database`` is the file, of a server the one in which ``login`` names the variables of its ``url``, or of each part.
     """
 
     store: str
     database: str
-    login: str
+    login: dict[str, str]
     table: str
     key: list[str]
     column: str
@@ -90,14 +91,14 @@ class Survey(TypedDict):
 
 
 class _Data(NamedTuple):
-    """Where rows are: the kind of their store, the file, and of a server the variable with its address in that file."""
+    """Where rows are: the kind of their store, the file, and of a server the variables with its login in that file."""
 
     store: str
     path: Path
-    login: str = ""
+    login: Mapping[str, str] = MappingProxyType({})
 
     def __str__(self) -> str:
-        return f"the database of {self.login} in {self.path}" if self.login else str(self.path)
+        return f"the database of {', '.join(self.login.values())} in {self.path}" if self.login else str(self.path)
 
 
 class _Key(NamedTuple):
@@ -123,13 +124,14 @@ def look(folder: Path, user: str | None, more: Sequence[Path]) -> Survey:
     secrets += _given(services, survey.known(secrets))
     keys = _keys(secrets)
     databases = [_Data(kind, path) for path, kind in found.databases.items()]
-    for path, format_, name in found.servers.values():
-        if format_ == "dotenv":
-            databases.append(_Data(rows.POSTGRESQL, path, name))
+    for path, login in found.servers.values():
+        data = _Data(rows.POSTGRESQL, path, login.names)
+        if login.format == "dotenv":
+            databases.append(data)
         else:
             findings.append(
-                f"the server of {name} in {shown.name(str(path))}: a login is read from a file of an environment, and this is {format_}: "
-                "give the address to one, and name it by keyturn_files"
+                f"{shown.name(str(data))}: a login is read from a file of an environment, and this is {login.format}: "
+                "give the login to one, and name it by keyturn_files"
             )
     places = list(_places(folder, databases, {str(number): one.key for number, one in enumerate(keys)}, findings))
     return _answer(databases, secrets, keys, places, services, findings)
@@ -244,7 +246,7 @@ def _column(data: _Data, place: Place, by_old: Mapping[str, str]) -> Columns:
     return {
         "store": data.store,
         "database": str(data.path),
-        "login": data.login,
+        "login": dict(data.login),
         "table": place.table,
         "key": list(place.key),
         "column": place.column,

@@ -24,8 +24,6 @@ _PLAIN = re.compile(
 _ENVIRONMENT = re.compile(rb"(?:[ \t]*(?:#[^\n]*)?\n|(?:export )?[A-Za-z_][A-Za-z0-9_]*=[^\n]+(?:\n|$))+")
 _TEMPLATE = re.compile(r"\.(?:example|template|sample|dist)$")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
-# a driver behind the scheme is SQLAlchemy's
-_SERVER = re.compile(r"postgres(?:ql)?(?:\+\w+)?://.+")
 LONGEST_VALUE = 4096
 
 
@@ -69,13 +67,13 @@ def secrets(path: PurePath, content: bytes, as_environment: bool = False) -> lis
     return found
 
 
-def logins(path: PurePath, content: bytes, as_environment: bool = False) -> dict[str, tuple[str, str]]:
-    """Return the format and the variable of each address of a PostgreSQL server in a file of settings, by the address."""
+def values(path: PurePath, content: bytes, as_environment: bool = False) -> tuple[str, dict[str, str]]:
+    """Return the format of a file of settings, and each text in it by the name that environments would give it."""
     format_ = "dotenv" if as_environment else kind(path)
-    return {
-        value: (format_, Setting(format_, section, key, "").variable)
+    return format_, {
+        Setting(format_, section, key, "").variable: value
         for section, key, value in _read(format_, path, content)
-        if _NAME.fullmatch(key) and len(value) <= LONGEST_VALUE and _SERVER.fullmatch(value)
+        if _NAME.fullmatch(key) and len(value) <= LONGEST_VALUE
     }
 
 

@@ -51,11 +51,15 @@ def places(path: Path, by_name: Mapping[str, str]) -> list[Place]:
 
 
 def places_of_server(
-    root: Path, path: Path, variable: str, by_name: Mapping[str, str]
+    root: Path, path: Path, names: Mapping[str, str], by_name: Mapping[str, str]
 ) -> tuple[list[Place], list[str]]:
-    """Return the same of the database that a variable of a file leads to, and names of columns that the login may not read whole."""
+    """Return the same of the database that variables of a file lead to, and names of columns that the login may not read whole.
+
+    ``names`` has the variable of the ``url``, or one for each part of the login.
+    """
     from . import postgresql_census  # most hosts have no server
     from .postgresql_session import Login
 
-    login = Login({"login": {"path": str(path), "url": variable, "parts": None}}, root)
+    url = names.get("url")
+    login = Login({"login": {"path": str(path), "url": url, "parts": None if url else names}}, root)
     return postgresql_census.census(login, by_name)
