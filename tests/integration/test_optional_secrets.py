@@ -10,7 +10,7 @@ from typing import Any
 from dotenv import dotenv_values
 from support import reports
 from support.lab import Lab
-from support.receivers import MailServer
+from support.mail import MailServer
 
 USER, OLD, NEW = "trader@example.org", "canary-of-the-old-mail", "canary-of-the-new-mail"
 
@@ -33,7 +33,7 @@ def test_the_password_of_a_mail_account_is_turned_where_an_inventory_chooses_it(
     lab.start()
     done = lab.play("rotate_smtp_password")
     assert done.returncode == 2 and "an optional one is chosen by keyturn_optional_secrets" in said(done), said(done)
-    with MailServer(tmp_path, USER, NEW) as mail:
+    with MailServer(USER, NEW) as mail:
         chosen: dict[str, Any] = {"keyturn_smtp_url": f"smtp://127.0.0.1:{mail.port}", "keyturn_smtp_user": USER}
         lab.write_inventory(keyturn_optional_secrets=["smtp_password", "slack_webhook"], **chosen)
         brought = {"KEYTURN_NEW_SMTP_PASSWORD": NEW, "SSL_CERT_FILE": str(mail.certificate)}

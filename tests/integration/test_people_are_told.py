@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from support.evidence import everything
 from support.lab import Lab
-from support.receivers import MailServer, Webhook
+from support.mail import MailServer
+from support.receivers import Webhook
 
 PASSWORD, SLACK_PATH = "of-the-mail-server", "/services/SECRETPART"
 
@@ -39,7 +40,7 @@ def test_people_are_told_and_a_dead_channel_stands_open(make_lab: Callable[..., 
     hook = lab.folder / "hook.yml"
     hook.write_text("- name: Tell the users\n  ansible.builtin.fail:\n    msg: broken\n")
     dead = "http://127.0.0.1:9/SECRETPART"
-    with MailServer(tmp_path, "keyturn", PASSWORD) as mail, Webhook(SLACK_PATH) as chat:
+    with MailServer("keyturn", PASSWORD) as mail, Webhook(SLACK_PATH) as chat:
         lab.write_inventory(keyturn_notification_channels=channels(mail), keyturn_notification_hook=str(hook))
         environment = {
             "MAIL_PASSWORD": PASSWORD,

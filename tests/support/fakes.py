@@ -1,4 +1,4 @@
-"""Fakes of the three providers: real HTTP servers whose requests and answers are held against the providers' own schemas."""
+"""Fakes of providers: real HTTP servers whose requests and answers are held against the providers' own schemas."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ class Fake(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
     schemas: ClassVar[dict[str, Any]] = {}
+    busy: ClassVar[dict[str, Any]] = {"message": "not now"}
 
     def __init__(self, address: str = "127.0.0.1", port: int = 0) -> None:
         super().__init__((address, port), Handler)
@@ -52,9 +53,10 @@ class Fake(ThreadingHTTPServer):
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: object, *_: object) -> None:
         self.shutdown()
         self.server_close()
+        assert failed or not self.violations, self.violations
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self.connections.add(id(request))
@@ -113,7 +115,7 @@ class Handler(BaseHTTPRequestHandler):
             self.connection.close()
             self.close_connection = True
         elif mood in ("429", "500"):
-            self._send(int(mood), b'{"message": "not now"}', "application/json")
+            self._send(int(mood), json.dumps(self.server.busy).encode(), "application/json")
         elif mood == "html":
             self._send(401, HTML, "text/html")
         else:
@@ -257,14 +259,55 @@ class FakeAlpaca(Fake):
 
 
 class FakeHuggingFace(Fake):
-    """Hugging Face. ``valid`` maps a token to ``user:role``. There is no OpenAPI document of it."""
+    """Hugging Face. ``valid`` maps a token to ``user:role``."""
+
+    schemas = json.loads((SCHEMAS / "huggingface.json").read_text())
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], headers: Any, body: Any) -> Said:
         kind, _, token = headers.get("Authorization", "").partition(" ")
-        if (method, path, kind) != ("GET", "/api/whoami-v2", "Bearer"):
-            return Said(404, {"error": "Not Found"})
+        if (method, path, query, kind, body) != ("GET", "/api/whoami-v2", {}, "Bearer", None):
+            self.violations.append(f"{method} {path} with {kind}")
+            return Said(404, {"error": "Not Found"}, "Error")
         if (token,) not in self.valid:
-            return Said(401, {"error": "Invalid username or password."})
-        user, _, role = self.valid[(token,)].partition(":")
-        access = {"displayName": "trader", "role": role or "read"}
-        return Said(200, {"type": "user", "name": user, "auth": {"type": "access_token", "accessToken": access}})
+            return Said(401, {"error": "Invalid username or password."}, "Error")
+        name, _, role = self.valid[(token,)].partition(":")
+        user = {"type": "user", "id": "6" * 24, "name": name, "fullname": name, "email": "trader@example.org"}
+        flags = {"emailVerified": True, "canPay": False, "isPro": False, "periodEnd": None}
+        auth = {"type": "access_token", "accessToken": {"displayName": "trader", "role": role or "read"}}
+        return Said(200, user | flags | {"avatarUrl": "/avatars/1.svg", "orgs": [], "auth": auth}, "WhoAmI")
+
+
+class FakeDiscord(Fake):
+    """Discord's webhooks. ``valid`` has the id and the token of each; ``texts`` are what the call that is made for Slack's clients got."""
+
+    schemas = json.loads((SCHEMAS / "discord.json").read_text())
+    busy: ClassVar = {"code": 0, "message": "You are being rate limited.", "retry_after": 0.5, "global": False}
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self.check("RatelimitedResponse", self.busy)
+
+    def answer(self, method: str, path: str, query: dict[str, list[str]], headers: Any, body: Any) -> Said:
+        _, kind, number, token, *call = path.split("/")
+        self.check("Path", {"webhook_id": number, "webhook_token": token})
+        one = {name: value[0] for name, value in query.items()}
+        if (method, kind, call) == ("GET", "webhooks", []):
+            self.check("Query", one)
+            ids = {"application_id": None, "channel_id": "2", "guild_id": "3", "id": number, "type": 1}
+            known = ids | {"name": "trader", "avatar": None, "token": token, "url": f"https://discord.com{path}"}
+            return Said(200, known, "GuildIncomingWebhookResponse") if (number, token) in self.valid else self._gone()
+        if (method, kind, call) == ("POST", "webhooks", ["slack"]):
+            self.check("SlackQuery", one)
+            self.check("SlackWebhook", body)
+            if (number, token) not in self.valid:
+                return self._gone()
+            if not body["text"]:
+                return Said(400, {"code": 50006, "message": "Cannot send an empty message"}, "ErrorResponse")
+            self.texts.append(body["text"])
+            return Said(200, "ok")
+        self.violations.append(f"{method} of {kind} and {len(call)} more")
+        return Said(404, {"code": 0, "message": "404: Not Found"}, "ErrorResponse")
+
+    def _gone(self) -> Said:
+        return Said(404, {"code": 10015, "message": "Unknown Webhook"}, "ErrorResponse")

@@ -15,8 +15,10 @@ from keyturn.base.errors import KeyturnError
 from keyturn.notices import messages, notify, outbox
 from keyturn.notices.messages import Message
 from keyturn.notices.notify import Undelivered
+from support.fakes import FakeDiscord
 from support.lab import free_port
-from support.receivers import MailServer, Webhook
+from support.mail import MailServer
+from support.receivers import Webhook
 
 NOW = datetime(2026, 1, 31, 12, 0, 5, tzinfo=UTC)
 PASSWORD, KEY = "of-the-mail-server", "of-the-webhook"
@@ -53,11 +55,17 @@ def channel(kind: str, **more: Any) -> dict[str, Any]:
     return empty | {"kind": kind} | more
 
 
-@pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MailServer]:
-    with MailServer(tmp_path, "keyturn", PASSWORD) as found:
-        monkeypatch.setenv("SSL_CERT_FILE", str(found.certificate))
+@pytest.fixture(scope="module")
+def mail() -> Iterator[MailServer]:
+    with MailServer("keyturn", PASSWORD) as found:
         yield found
+
+
+@pytest.fixture
+def server(mail: MailServer, monkeypatch: pytest.MonkeyPatch) -> MailServer:
+    monkeypatch.setenv("SSL_CERT_FILE", str(mail.certificate))
+    mail.forget_letters()
+    return mail
 
 
 def by_mail(server: MailServer, **more: Any) -> dict[str, Any]:
@@ -117,12 +125,12 @@ def test_a_missing_fact_and_a_bad_identity_are_named() -> None:
 def test_a_mail_goes_by_tls_with_a_login(server: MailServer) -> None:
     spec = by_mail(server, to=["security@example.com", "on-call@example.com"])
     assert send(spec, told(), MAIL=PASSWORD) == "taken by the mail server for 2 recipients"
-    (letter,) = server.letters
+    assert sorted(letter["Envelope-To"] for letter in server.letters) == ["on-call@example.com", "security@example.com"]
+    letter, _ = server.letters
     assert letter["Subject"] == "staging: JWT Secret Key was rotated"
     assert letter["Date"] == "Sat, 31 Jan 2026 12:00:00 +0000"
     assert letter["Message-ID"] == "<rotation_done-r1.staging@example.com>"
     assert "kt:1 -> kt:2" in letter.get_payload()
-    assert server.recipients == ["security@example.com", "on-call@example.com"]
 
 
 def undelivered(spec: dict[str, Any], again: bool, text: str, **environment: str) -> None:
@@ -143,14 +151,14 @@ def test_a_server_whose_certificate_is_not_trusted_gets_nothing(
     undelivered(by_mail(server), False, "the certificate of the mail server does not hold", MAIL=PASSWORD)
 
 
-def test_a_server_without_tls_gets_neither_password_nor_mail(tmp_path: Path) -> None:
-    with MailServer(tmp_path, "keyturn", PASSWORD, starttls=False) as plain:
+def test_a_server_without_tls_gets_neither_password_nor_mail() -> None:
+    with MailServer("keyturn", PASSWORD, starttls=False) as plain:
         undelivered(by_mail(plain), False, "the mail server offers no TLS or no login", MAIL=PASSWORD)
         assert plain.letters == []
 
 
 def test_refused_recipients_are_counted(server: MailServer) -> None:
-    server.refused = {"gone@example.com"}
+    server.refuse("gone@example.com")
     both = by_mail(server, to=["gone@example.com", "security@example.com"])
     undelivered(both, False, "the mail server refuses 1 of 2 recipients", MAIL=PASSWORD)
     undelivered(
@@ -172,6 +180,14 @@ def test_slack_gets_its_text_with_its_signs_escaped(hook: Webhook) -> None:
     text = json.loads(body)["text"]
     assert text.startswith("*staging: JWT Secret Key was rotated*\n")
     assert "kt:1 -&gt; kt:2" in text
+
+
+def test_a_server_that_is_made_for_clients_of_slack_gets_what_its_schema_allows() -> None:
+    with FakeDiscord() as server:
+        server.valid = {("81", "token"): "ours"}
+        url = f"{server.url}/webhooks/81/token/slack"
+        assert send(channel("slack", url_from="SLACK"), told(), SLACK=url) == "HTTP 200"
+        assert len(server.texts) == 1 and server.violations == []
 
 
 def test_a_webhook_can_check_signature_and_time(hook: Webhook) -> None:

@@ -1,9 +1,10 @@
-"""Providers that an entry of the catalogue describes: a webhook, a token, a mail server. Real HTTP and SMTP on loopback."""
+"""Providers that an entry of the catalogue describes: a webhook, a token, a mail server. Real HTTP on loopback, and a real mail server."""
 
 from __future__ import annotations
 
 import contextlib
 import re
+import socket
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -20,12 +21,17 @@ from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
 from keyturn.inputs.validation import services, validated
 from keyturn.providers import Reply, http_data
-from support.fakes import FakeHuggingFace
+from support.fakes import FakeDiscord, FakeHuggingFace
 from support.lab import free_port, optional
-from support.receivers import MailServer
+from support.mail import MailServer
 
 USER, PASSWORD = "trader", "canary-of-the-mail"
 LIVE, DEAD = "/services/T0/B0/canary-live", "/services/T0/B0/canary-dead"
+# what a person or a generator of another program may have made
+ODD = (
+    *("'quoted'", '"quoted"', "back\\slash\\", "100%s %d %", " blanks around ", "$HOME`id`$(id)"),
+    *("{password}", "pässwörd", "\N{KEY}" * 3, "x" * 1000, "#;,|&<>", "two\nlines"),
+)
 # Slack documents these answers of an incoming webhook; a message without text is refused before anybody sees one
 SLACK: dict[str, Any] = optional()["slack_webhook"]["provider"]
 TOKEN: dict[str, Any] = {
@@ -153,6 +159,37 @@ def test_a_provider_that_has_code_can_be_data_as_well() -> None:
             fake.mood = mood
             assert ask(given, "hf_canary_dead").verdict == "unknown", mood
         assert ask(given, "hf_canary\n").verdict == "unknown", "no header has a line of its own"
+        assert fake.violations == []
+
+
+# one that can be read without a message, and the same by the call that is made for Slack's clients
+DISCORD: dict[str, Any] = {
+    "kind": "http",
+    "fields": ["webhook"],
+    "url": "{webhook}",
+    "tls": False,
+    "answers": [
+        {"verdict": "accepted", "status": [200], "says": '"token"'},
+        {"verdict": "rejected", "status": [404], "says": '"code": ?10015'},
+    ],
+}
+AS_SLACK = DISCORD | {
+    "method": "POST",
+    "body": '{"text": ""}',
+    "answers": [{"verdict": "accepted", "status": [400], "says": '"code": ?50006'}, DISCORD["answers"][1]],
+}
+
+
+@pytest.mark.parametrize(("given", "call"), [(DISCORD, ""), (AS_SLACK, "/slack")], ids=["read", "as Slack's"])
+def test_a_webhook_with_a_published_schema_is_asked_as_that_allows(given: dict[str, Any], call: str) -> None:
+    with FakeDiscord() as fake:
+        fake.valid = {("81", "canary-live"): "ours"}
+        live, dead = (f"{fake.url}/webhooks/81/canary-{one}{call}" for one in ("live", "dead"))
+        assert [ask(spec(given), url).verdict for url in (live, dead)] == ["accepted", "rejected"]
+        for mood in ("429", "500", "html", "reset"):
+            fake.mood = mood
+            assert [ask(spec(given), url).verdict for url in (live, dead)] == ["unknown", "unknown"], mood
+        assert (fake.violations, fake.texts) == ([], [])
 
 
 def test_a_value_in_an_address_or_a_text_is_quoted() -> None:
@@ -311,47 +348,99 @@ def test_a_request_without_tls_tells_nothing() -> None:
 
 
 @pytest.fixture(scope="module")
-def mail(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MailServer]:
-    with MailServer(tmp_path_factory.mktemp("mail"), USER, PASSWORD) as made:
+def mail() -> Iterator[MailServer]:
+    with MailServer(USER, PASSWORD) as made:
         yield made
 
 
 def server(mail: MailServer, **more: Any) -> dict[str, Any]:
-    return spec(
-        {
-            "kind": "smtp",
-            "url": f"smtp://127.0.0.1:{mail.port}",
-            "user": USER,
-            "ca_bundle": str(mail.certificate),
-            **more,
-        }
-    )
+    return spec(mail.entry(USER), **more)
 
 
 def test_a_mail_server_is_asked_by_a_login(mail: MailServer) -> None:
     assert ask(server(mail), PASSWORD) == Reply("accepted", f"a login at 127.0.0.1:{mail.port}: SMTP 235")
-    assert ask(server(mail), "canary-of-another").verdict == "rejected"
     assert ask(server(mail, user=None), USER, PASSWORD).verdict == "accepted", "the user is half of the secret"
-    assert mail.letters == []
+    before = mail.logged().count("authenticator failed")
+    assert ask(server(mail), "canary-of-another").verdict == "rejected"
+    assert ask(server(mail, user="nobody"), PASSWORD).verdict == "rejected"
+    # it offers two ways to log in, and each counts towards its patience
+    assert mail.logged().count("authenticator failed") == before + 2
+    assert mail.letters == [] and "canary" not in mail.logged()
 
 
-def test_a_mail_server_that_says_nothing_of_the_password_is_unknown(mail: MailServer, tmp_path: Path) -> None:
+@pytest.mark.parametrize("password", ODD, ids=str.__len__)
+def test_a_mail_server_gets_every_character_of_a_password(mail: MailServer, password: str) -> None:
+    mail.give(USER, password)
+    try:
+        assert ask(server(mail), password).verdict == "accepted"
+        for other in {password[:-1], password.strip(), password.replace("\\", ""), password.replace("%", "%%")} - {
+            password
+        }:
+            assert ask(server(mail), other).verdict == "rejected"
+    finally:
+        mail.give(USER, PASSWORD)
+
+
+def test_a_mail_server_that_says_nothing_of_the_password_is_unknown(mail: MailServer) -> None:
     assert ask(server(mail, ca_bundle=None), PASSWORD).detail.endswith("the server's certificate is not accepted")
-    assert ask(server(mail, tls=False), PASSWORD).verdict == "unknown", "it insists on TLS"
+    assert ask(server(mail, tls=False), PASSWORD).detail.endswith("no TLS or no login"), "it insists on TLS"
+    assert ask(server(mail, url=f"smtps://127.0.0.1:{mail.port}"), PASSWORD).detail.endswith("no answer")
     assert ask(server(mail, url=f"smtp://127.0.0.1:{free_port()}"), PASSWORD).detail.endswith("no answer")
-    assert ask(server(mail), "pässwörd").verdict == "unknown"
-    with MailServer(tmp_path, USER, PASSWORD, starttls=False) as bare:
+    mail.take(connections=1)
+    with socket.create_connection(("127.0.0.1", mail.port)):
+        assert ask(server(mail), PASSWORD).detail.endswith("SMTP 421"), "it takes no second connection"
+    mail.take(connections=0)
+    mail.lose()
+    assert ask(server(mail), PASSWORD).detail.endswith("SMTP 435"), "it cannot look the password up"
+    mail.give(USER, PASSWORD)
+    assert ask(server(mail), PASSWORD).verdict == "accepted"
+
+
+def test_a_mail_server_without_tls_gets_no_password_and_one_that_begins_with_it_does() -> None:
+    with MailServer(USER, PASSWORD, starttls=False) as bare:
         assert ask(server(bare), PASSWORD).detail.endswith("the server offers no TLS or no login")
+    with MailServer(USER, PASSWORD, implicit=True) as tls:
+        given = server(tls, url=f"smtps://127.0.0.1:{tls.port}")
+        assert [ask(given, one).verdict for one in (PASSWORD, "canary-of-another")] == ["accepted", "rejected"]
 
 
-class _WithoutLogins(socketserver.StreamRequestHandler):
-    """A mail server that offers logins and knows none: Postfix with its SASL turned off says 503, which smtplib takes for a login."""
+class _Says(socketserver.StreamRequestHandler):
+    """A mail server that offers logins, and has one answer to each."""
 
     def handle(self) -> None:
         self.wfile.write(b"220 mail\r\n")
         for line in self.rfile:
-            said = {b"EHLO": b"250-mail\r\n250 AUTH PLAIN", b"AUTH": b"503 5.5.1 authentication not enabled"}
+            said = {b"EHLO": b"250-mail\r\n250 AUTH PLAIN", b"AUTH": self.answer}
             self.wfile.write(said.get(line[:4].upper(), b"221 bye") + b"\r\n")
+
+    answer = b""
+
+
+# what documented servers say that no other test's server does
+@pytest.mark.parametrize(
+    ("answer", "verdict"),
+    [
+        # Postfix with its SASL turned off
+        (b"503 5.5.1 authentication not enabled", "unknown"),
+        (b"535 5.7.8 Error: authentication failed", "rejected"),
+        (b"535-5.7.8 Username and Password\r\n535 5.7.8 not accepted", "rejected"),
+        # Exchange, of an account that may not log in here at all
+        (b"535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled", "unknown"),
+        (b"534-5.7.9 Application-specific\r\n534 5.7.9 password required", "unknown"),
+        (b"530 5.7.0 Must issue a STARTTLS command first", "unknown"),
+        (b"538 5.7.11 Encryption required", "unknown"),
+        (b"454 4.7.0 Temporary authentication failure", "unknown"),
+        (b"421 4.7.0 Too many errors", "unknown"),
+        (b"432 4.7.12 A password transition is needed", "unknown"),
+        (b"334 bW9yZQ==", "unknown"),
+        (b"250 OK", "unknown"),
+        (b"235", "accepted"),
+    ],
+    ids=lambda value: str(value)[2:13],
+)
+def test_two_codes_of_a_mail_server_are_about_the_password(answer: bytes, verdict: str) -> None:
+    found, detail = asked(type("_Said", (_Says,), {"answer": answer}))
+    assert (found, detail) == (verdict, f"SMTP {answer[:3].decode()}")
 
 
 def asked(server: type[socketserver.StreamRequestHandler]) -> tuple[str, str]:
@@ -361,10 +450,6 @@ def asked(server: type[socketserver.StreamRequestHandler]) -> tuple[str, str]:
         port = mail.server_address[1]
         found = ask(spec({"kind": "smtp", "url": f"smtp://127.0.0.1:{port}", "user": USER, "tls": False}), PASSWORD)
     return found.verdict, found.detail.removeprefix(f"a login at 127.0.0.1:{port}: ")
-
-
-def test_only_one_code_of_a_mail_server_is_a_login() -> None:
-    assert asked(_WithoutLogins) == ("unknown", "SMTP 503")
 
 
 class _WithoutEnd(socketserver.StreamRequestHandler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import smtplib
 import ssl
 import urllib.parse
@@ -10,10 +11,12 @@ from ..base import smtp
 from ..base.deadline import within
 from .shapes import ProviderSpec
 
-# RFC 4954: the credentials are invalid. Other refusals have another reason
-INVALID = 535
-# the one code for a login; smtplib takes 503 for one as well, which a server without logins says
-ACCEPTED = 235
+# RFC 4954: a login, and that the credentials are invalid. Other refusals have another reason
+VERDICTS = {235: "accepted", 535: "rejected"}
+# what Exchange says with 535 of an account that may not log in here as well, whatever its password is
+NOT_OF_THE_PASSWORD = b"5.7.139"
+# a server that wants the next piece of a login
+CONTINUE = 334
 PORTS = {"smtp": 587, "smtps": 465}
 
 
@@ -41,10 +44,9 @@ def ask(spec: ProviderSpec, user: str, password: str, seconds: float) -> tuple[s
         ):
             if parts.scheme == "smtp" and spec["tls"]:
                 server.starttls(context=context)
-            code, _ = server.login(user, password)
-        return "accepted" if code == ACCEPTED else "unknown", f"{call}: SMTP {code}"
-    except smtplib.SMTPAuthenticationError as error:
-        return "rejected" if error.smtp_code == INVALID else "unknown", f"{call}: SMTP {error.smtp_code}"
+            code, said = _login(server, user, password)
+        verdict = "unknown" if said.startswith(NOT_OF_THE_PASSWORD) else VERDICTS.get(code, "unknown")
+        return verdict, f"{call}: SMTP {code}"
     except smtplib.SMTPResponseException as error:
         return "unknown", f"{call}: SMTP {error.smtp_code}"
     except smtplib.SMTPNotSupportedError:
@@ -53,3 +55,24 @@ def ask(spec: ProviderSpec, user: str, password: str, seconds: float) -> tuple[s
         return "unknown", f"{call}: the server's certificate is not accepted"
     except (OSError, ValueError, smtplib.SMTPException):
         return "unknown", f"{call}: no answer"
+
+
+def _login(server: smtplib.SMTP, user: str, password: str) -> tuple[int, bytes]:
+    """Give the password once, and return what the server says of it.
+
+    ``smtplib`` would try each mechanism: a server that counts wrong passwords counts each, and answers each later than the one before.
+    """
+    server.ehlo_or_helo_if_needed()
+    offered = server.esmtp_features.get("auth", "").upper().split()
+    if "PLAIN" in offered:
+        return server.docmd("AUTH", f"PLAIN {_text(chr(0).join(('', user, password)))}")
+    if "LOGIN" not in offered:
+        raise smtplib.SMTPNotSupportedError
+    code, said = server.docmd("AUTH", "LOGIN")
+    for answer in (user, password):
+        code, said = server.docmd(_text(answer)) if code == CONTINUE else (code, said)
+    return code, said
+
+
+def _text(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
