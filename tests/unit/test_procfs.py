@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from keyturn.base import procfs
+from keyturn.base import beside, procfs
+from keyturn.base.errors import KeyturnError
 
 AS_NOBODY = """
 import os
@@ -59,3 +60,33 @@ def test_who_has_locked_a_file_is_found(tmp_path: Path, monkeypatch: pytest.Monk
     assert procfs.lockers([database, tmp_path / "app.db-wal"]) == [4711]
     (tmp_path / "locks").unlink()
     assert procfs.lockers([database]) == []
+
+
+@pytest.mark.timeout(60)
+def test_a_process_that_keeps_its_memory_locked_is_named_and_holds_nobody_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No signal but SIGKILL ends the wait for such a lock, which any user's file system (FUSE) can hold. Here a pipe stands for it."""
+    for pid in (41, 42):
+        (tmp_path / str(pid)).mkdir()
+    os.mkfifo(tmp_path / "41/environ")
+    (tmp_path / "41/comm").write_text("worker\n")
+    (tmp_path / "42/environ").write_bytes(b"KEY=value\0")
+    monkeypatch.setattr(procfs, "PROC", tmp_path)
+    monkeypatch.setattr(procfs, "MEMORY_SECONDS", 0.2, raising=False)
+    with pytest.raises(KeyturnError, match=r"process 41 \(worker\) of the user \d+ keeps its memory locked"):
+        procfs.environment(41, ["KEY"])
+    monkeypatch.setattr(procfs, "MEMORY_SECONDS", 60.0)
+    assert procfs.environment(42, ["KEY"]) == {"KEY": "value"}
+    assert procfs.environment(43, ["KEY"]) == {}
+
+
+def test_the_process_that_reads_beside_holds_nothing_and_is_none_of_all(tmp_path: Path) -> None:
+    with (tmp_path / "lock").open("w"):
+        assert procfs.environment(os.getpid(), ["PATH"])
+        (reader,) = beside.processes()
+        assert Path(f"/proc/{reader}/cwd").readlink() == Path("/")
+        assert reader not in procfs.processes()
+        assert reader not in procfs.holders([tmp_path / "lock"])
+        held = {fd.readlink().name.split(":")[0] for fd in Path(f"/proc/{reader}/fd").iterdir()}
+    assert held <= {"null", "socket"}

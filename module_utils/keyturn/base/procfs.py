@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from . import shown
+from . import beside, shown
 from .errors import KeyturnError
 from .listening import Listening, hexadecimal, sockets
 
@@ -18,6 +18,7 @@ PROC = Path("/proc")
 # processes that share its table do. A real environment has some kilobytes, and a look at every open file of a host takes some seconds.
 ENVIRONMENT_BYTES, COMMAND_BYTES = 1 << 22, 1 << 16
 LOOK_SECONDS = 60.0
+MEMORY_SECONDS = 10.0
 KERNEL_THREAD = 0x00200000
 
 
@@ -81,8 +82,9 @@ def older(pids: Iterable[int], change: Moment) -> list[int]:
 
 
 def processes() -> list[int]:
-    """Return all processes."""
-    return [int(process.name) for process in PROC.iterdir() if process.name.isdigit()]
+    """Return all processes but the one that reads for this one."""
+    found = (int(process.name) for process in PROC.iterdir() if process.name.isdigit())
+    return [pid for pid in found if pid not in beside.processes()]
 
 
 def parent(pid: int) -> int:
@@ -169,8 +171,13 @@ def _environment(pid: int) -> bytes:
 
 
 def _head(pid: int, name: str, size: int) -> bytes:
-    with (PROC / str(pid) / name).open("rb") as file:
-        return file.read(size)
+    try:
+        return beside.read(PROC / str(pid) / name, size, MEMORY_SECONDS)
+    except TimeoutError:
+        raise KeyturnError(
+            f"process {pid} ({command_name(pid)}) of the user {user_of(pid)} keeps its memory locked, so that nobody reads what it was "
+            "started with: end it"
+        ) from None
 
 
 def holders(files: Iterable[Path]) -> list[int]:
