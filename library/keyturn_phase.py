@@ -40,8 +40,85 @@ rotation:
   type: dict
 """
 
-from ansible.module_utils.keyturn.entry.module import run_named_phase
-from ansible.module_utils.keyturn.entry.phases import PHASES, code
+from typing import TYPE_CHECKING
+
+from ansible.module_utils.keyturn.entry.module import ROTATION, SECRET, SECRETS, Phase, run_named_phase
+from ansible.module_utils.keyturn.inputs import catalogue
+
+if TYPE_CHECKING:  # Ansible packs what it reads here
+    from ansible.module_utils.keyturn.host.phases import (  # noqa: F401
+        ask_provider,
+        commit,
+        issue,
+        prune,
+        reach_info,
+        rollback,
+        rotation_info,
+        stage,
+        turn,
+    )
+
+# what a phase takes; the file of its name in host/phases does it
+PHASES = {
+    "rotation_info": Phase(
+        {
+            "app_root": {"type": "path", "required": True},
+            "state_dir": {"type": "path", "required": True},
+            "application": {"type": "dict", "options": catalogue.APPLICATION},
+            "secrets": {"type": "dict", "default": {}},
+        },
+    ),
+    "prune": Phase(SECRETS),
+    "reach_info": Phase(SECRET),
+    "stage": Phase(
+        {
+            **ROTATION,
+            "new_values": {"type": "dict", "no_log": True},
+            "provider": {"type": "dict"},
+            "only_examine": {"type": "bool", "default": False},
+            "sent_at": {"type": "float", "required": True},
+            "logged": {"type": "list", "elements": "str"},
+            "log_head": {"type": "dict"},
+        },
+        diff=("old", "new"),
+    ),
+    "turn": Phase(
+        {
+            **ROTATION,
+            "until": {
+                "type": "str",
+                "default": "proved",
+                "choices": ["prepared", "stopped", "accepts", "leads", "turned", "switched", "proved"],
+            },
+        },
+        diff=("old", "new"),
+    ),
+    "commit": Phase({**ROTATION, "step": {"type": "str", "required": True, "choices": ["decide", "finish", "both"]}}),
+    "issue": Phase(
+        {
+            **ROTATION,
+            "step": {"type": "str", "required": True, "choices": ["set", "unset", "retire"]},
+            "cause": {"type": "str", "default": ""},
+            "abandon_commit": {"type": "bool", "default": False},
+            "admins_password": {"type": "str", "no_log": True},
+        },
+    ),
+    "ask_provider": Phase(ROTATION),
+    "rollback": Phase(
+        {
+            **ROTATION,
+            "cause": {"type": "str", "required": True},
+            "abandon_commit": {"type": "bool", "default": False},
+            "until": {
+                "type": "str",
+                "default": "rolled_back",
+                "choices": ["stopped", "turned", "accepts", "rolled_back"],
+            },
+            "withdrawn": {"type": "bool", "default": False},
+        },
+        diff=("new", "old"),
+    ),
+}
 
 if __name__ == "__main__":
-    run_named_phase(PHASES, code)
+    run_named_phase(PHASES)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.loader import action_loader
@@ -12,6 +13,11 @@ from ansible.module_utils.keyturn.fleet.answers import REMEDY  # noqa: E402
 
 class ActionModule(BASE):
     """The others finish when every host has answered, so an answer of one that has not decided is a failure."""
+
+    def steps(self, known: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return one step or both."""
+        step = self._task.args["step"]
+        return ("decide", "finish") if step == "both" else (step,)
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the call."""

@@ -21,20 +21,8 @@ from ansible.utils.display import Display
 action_loader.get("keyturn_controller", class_only=True)  # from then on module_utils are found
 from ansible.module_utils.keyturn.base import shape  # noqa: E402
 from ansible.module_utils.keyturn.base.shown import harmless  # noqa: E402
-from ansible.module_utils.keyturn.entry.phases import PHASES  # noqa: E402
-from ansible.module_utils.keyturn.fleet import answers, run_state  # noqa: E402
-from ansible.module_utils.keyturn.host import calls  # noqa: E402
+from ansible.module_utils.keyturn.fleet import answers  # noqa: E402
 
-# what a call of each phase does, in order; a phase that changes nothing is not told
-STEPS = {"stage": ("stage",), "issue": ("issue",), "rollback": ("rollback",)}
-# of a step, or of a call that ends before the last one
-TOLD = {
-    "turn_rows": "turn the rows of all hosts",
-    "stopped": "stop",
-    "turned": "turn the rows of all hosts",
-    "accepts": "accept",
-}
-COMMIT = {"decide": ("decide",), "finish": ("finish",), "both": ("decide", "finish")}
 # phases in which a host that gives no answer is left out by Ansible; in the others it would be forgotten in the middle of its rotation
 MAY_BE_SILENT = ("ask_provider", "prune", "reach_info", "rotation_info", "stage")
 
@@ -52,6 +40,10 @@ class ActionModule(ActionBase):
         """The name of the phase or module."""
         return str(self._task.action.rpartition(".")[2].removeprefix("keyturn_"))
 
+    def steps(self, known: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return what the call does, in order, as it is told; nothing of one that changes nothing. ``known`` are Ansible's variables."""
+        return ()
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the last call, or of the one that failed."""
         super().run(tmp, task_vars)
@@ -59,10 +51,9 @@ class ActionModule(ActionBase):
         known = task_vars or {}
         self.host = known["inventory_hostname"]
         module, arguments = self._task.action, dict(self._task.args)
-        if phase in PHASES:  # its name is of the collection that the action is of, or of none
+        if phase in answers.OF_PHASES:  # its name is of the collection that the action is of, or of none
             module, arguments = module.removesuffix(phase) + "phase", {"phase": phase, **arguments}
-        # what only was staged is discarded without a word: nothing was changed
-        steps = () if phase == "rollback" and not run_state.worked_on(known) else _steps(phase, arguments)
+        steps = self.steps(known)
         if steps and not self._task.check_mode:
             self._say(f"{', '.join(steps)} ...")
         began, work = time.monotonic(), answers.Work(phase, self.host)
@@ -72,13 +63,13 @@ class ActionModule(ActionBase):
                 left = work.left(result)
                 answers.check_secret(result, self.host, arguments.get("secret"))
             except AnsibleConnectionFailure:
-                if phase in MAY_BE_SILENT or phase not in PHASES:
+                if phase in MAY_BE_SILENT or phase not in answers.OF_PHASES:
                     raise
                 return {"failed": True, "lost": True, "msg": "the host gives no answer any more"}
             except answers.Unfit as why:
                 return {"failed": True, "msg": str(why)}
             # what a module of its own would do, its task says
-            would = result.get("would", "").splitlines() if phase in PHASES else []
+            would = result.get("would", "").splitlines() if phase in answers.OF_PHASES else []
             for line in filter(None, [*would, left]):
                 self._say(line)
             if not left:
@@ -102,22 +93,10 @@ class ActionModule(ActionBase):
     def _rotation_id(self) -> str:
         """Return the rotation that the call is about, empty for one that is about none, or about what is found."""
         asked = self._task.args.get("rotation")
-        return str(asked["rotation_id"]) if self.name in PHASES and isinstance(asked, Mapping) else ""
+        return str(asked["rotation_id"]) if self.name in answers.OF_PHASES and isinstance(asked, Mapping) else ""
 
     def _say(self, text: str) -> None:
         Display().display(f"{self.host}: {text}")
-
-
-def _steps(phase: str, arguments: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the steps of a call, as they are told."""
-    if phase == "turn":
-        asked = arguments["rotation"]
-        entry = asked["entry"] if isinstance(asked, Mapping) else {}
-        names = calls.steps(entry.get("overlap", ""), entry.get("value", ""), arguments.get("until", "proved"))
-        return tuple(TOLD.get(name, name) for name in names)
-    if phase == "rollback" and (told := TOLD.get(arguments.get("until", ""))):
-        return (told,)
-    return COMMIT[arguments["step"]] if phase == "commit" else STEPS.get(phase, ())
 
 
 def ended(steps: tuple[str, ...], record: Mapping[str, Any], seconds: float) -> Iterator[str]:

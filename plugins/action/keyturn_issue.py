@@ -16,6 +16,10 @@ from ansible.module_utils.keyturn.inputs.validation import store  # noqa: E402
 class ActionModule(action_loader.get("keyturn_host", class_only=True)):
     """The action ``keyturn_issue``: the password of who tells the issuer may stand in the secret store, which no host can read."""
 
+    def steps(self, known: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the one step."""
+        return ("issue",)
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the call. No call is made that would write its parameters to the host's disk."""
         rotation = self._task.args["rotation"]

@@ -14,6 +14,10 @@ from ansible.module_utils.keyturn.entry import memory  # noqa: E402
 class ActionModule(action_loader.get("keyturn_host", class_only=True)):
     """The action ``keyturn_stage``, the only one that sends a value, and the first: it keeps what the others are told."""
 
+    def steps(self, known: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the one step."""
+        return ("stage",)
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the call, and as ``context`` the rotation as plain data.
 

@@ -335,9 +335,9 @@ def _prints(action: str) -> bool:
     if name == action:
         return False
     # a run in which no module has changed anything does without
-    from ansible.module_utils.keyturn.entry.phases import PHASES
+    from ansible.module_utils.keyturn.fleet.answers import OF_PHASES
 
-    return name in PHASES or find_spec(f"ansible.module_utils.keyturn.steps.{name}") is not None
+    return name in OF_PHASES or find_spec(f"ansible.module_utils.keyturn.steps.{name}") is not None
 
 
 def _named(result: Any) -> str:

@@ -27,6 +27,7 @@ SERIES = [
     ("switch", "prepared", "wal"),
     ("switch", "prepared", "delete and JSON"),
     ("switch", "prepared", "delete and two"),
+    ("switch", "prepared", "delete and program"),
     ("rollback", "proved", "delete"),
     ("rollback", "switched", "wal"),
     *(
@@ -34,6 +35,8 @@ SERIES = [
             ("rollback", "switched", "delete and JSON"),
             ("switch", "prepared", "wal and two"),
             ("rollback", "switched", "delete and two"),
+            ("rollback", "switched", "wal and program"),
+            ("rollback", "switching", "delete and program"),
             ("prepare", "staged", "delete and two"),
             ("commit", "decided", "delete and two"),
         ]
@@ -62,7 +65,13 @@ def host(tmp_path: Path, journal_mode: str) -> Iterator[Host]:
     if more == "theirs" and os.geteuid() != 0:
         pytest.skip("only root can become another user")
     with others.ground() if more == "theirs" else contextlib.nullcontext(tmp_path / "app") as app:
-        made = Host(app.parent / "host", mode, documents=more == "JSON", vault=more == "two", theirs=more == "theirs")
+        given = {
+            "documents": more == "JSON",
+            "vault": more == "two",
+            "theirs": more == "theirs",
+            "program": 60 * (more == "program"),
+        }
+        made = Host(app.parent / "host", mode, **given)  # type: ignore[arg-type]
         yield made
         made.stop()
 

@@ -138,7 +138,7 @@ def report(lab: Lab, **more: Any) -> dict[str, Any]:
 
 def test_a_value_of_another_environment_is_found(lab: Lab) -> None:
     assert report(lab)["bad"] == []
-    held = {"old": {KEY: "kt:0"}, "new": {KEY: fingerprint(lab.key())}}
+    held = {"old": {KEY: "kt:000000000000"}, "new": {KEY: fingerprint(lab.key())}}
     document = {"environment": "production", "rotation_id": "20260101T000000Z-0123456789abcdef", "hosts": {"a": held}}
     (lab.reports / "production").mkdir(parents=True)
     (lab.reports / "production/20260101T000000Z-0123456789abcdef.json").write_text(json.dumps(document))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import json
 import re
 import subprocess
@@ -15,7 +16,6 @@ import pytest
 import yaml
 from keyturn.base.fingerprint import fingerprint
 from keyturn.base.generate import GENERATORS
-from keyturn.entry.phases import PHASES
 from keyturn.fleet import answers
 from keyturn.inputs import catalogue
 from keyturn.inputs.documented import arguments
@@ -47,6 +47,11 @@ class Told(basic.AnsibleModule):
         sys.exit()
 basic.AnsibleModule = Told
 runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+# what the one module of all phases takes, by the phase
+OF_PHASES = """
+import json, runpy, sys
+print(json.dumps({name: phase.arguments for name, phase in runpy.run_path(sys.argv[1])["PHASES"].items()}))
 """
 
 
@@ -95,21 +100,31 @@ def spec_of(name: str) -> dict[str, Any]:
     if (STEPS / f"{name.removeprefix('keyturn_')}.py").exists():
         return arguments(ROOT / "library" / f"{name}.py")  # nothing else says what it takes
     if name == "keyturn_phase":
-        return {"phase": {"type": "str", "required": True, "choices": sorted(PHASES)}}
-    if name.removeprefix("keyturn_") in PHASES:
-        return dict(json.loads(json.dumps(PHASES[name.removeprefix("keyturn_")].arguments)))
-    command = [sys.executable, "-c", SPEC, ROOT / "library" / f"{name}.py"]
-    told = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "tests/support")}, text=True, capture_output=True)
-    spec, more = json.loads(told.stdout)
+        return {"phase": {"type": "str", "required": True, "choices": sorted(phases())}}
+    if name.removeprefix("keyturn_") in answers.OF_PHASES:
+        return dict(phases()[name.removeprefix("keyturn_")])
+    spec, more = told_by(SPEC, name)
     assert more == {"supports_check_mode": True}
     return dict(spec)
+
+
+@functools.cache
+def phases() -> dict[str, Any]:
+    return dict(told_by(OF_PHASES, "keyturn_phase"))
+
+
+def told_by(program: str, name: str) -> Any:
+    command = [sys.executable, "-c", program, ROOT / "library" / f"{name}.py"]
+    told = subprocess.run(command, env={"PYTHONPATH": str(ROOT / "tests/support")}, text=True, capture_output=True)
+    return json.loads(told.stdout)
 
 
 def test_what_an_action_does_is_only_documented_in_its_module() -> None:
     actions = {path.stem for path in STEPS.glob("[a-z]*.py")}
     plugins = {path.stem.removeprefix("keyturn_") for path in (ROOT / "plugins/action").glob("keyturn_*.py")}
     assert plugins == actions | {"controller", "host", *answers.ANSWERS}, "run make docs"
-    for name in (*actions, *PHASES):
+    assert phases().keys() == answers.OF_PHASES.keys()
+    for name in (*actions, *answers.OF_PHASES):
         page = ast.parse((ROOT / "library" / f"keyturn_{name}.py").read_text())
         assert not [node for node in page.body[1:] if not isinstance(node, ast.Assign | ast.ImportFrom)]
 

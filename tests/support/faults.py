@@ -34,6 +34,7 @@ from support import forked
 from support.lab import COMPILED, KEY, ROOT, RUN_MODULE, Lab, interpreter
 from support.others import NOBODY, give
 from support.processes import Commands, kill, marked, new_mark
+from support.turning import delegated
 
 MATRIX = "KEYTURN_FAULT_MATRIX"
 ROTATION_ID = "20260101T000000Z-0123456789abcdef"
@@ -213,9 +214,12 @@ class Host(Kills):
         documents: bool = False,
         vault: bool = False,
         theirs: bool = False,
+        program: int = 0,
         **rotation: Any,
     ) -> None:
         """``documents`` adds a table of JSON, ``vault`` a second database, of the other journal mode.
+
+        ``program`` has the application's own program turn the rows, which is given so many seconds.
 
         ``theirs`` gives the application to the user nobody, who runs it by the system's Python: ours may stand where nobody can go."""
         folder.mkdir(exist_ok=True)
@@ -237,6 +241,8 @@ class Host(Kills):
             self._add_documents(rows)
         if vault:
             self._add_vault(rows, "delete" if journal_mode == "wal" else "wal")
+        if program:
+            self.more["entry"] = delegated(self.lab.rotation()["entry"], self.lab.app, program)
         self.tokens = self.lab.tokens | self.linked | self.vault
         self.new = ""
         self.old_env = self.lab.env.read_bytes()
@@ -447,6 +453,9 @@ class Host(Kills):
 
     def check_invariants(self) -> None:
         """Check invariants 1 to 4 on what a kill left. Comparisons have names: pytest would print both sides."""
+        if (lock := self.state_file("prepared.lock")).exists():
+            with lock.open() as file:  # the program goes on when what has started it is killed
+                assert durable.take_lock(file.fileno(), 60)
         forms, sides = self.forms_under()
         assert forms == self.forms, "a row came back in another form"
         each = [self.sides_of(self.tokens.keys() - self.vault), *([self.sides_of(self.vault)] if self.vault else [])]

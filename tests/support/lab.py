@@ -26,7 +26,7 @@ from jose import jwt
 from keyturn.base import procfs
 from keyturn.base.log_lines import pattern
 from keyturn.entry.module import attempt
-from keyturn.entry.phases import PHASES
+from keyturn.fleet.answers import OF_PHASES
 from keyturn.inputs.application import Application, secrets
 from keyturn.inputs.catalogue import APPLICATION
 from seed import seed
@@ -348,7 +348,7 @@ class Lab:
         """Write the parameters of a module to a file; return the module's file and that one."""
         arguments = self.folder / f"{name}.json"
         clock = {"sent_at": time.time()} if name == "stage" else {}
-        phase = STEPS.get(name) or ({"phase": name} if name in PHASES else {})
+        phase = STEPS.get(name) or ({"phase": name} if name in OF_PHASES else {})
         given = {key: value for key, value in parameters.items() if value is not None}
         arguments.write_text(json.dumps(phase | clock | given))
         return str(ROOT / "library" / f"keyturn_{'phase' if phase else name}.py"), str(arguments)

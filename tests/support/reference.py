@@ -221,9 +221,9 @@ def _returned(returned: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
 def _texts(page: Path) -> tuple[str, str]:
     """Return what a module says of itself and of its answer."""
     said = {
-        ast.unparse(node.targets[0]): ast.literal_eval(node.value)
+        ast.unparse(node.targets[0]): node.value.value
         for node in ast.parse(page.read_text()).body
-        if isinstance(node, ast.Assign)
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
     }
     return said["DOCUMENTATION"], said["RETURN"]
 

@@ -93,7 +93,7 @@ CALL = f"""
 import json, pathlib, sys, time
 sys.path.insert(0, "{CODE}")
 from keyturn.base.errors import KeyturnError
-from keyturn.host.phases import commit, delivery, rollback, stage, switch, turn, holdings_info
+from keyturn.host.phases import commit, delivery, rollback, stage, turn, holdings_info
 from keyturn.host.rotation import Rotation
 given = json.loads(sys.argv[1])
 described = given["rotation"]
@@ -104,7 +104,7 @@ def hold(*_):
     pathlib.Path("{STATE}/held").touch()
     time.sleep(600)
 if given["hold"]:
-    switch.replace_files = hold
+    Rotation.replace_values = hold
 call = {{
     "stage": lambda: stage.run(rotation, {{"{VARIABLE}": given["new"]}}, sent_at=time.time()),
     "turn": lambda: turn.run(rotation, "proved"),

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
 from ansible.plugins.loader import action_loader
 from keyturn.fleet import answers
 from support.lab import ROOT
 
 action_loader.add_directory(str(ROOT / "plugins/action"))
-SPEC = importlib.util.spec_from_file_location("plugin", ROOT / "plugins/action/keyturn_host.py")
-assert SPEC is not None and SPEC.loader is not None
-PLUGIN = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(PLUGIN)
 
 
-class Action(PLUGIN.ActionModule):  # type: ignore[misc, name-defined]
-    """The action of a phase, whose calls return ``answers`` or raise them."""
+OURS = {"rotation_id": "the", "entry": {}}
 
-    def __init__(self, answers: list[Any], check_mode: bool = False, **call: Any) -> None:
-        phase = call.pop("phase", "turn")
-        self._task = SimpleNamespace(action=f"keyturn_{phase}", args={"rotation": "the"} | call, check_mode=check_mode)
-        self.told = {"phase": phase, "rotation": "the"} | call
+
+class Calls:
+    """Mixed into the action of a phase: its calls return ``answers`` or raise them."""
+
+    def __init__(self, answers: list[Any], phase: str, check_mode: bool = False, **call: Any) -> None:
+        self._task = SimpleNamespace(action=f"keyturn_{phase}", args={"rotation": OURS} | call, check_mode=check_mode)
+        self.told = {"phase": phase, "rotation": OURS} | call
         self.answers = answers
 
     def _execute_module(self, name: str, args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        if self.told["phase"] not in PLUGIN.PHASES:
+        if self.told["phase"] not in answers.OF_PHASES:
             told = {name: one for name, one in self.told.items() if name != "phase"}
             assert (name, args) == (f"keyturn_{self.told['phase']}", told)
         else:
@@ -42,16 +40,20 @@ class Action(PLUGIN.ActionModule):  # type: ignore[misc, name-defined]
 
 @pytest.fixture(autouse=True)
 def no_ansible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PLUGIN.ActionBase, "run", lambda self, tmp, task_vars: {})
+    monkeypatch.setattr(ActionBase, "run", lambda self, tmp, task_vars: {})
 
 
 def far(done: int, total: int) -> dict[str, Any]:
     return {"changed": True, "progress": {"done": done, "total": total, "seconds": 2.0}}
 
 
-def run(*answers: Any, **more: Any) -> dict[str, Any]:
-    known = more.pop("known", {})
-    return dict(Action(list(answers), **more).run(task_vars={"inventory_hostname": "app1"} | known))
+def action_of(phase: str, answers: list[Any], **more: Any) -> Any:
+    base = action_loader.get(f"keyturn_{phase}", class_only=True)
+    return type("Action", (Calls, base), {})(answers, phase, **more)
+
+
+def run(*answers: Any, phase: str = "turn", known: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    return dict(action_of(phase, list(answers), **more).run(task_vars={"inventory_hostname": "app1"} | (known or {})))
 
 
 DONE = {
@@ -165,7 +167,7 @@ def test_tokens_are_replaced_by_as_many_calls_as_it_takes(capsys: pytest.Capture
     ids=["stands", "nothing", "below", "beyond", "back", "ever more", "stands, tokens", "ever more, tokens"],
 )
 def test_a_host_whose_work_does_not_come_on_keeps_nobody(calls: list[dict[str, Any]], taken: int) -> None:
-    action = Action(list(calls), phase="replace_tokens" if "ended" in calls[0] else "turn")
+    action = action_of("replace_tokens" if "ended" in calls[0] else "turn", list(calls))
     result = action.run(task_vars={"inventory_hostname": "app1"})
     assert result["failed"] and "app1 says that work is left and makes no progress" in result["msg"]
     assert "look at the host before it is trusted again" in result["msg"]

@@ -253,13 +253,12 @@ def test_a_rotation_that_hosts_have_committed_and_nobody_has_reported_is_named(f
     )
     found = audit.look(folder, SECRETS, POLICY, NOW, hosts)["unreported"]
     assert found == {
-        lost: {"secret": "db_key", "hosts": ["a"], "begun": False},
-        begun: {"secret": "db_key", "hosts": ["a"], "begun": True},
+        lost: {"secret": "db_key", "hosts": ["a"], "begun": False, "known": True},
+        begun: {"secret": "db_key", "hosts": ["a"], "begun": True, "known": True},
     }
-    assert f"run rotate.yml -e keyturn_secret=db_key -e keyturn_rotation_id={lost}" in status.unreported_line(
-        lost, found[lost]
-    )
-    assert status.unreported_line(begun, found[begun]).endswith("run resume.yml")
+    first, second = status.unreported_lines(found)
+    assert f"run rotate.yml -e keyturn_secret=db_key -e keyturn_rotation_id={lost}" in first
+    assert second.endswith("run resume.yml")
 
 
 def test_a_report_keeps_the_head_so_that_a_cut_tail_is_broken(folder: Path) -> None:

@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
-from keyturn.base import files, http
+from keyturn.base import deadline, files, http, postgresql
 from keyturn.base.errors import KeyturnError
 from keyturn.services.service import LINE_BYTES, ScriptService
 
@@ -58,6 +59,31 @@ def test_an_answer_that_drips_has_the_time_of_the_whole(drip: str) -> None:
         answer = http.ask(url, 0.3)
         assert time.monotonic() - began < 1
         assert (answer.status, answer.body) == (200 if drip in ("body", "chunks") else None, b"")
+
+
+@pytest.mark.parametrize("asked", [http, postgresql], ids=["http", "postgresql"])
+def test_a_name_of_many_addresses_has_the_time_of_the_whole(monkeypatch: pytest.MonkeyPatch, asked: ModuleType) -> None:
+    """Whoever has written an address may also say where its name leads."""
+    waited = [0.0]
+
+    class Hole(socket.socket):
+        def connect(self, place: Any) -> None:
+            waited[0] += self.gettimeout() or 0
+            raise TimeoutError
+
+    clock = SimpleNamespace(monotonic=lambda: waited[0])
+    for module in (deadline, asked):
+        monkeypatch.setattr(module, "time", clock, raising=False)
+    everywhere = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{number}", 80)) for number in range(200)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: everywhere)
+    monkeypatch.setattr(socket, "socket", Hole)
+    if asked is http:
+        assert http.ask("http://many.example", 5.0).status is None
+    else:
+        there = postgresql.address("postgresql://many.example/shop")
+        with pytest.raises(postgresql.Failed), postgresql.connected(there, "shop", "x", 5.0):
+            pass
+    assert waited == [5.0]
 
 
 def test_an_answer_in_time_is_taken_in_pieces() -> None:

@@ -26,7 +26,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.fleet import answers
 from keyturn.fleet.draft import draft
 from keyturn.ground.rows import fernet_postgresql, postgresql_census, postgresql_session, postgresql_staging
-from keyturn.ground.rows.contract import Unreached
+from keyturn.ground.rows.contract import Online, Unreached
 from keyturn.ground.rows.fernet_json import JsonPages
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore, reach
 from keyturn.ground.rows.sqlite_file import quote
@@ -153,7 +153,36 @@ KEYS: dict[str, tuple[str, Callable[[int], tuple[Any, ...]]]] = {
     "text": ("id text PRIMARY KEY", lambda number: (f"a\\b\tc\n'\"{number}%s é",)),
     "two": ("id int, other text, PRIMARY KEY (other, id)", lambda number: (number, f"o{number % 3}")),
     "time": ("id timestamptz PRIMARY KEY", lambda number: (f"2026-01-01 00:00:{number:02}.123456+02",)),
+    "float": ("id float8 PRIMARY KEY", lambda number: (number / 7,)),
+    "interval": ("id interval PRIMARY KEY", lambda number: (f"{number} mons -{number} days 1.5 seconds",)),
+    "bytes": ("id bytea PRIMARY KEY", lambda number: (b"\\\0'%s" + bytes([number]),)),
+    "composite": ("id pair PRIMARY KEY", lambda number: (f'({number % 3},"a ""{number}"" \\\\ b")',)),
+    "either case": ("id short COLLATE either_case PRIMARY KEY", lambda number: (f"{'aB'[number % 2]}{number}",)),
+    "identity": ("id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, other int", lambda number: ()),
 }
+ODD_TYPES = (
+    "CREATE TYPE pair AS (number int, other text)",
+    "CREATE DOMAIN short AS varchar(9)",
+    "CREATE COLLATION either_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)",
+)
+# what a role, or its database, may have set for its sessions: each changes how a value is written, or what a text means
+SET_FOR_A_ROLE = {
+    "extra_float_digits": "-15",
+    "intervalstyle": "sql_standard",
+    "datestyle": "German",
+    "timezone": "Asia/Tokyo",
+    "standard_conforming_strings": "off",
+    "array_nulls": "off",
+    "client_encoding": "LATIN1",
+    "quote_all_identifiers": "on",
+    "default_transaction_isolation": "serializable",
+    "default_transaction_deferrable": "on",
+}
+
+
+def set_for_role(shop: Shop, settings: dict[str, str]) -> None:
+    for name, value in settings.items():
+        shop.server.sql(f"ALTER ROLE {shop.name} SET {name} = '{value}'")
 
 
 def test_nothing_of_another_role_runs_when_its_tables_are_looked_through(shop: Shop) -> None:
@@ -213,16 +242,37 @@ def test_rows_are_found_by_any_primary_key(
 ) -> None:
     monkeypatch.setattr(fernet_postgresql, "PAGE", 5)
     keys, made = KEYS[kind]
-    shop = Shop(postgres, tmp_path, f"CREATE TABLE items ({keys}, name text, token text)")
+    shop = Shop(postgres, tmp_path, f"{'; '.join(ODD_TYPES)}; CREATE TABLE items (name text, token text, {keys})")
+    set_for_role(shop, SET_FOR_A_ROLE)
     for number in range(12):
         places = ", ".join(["%s"] * (len(made(number)) + 2))
-        shop.sql(f"INSERT INTO items VALUES ({places})", *made(number), f"n{number}", sealed(OLD, f"access-{number}"))
+        shop.sql(f"INSERT INTO items VALUES ({places})", f"n{number}", sealed(OLD, f"access-{number}"), *made(number))
     backup = shop.store().backup(shop.rotation, online=True)
-    store = shop.prepared()
+    store, before = shop.prepared(), shop.store().tally(KEY)
     assert store.switch("new")["on_the_fly"] == 0 and shop.plain(NEW) == EVERYTHING
     assert shop.store().restore(shop.rotation, backup, shop.folder) == 12
     shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(NEW, "access-1"))
     assert shop.recalled().switch("old")["on_the_fly"] == 1 and shop.plain(OLD) == EVERYTHING
+    assert shop.store().turn_online("new", shop.rotation, 60) == Online(12, 12, finished=True)
+    assert shop.plain(NEW) == EVERYTHING
+    check_put_back(shop, before)
+
+
+KEY = b"a key of the tests"
+
+
+def check_put_back(shop: Shop, before: list[tuple[int, int]]) -> None:
+    """Spoil what another program would have turned, and put it back; a row that the application has written since stays."""
+    assert shop.store().tally(KEY) == before
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OTHER, "access-1"))
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n2'", sealed(OLD, "access-late"))
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n3'", sealed(NEW, "access-another"))
+    assert shop.store().tally(KEY) != before
+    shop.store().put_back(shop.rotation)
+    assert shop.plain(OLD) == EVERYTHING | {"n2": "access-late"}
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n2'", sealed(OLD, "access-2"))
+    assert shop.store().tally(KEY) == before
+    assert shop.under() == {"old": 12, "new": 0}
 
 
 @pytest.mark.parametrize(
@@ -287,6 +337,12 @@ def test_a_partitioned_table_is_turned_whole(postgres: Server, tmp_path: Path) -
     assert shop.prepared().switch("new")["on_the_fly"] == 0 and shop.plain(NEW) == EVERYTHING
 
 
+# the table becomes a partition of one that has its name
+IN_PARTS = (
+    "ALTER TABLE items RENAME TO few; CREATE TABLE items (LIKE few, PRIMARY KEY (id)) PARTITION BY RANGE (id); "
+    "ALTER TABLE items ATTACH PARTITION few DEFAULT; "
+)
+STAMP = "CREATE FUNCTION stamp() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION $$no$$; END'; "
 REFUSED = {
     "is no table": "ALTER TABLE items RENAME TO real; CREATE VIEW items AS SELECT * FROM real",
     "has no primary key": "ALTER TABLE items DROP CONSTRAINT items_pkey",
@@ -311,6 +367,21 @@ REFUSED = {
     "declares none: public.seen.token": "CREATE MATERIALIZED VIEW seen AS SELECT token FROM items",
     "declares none: public.raw.held": "CREATE TABLE raw AS SELECT convert_to(token, 'UTF8') AS held FROM items",
     "declares none: public.many.held": "CREATE TABLE many AS SELECT array_agg(token) AS held FROM items",
+    "declares none: public.bytes.held": "CREATE TABLE bytes AS SELECT array_agg(convert_to(token, 'UTF8')) AS held FROM items",
+    "the trigger stamped would run for each row that is turned, and its table is partitioned": (
+        IN_PARTS + STAMP + "CREATE TRIGGER stamped BEFORE UPDATE ON few FOR EACH ROW EXECUTE FUNCTION stamp()"
+    ),
+    "items.token: a generated column is made of it": (
+        "ALTER TABLE items ADD size int GENERATED ALWAYS AS (length(token)) STORED; " + IN_PARTS
+    ),
+    "items.token: is part of a foreign key": (
+        IN_PARTS
+        + "ALTER TABLE few ADD UNIQUE (token); CREATE TABLE more (token text REFERENCES few (token) ON UPDATE CASCADE)"
+    ),
+    "items.token: its table is published (logical replication)": (
+        "ALTER TABLE items REPLICA IDENTITY NOTHING; CREATE PUBLICATION told FOR TABLE items"
+    ),
+    "so that the server lets nobody update it": "CREATE PUBLICATION told FOR TABLE items WHERE (name <> '')",
     "table items has no rows": "DELETE FROM items",
     "opens under no value that is known": "UPDATE items SET token = 'gAAAAABx' || repeat('y', 100) WHERE id = 5",
 }
@@ -324,6 +395,52 @@ def test_what_cannot_be_turned_is_refused_by_name_before_anything_changes(shop: 
         shop.store(new=None).examine([], False)
     assert told in str(refused.value) and OLD not in str(refused.value) and PASSWORD not in str(refused.value)
     assert shop.sql("SELECT count(*) FROM pg_namespace WHERE nspname LIKE 'keyturn%'") == [(0,)]
+
+
+def test_rows_that_come_from_another_server_are_refused(shop: Shop) -> None:
+    shop.server.sql(
+        "INSERT INTO pg_subscription_rel VALUES (1, 'public.items'::regclass, 'r', NULL)", database=shop.name
+    )
+    with pytest.raises(KeyturnError, match=r"is written by a subscription \(logical replication\)"):
+        shop.store(new=None).examine([], False)
+
+
+def test_tokens_are_found_whatever_a_backslash_means_to_the_role(shop: Shop) -> None:
+    set_for_role(shop, {"standard_conforming_strings": "off"})
+    shop.sql("CREATE TABLE raw AS SELECT convert_to(token, 'UTF8') AS held FROM items")
+    with pytest.raises(KeyturnError, match=r"declares none: public\.raw\.held"):
+        shop.store(new=None).examine([], False)
+
+
+def test_a_table_that_somebody_holds_is_named_with_who_holds_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(postgresql_session.SETTINGS, "lock_timeout", "200ms")
+    holder = psycopg2.connect(shop.url)
+    holder.cursor().execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(
+        KeyturnError,
+        match=rf"holds a lock on the table \(public\.items by {holder.info.backend_pid} of {shop.name}\): end what holds it",
+    ):
+        shop.store(new=None).examine([], False)
+    holder.close()
+
+
+def test_what_ends_the_application_s_statements_does_not_end_ours(shop: Shop) -> None:
+    """Each row takes longer to write than the role has time for a statement, or for a transaction that says nothing."""
+    shop.sql("CREATE FUNCTION slow(text) RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep(0.02) IS NOT NULL'")
+    shop.sql("ALTER TABLE items ADD CHECK (slow(token)) NOT VALID")
+    limits = dict.fromkeys(("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"), "100ms")
+    set_for_role(shop, limits)
+    shop.store().backup(shop.rotation, online=True)
+    assert shop.prepared().switch("new")["turned"] == 12
+    assert shop.store().turn_online("old", shop.rotation, 60) == Online(12, 12, finished=True)
+
+
+def test_a_table_without_rows_is_turned_where_people_say_that_it_has_none(postgres: Server, tmp_path: Path) -> None:
+    shop = Shop(postgres, tmp_path)
+    assert shop.store(new=None).examine(["items"], False).rows["one_layer"] == 0
+    shop.store().backup(shop.rotation, online=True)
+    assert shop.prepared().switch("new") == {"turned": 0, "on_the_fly": 0, "left": ""}
+    assert shop.store().turn_online("new", shop.rotation, 60) == Online(0, 0, finished=True)
 
 
 def other_login(shop: Shop, *grants: str) -> None:
@@ -368,6 +485,14 @@ def test_triggers_do_not_run_and_are_as_they_were(shop: Shop) -> None:
     other_login(shop, f"CREATE ON DATABASE {shop.name}", "SELECT, UPDATE ON items")
     with pytest.raises(KeyturnError, match=r"the trigger always, stamped would run for each row .* only the owner"):
         shop.store(new=None, old=NEW).examine([], False)
+
+
+def test_triggers_of_a_replica_do_not_run_where_the_role_is_one(shop: Shop) -> None:
+    shop.sql(STAMP + "CREATE TRIGGER stamped BEFORE UPDATE ON items FOR EACH ROW EXECUTE FUNCTION stamp()")
+    shop.sql("ALTER TABLE items ENABLE REPLICA TRIGGER stamped")
+    set_for_role(shop, {"session_replication_role": "replica"})
+    assert shop.prepared().switch("new")["turned"] == 12
+    assert shop.sql("SELECT tgenabled FROM pg_trigger WHERE NOT tgisinternal") == [("R",)]
 
 
 def test_names_of_the_database_are_no_statements(
@@ -473,6 +598,24 @@ def test_what_is_prepared_for_other_values_or_by_nobody_is_not_used(shop: Shop) 
     assert anew.switch("new")["on_the_fly"] == 0 and shop.plain(OTHER) == EVERYTHING
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "ALTER TABLE items ALTER token TYPE bytea USING convert_to(token, 'UTF8')",
+        "ALTER TABLE items DROP CONSTRAINT items_pkey, ADD PRIMARY KEY (name)",
+        "ALTER TABLE items ALTER id TYPE text",
+        f"DROP TABLE {SCHEMA}.staged_0",
+    ],
+)
+def test_what_was_prepared_for_a_table_that_was_changed_since_is_not_used(shop: Shop, change: str) -> None:
+    """There has to be a way on, and a way back, for a table that the application has changed, or whoever owns the database."""
+    store = shop.prepared()
+    shop.sql(change)
+    assert store.switch("new") == {"turned": 12, "on_the_fly": 12, "left": ""} and shop.under() == {"old": 0, "new": 12}
+    assert shop.recalled().switch("old")["turned"] == 12 and shop.under() == {"old": 12, "new": 0}
+    assert shop.prepared().switch("new")["on_the_fly"] == 0, "prepare has not begun anew"
+
+
 def test_prepare_goes_on_from_where_it_has_come_to(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fernet_postgresql, "PAGE", 5)
     told = []
@@ -498,6 +641,27 @@ def test_a_session_that_may_write_keeps_the_switch_away_and_is_named(shop: Shop)
         store.check_unused()
     connection.close()
     assert store.switch("new")["turned"] == 12
+
+
+@pytest.mark.parametrize(
+    ("table", "grants"),
+    [
+        ("", "{owner}"),
+        ("", "UPDATE (token) ON items"),
+        ("", "INSERT (token) ON items"),
+        (IN_PARTS, "UPDATE ON few"),
+    ],
+)
+def test_a_session_may_write_by_what_it_may_become_or_by_a_part(shop: Shop, table: str, grants: str) -> None:
+    role = f"{shop.name}_other"
+    shop.server.sql(f"CREATE ROLE {role} LOGIN NOINHERIT")
+    shop.sql(f"{table}SELECT 1")
+    other_login(shop, f"CREATE ON DATABASE {shop.name}", "SELECT, UPDATE ON items")  # it knows its own sessions anyway
+    with shop.server.session(shop.name, role):
+        shop.store().check_unused()
+        shop.server.sql(f"GRANT {grants.format(owner=shop.name)} TO {role}", database=shop.name)
+        with pytest.raises(KeyturnError, match=rf"1 other sessions may write .* of {role}\)"):
+            shop.store().check_unused()
 
 
 def test_a_lock_is_waited_for_and_then_named(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -584,7 +748,7 @@ def test_a_check_changes_no_byte(shop: Shop) -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("postgresql://{name}:wrong@127.0.0.1:{port}/{name}", "its password is another"),
+        ("postgresql://{name}:wrong@127.0.0.1:{port}/{name}", "its password is another, or has expired"),
         ("postgresql://{name}:wrong@127.0.0.1:1/{name}", "nobody listens there"),
         ("postgresql://{name}:wrong@127.0.0.1:{port}/nowhere", "password is another|no such database"),
         ("postgresql://{name}:wrong%e9@127.0.0.1:{port}/{name}", "no address of a PostgreSQL server"),
@@ -609,6 +773,22 @@ def test_a_login_that_is_none_is_told_and_nothing_of_it(shop: Shop, url: str, wh
             hba.write_text(held)
             shop.server.sql("SELECT pg_reload_conf()")
     assert "wrong" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("statement", "why"),
+    [
+        ("ALTER ROLE {name} CONNECTION LIMIT 0", "it has no connection left"),
+        ("ALTER DATABASE {name} CONNECTION LIMIT 0", "it has no connection left"),
+        ("ALTER ROLE {name} NOLOGIN", "the role may not log in"),
+        ("REVOKE CONNECT ON DATABASE {name} FROM PUBLIC, {name}", "GRANT CONNECT ON DATABASE to it"),
+        ("ALTER DATABASE {name} ALLOW_CONNECTIONS false", "the database takes no connections"),
+    ],
+)
+def test_a_login_that_the_server_does_not_let_in_is_told_why(shop: Shop, statement: str, why: str) -> None:
+    shop.server.sql(statement.format(name=shop.name))
+    with pytest.raises(Unreached, match=why):
+        reach({"login": {"path": ".env", "url": "DATABASE_URL", "parts": None}}, shop.folder)
 
 
 def test_a_login_in_parts_and_over_a_socket(shop: Shop) -> None:
@@ -660,6 +840,14 @@ def test_a_login_says_nothing_by_which_files_are_opened_or_code_is_loaded(tmp_pa
     with pytest.raises(KeyturnError, match=rf"the login says {key}, .*: take that out") as refused:
         login.parameters()
     assert "evil" not in str(refused.value)
+
+
+def test_a_login_names_few_hosts(tmp_path: Path) -> None:
+    """The system takes ten seconds for a name that nobody answers for, and no signal ends that."""
+    hosts = [f"h{number}.example" for number in range(postgresql_session.MOST_HOSTS + 1)]
+    assert login_of(tmp_path, f"postgresql://u:p@{','.join(hosts[1:])}/d").parameters()["host"] == ",".join(hosts[1:])
+    with pytest.raises(KeyturnError, match="names more than 8 hosts"):
+        login_of(tmp_path, f"postgresql://u:p@{','.join(hosts)}/d").parameters()
 
 
 def test_nothing_of_a_home_is_read(tmp_path: Path) -> None:

@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from cryptography.fernet import Fernet
 from keyturn import providers
-from keyturn.base import durable
+from keyturn.base import durable, folders
 from keyturn.base.errors import KeyturnError
 from keyturn.base.procfs import UserAndGroups
 from keyturn.ground import consumers, owner
 from keyturn.ground.consumers import Consumer
+from keyturn.ground.rows.contract import Unreached
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
+from keyturn.ground.rows.postgresql_session import Login
 from keyturn.ground.rows.side_file import SideFile
 from keyturn.ground.rows.sqlite_file import Database
 from keyturn.host import copies, storage, survey
@@ -188,14 +191,38 @@ def test_a_file_of_roots_in_its_folder_is_refused_with_both_remedies(app: Path, 
 
 
 @pytest.mark.parametrize(("url", "user"), [("{address}", NOBODY), ("https://x/{address}", 0)])
+@pytest.mark.parametrize("folder", ["theirs", "root's"])
 def test_an_address_that_the_application_s_user_has_written_is_asked_as_that_user(
-    app: Path, monkeypatch: pytest.MonkeyPatch, url: str, user: int
+    app: Path, env: Consumer, monkeypatch: pytest.MonkeyPatch, url: str, user: int, folder: str
 ) -> None:
     entry: Any = {"variables": ["A"], "provider": {"kind": "http", "url": url, "fields": ["address"]}}
+    entry["consumers"] = [{"format": "dotenv", "path": ".env"}]
+    give(app, user=NOBODY if folder == "theirs" else 0)
     more: Any = {"app_user": None, "state_dir": app.parent / "state", "services": {}}
     asked = providers.PROVIDERS["http"]._replace(ask=lambda spec, values: providers.Reply(str(os.geteuid()), ""))
     monkeypatch.setitem(providers.PROVIDERS, "http", asked)
     assert Holding(secret="x", entry=entry, app_root=app, **more).ask_provider({"A": "v"}).verdict == str(user)
+
+
+@pytest.mark.parametrize(("folder", "file"), [(NOBODY, NOBODY), (0, NOBODY), (0, 0)], ids=["folder", "file", "root's"])
+def test_a_server_is_come_to_as_whom_the_login_is_of(
+    app: Path, env: Consumer, monkeypatch: pytest.MonkeyPatch, folder: int, file: int
+) -> None:
+    """A server that knows its users by who comes (peer) would take the application's login for one of root's."""
+    env.path.write_text("DATABASE_URL=postgresql:///shop?host=/run/postgresql&user=postgres\n")
+    give(app, user=folder)
+    give(env.path, user=file)
+    came: list[int] = []
+
+    def connect(**given: str) -> None:
+        came.append(os.geteuid())
+        raise psycopg2.OperationalError("refused")
+
+    monkeypatch.setattr(psycopg2, "connect", connect)
+    login = Login({"login": {"path": ".env", "url": "DATABASE_URL", "parts": None}}, app)
+    with pytest.raises(Unreached, match="nobody listens there"), login.connected():
+        pass
+    assert came == [file]
 
 
 def test_a_name_in_a_command_that_people_are_told_to_type_is_one_word(app: Path, env: Consumer) -> None:
@@ -466,3 +493,28 @@ def test_a_look_reads_each_file_as_whose_ground_it_lies_on(app: Path, env: Consu
     assert any("of-root.env was not looked at" in one for one in found["findings"])
     assert "THIRD_KEY" not in str(found)
     assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+@pytest.mark.parametrize("user", [None, "nobody"])
+def test_a_folder_exchanged_while_copies_are_looked_for_leads_nowhere(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str | None
+) -> None:
+    """Nor below a folder of root's own: a file that only root may read would be opened as root, and so would a device."""
+    (tmp_path / "found").write_text("old-secret-value")
+    (app / "sub").mkdir()
+    (app / "sub/found").write_text("nothing")
+    give(app / "sub", app / "sub/found")
+    below = folders.below
+
+    def exchanged(*given: Any) -> Iterator[Any]:
+        for entry in below(*given):
+            as_nobody(lambda: ((app / "sub").rename(app / "away"), (app / "sub").symlink_to(tmp_path)))
+            yield entry
+
+    monkeypatch.setattr(folders, "below", exchanged)
+    more: Any = {"app_root": app.parent, "app_user": user, "state_dir": app.parent / "state", "services": {}}
+    holding = Holding(secret="x", entry={"variables": ["NAME"], "consumers": []}, **more)
+    assert copies.undeclared([(holding, {"NAME": "old-secret-value"})]) == (
+        [],
+        [f"1 files below {app.parent} could not be read"],
+    )

@@ -82,10 +82,10 @@ def test_a_literal_of_plaid_is_turned_with_the_rest_and_a_reference_stays(tmp_pa
     assert rotation.current_values() == OLD["plaid"]
     record = {"forms": rotation.forms(), "modes": rotation.modes()}
     before = path.read_bytes()
-    common.replace_files(rotation, NEW["plaid"])
+    rotation.replace_values(NEW["plaid"])
     assert json.loads(path.read_text()) == of_plaid("env:PLAID_CLIENT_ID", NEW["plaid"]["PLAID_SECRET"])
     common.check_files_hold_new(rotation, Staged(OLD["plaid"], NEW["plaid"]), decided=True)
-    common.replace_files(rotation, OLD["plaid"], record)
+    rotation.replace_values(OLD["plaid"], record)
     assert path.read_bytes() == before
 
 
@@ -94,7 +94,7 @@ def test_a_key_of_a_nested_object_is_turned_in_its_form(tmp_path: Path) -> None:
     broker = {"provider": "alpaca", "api_key": OLD["alpaca"]["ALPACA_API_KEY"], "api_secret": "${ALPACA_API_SECRET}"}
     path = write(tmp_path, PHASE2, {"api_key": "not read", "broker": broker})
     config = write(tmp_path, CONFIG, {"api_key": OLD["alpaca"]["ALPACA_API_KEY"], "secret_key": ""})
-    common.replace_files(rotation, NEW["alpaca"])
+    rotation.replace_values(NEW["alpaca"])
     turned = broker | {"api_key": NEW["alpaca"]["ALPACA_API_KEY"]}
     assert json.loads(path.read_text()) == {"api_key": "not read", "broker": turned}
     assert json.loads(config.read_text()) == {"api_key": "", "secret_key": ""}
@@ -111,7 +111,7 @@ def test_files_that_are_absent_or_only_refer_are_right_and_stay(tmp_path: Path, 
     ]
     before = [path.read_bytes() for path in held]
     assert rotation.current_values() == OLD[secret]
-    common.replace_files(rotation, NEW[secret])
+    rotation.replace_values(NEW[secret])
     common.check_files_hold_new(rotation, Staged(OLD[secret], NEW[secret]), decided=True)
     assert [path.read_bytes() for path in held] == before
 
@@ -129,7 +129,7 @@ def test_a_literal_that_differs_is_refused_by_file_and_key(tmp_path: Path) -> No
 def test_nothing_is_proved_while_a_file_holds_the_old_value(tmp_path: Path) -> None:
     rotation = make(tmp_path, "plaid")
     staged = Staged(OLD["plaid"], NEW["plaid"])
-    common.replace_files(rotation, NEW["plaid"])
+    rotation.replace_values(NEW["plaid"])
     # a deployment that puts a file of before back
     path = write(tmp_path, CONFIG, of_plaid("", OLD["plaid"]["PLAID_SECRET"]))
     common.check_files(rotation, staged)
@@ -156,7 +156,7 @@ def test_no_provider_is_asked_while_two_consumers_disagree(tmp_path: Path) -> No
         fake.valid = {tuple(NEW["plaid"].values()): "ours"}
         journal = rotation.application.begin(rotation.rotation_id, secret="plaid", retire={"state": "open"})
         values.stage(journal, Staged(OLD["plaid"], NEW["plaid"]))
-        common.replace_files(rotation, NEW["plaid"])
+        rotation.replace_values(NEW["plaid"])
         path = write(tmp_path, CONFIG, of_plaid("", OLD["plaid"]["PLAID_SECRET"]))
         with pytest.raises(KeyturnError, match=r"plaid_secret.*make them equal first"):
             retire.ask(rotation, [journal])

@@ -12,14 +12,17 @@ from keyturn.fleet import isolation
 from keyturn.steps import agree
 from support import steps
 
-STAGING = {"old": {"PLAID_SECRET": "kt:1"}, "new": {"PLAID_SECRET": "kt:2", "PLAID_CLIENT_ID": "kt:9"}}
+STAGING = {
+    "old": {"PLAID_SECRET": "kt:000000000001"},
+    "new": {"PLAID_SECRET": "kt:000000000002", "PLAID_CLIENT_ID": "kt:000000000009"},
+}
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for environment, hosts in {
         "staging": {"s1": STAGING, "s2": {}},
-        "production": {"p1": {"new": {"X": "kt:7"}}},
+        "production": {"p1": {"new": {"X": "kt:000000000007"}}},
     }.items():
         (tmp_path / environment).mkdir()
         report = {"environment": environment, "rotation_id": "20260101T000000Z-0123456789abcdef", "hosts": hosts}
@@ -29,7 +32,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def asked(folder: Path, **new: str) -> dict[str, Any]:
-    said = {"place": "a", "clock_offset": 0, "rotation": {"old": {"PLAID_SECRET": "kt:5"}, "new": new}}
+    said = {"place": "a", "clock_offset": 0, "rotation": {"old": {"PLAID_SECRET": "kt:000000000005"}, "new": new}}
     more = {"environment": "production", "reports": str(folder), "may_stay": ["PLAID_CLIENT_ID"]}
     return agree.run(
         {
@@ -44,7 +47,7 @@ def asked(folder: Path, **new: str) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("shown", ["kt:1", "kt:2"])
+@pytest.mark.parametrize("shown", ["kt:000000000001", "kt:000000000002"])
 def test_a_value_of_another_environment_is_refused(folder: Path, shown: str) -> None:
     with pytest.raises(
         KeyturnError, match=f"p1 was given PLAID_SECRET {shown}, which is PLAID_SECRET of staging in rotation"
@@ -53,8 +56,8 @@ def test_a_value_of_another_environment_is_refused(folder: Path, shown: str) -> 
 
 
 def test_the_environment_s_own_and_new_values_pass(folder: Path) -> None:
-    assert asked(folder, PLAID_SECRET="kt:7")
-    assert asked(folder, PLAID_SECRET="kt:6", PLAID_CLIENT_ID="kt:9")
+    assert asked(folder, PLAID_SECRET="kt:000000000007")
+    assert asked(folder, PLAID_SECRET="kt:000000000006", PLAID_CLIENT_ID="kt:000000000009")
     assert asked(folder)
 
 

@@ -21,7 +21,6 @@ from keyturn.fleet.answers import Work
 from keyturn.ground.rows import sqlite_file
 from keyturn.ground.rows.sqlite_file import RestartedTooOften
 from keyturn.ground.rows.sqlite_store import SqliteStore
-from keyturn.host import calls
 from keyturn.host.phases import holdings_info, key_list, prepare, restart, rollback, stage, turn
 from keyturn.inputs import catalogue as shapes
 from keyturn.inputs import meaning
@@ -149,15 +148,15 @@ def test_a_host_that_shares_the_value_takes_no_step_before_the_one_before(
 def test_what_a_call_does() -> None:
     own, shared = (
         [
-            calls.steps("key_list", value, until)
-            for until in calls.UNTIL
-            if (value, until) != ("per_host", "accepts") and until != "stopped"
+            turn.steps("key_list", value, until)
+            for until in ("prepared", "accepts", "leads", "turned", "switched", "proved")
+            if (value, until) != ("per_host", "accepts")
         ]
         for value in ("per_host", "shared")
     )
     assert own[-1] == ("back_up", "lead", "reencrypt", "drop", "prove")
     assert shared == [("back_up",), ("back_up", "accept"), ("lead",), ("reencrypt",), ("drop",), ("drop", "prove")]
-    assert calls.steps("none_needed", "shared", "proved") == ("prepare", "switch", "prove")
+    assert turn.steps("none_needed", "shared", "proved") == ("prepare", "switch", "prove")
 
 
 # -- who writes under the old key ----------------------------------------------------------------------------------------

@@ -12,17 +12,17 @@ from typing import Any
 import jinja2
 import pytest
 import yaml
+from ansible.plugins.action import ActionBase
 from keyturn.base import shape, timestamps
 from keyturn.base.errors import KeyturnError
 from keyturn.entry.module import attempt
 from keyturn.fleet import agreement, answers, recovery, run_state
 from keyturn.host import journal
-from keyturn.records import report, rotation_log
+from keyturn.records import audit, report, rotation_log, status
 from keyturn.steps import fleet
 from keyturn.stores.contract import Held, Version, must_promote
 from support.faults import ROTATION_ID
 from support.lab import ROOT
-from test_action_of_a_phase import PLUGIN
 from test_answers import REAL
 from test_choice_of_way import CATALOGUE, ID, NOTHING, opened
 from test_incident import Stage, made
@@ -85,13 +85,20 @@ def test_the_action_asks_log_and_reports(tmp_path: Path) -> None:
 
 
 def test_no_host_opens_the_gate_of_production(tmp_path: Path) -> None:
-    given = {"plan": GATED, "staging": "staging", "max_age_days": 7, "folder": str(tmp_path), "production": True}
+    plan = PLAN | GATED
+    given = {"plan": plan, "staging": "staging", "max_age_days": 7, "folder": str(tmp_path), "production": True}
     given |= {"typed": [], "excluded": {}}
 
     def asked(rotation_id: str) -> str:
         told = {"rotation": {"rotation_id": rotation_id, "secret": "jwt"}, "closed": {}}
         return str(fleet.run(given | {"hosts": {"app1": {"rotation_looked": told}}}, True)["passed"])
 
+    # of a rotation that only a host tells of a person may type the id: this run alone has begun it
+    rotation_log.append(tmp_path / GATED["environment"], rotation_log.started(plan))
+    with pytest.raises(KeyturnError, match="does not exist, so nobody knows what was turned there"):
+        asked(GATED["rotation_id"])
+    earlier = plan | {"attempt": PLAN["attempt"] | {"id": "an earlier one"}}
+    rotation_log.append(tmp_path / GATED["environment"], rotation_log.started(earlier))
     assert asked(GATED["rotation_id"]) == "", "one that has begun goes on"
     with pytest.raises(KeyturnError, match="does not exist, so nobody knows what was turned there"):
         asked("20260101T000000Z-fedcba9876543210")
@@ -102,6 +109,21 @@ def test_no_host_opens_the_gate_of_production(tmp_path: Path) -> None:
     rotation_log.append(tmp_path / GATED["environment"], refused)
     with pytest.raises(KeyturnError, match="does not exist, so nobody knows what was turned there"):
         asked(GATED["rotation_id"])
+
+
+def test_no_command_is_advised_that_would_begin_what_a_host_has_made_up(tmp_path: Path) -> None:
+    """`rotate.yml` with such an id would begin it on the others; and a host can make up as many as it likes."""
+    ids = [f"20260101T000000Z-{number:016x}" for number in range(1000)]
+    told = {"rotation": {}, "closed": {one: RECORD | {"rotation_id": one} for one in ids}}
+    found = audit.unreported([], {"a": told, "b": NOTHING}, [])
+    (line,) = status.unreported_lines(found)
+    assert ids[0] in line and "and 999 more" in line and "leave it out by keyturn_exclude" in line
+    assert "rotate.yml" not in line
+    # one that the log knows is none of a host's making
+    found = audit.unreported([], {"a": told}, [{"rotation_id": ids[0], "event": "ended", "outcome": "committed"}])
+    assert f"run rotate.yml -e keyturn_secret=db_key -e keyturn_rotation_id={ids[0]}" in next(
+        status.unreported_lines(found)
+    )
 
 
 # -- who has decided ----------------------------------------------------------------------------------------------------------
@@ -209,7 +231,7 @@ COMMIT.loader.exec_module(COMMITTING)
 def test_a_host_that_has_answered_has_decided(
     answer: dict[str, Any], decided: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PLUGIN.ActionBase, "run", lambda self, tmp, task_vars: {})
+    monkeypatch.setattr(ActionBase, "run", lambda self, tmp, task_vars: {})
     made = object.__new__(COMMITTING.ActionModule)
     args = {"rotation": {"rotation_id": ROTATION_ID}, "step": "decide"}
     monkeypatch.setattr(COMMITTING.ActionModule, "_execute_module", lambda *_, **__: dict(answer))
@@ -317,6 +339,23 @@ def test_no_text_of_a_host_is_a_line_of_the_report() -> None:
 def test_a_rotation_has_not_begun_before_its_id_says(tmp_path: Path) -> None:
     told = COMMITTED | {"started": "0001-01-01T00:00:00Z"}
     assert report.build(HEADER, {"app1": told}, "", True)["started"] == "2026-01-01T00:00:00Z"
+
+
+# -- fingerprints -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "mark", ["kt:0123456789ab; app2 holds none; run x", "kt:0123456789AB", "kt:0123456789ab\n", ""]
+)
+def test_a_host_has_no_other_text_where_a_fingerprint_stands(mark: str) -> None:
+    """Sentences of the status and the report have it in their midst, beside commands that a person copies."""
+    held = STATE["held"] | {"db_key": {"used": True, "values": {"JWT_SECRET_KEY": mark}, "problem": ""}}
+    for action, said in (
+        ("rotation_info", STATE | {"changed": False, "held": held}),
+        ("commit", {"changed": True, "rotation": RECORD | {"new": {"JWT_SECRET_KEY": mark}}}),
+        ("storage_info", {"changed": False, "findings": [], "values": {"db_key": {"JWT_SECRET_KEY": mark}}}),
+    ):
+        assert "must be a fingerprint like kt:0123456789ab" in answers.taken(action, said)["msg"]
 
 
 # -- moments ------------------------------------------------------------------------------------------------------------------

@@ -90,10 +90,10 @@ def test_at_a_socket_the_server_answers_and_nobody_else(tmp_path: Path) -> None:
         server.bind(f"{tmp_path}/.s.PGSQL.{port}")
         server.listen()
         there = Address(str(tmp_path), port, "postgres", tls=False)
-        with postgresql._socket(there._replace(peers=(os.getuid(),)), SECONDS):
+        with postgresql._socket(there._replace(peers=(os.getuid(),)), time.monotonic() + SECONDS):
             pass
         with pytest.raises(Failed, match=f"the user {os.getuid()} answers at the socket in {tmp_path}"):
-            postgresql._socket(there._replace(peers=(os.getuid() + 1,)), SECONDS)
+            postgresql._socket(there._replace(peers=(os.getuid() + 1,)), time.monotonic() + SECONDS)
 
 
 # -- against a real server -------------------------------------------------------------------------------------------

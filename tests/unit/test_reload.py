@@ -71,20 +71,21 @@ def test_a_check_that_holds_before_the_reload_shows_nothing(app: App) -> None:
 
 
 @pytest.mark.covering("place", "on")
-@pytest.mark.parametrize("place", ["replace_files", "open_start_gate", "start_again"])
+@pytest.mark.parametrize("place", ["replace_values", "open_start_gate", "start_again"])
 @pytest.mark.parametrize("on", [True, False])
 def test_a_call_that_ends_in_the_middle_is_gone_on_with_or_back(
     app: App, monkeypatch: pytest.MonkeyPatch, place: str, on: bool
 ) -> None:
     stage.run(app.rotation())
     with monkeypatch.context() as patch:
-        ordinary = getattr(switch, place)
+        where = Rotation if hasattr(Rotation, place) else switch
+        ordinary = getattr(where, place)
 
         def cut(*given: Any) -> None:
             ordinary(*given)
             raise KeyboardInterrupt
 
-        patch.setattr(switch, place, cut)
+        patch.setattr(where, place, cut)
         with pytest.raises(KeyboardInterrupt):
             turn.run(app.rotation(), "switched")
     if on:

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from keyturn.base import shown
-from keyturn.host import calls
 from keyturn.host.journal import PHASES
+from keyturn.host.phases import turn
 from keyturn.records import lives, report, rotation_log
 from keyturn.steps import report as reporting
 from support import reports
@@ -345,5 +345,5 @@ def test_the_schema_has_every_phase_and_every_step_that_takes_time() -> None:
     host = SCHEMA["$defs"]["host"]["properties"]
     assert host["phase"]["enum"] == [*PHASES]
     assert [*host["times"]["properties"]] == [*report.STEPS]
-    lists = {step for kind in (calls.LIST_OF_ITS_OWN, calls.SHARED_LIST) for taken in kind.values() for step in taken}
+    lists = {step for kind in (turn.LIST_OF_ITS_OWN, turn.SHARED_LIST) for taken in kind.values() for step in taken}
     assert lists <= {*report.STEPS}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet import staging_gate
+from keyturn.records import rotation_log
 from keyturn.steps import fleet
 
 HEADER = {
@@ -23,6 +24,8 @@ HEADER = {
     "revision": "a" * 16,
     "started": "2026-03-10T12:00:00Z",
 }
+
+ATTEMPT = {"id": "the first", "controller": "c1", "pid": 1, "process": None}
 
 
 def report(**more: Any) -> dict[str, Any]:
@@ -80,7 +83,13 @@ def test_the_reports_are_read_from_the_folder_of_staging(tmp_path: Path) -> None
     assert fleet.run(given | {"staging": ""}, False)["passed"] == ""
     assert fleet.run(given | {"plan": HEADER | {"overrides": {"staging": "it burns"}}}, False)["passed"] == ""
     begun = {"app1": {"rotation_looked": {"rotation": {"rotation_id": HEADER["rotation_id"]}}}}
-    assert fleet.run(given | {"hosts": begun}, False)["passed"] == "", "one that has begun goes on"
+    plan = HEADER | {"attempt": {"id": "the second"}}
+    with pytest.raises(KeyturnError, match="staging does not exist"):
+        fleet.run(given | {"plan": plan, "hosts": begun}, False)
+    told = {"event": "started", "attempt": ATTEMPT, "at": HEADER["started"], "by": "x", "variables": [], "reason": "x"}
+    told |= {name: HEADER[name] for name in ("rotation_id", "secret", "environment")}
+    rotation_log.append(tmp_path / "live", told)
+    assert fleet.run(given | {"plan": plan, "hosts": begun}, False)["passed"] == "", "one that has begun goes on"
     (tmp_path / "staging").mkdir()
     (tmp_path / "staging/status.json").write_text("{}")
     (tmp_path / f"staging/{report()['rotation_id']}.json").write_text(json.dumps(report()))

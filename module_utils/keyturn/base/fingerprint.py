@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 
 PREFIX = "kt:"
+MARK = re.compile("kt:[0-9a-f]{12}")
 
 
 def fingerprint(value: str) -> str:

@@ -7,7 +7,8 @@ import fnmatch
 import glob
 import os
 from collections import deque
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from .errors import KeyturnError
@@ -63,12 +64,20 @@ def _matching(folder: Path, parts: tuple[str, ...], names: _Names) -> Iterator[P
                 yield from _matching(folder / entry.name, rest, names)
 
 
-def below(root: Path, without: Container[Path] = ()) -> Iterator[os.DirEntry[str]]:
-    """Yield what is below a folder and is none itself, level by level; no symbolic link is followed."""
+def below(
+    root: Path,
+    without: Container[Path] = (),
+    looking: Callable[[Path], AbstractContextManager[None]] = lambda folder: contextlib.nullcontext(),
+) -> Iterator[os.DirEntry[str]]:
+    """Yield what is below a folder and is none itself, level by level; no symbolic link is followed.
+
+    Each folder is listed within ``looking``, which may refuse it by an OSError.
+    """
     folders, names = deque([root]), _Names(root, MOST_BELOW)
     while folders:
-        entries: list[os.DirEntry[str]] = []
-        with contextlib.suppress(OSError), os.scandir(folders.popleft()) as found:  # gone, or closed to this user
+        folder, entries = folders.popleft(), list[os.DirEntry[str]]()
+        # gone, or closed to this user
+        with contextlib.suppress(OSError), looking(folder), os.scandir(folder) as found:
             entries = sorted(names.counted(found), key=lambda entry: entry.name)
         for entry in entries:
             if not entry.is_dir(follow_symlinks=False):

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from . import shape
+from . import deadline, shape
 from .errors import KeyturnError
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class _Connection(http.client.HTTPConnection):
     def __init__(self, *args: Any, connected: Connected, **more: Any) -> None:
         super().__init__(*args, **more)
         self._connected, self._end = connected, time.monotonic() + (self.timeout or 0)
+        self._create_connection = lambda place, *_: deadline.connection(place[0], place[1], self._end)
         self.response_class = functools.partial(_Response, end=self._end)  # type: ignore[assignment]
 
     def connect(self) -> None:

@@ -17,7 +17,7 @@ from collections.abc import Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from . import scram
+from . import deadline, scram
 from .errors import KeyturnError
 
 PORT = 5432
@@ -233,7 +233,7 @@ def connected(
     """Log in; Failed where the server or the way to it refuses, and for a deadline that is over in between as well."""
     ends = time.monotonic() + seconds
     try:
-        with contextlib.closing(_socket(to, seconds)) as sock:
+        with contextlib.closing(_socket(to, ends)) as sock:
             connection = Connection(sock, ends)
             connection.log_in(user, to.database, password, settings)
             yield connection
@@ -246,14 +246,14 @@ def connected(
         raise Failed("no connection") from None
 
 
-def _socket(to: Address, seconds: float) -> socket.socket:
+def _socket(to: Address, ends: float) -> socket.socket:
     if to.host.startswith("/"):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.settimeout(seconds)
+        sock.settimeout(max(0.0, ends - time.monotonic()))
         sock.connect(f"{to.host}/.s.PGSQL.{to.port}")
         _check_peer(sock, to)
         return sock
-    sock = socket.create_connection((to.host, to.port), seconds)
+    sock = deadline.connection(to.host, to.port, ends)
     if not to.tls:
         return sock
     sock.sendall(struct.pack("!ii", 8, TLS_REQUEST))

@@ -14,6 +14,7 @@ from typing import Any
 
 from . import timestamps
 from .errors import KeyturnError
+from .fingerprint import MARK
 
 # half a character: JSON can hold one, and no file
 HALF = re.compile("[\ud800-\udfff\0]")
@@ -27,6 +28,7 @@ WORDS: dict[object, str] = {
     bool: "true or false",
     dict: "a mapping",
     list: "a list",
+    MARK: "a fingerprint like kt:0123456789ab",
     timestamps.SHAPE: "a moment like 2026-01-31T23:59:59Z",
     timestamps.ROTATION_ID: "the id of a rotation like 20260131T235959Z-0123456789abcdef",
 }

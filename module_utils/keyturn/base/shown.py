@@ -10,6 +10,8 @@ import re
 import shlex
 
 LONGEST = 1 << 16
+# what a person does about the word of one host alone
+IN_OTHER_HANDS = "a host may be in other hands: look at it, and leave it out by keyturn_exclude: {host: reason}"
 # GitHub, GitLab, Azure and TeamCity obey lines, and Ansible wraps lines at any word
 ORDER = re.compile(r"(?<!\S):(?=:[A-Za-z])|#(?=#\w*\[)|(?<!\S)section(?=_(?:start|end):)")
 FORGED = re.compile(

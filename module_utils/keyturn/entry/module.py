@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -80,8 +81,8 @@ def run_phase(code: Code, phase: Phase) -> None:
     run(phase.arguments, _passing_on(code, phase))
 
 
-def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Code]) -> None:
-    """Run the phase that the parameter ``phase`` names as a module; ``code`` returns what it does."""
+def run_named_phase(phases: Mapping[str, Phase]) -> None:
+    """Run the phase that the parameter ``phase`` names as a module: ``run`` of its file, and no other file is imported."""
     arguments = {"phase": {"type": "str", "required": True, "choices": sorted(phases)}}
     # The parameters depend on the phase, as those of a module of its own would: that is what this function is kept for.
     name = _load_params().get("phase")
@@ -89,7 +90,12 @@ def run_named_phase(phases: Mapping[str, Phase], code: Callable[[str], Code]) ->
         run(arguments, lambda module: {})  # it refuses
     phase = phases[name]
     # what it imports a host may not have: that is told as any other failure
-    run({**arguments, **phase.arguments}, _passing_on(lambda **given: code(name)(**given), phase))
+    run({**arguments, **phase.arguments}, _passing_on(lambda **given: _code(name)(**given), phase))
+
+
+def _code(name: str) -> Code:
+    found: Code = import_module(f"{__package__.rpartition('.')[0]}.host.phases.{name}").run
+    return found
 
 
 def _passing_on(code: Code, phase: Phase) -> Call:

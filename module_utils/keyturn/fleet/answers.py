@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from ..base import json_text, shape, timestamps
+from ..base.fingerprint import MARK
 from ..base.shown import LONGEST, harmless
 from ..ground.rows import KINDS
 from ..ground.rows.fernet_postgresql_meaning import PARTS
@@ -98,7 +99,7 @@ SECRET = {
     "inside": ("", "url"),
     "number": int,
     "rule": ("", "hex", "sha256"),
-    "mark": re.compile("(?:kt:[0-9a-f]{12})?"),
+    "mark": ("", MARK),
 }
 SURVEY = {
     **CHANGED,
@@ -125,9 +126,25 @@ MEMBER = re.compile(
     r"files\.jsonl|journal\.log|logs/(\d{4,6}\.log|names\.json)|alpaca/(account|activities|orders)\.json|plaid/items\.jsonl"
 )
 # by the action, ``keyturn_NAME``; what an answer has beside these names is dropped, at every depth
-ANSWERS: Mapping[str, Mapping[str, object]] = {
+OF_PHASES: Mapping[str, Mapping[str, object]] = {
     "ask_provider": {**OF_A_ROTATION, "verdict": ("accepted", "rejected", "unknown"), "touched": bool},
     "commit": OF_A_ROTATION,
+    "issue": OF_A_ROTATION,
+    "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
+    "reach_info": {**CHANGED, "reaches": bool, "why": str},
+    "rollback": OF_A_ROTATION,
+    "rotation_info": {
+        **CHANGED,
+        "rotation": JOURNAL,
+        "closed": CLOSED,
+        "expired?": [timestamps.ROTATION_ID],
+        "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
+    },
+    "stage": {**OF_A_ROTATION, "rotation?": (*JOURNAL, EXAMINED), "clock_offset": float, "place": str},
+    "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
+}
+ANSWERS: Mapping[str, Mapping[str, object]] = {
+    **OF_PHASES,
     "delivery": {
         **CHANGED,
         "delivery": str,
@@ -142,9 +159,6 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
         "missing": {f"{source}?": str for source in SOURCES} | NOTHING,
     },
     "haproxy": {**CHANGED, "kept_out": bool},
-    "issue": OF_A_ROTATION,
-    "prune": {**CHANGED, "pruned": [timestamps.ROTATION_ID], "would?": str},
-    "reach_info": {**CHANGED, "reaches": bool, "why": str},
     "replace_tokens": {
         **CHANGED,
         **dict.fromkeys(("total", "done"), int),
@@ -153,18 +167,8 @@ ANSWERS: Mapping[str, Mapping[str, object]] = {
         "ended": bool,
     },
     "retire": {**CHANGED, "revocations": [REVOCATION]},
-    "rollback": OF_A_ROTATION,
-    "stage": {**OF_A_ROTATION, "rotation?": (*JOURNAL, EXAMINED), "clock_offset": float, "place": str},
-    "rotation_info": {
-        **CHANGED,
-        "rotation": JOURNAL,
-        "closed": CLOSED,
-        "expired?": [timestamps.ROTATION_ID],
-        "held?": {"*": {"used": bool, "values": journal.MARKS, "problem": str}},
-    },
     "storage_info": {**CHANGED, "findings": [FINDING], "values": {"*": journal.MARKS}},
     "survey_info": SURVEY,
-    "turn": {**OF_A_ROTATION, "progress?": {"done": int, "total": int, "seconds": float}},
     "holdings_info": {**CHANGED, "verified": {"*": VERIFIED}, "problems": [str], "text": str},
     "watcher": {**CHANGED, "did": [str]},
 }

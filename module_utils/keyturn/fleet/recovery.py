@@ -6,13 +6,13 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from ..base.errors import KeyturnError
+from ..base.shown import IN_OTHER_HANDS
 from ..host.journal import PHASES, JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.catalogue import Entry
 
 Looked = Mapping[str, HostAnswer]
 Catalogue = Mapping[str, Entry]
-ANOTHERS = "a host may be in other hands: look at it, and leave it out by keyturn_exclude: {host: reason}"
 
 
 def choose(
@@ -71,7 +71,7 @@ def places(hosts: Looked, known: Collection[str]) -> str:
 
 
 def _by_word(known: Collection[str], rotation_id: str) -> str:
-    return "" if rotation_id in known else f", as that host says and neither log nor reports know ({ANOTHERS})"
+    return "" if rotation_id in known else f", as that host says and neither log nor reports know ({IN_OTHER_HANDS})"
 
 
 def needs_value(rotation_id: str, hosts: Looked) -> bool:
@@ -107,7 +107,7 @@ def _secret(rotation_id: str, told: Mapping[str, JournalRecord], known: Mapping[
             *([f"the log: {secret}"] if rotation_id in known else []),
         ]
         raise KeyturnError(
-            f"rotation {rotation_id} is not of the same secret on every host ({'; '.join(words)}): {ANOTHERS}"
+            f"rotation {rotation_id} is not of the same secret on every host ({'; '.join(words)}): {IN_OTHER_HANDS}"
         )
     return secret
 
@@ -119,7 +119,7 @@ def _refuse_to_begin(rotation_id: str, told: Mapping[str, JournalRecord], hosts:
         raise KeyturnError(
             f"rotation {rotation_id} is open on {', '.join(sorted(told))}, neither log nor reports know it, and {strangers} would begin "
             "it: bring the reports of the controller that has begun it. If they are lost, and you know that it was begun, say so by "
-            f"-e keyturn_rotation_id={rotation_id}. If nobody has begun it, {ANOTHERS}"
+            f"-e keyturn_rotation_id={rotation_id}. If nobody has begun it, {IN_OTHER_HANDS}"
         )
 
 

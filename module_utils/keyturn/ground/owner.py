@@ -68,6 +68,18 @@ def being(name: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def on_behalf(*paths: Path) -> Iterator[None]:
+    """Be the user besides root by whose word something is done: who may change what the first of the paths that anybody may change says.
+
+    Such a word leads somewhere, and there root would be let in where the user is not. Nothing happens where only root may change them.
+    """
+    with own():
+        user = next(filter(None, map(_author, paths)), None)
+    with _being(user):
+        yield
+
+
+@contextlib.contextmanager
 def own() -> Iterator[None]:
     """Be root again, in the midst of ``acting``, for what root keeps itself."""
     with _being(None):
@@ -106,18 +118,27 @@ def reader(path: Path, name: str | None = None) -> User | None:
 
 def writer(path: Path) -> tuple[str, Path] | None:
     """Return who besides root may change the file at ``path``, in it or on the way to it, and where; None where nobody may."""
+    return next(((_name(uid), place) for uid, place in _authors(path).items()), None)
+
+
+def _authors(path: Path) -> dict[int, Path]:
     entries = _entries(path)
     writers = _writers(entries)
     with contextlib.suppress(OSError):
         for uid in _may_write(entries[-1]) - {0}:
             writers.setdefault(uid, entries[-1])
-    return next(((_name(uid), place) for uid, place in writers.items()), None)
+    return writers
+
+
+def _author(path: Path) -> User | None:
+    return _only(path, _authors(path)) if os.getuid() == 0 else None
 
 
 def _alone(path: Path, entries: list[Path]) -> User | None:
-    if os.getuid() != 0:
-        return None
-    writers = _writers(entries)
+    return _only(path, _writers(entries)) if os.getuid() == 0 else None
+
+
+def _only(path: Path, writers: dict[int, Path]) -> User | None:
     if len(writers) > 1 or EVERYBODY in writers:
         told = " and ".join(f"{place} by {_name(uid)}" for uid, place in writers.items())
         raise KeyturnError(

@@ -11,10 +11,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..base import durable
 from ..base.errors import KeyturnError
 from . import owner
 
@@ -49,6 +51,23 @@ def _pipe(content: bytes) -> Iterator[int]:
         yield reader
     finally:
         os.close(reader)
+
+
+@contextlib.contextmanager
+def alone(lock: Path, seconds: float, program: str) -> Iterator[int]:
+    """Yield a descriptor for a program to keep, so that the next call knows of it: one must not have its way after another.
+
+    KeyturnError where one that was given it, or what that has started, goes on for longer than ``seconds``.
+    """
+    fd = os.open(lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if not durable.take_lock(fd, seconds):
+            raise KeyturnError(
+                f"{program} of a call before goes on: wait until it ends, or end it, then run this again"
+            )
+        yield fd
+    finally:
+        os.close(fd)
 
 
 class Scripts(NamedTuple):
@@ -121,14 +140,15 @@ class Scripts(NamedTuple):
         up: Callable[[], bool] = lambda: False,
         told: bytes = b"",
         keeps: Sequence[int] = (),
+        more: Mapping[str, str] = MappingProxyType({}),
     ) -> int | None:
         """Run a command and return its exit code; None after ``seconds``, when its session is killed.
 
         One that stays when what it starts is ``up`` has done its work, and goes on. ``told`` is all that it reads from standard input;
         ``keeps`` are descriptors that it has open besides, until it and whatever it starts have ended.
 
-        Its environment is clean: a variable in it would win over `.env`. No output is kept: an application may print
-        what it was given. KeyturnError where it cannot be run, or where root would run what another user may change.
+        Its environment is clean, but for ``more``: a variable in it would win over `.env`. No output is kept: an application may
+        print what it was given. KeyturnError where it cannot be run, or where root would run what another user may change.
         """
         user = self.user
         if danger := self.danger(command):
@@ -139,6 +159,7 @@ class Scripts(NamedTuple):
             "LOGNAME": user.pw_name,
             "PATH": PATH,
             "USER": user.pw_name,
+            **more,
         }
         as_user: dict[str, Any] = {}
         if user.pw_uid != os.geteuid():

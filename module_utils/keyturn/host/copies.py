@@ -56,27 +56,18 @@ def undeclared(
     up to 1 MiB, those near to the root first; git's own folder and the state folder are left out.
     """
     first = held[0][0]
-    root = first.app_root.resolve()
+    root, user = first.app_root.resolve(), first.app_user
     sought = [_sought(holding, values) for holding, values in held]
-    try:
-        with owner.looking(first.app_root / "each file", first.app_user):
-            return _undeclared(root, {root / ".git", first.state_dir.resolve()}, sought, deadline_seconds)
-    except KeyturnError as error:
-        return [], [f"{root} was not looked through: {error}"]
-
-
-def _undeclared(
-    root: Path, without: set[Path], sought: Sequence[_Sought], deadline_seconds: float
-) -> tuple[list[Copy], list[str]]:
     found: list[Copy] = []
     unread = 0
     unseen: list[str] = []
     end = time.monotonic() + deadline_seconds
-    for path in _files(root, without, unseen):
+    for path in _files(root, {root / ".git", first.state_dir.resolve()}, user, unseen):
         if time.monotonic() > end:
             return found, [f"{root} was looked through for {deadline_seconds:g} s only, up to {shown.name(str(path))}"]
         try:
-            content = _content(path)
+            with owner.looking(path, user):  # a folder of root's may have one of another user's in it
+                content = _content(path)
         except (OSError, KeyturnError):
             unread += 1
             continue
@@ -95,10 +86,21 @@ def _sought(holding: Holding, values: Mapping[str, str]) -> _Sought:
     return _Sought(spellings, {consumer.path.resolve(): consumer for consumer in holding.consumers()})
 
 
-def _files(root: Path, without: set[Path], unseen: list[str]) -> Iterator[Path]:
-    """The regular files below ``root``, near ones first; ``unseen`` gets a sentence where there are too many."""
+def _files(root: Path, without: set[Path], user: str | None, unseen: list[str]) -> Iterator[Path]:
+    """The regular files below ``root``, near ones first; ``unseen`` gets sentences about folders that are not listed whole."""
+
+    @contextlib.contextmanager
+    def looking(folder: Path) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(owner.looking(folder / "each file", user))
+            except KeyturnError as error:
+                unseen.append(f"{folder} was not looked through: {error}")
+                raise PermissionError from None
+            yield
+
     try:
-        for entry in folders.below(root, without):
+        for entry in folders.below(root, without, looking):
             if entry.is_file(follow_symlinks=False):
                 yield Path(entry.path)
     except folders.TooMany as error:

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast
 
 from ..base import durable, timestamps
 from ..base.errors import KeyturnError
+from ..base.fingerprint import MARK
 from ..base.procfs import Moment
 from ..ground import owner
 
@@ -53,7 +54,8 @@ PHASES = (
 )
 # the log of a replacement of access tokens (token_log.py), which keeps a rotation away
 REPLACEMENT = "replacement.jsonl"
-MARKS = {"*": str}
+# by variable; a host that lies has no other text to stand where people expect one of these
+MARKS = {"*": MARK}
 PROOF = dict.fromkeys(("proof", "subject", "verdict", "wanted", "detail"), str)
 STAMP = [str, float]
 # what was the head of the controller's log when it began the rotation here: who rewrites the log does not reach it

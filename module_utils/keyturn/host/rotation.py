@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..base.errors import KeyturnError
 from ..base.fingerprint import fingerprints
 from ..ground import rows
-from .journal import Application, Journal
+from .journal import Application, Journal, JournalRecord
 
 if TYPE_CHECKING:
     from ..base.sides import Side
@@ -96,6 +96,14 @@ class Holding:
         """The texts that leave ``name`` to the environment: by its own name, or by a second one."""
         names = [name, *(alias for alias, known in self.entry["aliases"].items() if known == name)]
         return [pattern.replace("NAME", known) for known in names]
+
+    def replace_values(self, values: Mapping[str, str], before: JournalRecord | None = None) -> None:
+        """Put ``values`` into every file; with the forms and modes that the journal says were there ``before``, if given."""
+        from ..ground import consumers
+
+        record: JournalRecord = before or {}
+        for consumer in self.consumers(record.get("forms")):
+            consumers.replace(consumer, values, record.get("modes", {}).get(str(consumer.path)))
 
     def forms(self) -> dict[str, dict[str, str]]:
         """The form in which each value stands now, by path, where a file knows more than one."""
@@ -215,7 +223,9 @@ class Holding:
         from ..ground import owner
 
         spec = self.entry["provider"]
-        with owner.acting(self.app_root / "any file") if providers.leads(spec) else contextlib.nullcontext():
+        files = (self.app_root / item["path"] for item in self.entry["consumers"])
+        theirs = owner.on_behalf(self.app_root / "any file", *files)
+        with theirs if providers.leads(spec) else contextlib.nullcontext():
             return providers.ask(spec, [held[name] for name in self.variables])
 
     @property
@@ -304,6 +314,8 @@ class Holding:
                 check_reason(str(why), f"keyturn_accept_shapes of {item}")
         values: dict[Side, Mapping[str, str]] = {"old": old} if new is None else {"old": old, "new": new}
         spec = self.entry["migration"] | ({"separator": self.separator} if self.separator else {})
+        if kind.runs:
+            spec |= {"scripts": self.scripts}
         store = kind.open(spec, self.app_root, self.variables, values, self.accept_shapes)
         self.hide(store.secrets)
         return store

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..base import durable
 from ..base.errors import KeyturnError
-from ..ground.scripts import Scripts
+from ..ground.scripts import Scripts, alone
 from .contract import Prepared, Spec, Told
 
 
@@ -64,25 +61,12 @@ class Command:
     def _run(self, name: str) -> None:
         command: Sequence[str] = self._spec[name]
         given = {"rotation_id": self._told.rotation_id, "old": dict(self._told.old), "new": dict(self._told.new)}
-        with self._alone(command[0]) as lock:
+        if self._told.lock is None:
+            raise KeyturnError("no rotation is at work, so no issuer is told")
+        with alone(self._told.lock, self._spec["seconds"], command[0]) as lock:
             code = self._runner.run(command, self._spec["seconds"], told=json.dumps(given).encode(), keeps=(lock,))
         if code != 0:
             ended = f"did not end within {self._spec['seconds']} s" if code is None else f"ended with exit code {code}"
             raise KeyturnError(
                 f"{command[0]}, by which the issuer is told ({name}), {ended}: run it by hand to see why"
             )
-
-    @contextlib.contextmanager
-    def _alone(self, program: str) -> Iterator[int]:
-        """Wait for the program of a call that was killed: it goes on, and must not have its way after this one."""
-        if self._told.lock is None:
-            raise KeyturnError("no rotation is at work, so no issuer is told")
-        fd = os.open(self._told.lock, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            if not durable.take_lock(fd, self._spec["seconds"]):
-                raise KeyturnError(
-                    f"{program} of a call before goes on: wait until it ends, or end it, then run this again"
-                )
-            yield fd
-        finally:
-            os.close(fd)

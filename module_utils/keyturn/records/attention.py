@@ -88,8 +88,7 @@ def _broken(found: Status, hosts: status.Hosts) -> Told:
         yield "broken", f"no answer from {host}: see that it runs and that SSH reaches it, then run status.yml again"
     if found["log"]["problem"]:
         yield "broken", f"{found['log']['problem']}; verify_log.yml says more"
-    for name, one in found["unreported"].items():
-        yield "broken", status.unreported_line(name, one)
+    yield from (("broken", line) for line in status.unreported_lines(found["unreported"]))
 
 
 def _open(secret: str, opened: Hosts, events: Sequence[Event]) -> str:

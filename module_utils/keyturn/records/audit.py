@@ -76,18 +76,24 @@ def unreported(
     hosts: Hosts,
     records: Sequence[Record],
 ) -> dict[str, Unreported]:
-    """The rotations that hosts have committed and that no report tells the end of; ``begun`` where it tells the begin.
+    """The rotations that hosts have committed and that no report tells the end of.
 
     Of those that the log has taken over from the hosts there is no report any more.
     """
     told = {str(one["rotation_id"]): one["outcome"] for one in [*filter(rotation_log.is_taken_over, records), *reports]}
+    known = {*told, *(str(one["rotation_id"]) for one in records if "rotation_id" in one)}
     opened = {(said["rotation"] or {}).get("rotation_id") for said in hosts.values() if said}
     found: dict[str, Unreported] = {}
     for host, said in hosts.items():
         for rotation_id, past in (said or {"closed": {}})["closed"].items():
             ended = told.get(rotation_id, "interrupted") != "interrupted" or rotation_id in opened
             if past["outcome"] == "committed" and not ended:
-                line: Unreported = {"secret": past["secret"], "hosts": [], "begun": rotation_id in told}
+                line: Unreported = {
+                    "secret": past["secret"],
+                    "hosts": [],
+                    "begun": rotation_id in told,
+                    "known": rotation_id in known,
+                }
                 found.setdefault(rotation_id, line)["hosts"].append(host)
     return found
 

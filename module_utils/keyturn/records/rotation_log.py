@@ -256,6 +256,14 @@ def outcomes(records: Sequence[Record]) -> dict[str, str]:
     return {one["rotation_id"]: str(one["outcome"]) for one in records if one.get("outcome")}
 
 
+def has_begun(records: Sequence[Record], plan: Plan) -> bool:
+    """Tell whether an earlier attempt of a plan's rotation has begun, and was not refused; what only hosts have told does not count."""
+    mine, attempt = plan["rotation_id"], plan["attempt"]["id"]
+    told = [one for one in records if one.get("rotation_id") == mine and not is_taken_over(one)]
+    earlier = [one for one in told if one.get("attempt", {}).get("id") != attempt]
+    return bool(earlier) and outcomes(earlier).get(mine) != "refused"
+
+
 def begin(folder: Path, entry: Record, alive: Callable[[Attempt], bool]) -> Record:
     """Append the beginning of an attempt, after the ends of those that were killed, and return its record.
 

@@ -201,11 +201,15 @@ class Unfinished(TypedDict):
 
 
 class Unreported(TypedDict):
-    """A rotation that hosts have committed and no report tells the end of; ``begun`` where one tells the begin."""
+    """A rotation that hosts have committed and no report tells the end of.
+
+    ``begun`` where one tells the begin, ``known`` where one or the log knows it at all: any other may be made up.
+    """
 
     secret: str
     hosts: list[str]
     begun: bool
+    known: bool
 
 
 class Unsigned(TypedDict):

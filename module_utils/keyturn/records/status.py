@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import cast
 
 from ..base import timestamps
+from ..base.shown import IN_OTHER_HANDS
 from ..host.journal import JournalRecord
 from ..host.phases.answers import HostAnswer
 from ..inputs.catalogue import Entry
@@ -202,7 +203,7 @@ def _audit(found: Status) -> list[str]:
         f"unfinished  {one['rotation_id']} of {one['secret']}, by {one['by']} on {one['controller']} since {one['since']}"
         for one in found["unfinished"]
     ]
-    lines += [f"unreported  {unreported_line(name, one)}" for name, one in found["unreported"].items()]
+    lines += [f"unreported  {line}" for line in unreported_lines(found["unreported"])]
     lines += [
         f"{'signed' if one['signer'] else 'unsigned':<12}{one['rotation_id']} of {one['secret']}: "
         f"{', '.join(one['open']) or 'every point has evidence'}; {signing(one)}"
@@ -226,8 +227,27 @@ def signing(one: Unsigned) -> str:
     return f"is signed by {signed}, and {when}" if signed else when
 
 
-def unreported_line(rotation_id: str, one: Unreported) -> str:
-    """Return what a status says of a rotation that hosts have committed and of which there is no report."""
+def unreported_lines(found: Mapping[str, Unreported]) -> Iterator[str]:
+    """Yield what a status says of rotations that hosts have committed and of which there is no report.
+
+    Those that only hosts know may be made up, and as many as one likes: they have one line, and no command that would begin them.
+    """
+    told: dict[tuple[str, ...], list[str]] = {}
+    for name, one in found.items():
+        if one["known"]:
+            yield _unreported(name, one)
+        else:
+            told.setdefault(tuple(one["hosts"]), []).append(f"{name} of {one['secret']}")
+    for hosts, names in told.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield (
+            f"{', '.join(hosts)}: a rotation that neither log nor reports know is committed there, as only that says ({names[0]}{more}): "
+            "bring the reports of the controller that has made it; if log and reports are lost, see verify_log.yml -e "
+            f"keyturn_log_from_hosts=REASON. If nobody has made it, {IN_OTHER_HANDS}"
+        )
+
+
+def _unreported(rotation_id: str, one: Unreported) -> str:
     again = f"rotate.yml -e keyturn_secret={one['secret']} -e keyturn_rotation_id={rotation_id}"
     remedy = (
         "run resume.yml"

@@ -29,11 +29,9 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
             Path(parameters["folder"]) / plan["environment"], answered, f"rotation {plan['rotation_id']}", check_mode
         )
     passed = ""
-    # one that has begun goes on, and no other that a host tells of: what was refused has not passed the staging gate
+    # one that has begun goes on, and no other that a host tells of: only what the log knows has passed the staging gate
     begun = any(plan["rotation_id"] in (_open_on(said), *said.get("closed", {})) for said in looked.values())
-    if begun:
-        records = rotation_log.read(Path(parameters["folder"]) / plan["environment"])
-        begun = rotation_log.outcomes(records).get(plan["rotation_id"]) != "refused"
+    begun = begun and rotation_log.has_begun(rotation_log.read(Path(parameters["folder"]) / plan["environment"]), plan)
     typed = set(parameters["typed"]) & set(staging_gate.VARIABLES)
     if (staging or parameters["production"] or typed) and not begun and "staging" not in plan["overrides"]:
         staging_gate.check_shut(plan, staging, typed)

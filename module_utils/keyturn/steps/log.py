@@ -62,10 +62,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         heads["keyturn_log_head"] = {"hash": parameters["head"]}
     found = rotation_log.verify(folder, heads)
     signed = signatures.told(folder / rotation_log.LINES, records, parameters["allowed_signers"])
-    unknown = [
-        status.unreported_line(name, one)
-        for name, one in audit.unreported(reports, parameters["hosts"], records).items()
-    ]
+    unknown = [*status.unreported_lines(audit.unreported(reports, parameters["hosts"], records))]
     if unknown:
         lost = (
             ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 if TYPE_CHECKING:
     from ...base.sides import Side
-    from .contract import RowStore, Spec
+    from .contract import Readable, RowStore, Spec
 
     Open = Callable[[Spec, Path, Sequence[str], Mapping[Side, Mapping[str, str]], Collection[str]], RowStore]
 
@@ -19,7 +19,8 @@ class Kind(NamedTuple):
     ``places`` are the files on a host that must be on a disk and private, by the ``migration`` and the application's folder. ``open`` gets
     these two, the secret's variables, the values by side and variable (KeyturnError where one is no key), and the keys of rows that may
     have another shape than is declared. What no argument spec can say, ``check`` of the file NAME_meaning.py says on the controller.
-    ``reach`` is of data that is one for all hosts: it refuses (Unreached) where this host does not reach it.
+    ``reach`` is of data that is one for all hosts: it refuses (Unreached) where this host does not reach it. One that ``runs`` a program
+    of the application's is given its ``scripts`` within the ``migration``.
     """
 
     options: Mapping[str, Spec]
@@ -29,6 +30,7 @@ class Kind(NamedTuple):
     places: Callable[[Spec, Path], list[Path]]
     code: Callable[[], Open]
     reach: Callable[[Spec, Path], None] | None = None
+    runs: bool = False
 
     @property
     def open(self) -> Open:
@@ -116,11 +118,32 @@ def _several(
     return Several(stores)
 
 
-ALONE_SPEC: dict[str, Spec] = {
-    "kind": {"type": "str", "required": True, "choices": [*ALONE]},
-    **{name: dict(option) for kind in ALONE.values() for name, option in kind.options.items()},
-}
-KINDS: dict[str, Kind] = {
+def _delegated(
+    spec: Spec,
+    root: Path,
+    variables: Sequence[str],
+    values: Mapping[Side, Mapping[str, str]],
+    accepted: Collection[str],
+) -> RowStore:
+    from .command import Delegated
+
+    inside, told = spec["rows"], {side: held[variables[0]] for side, held in values.items()}
+    rows = READABLE[inside["kind"]].open(inside, root, variables, values, accepted)
+    return Delegated(spec["turn"], spec["scripts"], cast("Readable", rows), told)
+
+
+def _one_of(kinds: Mapping[str, Kind]) -> dict[str, Spec]:
+    """Return what a store within a migration takes."""
+    options = {name: dict(option) for kind in kinds.values() for name, option in kind.options.items()}
+    return {"kind": {"type": "str", "required": True, "choices": [*kinds]}, **options}
+
+
+def _required(kinds: Mapping[str, Kind]) -> list[list[object]]:
+    return [["kind", name, kind.required] for name, kind in kinds.items()]
+
+
+# those whose rows another program may turn, since they show what it has done
+READABLE: dict[str, Kind] = {
     **ALONE,
     "fernet_postgresql": Kind(
         options={
@@ -139,14 +162,18 @@ KINDS: dict[str, Kind] = {
         code=_postgresql,
         reach=_reach_postgresql,
     ),
+}
+PROGRAM: Mapping[str, Spec] = {
+    "command": {"type": "list", "elements": "str", "required": True},
+    "environment": {"type": "dict", "default": {}},
+    "input": {"type": "str"},
+    "seconds": {"type": "int", "default": 3600},
+}
+KINDS: dict[str, Kind] = {
+    **READABLE,
     "several": Kind(
         options={
-            "stores": {
-                "type": "list",
-                "elements": "dict",
-                "options": ALONE_SPEC,
-                "required_if": [["kind", name, kind.required] for name, kind in ALONE.items()],
-            }
+            "stores": {"type": "list", "elements": "dict", "options": _one_of(ALONE), "required_if": _required(ALONE)}
         },
         required=["stores"],
         forms=(),  # those of its stores
@@ -154,12 +181,30 @@ KINDS: dict[str, Kind] = {
         places=_places_of_all,
         code=lambda: _several,
     ),
+    "command": Kind(
+        options={
+            "turn": {"type": "dict", "options": PROGRAM},
+            "rows": {"type": "dict", "options": _one_of(READABLE), "required_if": _required(READABLE)},
+        },
+        required=["turn", "rows"],
+        forms=(),  # those of its rows
+        probe="rows",
+        places=lambda spec, root: places(spec["rows"], root),
+        code=lambda: _delegated,
+        runs=True,
+    ),
 }
+
+
+def read_by(migration: Spec) -> Spec:
+    """Return the migration of the store that reads the rows: within one that a program turns."""
+    found: Spec = migration["rows"] if migration["kind"] == "command" else migration
+    return found
 
 
 def shared(migration: Spec) -> bool:
     """Tell whether the data of the catalogue's ``migration`` is one for all hosts."""
-    kind = KINDS.get(migration["kind"])
+    kind = KINDS.get(read_by(migration)["kind"])
     return kind is not None and kind.reach is not None
 
 

@@ -180,6 +180,19 @@ class RowStore(Protocol):
         """Restore the journal's ``backup`` from ``folder`` below ``scratch``; return its number of rows, all of which open."""
 
 
+class Readable(RowStore, Protocol):
+    """A store whose rows a program of the application's may turn, since what that has done shows in them."""
+
+    def tally(self, key: bytes) -> list[tuple[int, int]]:
+        """Return of each column how many rows it has, and what all hold as one number: the same under either value, for one ``key``.
+
+        A row that opens under neither value holds what is stored.
+        """
+
+    def put_back(self, folder: Path) -> None:
+        """Give rows what the backup in ``folder`` has of them, all or none; those that open under the old value are left."""
+
+
 class Item(NamedTuple):
     """A row with a token: the name it is known by, the column and the form it stands in, the token, the store's own way back to it."""
 

@@ -32,6 +32,7 @@ from .postgresql_staging import (
     GROWTH,
     Known,
     Staging,
+    as_they_are,
     fetched,
     lock,
     portion,
@@ -55,6 +56,7 @@ SIDES: tuple[Side, Side] = ("old", "new")
 # how long sessions of a service that has just been stopped may take to go, and between two looks
 GONE_SECONDS, LOOK_SECONDS = 15.0, 0.2
 # when a session began the server tells its own role alone, and members of pg_read_all_stats
+# and what a role may do counts that it may become; the rows of a partition are those of its table
 WRITERS = """
 SELECT DISTINCT format('%%s of %%s%%s', a.pid, a.usename, coalesce(' from ' || host(a.client_addr), '')), a.pid
   FROM pg_stat_activity a
@@ -62,9 +64,13 @@ SELECT DISTINCT format('%%s of %%s%%s', a.pid, a.usename, coalesce(' from ' || h
    AND (%s = 0 OR a.backend_start < clock_timestamp() - make_interval(secs => %s))
    AND a.usesysid IS NOT NULL AND coalesce(a.backend_type, 'client backend') = 'client backend'
    AND (a.usesysid = (SELECT oid FROM pg_roles WHERE rolname = current_user)
-        OR EXISTS (SELECT FROM unnest(%s::oid[]) t(oid) WHERE has_table_privilege(a.usesysid, t.oid, 'INSERT, UPDATE')))
+        OR EXISTS (SELECT FROM pg_roles r, unnest(%s::oid[]) t(oid),
+                          LATERAL (SELECT t.oid UNION SELECT relid FROM pg_partition_tree(t.oid)) p
+                    WHERE pg_has_role(a.usesysid, r.oid, 'MEMBER') AND has_any_column_privilege(r.oid, p.oid, 'INSERT, UPDATE')))
  ORDER BY a.pid
 """
+# an update that no subscriber could be told: of a table without replica identity, or one that lacks columns of a filter
+UNPUBLISHABLE = ("55000", "42P10")
 
 
 class PostgresqlStore:
@@ -170,10 +176,17 @@ class PostgresqlStore:
         with self._transaction(snapshot=True) as cursor:
             self._explain(cursor, self._columns(cursor))
 
-    @staticmethod
-    def _explain(cursor: Cursor, targets: Sequence[Column]) -> None:
+    def _explain(self, cursor: Cursor, targets: Sequence[Column]) -> None:
         for target in targets:
-            cursor.execute(f"EXPLAIN UPDATE {target.table} t SET {target.column} = NULL WHERE false")  # noqa: S608
+            try:
+                cursor.execute(f"EXPLAIN UPDATE {target.table} t SET {target.column} = NULL WHERE false")  # noqa: S608
+            except Exception as error:
+                if getattr(error, "pgcode", "") not in UNPUBLISHABLE:
+                    raise
+                raise KeyturnError(
+                    f"{self.name}: {target.name}: its table is published (logical replication) so that the server lets nobody update it: "
+                    "give it a replica identity that has the columns of the publication's filter"
+                ) from None
 
     def census(self) -> Census:
         """Open every row, in one snapshot."""
@@ -293,7 +306,7 @@ class PostgresqlStore:
                 check_server(self._login, cursor, connection.info.backend_pid)
                 targets = self._columns(cursor)
                 self._staging.check_alone(cursor, self.name)
-                if not self._recalled:
+                if not self._recalled or not all(self._staging.fits(cursor, *one) for one in enumerate(targets)):
                     self._staging.make(cursor, targets)
             self._recalled = True
             for number, (target, values) in enumerate(zip(targets, self._values, strict=True)):
@@ -390,7 +403,8 @@ class PostgresqlStore:
             )
             lock(cursor, targets, self.name)
             for number, (target, values) in enumerate(zip(targets, self._values, strict=True)):
-                staged = self._staging.table(number) if self._recalled else None
+                fits = self._recalled and self._staging.fits(cursor, number, target)
+                staged = self._staging.table(number) if fits else None
                 known = Known(target, staged, to)
                 with triggers_away(cursor, target):
                     rows = _count(cursor, target)
@@ -445,6 +459,33 @@ class PostgresqlStore:
             why = "a row would not hold the plaintext that it held before"
         if why:
             raise KeyturnError(f"{self.name}: {target.name}: the check before the commit failed, all rows stay: {why}")
+
+    def tally(self, key: bytes) -> list[tuple[int, int]]:
+        """Open every row, in one snapshot."""
+        found = []
+        with self._transaction(snapshot=True) as cursor:
+            for target, values in zip(self._columns(cursor), self._values, strict=True):
+                held, _ = self._held(cursor, target, values, Known(target, None), key)
+                found.append((held.rows, held.sum))
+        return found
+
+    def put_back(self, folder: Path) -> None:
+        """Read the copy as psql would, and write rows that differ in one transaction, in which nobody else writes."""
+        with (
+            self._login.connected(LONGEST_SECONDS) as connection,
+            transaction(connection, seconds=LONGEST_SECONDS) as cursor,
+        ):
+            check_server(self._login, cursor, connection.info.backend_pid)
+            targets = self._columns(cursor)
+            lock(cursor, targets, self.name)
+            for number, kept in postgresql_copy.read(folder / BACKUP, PAGE):
+                target, held = targets[number], {row.locator: row.stored for row in kept}
+                with triggers_away(cursor, target):
+                    rows = as_they_are(cursor, target, kept)
+                    opened = self._open(rows, target, self._values[number], Refusals())
+                    right = {row.locator for row, one in opened if one.under("old")}
+                    goals = [(row, held[row.locator]) for row in rows if row.locator not in right]
+                    write(cursor, target, [(row, stored) for row, stored in goals if row.stored != stored])
 
     def residue(self) -> list[str]:
         """Say where the server keeps what was replaced: nothing of it can be looked for."""

@@ -23,7 +23,19 @@ from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_an
 from .fernet_json import JsonPages
 from .fernet_pages import BROKEN, OpenedChunk, Pages
 from .row_counts import Refusals, Tally
-from .side_file import SIDES, Differing, SideFile, StagedRow, attach, counted, encrypted, loose, put_staged
+from .side_file import (
+    SIDES,
+    Differing,
+    SideFile,
+    StagedRow,
+    attach,
+    attach_copy,
+    counted,
+    differing,
+    encrypted,
+    loose,
+    put_staged,
+)
 from .sqlite_file import Cell, Chunk, Column, Database, Row, check_schema_size, chunk, column, pages, unquote, write
 from .sqlite_schema import schema_alone, triggers_away
 
@@ -432,6 +444,37 @@ class FernetSqlite:
             why = f"a row of {target.name} would not hold the plaintext that it held before"
         if why:
             raise KeyturnError(f"{self.database.path}: the check before the commit failed, all rows stay: {why}")
+
+    # -- what another program has turned ---------------------------------------------------------------------------
+
+    def tally(self, key: bytes) -> list[tuple[int, int]]:
+        """Return of each column its number of rows, and what they hold as one number (``Tally``)."""
+        found = []
+        with self.database.reading() as connection:
+            for target, values in zip(self.columns(connection), self.turners, strict=True):
+                held = Tally(key)
+                for page in pages(connection, target):
+                    for _ in self._open_page(page, target, values, Refusals(), held):
+                        pass
+                found.append((held.rows, held.sum))
+        return found
+
+    def put_back(self, copy: Path) -> None:
+        """Give rows what ``copy`` has of them in one transaction, but for those that open under the old key."""
+        with self.database.writing() as connection:
+            targets = self.columns(connection)
+            attach_copy(connection, copy)
+            with self.database.transaction(connection):
+                for target, values in zip(targets, self.turners, strict=True):
+                    with triggers_away(connection, target):
+                        for page in differing(connection, target):
+                            opened = self._open_page([row for row, _ in page], target, values, Refusals())
+                            right = {row.locator for row, one in opened if one.under("old")}
+                            goals = [
+                                Goal(row, kept, on_the_fly=False) for row, kept in page if row.locator not in right
+                            ]
+                            _write(connection, target, goals)
+            self.database.truncate_wal(connection)
 
     # -- check -----------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from ...base.errors import KeyturnError
 from .contract import Online
-from .postgresql_session import Cursor, transaction
-from .postgresql_staging import FIRST, GROWTH, LOCKED, Goal, Staging, fetched, holders, put, triggers_away
+from .postgresql_session import LOCKED, Cursor, transaction
+from .postgresql_staging import FIRST, GROWTH, Goal, Staging, fetched, holders, put, triggers_away
 from .postgresql_table import Column
 from .sqlite_file import Row
 

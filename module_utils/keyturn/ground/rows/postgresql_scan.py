@@ -13,13 +13,13 @@ from .sqlite_file import quote
 # of rows that may have a token, which may be of any length
 FETCHED = 100
 # whatever stores something: tables, with their partitions by the parent, and materialized views; no text is in a number or a time
-COLUMNS = r"""
+COLUMNS = """
 SELECT c.oid, n.nspname, c.relname, a.attname, t.oid = 'bytea'::regtype, has_column_privilege(c.oid, a.attnum, 'SELECT')
        AND NOT row_security_active(c.oid)
   FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_attribute a ON a.attrelid = c.oid
   JOIN pg_type t ON t.oid = a.atttypid
  WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND a.attnum > 0 AND NOT a.attisdropped
-   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^(pg_|keyturn_\d{8}t)'
+   AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^(pg_|keyturn_[0-9]{8}t)'
    AND t.typcategory NOT IN ('B', 'D', 'E', 'G', 'I', 'N', 'T')
  ORDER BY 2, 3, 4
 """
@@ -81,9 +81,9 @@ def as_text(column: str) -> str:
 
 
 def holds_prefix(value: str, is_bytes: bool) -> str:
-    """Return the SQL condition that a text, or bytes, may have a token in them."""
+    """Return the SQL condition that a text, or bytes, may have a token in them; without a backslash, which has two meanings."""
     has = (
-        f"position('\\x{prefix.hex()}'::bytea IN {value}) > 0"
+        f"position(decode('{prefix.hex()}', 'hex') IN {value}) > 0"
         if is_bytes
         else f"strpos({value}, '{prefix.decode()}') > 0"
         for prefix in (ONE_LAYER_PREFIX, TWO_LAYER_PREFIX)

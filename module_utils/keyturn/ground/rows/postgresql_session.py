@@ -30,6 +30,8 @@ GRACE_SECONDS = 30
 SESSION_HOURS, MOST_MEMORY = 12, 768 << 20
 # a lock is waited for while nothing is held, so that nobody waits for us
 LOCK_SECONDS = 10
+# the system looks up the name of each by itself, in its own time
+MOST_HOSTS = 8
 PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
 # what a login may say besides; libpq loads code, and opens files as root, by what stands in others
 ALLOWED = {*PARTS, "application_name", "connect_timeout", "target_session_attrs"}
@@ -58,8 +60,13 @@ SETTINGS = {
     "row_security": "off",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS}s",
+    # what a key is written as is read as the same key, and the bytes of a token are its text
     "datestyle": "ISO",
     "timezone": "UTC",
+    "intervalstyle": "postgres",
+    "extra_float_digits": "1",
+    "bytea_output": "escape",
+    "quote_all_identifiers": "off",
 }
 # by the SQLSTATE, or its first two digits; the text of the server may quote a row
 REFUSED = {
@@ -67,21 +74,36 @@ REFUSED = {
     "25006": "it takes no writes: it is a replica, or set to read only",
     "40P01": "it would have waited for another session for ever (deadlock)",
     "42501": "the login has not the right to do it",
+    "P0": "a function in the database forbids it (of a trigger, an event trigger or a constraint)",
     "53": "it is out of resources (connections, memory)",
     "53100": "its disk is full",
     "55P03": "another session holds a lock on the table",
     "57014": "it took too long, or somebody has cancelled it",
     "57P": "somebody has ended the session, or the server",
 }
+LOCKED = "55P03"
+# who keeps others from reading or writing a table, and which
+LOCKS = """
+SELECT DISTINCT format('%s by %s of %s', l.relation::regclass, l.pid, coalesce(a.usename, 'a prepared transaction'))
+  FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+ WHERE l.granted AND l.mode IN ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock')
+   AND l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_backend_pid()
+   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+ ORDER BY 1 LIMIT 5
+"""
 AWAY = {
     "root certificate": f"this host has no list of authorities ({AUTHORITIES}): install ca-certificates",
     "server certificate": "its certificate is of another name: say the name in it as host",
-    "password authentication failed": "the login is not taken: its password is another",
+    "password authentication failed": "the login is not taken: its password is another, or has expired",
+    "not permitted to log in": "the role may not log in (NOLOGIN)",
+    "permission denied for database": "the role may not connect to this database: GRANT CONNECT ON DATABASE to it",
+    "not currently accepting connections": "the database takes no connections",
     "no pg_hba.conf entry": "the server lets this login in from nowhere here (pg_hba.conf)",
     "Peer authentication failed": "the server knows its users by their names here, and this is another (peer)",
     "does not exist": "it has no such database or role",
     "SSL": "it does not speak TLS, or its certificate is not trusted",
-    "too many clients": "it has no connection left",
+    "too many c": "it has no connection left (of the server, the database or the role)",
+    "connection slots": "it has no connection left for this role",
     "timeout": "it gives no answer",
     "refused": "nobody listens there",
     "could not translate host name": "its name is not known",
@@ -142,6 +164,10 @@ class Login:
                 f"{self.name}: the login says {', '.join(others)}, by which files are opened or settings changed, and may say "
                 f"{', '.join(sorted(ALLOWED))} alone: take that out, or name another variable by `login`"
             )
+        if given.get("host", "").count(",") >= MOST_HOSTS:
+            raise KeyturnError(
+                f"{self.name}: the login names more than {MOST_HOSTS} hosts: name those that have the server"
+            )
         return given | self._trust(given) | OWN
 
     def _trust(self, given: Mapping[str, str]) -> dict[str, str]:
@@ -175,7 +201,7 @@ class Login:
         except ImportError:
             raise Unreached(f"{self.name}: this host has no psycopg2: install python3-psycopg2") from None
         try:
-            with owner.acting(self._root / "any file"), _without_settings(), _waiting(CONNECT_SECONDS):
+            with owner.on_behalf(self._root / "any file", self.path), _without_settings(), _waiting(CONNECT_SECONDS):
                 connection = psycopg2.connect(**self.parameters())
             # a server says of what type a cell is, and a decimal of ten signs, made a whole number, is computed for days
             decimals = psycopg2.extensions.DECIMAL.values
@@ -190,7 +216,15 @@ class Login:
                 connection.autocommit = True
                 yield connection
         except psycopg2.Error as error:
-            raise KeyturnError(f"{self.name}: the server has not done what was asked: {_words(error)}") from None
+            why = _words(error)
+            if error.pgcode == LOCKED:
+                with (
+                    contextlib.suppress(psycopg2.Error),
+                    _waiting(CONNECT_SECONDS),
+                    transaction(connection, snapshot=True) as cursor,
+                ):
+                    why += _locks(cursor)
+            raise KeyturnError(f"{self.name}: the server has not done what was asked: {why}") from None
         except TimeoutError:
             raise KeyturnError(
                 f"{self.name}: the server has said nothing for {seconds + GRACE_SECONDS:.0f} seconds, or has not come to an end for "
@@ -264,6 +298,13 @@ def _without_settings() -> Iterator[None]:
         os.environ.update(theirs)
 
 
+def _locks(cursor: Cursor) -> str:
+    """Name the tables of this database that are locked, and by whom; empty where nobody holds a lock any more."""
+    cursor.execute(LOCKS)
+    found = ", ".join(one for (one,) in cursor.fetchall())
+    return f" ({found}): end what holds it, then run this again" if found else ""
+
+
 def _words(error: Any) -> str:
     code = error.pgcode or "57P"
     known = next((REFUSED[part] for part in (code, code[:3], code[:2]) if part in REFUSED), None)
@@ -281,8 +322,10 @@ def transaction(connection: Any, *, snapshot: bool = False, seconds: float = STA
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if snapshot else "BEGIN ISOLATION LEVEL READ COMMITTED"
         )
         try:
-            for name, value in {**SETTINGS, "statement_timeout": f"{seconds:.0f}s"}.items():
-                cursor.execute(f"SET LOCAL {name} = {value if ',' in value else repr(value)}")
+            settings = {**SETTINGS, "statement_timeout": f"{seconds:.0f}s"}.items()
+            cursor.execute(
+                "; ".join(f"SET LOCAL {name} = {value if ',' in value else repr(value)}" for name, value in settings)
+            )
             yield cursor
             cursor.execute("COMMIT")
         except BaseException:

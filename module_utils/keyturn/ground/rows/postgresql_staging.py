@@ -14,15 +14,21 @@ from typing import NamedTuple
 from ...base.errors import KeyturnError
 from ...base.sides import Side, other
 from .fernet_forms import Stored
-from .postgresql_session import LOCK_SECONDS, Cursor
+from .postgresql_session import LOCK_SECONDS, LOCKED, Cursor
 from .postgresql_table import Column
 from .sqlite_file import PAGE_BYTES, Cell, Row, quote
 
 # of a page: how many rows at first, and so many times more with each while what is made of them fits into memory
 FIRST, GROWTH, FETCHED = 100, 4, 5_000
-LOCKED = "55P03"
 # what its name begins with is the time of a rotation's id
 OURS = r"^keyturn_\d{8}t\d{6}z_"
+STAGED = ("keyturn old", "keyturn new")
+SHAPE = """
+SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute
+ WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum
+"""
+# how a trigger is enabled, by what the server says of it
+ENABLED = {"O": "TRIGGER", "A": "ALWAYS TRIGGER", "R": "REPLICA TRIGGER"}
 HOLDERS = """
 SELECT DISTINCT format('%%s of %%s', l.pid, a.usename) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
  WHERE l.relation = ANY (%s) AND l.granted AND l.pid <> pg_backend_pid()
@@ -56,6 +62,13 @@ class Staging:
                 f"{name}: another rotation has rows prepared there (schema {', '.join(others)}): end it, or, where it has ended, "
                 f"DROP SCHEMA {quote(others[0])} CASCADE"
             )
+
+    def fits(self, cursor: Cursor, number: int, target: Column) -> bool:
+        """Tell whether what is prepared of a column is by the key and of the type that its table has now."""
+        cursor.execute(SHAPE, (self.table(number),))
+        names, kind = (*target.keys, *map(quote, STAGED)), "bytea" if target.kind == "bytea" else "text"
+        found = [(quote(name), is_of) for name, is_of in cursor.fetchall()]
+        return found == list(zip(names, (*target.types, kind, kind), strict=True))
 
     def make(self, cursor: Cursor, targets: Sequence[Column]) -> None:
         """Make the schema anew."""
@@ -167,10 +180,7 @@ def write(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> None:
 
 def put(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> int:
     """Write those of the rows that still hold what was read of them; return their number."""
-    same = " AND ".join(
-        f"t.{key} = v.k{number}::{kind}"
-        for number, (key, kind) in enumerate(zip(target.keys, target.types, strict=True))
-    )
+    same = _same_row(target)
     old, new = ("v.old::bytea", "v.new::bytea") if target.kind == "bytea" else ("v.old", "v.new")
     cursor.execute(
         f"UPDATE {_as_it_is(target.table)} t SET {_as_it_is(f'{target.column} = {new}::{target.cast}')} "  # noqa: S608
@@ -178,6 +188,16 @@ def put(cursor: Cursor, target: Column, goals: Sequence[Goal]) -> int:
         _columns(goals),
     )
     return cursor.rowcount
+
+
+def as_they_are(cursor: Cursor, target: Column, rows: Sequence[Row]) -> list[Row]:
+    """Return what stands in rows now, by their keys; one that is gone is missing."""
+    cursor.execute(
+        _as_it_is(f"SELECT {target.select()} FROM {target.table} t JOIN ")  # noqa: S608
+        + f"{_unnested(target)} ON {_as_it_is(_same_row(target))}",
+        _columns([(row, None) for row in rows]),
+    )
+    return [target.row(found) for found in cursor.fetchall()]
 
 
 def fetched(cursor: Cursor, target: Column, query: str) -> Iterator[list[Row]]:
@@ -241,13 +261,18 @@ def triggers_away(cursor: Cursor, target: Column) -> Iterator[None]:
         cursor.execute(f"ALTER TABLE {target.table} DISABLE TRIGGER {quote(name)}")
     yield
     for name, enabled in target.triggers:
-        cursor.execute(f"ALTER TABLE {target.table} ENABLE {'ALWAYS ' if enabled == 'A' else ''}TRIGGER {quote(name)}")
+        cursor.execute(f"ALTER TABLE {target.table} ENABLE {ENABLED[enabled]} {quote(name)}")
 
 
 def staged_by(cursor: Cursor) -> list[str]:
     """Return the schemas of all rotations."""
     cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname ~ %s ORDER BY nspname", (OURS,))
     return [name for (name,) in cursor.fetchall()]
+
+
+def _same_row(target: Column) -> str:
+    pairs = enumerate(zip(target.keys, target.types, strict=True))
+    return " AND ".join(f"t.{key} = v.k{number}::{kind}" for number, (key, kind) in pairs)
 
 
 def _unnested(target: Column) -> str:

@@ -12,20 +12,29 @@ from .sqlite_file import Cell, Row, quote
 
 # how a column is read and compared: as text by its bytes, whatever its collation says is equal
 TYPES = {"text": "text", "varchar": "text", "bytea": "bytea", "json": "json", "jsonb": "json"}
+# the table with all its partitions, through which it is written, and the column in each
+PARTS = """
+WITH parts AS (
+  SELECT a.attrelid AS oid, a.attnum AS number, a.attgenerated <> '' AS made
+    FROM (SELECT to_regclass(%s)::oid AS oid UNION SELECT relid FROM pg_partition_tree(to_regclass(%s))) p
+    JOIN pg_attribute a ON a.attrelid = p.oid AND a.attname = %s AND a.attnum > 0 AND NOT a.attisdropped)
+"""
 FACTS = """
-SELECT c.oid, c.relkind, n.nspname, c.relname, a.attnum, b.typname, format_type(a.atttypid, NULL), a.attgenerated,
-       pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid),
+SELECT c.oid, c.relkind, n.nspname, c.relname, a.attnum, b.typname, format_type(a.atttypid, NULL),
+       EXISTS (SELECT FROM parts WHERE made), pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid),
        has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'UPDATE'),
        (SELECT i.indkey::int2[] FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
-       EXISTS (SELECT FROM pg_constraint k WHERE k.contype = 'f' AND (k.conrelid = c.oid AND a.attnum = ANY (k.conkey)
-               OR k.confrelid = c.oid AND a.attnum = ANY (k.confkey))),
-       EXISTS (SELECT FROM pg_attribute g JOIN pg_attrdef d ON d.adrelid = g.attrelid AND d.adnum = g.attnum
-               JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refobjid = c.oid
-               AND p.refobjsubid = a.attnum WHERE g.attrelid = c.oid AND g.attgenerated <> ''),
+       EXISTS (SELECT FROM pg_constraint k JOIN parts ON k.conrelid = parts.oid AND parts.number = ANY (k.conkey)
+               OR k.confrelid = parts.oid AND parts.number = ANY (k.confkey) WHERE k.contype = 'f'),
+       EXISTS (SELECT FROM parts JOIN pg_attribute g ON g.attrelid = parts.oid AND g.attgenerated <> ''
+               JOIN pg_attrdef d ON d.adrelid = g.attrelid AND d.adnum = g.attnum
+               JOIN pg_depend p ON p.classid = 'pg_attrdef'::regclass AND p.objid = d.oid AND p.refobjid = parts.oid
+               AND p.refobjsubid = parts.number),
        EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.rulename <> '_RETURN'),
-       c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid)
-  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = %s AND a.attnum > 0 AND NOT a.attisdropped
+       c.relkind = 'r' AND EXISTS (SELECT FROM pg_inherits h WHERE h.inhparent = c.oid),
+       EXISTS (SELECT FROM parts JOIN pg_subscription_rel s ON s.srrelid = parts.oid)
+  FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace JOIN parts ON parts.oid = c.oid
+  JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = parts.number
   JOIN pg_type t ON t.oid = a.atttypid JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
  WHERE c.oid = to_regclass(%s)
 """
@@ -33,10 +42,12 @@ KEYS = """
 SELECT a.attname, format_type(a.atttypid, a.atttypmod) FROM unnest(%s::int2[]) WITH ORDINALITY AS k(number, place)
   JOIN pg_attribute a ON a.attrelid = %s AND a.attnum = k.number ORDER BY k.place
 """
-# those of a row that would run when the column is written
+# those that would run when the column is written; those of a statement run for the table that it names alone
 TRIGGERS = """
-SELECT tgname, tgenabled FROM pg_trigger
- WHERE tgrelid = %s AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & 16 <> 0 AND (tgattr = '' OR %s = ANY (tgattr))
+SELECT DISTINCT tgname, tgenabled FROM pg_trigger JOIN parts ON tgrelid = parts.oid
+ WHERE NOT tgisinternal AND tgtype & 16 <> 0 AND (tgattr = '' OR parts.number = ANY (tgattr))
+   AND (tgtype & 1 <> 0 OR tgrelid = to_regclass(%s))
+   AND tgenabled IN ('A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END)
  ORDER BY tgname
 """
 
@@ -98,12 +109,13 @@ def column(cursor: Cursor, declared: Spec) -> Column:
     table, name, flag = declared["table"], declared["column"], declared.get("flag") or ""
     where = f"{table}.{name}"
     schema, _, alone = table.rpartition(".")
-    cursor.execute(FACTS, (name, f"{quote(schema or 'public')}.{quote(alone)}"))
+    named = f"{quote(schema or 'public')}.{quote(alone)}"
+    cursor.execute(PARTS + FACTS, (named, named, name, named))
     facts = cursor.fetchone()
     if facts is None:
         raise KeyturnError(f"{where} does not exist: correct the columns of the migration in the catalogue")
-    oid, _, schema, alone, number, base, cast, *_ = facts
-    cursor.execute(TRIGGERS, (oid, number))
+    oid, _, schema, alone, _, base, cast, *_ = facts
+    cursor.execute(PARTS + TRIGGERS, (named, named, name, named))
     triggers = tuple(cursor.fetchall())
     if base in ("json", "jsonb") and not declared.get("paths"):
         raise KeyturnError(f"{where} is of the type {base}: say by `paths` where in it tokens stand")
@@ -136,7 +148,9 @@ def column(cursor: Cursor, declared: Spec) -> Column:
 
 def _refusals(facts: Sequence[Any], triggers: Sequence[tuple[str, str]]) -> Iterator[str]:
     """Yield why a column cannot be turned. Whatever a write of it would change besides is one reason."""
-    _, kind, _, _, number, base, _, generated, owns, hidden, may, primary, foreign, feeds, rules, inherited = facts
+    _, kind, _, _, number, base, _, generated, owns, hidden, may, primary, foreign, feeds, rules, inherited, told = (
+        facts
+    )
     named = ", ".join(name for name, _ in triggers)
     if kind not in ("r", "p"):
         yield "is no table (a view, or one of another server), so nothing can be turned there: declare the table itself"
@@ -156,6 +170,8 @@ def _refusals(facts: Sequence[Any], triggers: Sequence[tuple[str, str]]) -> Iter
         yield "its table has a rule (CREATE RULE), which changes what a write does: drop it first"
     if inherited:
         yield "other tables inherit from its table, and its key does not tell their rows apart: declare them one by one"
+    if told:
+        yield "its table is written by a subscription (logical replication): turn the rows where they come from"
     if hidden:
         yield "row level security hides rows of its table from the login: name one that owns the table or has BYPASSRLS"
     if not may:

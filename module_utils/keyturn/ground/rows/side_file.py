@@ -172,6 +172,33 @@ def attach(connection: sqlite3.Connection, side: SideFile | None, columns: Seque
             connection.execute(f"SELECT 1 FROM side.staged_{index} LIMIT 1").fetchone()  # noqa: S608
 
 
+def attach_copy(connection: sqlite3.Connection, copy: Path) -> None:
+    """Let statements of ``connection`` see a copy of its database as the schema ``kept``: as with ``attach``, root opens it."""
+    with owner.own(), named_errors(str(copy)):
+        connection.execute("ATTACH ? AS kept", (f"{copy.absolute().as_uri()}?mode=ro",))
+        connection.execute("SELECT count(*) FROM kept.sqlite_master").fetchone()
+
+
+def differing(connection: sqlite3.Connection, target: Column) -> Iterator[list[Differing]]:
+    """Yield in pages the rows that do not stand as they do in the copy, each with what that has of it."""
+    same = " AND ".join(f"k.{locator} = t.{locator}" for locator in target.locators)
+    order = ", ".join(f"t.{locator}" for locator in target.locators)
+    after: Sequence[Cell] = ()
+    while True:
+        where = f"AND {behind(target, 't.')}" if after else ""
+        query = (
+            f"SELECT {target.row('t.')}, k.{target.column} FROM main.{target.table} AS t JOIN kept.{target.table} AS k ON {same} "  # noqa: S608
+            f"WHERE t.{target.column} IS NOT k.{target.column} COLLATE BINARY {where} ORDER BY {order} LIMIT {PAGE_ROWS}"
+        )
+        rows = [
+            Differing(target.found(row[:-1]), row[-1]) for row in some(connection.execute(query, after), target.weigh)
+        ]
+        if not rows:
+            return
+        yield rows
+        after = rows[-1].row.locator
+
+
 def put_staged(connection: sqlite3.Connection, index: int, target: Column, to: Side) -> int:
     """Give every row that stands as staged under the other key its staged value under ``to``; return how many."""
     staged = f"FROM side.staged_{index} WHERE old IS NOT NULL AND {_same_row(target)}"

@@ -165,6 +165,14 @@ class SqliteStore:
             for name, count in self.columns.residue().items()
         ]
 
+    def tally(self, key: bytes) -> list[tuple[int, int]]:
+        """Open every row."""
+        return self.columns.tally(key)
+
+    def put_back(self, folder: Path) -> None:
+        """Read the backup beside the database."""
+        self.columns.put_back(folder / BACKUP)
+
     def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Copy the backup to ``scratch``, under a name of our own, and open its rows.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from ...ground import consumers
 from ...ground.consumers import Consumer
 from ...services.service import Service
 from .. import key_lists
-from ..journal import Instant, Journal, JournalRecord, Stamp, utc_now
+from ..journal import Instant, Journal, Stamp, utc_now
 from ..rotation import Rotation
 from ..values import Staged
 
@@ -74,13 +74,6 @@ def check_files_hold_new(rotation: Rotation, staged: Staged, decided: bool) -> N
                 raise KeyturnError(
                     f"{consumer.place(name)}: {name} is the old value {held[name]} again and not the new {wanted}: {remedy}"
                 )
-
-
-def replace_files(rotation: Rotation, values: Mapping[str, str], before: JournalRecord | None = None) -> None:
-    """Put ``values`` into every consumer; with the forms and modes that the journal says were there ``before``, if given."""
-    record: JournalRecord = before or {}
-    for consumer in rotation.consumers(record.get("forms")):
-        consumers.replace(consumer, values, record.get("modes", {}).get(str(consumer.path)))
 
 
 def start_gate(rotation: Rotation) -> Path:

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from ...base.errors import KeyturnError
+from ...ground import rows
 from ..journal import Journal, JournalRecord, Kept, PreparedRows
 from ..rotation import Rotation
 from .common import check_space
@@ -30,6 +31,8 @@ def would(rotation: Rotation, begun: Journal | None) -> str:
         return ""
     if not rotation.speaks:
         return f"leave the rows to {rotation.speaker}"
+    if rows.KINDS[rotation.entry["migration"]["kind"]].runs:
+        return ""  # its program works under the stop
     return "back up the database and compute the new ciphertexts while the service runs"
 
 

@@ -10,7 +10,7 @@ from .answers import HostAnswer
 
 def run(holding: Holding) -> HostAnswer:
     """Tell whether this host reaches the data of the secret, and why not. Data of its own each host has."""
-    migration = holding.entry["migration"]
+    migration = rows.read_by(holding.entry["migration"])
     kind = rows.KINDS.get(migration["kind"])
     try:
         if kind is not None and kind.reach is not None:

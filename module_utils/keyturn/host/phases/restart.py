@@ -11,7 +11,7 @@ from ...ground import consumers
 from .. import readers
 from ..journal import Journal, JournalRecord
 from ..rotation import Rotation
-from .common import down_now, instant, replace_files, seconds_since, stamp, start_again, stop
+from .common import down_now, instant, seconds_since, stamp, start_again, stop
 
 
 def restart(
@@ -33,7 +33,7 @@ def restart(
         service.note_companions()
     stop(services)
     stopped()
-    replace_files(rotation, held, before)
+    rotation.replace_values(held, before)
     journal.update(changed=instant())
     failed = start_again(journal, services)
     journal.update(downtime_seconds=round(down + seconds_since(journal.stopped), 3))

@@ -22,7 +22,6 @@ from .common import (
     down_now,
     instant,
     open_start_gate,
-    replace_files,
     seconds_since,
     stamp,
     start,
@@ -162,7 +161,7 @@ def _turn_back(rotation: Rotation, journal: Journal) -> None:
         _rows_back(rotation, journal)
     elif (store := rotation.migration(staged.old, staged.new)) is not None:
         check_turned(rotation, store, "old")
-    replace_files(rotation, staged.old, journal.record)
+    rotation.replace_values(staged.old, journal.record)
     journal.update(changed=instant(), held=dict(journal.old))
     open_start_gate(rotation)
     with _tolerating(rotation, journal):

@@ -18,7 +18,6 @@ from .common import (
     fit_start_gate,
     instant,
     open_start_gate,
-    replace_files,
     seconds_since,
     stamp,
     start_again,
@@ -105,7 +104,7 @@ def _turn(rotation: Rotation, journal: Journal, staged: Staged) -> None:
         turned = _turn_rows(rotation, journal, store)
     elif store is not None:
         check_turned(rotation, store, "new")
-    replace_files(rotation, staged.new)
+    rotation.replace_values(staged.new)
     if _has_one_from_before(rotation) and not tells_apart(rotation, journal, staged):
         raise KeyturnError(
             f"the probes of {rotation.secret} have held before {', '.join(rotation.reloaded)} was reloaded, so they do not show which "
