@@ -17,6 +17,7 @@ from keyturn.base import procfs
 from keyturn.base.errors import KeyturnError
 from keyturn.ground.rows import command
 from keyturn.host.phases import finish, prepare, stage, turn
+from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
 from keyturn.inputs.validation import services, validated
@@ -106,9 +107,9 @@ def test_what_it_leaves_running_is_ended(host: Host, monkeypatch: pytest.MonkeyP
 def test_one_that_a_killed_call_has_left_is_ended_before_its_rows_go_back(host: Host) -> None:
     host.go_to("prepared")
     lock = host.state_file("prepared.lock")
-    with lock.open("x") as file:
+    with lock.open("x") as file, host.lab.database.open("rb") as database:
         fcntl.flock(file, fcntl.LOCK_EX)
-        left = subprocess.Popen(["sleep", "1000"], pass_fds=[file.fileno()])
+        left = subprocess.Popen(["sleep", "1000"], pass_fds=[file.fileno(), database.fileno()])
     host.more["entry"]["migration"]["turn"]["seconds"] = 1
     turn.run(host.rotation(), "proved")
     assert left.wait() == -signal.SIGKILL
@@ -185,7 +186,7 @@ def test_a_host_that_takes_over_does_not_guess_what_the_rows_held(host: Host) ->
 def test_what_is_shown_to_be_right_is_not_turned_again(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.go_to("prepared")
     with monkeypatch.context() as patch:
-        patch.setattr("keyturn.host.phases.switch.replace_files", broken)
+        patch.setattr(Rotation, "replace_values", broken)
         with pytest.raises(KeyturnError, match="the test"):
             turn.run(host.rotation(), "proved")
     assert ran(host) == 1

@@ -49,7 +49,7 @@ class Delegated:
         self._turn, self._scripts, self._rows, self._values = turn, scripts, rows, values
         self._program = str(turn["command"][0])
         self.name, self.label, self.secrets, self.parts = rows.name, rows.label, rows.secrets, (self,)
-        self.space, self.check_switch, self.check_unused = rows.space, rows.check_switch, rows.check_unused
+        self.space, self.check_switch = rows.space, rows.check_switch
         self.sample, self.refusal, self.residue, self.restore = rows.sample, rows.refusal, rows.residue, rows.restore
         self.opened_before, self.forget, self.left = rows.opened_before, rows.forget, rows.left
         self._folder: Path | None = None
@@ -98,9 +98,13 @@ class Delegated:
         """Refuse: what a program does beside the application is not known to keep what that writes."""
         raise KeyturnError(f"{self.name}: {self._program} turns its rows under a stop alone")
 
+    def check_unused(self) -> None:
+        """Wait for the program of a call that was killed, then refuse while anybody else has the data open."""
+        self._let_end(self._turn["seconds"])
+        self._rows.check_unused()
+
     def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
         """Towards ``new`` run the program, and hold the rows against what they held. Towards ``old`` re-encrypt them as any other."""
-        self._let_end(self._turn["seconds"])  # a program that a killed call has left
         self.check_unused()
         before = self._before()
         return self._forward(before) if to == "new" else self._back(before)
@@ -110,7 +114,7 @@ class Delegated:
             return {"turned": 0, "on_the_fly": 0, "left": ""}
         before = before or self._note()
         self._run()
-        self.check_unused()
+        self._rows.check_unused()
         if faults := self._faults(before):
             raise KeyturnError(
                 f"{self.name}: {self._program}, which turns its rows, has not turned them as they were ({faults}): run it by hand on a "
