@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Write a first folder of data for an application."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_adopt
 short_description: Write a first folder of data for an application
@@ -22,7 +20,6 @@ options:
     description: What M(keyturn_survey_info) returned, by host.
     type: dict
     required: true
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

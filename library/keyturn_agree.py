@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Refuse to go on with hosts that do not agree."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_agree
 short_description: Refuse to go on with hosts that do not agree

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Make alerts from the policy's thresholds."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_alerts
 short_description: Make alerts from the policy's thresholds
@@ -68,7 +66,6 @@ options:
     description: Handle that Datadog's monitors notify.
     type: str
     default: ''
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

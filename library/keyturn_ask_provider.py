@@ -1,15 +1,12 @@
 #!/usr/bin/python
 """Ask whether the old value still lives, before a host goes back to it."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_ask_provider
 short_description: Ask whether the old value still lives, before a host goes back to it
 description:
   - A credential that its provider does not accept any more is never put back. The answer stands in the host's journal.
   - Where the switch has not begun, nothing has to be put back, and the answer keeps nobody from going back.
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Sign the checklist of a rotation, or close it."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_checklist
 short_description: Sign the checklist of a rotation, or close it
@@ -51,7 +49,6 @@ options:
     description: What the signer has seen, by the id of the point.
     type: dict
     default: {}
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Commit a rotation on a host, in two steps."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_commit
 short_description: Commit a rotation on a host, in two steps
@@ -17,7 +15,6 @@ options:
     type: str
     required: true
     choices: [decide, finish, both]
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
 

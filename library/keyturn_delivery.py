@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Deliver the values of a host in a credential that only this host opens, or in `.env` again."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_delivery
 short_description: Deliver the values of a host in an encrypted credential, or in .env again
@@ -11,13 +9,7 @@ description:
     proves them. What fails is taken back, and what was killed is simply run again.
   - With C(systemd_credential) one file in C(/etc/credstore.encrypted) holds them, encrypted by the host's key. systemd decrypts it for
     the service alone, and a launcher makes it the environment of the program. C(.env) keeps its other lines.
-author: The Keyturn maintainers
-extends_documentation_fragment: keyturn.application
-options:
-  secrets:
-    description: The catalogue, C(keyturn_secrets), or a part of it.
-    type: dict
-    required: true
+extends_documentation_fragment: keyturn.secrets
 attributes:
   check_mode:
     description: Reads only and says what would happen.

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Say which secrets are to be turned now."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_due_info
 short_description: Say which secrets are to be turned now
@@ -29,7 +27,6 @@ options:
     description: Days before its due date from which on a secret is turned.
     type: int
     default: 7
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.info
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Collect the evidence of an intrusion on a host."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_evidence
 short_description: Collect the evidence of an intrusion on a host
@@ -23,10 +21,6 @@ options:
     type: str
     required: true
     choices: [after, before]
-  secrets:
-    description: The catalogue, C(keyturn_secrets). Its credentials are what the providers are asked with.
-    type: dict
-    required: true
   sources:
     description: What is collected.
     type: list
@@ -42,8 +36,7 @@ options:
     type: list
     elements: str
     default: []
-author: The Keyturn maintainers
-extends_documentation_fragment: keyturn.application
+extends_documentation_fragment: keyturn.secrets
 """
 
 EXAMPLES = r"""

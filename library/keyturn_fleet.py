@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Say whether a rotation may begin, and with which hosts."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_fleet
 short_description: Say whether a rotation may begin, and with which hosts
@@ -46,7 +44,6 @@ options:
     description: Folder of the reports, with a folder of each environment.
     type: path
     required: true
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Write a new value of a kind to a private file."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_generate
 short_description: Write a new value of a kind to a private file

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Take a server out of a balancer's traffic, or put it back."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_haproxy
 short_description: Take a server out of HAProxy's traffic, or put it back

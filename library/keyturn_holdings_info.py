@@ -1,20 +1,12 @@
 #!/usr/bin/python
 """Say what a host holds of every secret."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_holdings_info
 short_description: Say what a host holds of every secret
 description:
   - Reads the files, opens every row, asks the services. Changes nothing.
-author: The Keyturn maintainers
-extends_documentation_fragment: keyturn.application
-options:
-  secrets:
-    description: The catalogue, C(keyturn_secrets), or a part of it.
-    type: dict
-    required: true
+extends_documentation_fragment: keyturn.secrets
 attributes:
   check_mode:
     description: Changes nothing, with or without it.

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Open an incident, write its document, tick a point of it, or say what is late."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_incident
 short_description: Open an incident, write its document, tick a point of it, or say what is late
@@ -107,7 +105,6 @@ options:
     description: What was found, and where that can be read.
     type: str
     default: ''
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Do one step of the response to an incident."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_incident_run
 short_description: Do one step of the response to an incident

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Tell the issuer of a value about it."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_issue
 short_description: Tell the issuer of a value about it
@@ -28,7 +26,6 @@ options:
     description: Go back although this host has decided, because a host of the unit has not.
     type: bool
     default: false
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Verify the rotation log."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_log
 short_description: Verify the rotation log

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Write what a replacement of access tokens has come to into the rotation log."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_log_replacement
 short_description: Write what a replacement of access tokens has come to into the rotation log
@@ -41,7 +39,6 @@ options:
     description: The environment's folder of reports.
     type: path
     required: true
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Write the evidence of revocations into the rotation log."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_log_revocations
 short_description: Write the evidence of revocations into the rotation log
@@ -30,7 +28,6 @@ options:
     description: The environment's folder of reports.
     type: path
     required: true
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

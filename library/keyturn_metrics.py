@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Write what Keyturn knows as metrics."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_metrics
 short_description: Write what Keyturn knows as metrics
@@ -21,7 +19,6 @@ options:
     description: The file, which ends with C(.prom).
     type: path
     required: true
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

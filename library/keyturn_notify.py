@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Tell people what has happened."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_notify
 short_description: Tell people what has happened

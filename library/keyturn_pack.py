@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Pack the evidence of a period for an audit."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_pack
 short_description: Pack the evidence of a period for an audit

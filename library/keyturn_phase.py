@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Take one phase of a rotation on a host."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_phase
 short_description: Take one phase of a rotation on a host

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Plan a rotation."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_plan
 short_description: Plan a rotation
@@ -74,7 +72,6 @@ options:
     type: list
     elements: raw
     default: [1, 25%, 100%]
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.info
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Render the policy from its data."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_policy
 short_description: Render the policy from its data
@@ -24,7 +22,6 @@ options:
   folder:
     description: An environment's folder of reports.
     type: path
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Remove old values that have expired from a host."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_prune
 short_description: Remove old values that have expired from a host
@@ -10,13 +8,7 @@ description:
   - An old value and the backup that only it opens go together when their retention has ended. One that a provider must still be
     asked about stays, and nothing of an open rotation is touched.
   - A temporary file that a killed call left beside a file with values goes as well.
-author: The Keyturn maintainers
-extends_documentation_fragment: keyturn.application
-options:
-  secrets:
-    description: The catalogue, C(keyturn_secrets), or a part of it.
-    type: dict
-    required: true
+extends_documentation_fragment: keyturn.secrets
 attributes:
   check_mode:
     description: Says what would be removed.

@@ -1,24 +1,12 @@
 #!/usr/bin/python
 """Say whether a host reaches the data that all hosts share."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_reach_info
 short_description: Say whether a host reaches the data that all hosts share
 description:
   - Of data that is one for all hosts, one that reaches it turns it for all of them. Changes nothing.
-extends_documentation_fragment: keyturn.application
-options:
-  secret:
-    description: Name of the secret.
-    type: str
-    required: true
-  entry:
-    description: Its entry in the catalogue.
-    type: dict
-    required: true
-author: The Keyturn maintainers
+extends_documentation_fragment: keyturn.secret
 attributes:
   check_mode:
     description: Changes nothing anyway.

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Choose the way on which an open rotation ends."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_recover
 short_description: Choose the way on which an open rotation ends
@@ -33,7 +31,6 @@ options:
     description: The rotation that a person knows to be open where neither log nor reports do, empty for none.
     type: str
     default: ""
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

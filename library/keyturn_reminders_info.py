@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Say what people have to be reminded of."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_reminders_info
 short_description: Say what people have to be reminded of
@@ -17,7 +15,6 @@ options:
     description: Where the folder can be read. Its path if empty.
     type: str
     default: ''
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.info
 """
 

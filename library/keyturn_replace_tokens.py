@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Replace the access tokens of a host's database at their provider."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_replace_tokens
 short_description: Replace the access tokens of a host's database at their provider
@@ -10,14 +8,6 @@ description:
   - For the day on which a database and its key have both leaked. Each call works for a while and says how far it is.
   - A call to the provider cannot be repeated. An item whose answer was lost with a kill is listed as C(relink_required).
 options:
-  secret:
-    description: Name of the catalogue entry.
-    type: str
-    required: true
-  entry:
-    description: The catalogue entry, as C(keyturn_secrets) holds it.
-    type: dict
-    required: true
   issuer:
     description: The catalogue entry of the credential with which the tokens are used.
     type: dict
@@ -26,8 +16,7 @@ options:
     description: For how long to work.
     type: float
     default: 20
-author: The Keyturn maintainers
-extends_documentation_fragment: keyturn.application
+extends_documentation_fragment: keyturn.secret
 """
 
 EXAMPLES = r"""

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Write the report and the log of a rotation."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_report
 short_description: Write the report and the log of a rotation
@@ -59,7 +57,6 @@ options:
     description: Whether people sign with keys here, for what the text says of it.
     type: bool
     default: false
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

@@ -1,22 +1,12 @@
 #!/usr/bin/python
 """See that old credentials are dead, and destroy their last copies."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_retire
 short_description: See that old credentials are dead, and destroy their last copies
 description:
   - Works on the open revocations that a host has of a secret. Nothing but a rejection by the provider closes one.
 options:
-  secret:
-    description: Name of the catalogue entry.
-    type: str
-    required: true
-  entry:
-    description: The catalogue entry, as C(keyturn_secrets) holds it.
-    type: dict
-    required: true
   step:
     description:
       - C(ask) asks the provider about each old credential, and fails unless all are rejected and the one in use works.
@@ -24,8 +14,7 @@ options:
     type: str
     required: true
     choices: [ask, close]
-author: The Keyturn maintainers
-extends_documentation_fragment: keyturn.application
+extends_documentation_fragment: keyturn.secret
 """
 
 EXAMPLES = r"""

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Take a rotation back on a host."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_rollback
 short_description: Take a rotation back on a host
@@ -31,7 +29,6 @@ options:
         gone back keeps the rotation open.
     type: bool
     default: false
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Say which rotation is open on a host."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_rotation_info
 short_description: Say which rotation is open on a host
@@ -24,7 +22,6 @@ options:
     description: Keyturn's state folder on the host.
     type: path
     required: true
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.info
 """
 

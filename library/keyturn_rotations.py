@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Run a whole rotation of each of some secrets."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_rotations
 short_description: Run a whole rotation of each of some secrets

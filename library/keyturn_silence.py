@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Silence at Alertmanager what a rotation causes, or lift that."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_silence
 short_description: Silence at Alertmanager what a rotation causes, or lift that

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Examine a host and stage the new value of a secret."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_stage
 short_description: Examine a host and stage the new value of a secret
@@ -37,7 +35,6 @@ options:
       - Number and hash of the record with which the controller's log begins this attempt, from M(keyturn_report). The journal keeps it, so
         that M(keyturn_log) finds a log that was rewritten.
     type: dict
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Say what the secrets of an environment need."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_status
 short_description: Say what the secrets of an environment need
@@ -42,7 +40,6 @@ options:
     description: Whether a review of the policy that is late makes the state overdue; elsewhere its day is only shown.
     type: bool
     default: true
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

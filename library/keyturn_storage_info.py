@@ -1,21 +1,14 @@
 #!/usr/bin/python
 """Check a host against the policy's rules of key storage."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_storage_info
 short_description: Check a host against the policy's rules of key storage
 description:
   - Permissions and owners, placeholders in use, values in logs and in what starts a service, backups beside the value that opens
     them, and git where the application stands in a checkout. Changes nothing.
-author: The Keyturn maintainers
-extends_documentation_fragment: keyturn.application
+extends_documentation_fragment: keyturn.secrets
 options:
-  secrets:
-    description: The catalogue, C(keyturn_secrets), or a part of it.
-    type: dict
-    required: true
   production:
     description: Whether the rules for production count.
     type: bool

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Report on the storage of an environment's secrets."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_storage_report
 short_description: Report on the storage of an environment's secrets
@@ -49,7 +47,6 @@ options:
     type: str
     choices: [note, warning, error]
     default: error
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.step
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Take one step of a rotation in the secret store."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_store
 short_description: Take one step of a rotation in the secret store

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Check the new value that a person or a pipeline brings."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_supply
 short_description: Check the new value that a person or a pipeline brings

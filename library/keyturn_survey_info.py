@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Look at an application of which nothing is known yet."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_survey_info
 short_description: Look at an application of which nothing is known yet
@@ -11,7 +9,6 @@ description:
     them, and who works with these files. Each file is read as the user whose ground it lies on.
   - Of a PostgreSQL server whose login stands in a file of an environment the database is read in one snapshot, by that login.
   - Changes nothing, needs no state on the host, and returns names, counts and fingerprints, and no value.
-author: The Keyturn maintainers
 options:
   folder:
     description: The folder of the application, C(keyturn_app_root).

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Prepare, switch and prove a host."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_turn
 short_description: Prepare, switch and prove a host
@@ -23,7 +21,6 @@ options:
     type: str
     default: proved
     choices: [prepared, stopped, accepts, leads, turned, switched, proved]
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn
 """
 

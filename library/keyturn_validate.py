@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Say all that is wrong with an application's folder."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_validate
 short_description: Say all that is wrong with an application's folder
@@ -17,7 +15,6 @@ options:
     description: The catalogue, C(keyturn_secrets), with its templates filled in.
     type: dict
     required: true
-author: The Keyturn maintainers
 extends_documentation_fragment: keyturn.info
 """
 

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Generate the values of a secret that all hosts share."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_values
 short_description: Generate the values of a secret that all hosts share

@@ -1,8 +1,6 @@
 #!/usr/bin/python
 """Run a unit of the monitoring, and see that it serves."""
 
-from __future__ import annotations
-
 DOCUMENTATION = r"""
 module: keyturn_watcher
 short_description: Run a unit of the monitoring, and see that it serves

@@ -33,7 +33,24 @@ OF_EACH_CALL = r"""
         type: list
         elements: str
 """
+ENTRIES = r"""
+  secrets:
+    description: The catalogue, C(keyturn_secrets), or a part of it.
+    type: dict
+    required: true
+"""
+ONE_ENTRY = r"""
+  secret:
+    description: Name of the catalogue entry.
+    type: str
+    required: true
+  entry:
+    description: The catalogue entry, as C(keyturn_secrets) holds it.
+    type: dict
+    required: true
+"""
 ATTRIBUTES = r"""
+author: The Keyturn maintainers
 attributes:
   check_mode:
     description: Reads only and says what would happen.
@@ -43,6 +60,7 @@ attributes:
     support: full
 """
 NOTHING_TO_SHOW = r"""
+author: The Keyturn maintainers
 options: {}
 attributes:
   diff_mode:
@@ -131,19 +149,21 @@ options:
 
 
 class ModuleDocFragment:
-    """``extends_documentation_fragment: keyturn``, and ``keyturn.application`` of what is about no rotation.
+    """``extends_documentation_fragment: keyturn``; of what is about no rotation ``keyturn.secrets``, or ``keyturn.secret`` for one alone.
 
     ``keyturn.info`` is of what only reads, and ``keyturn.step`` of any other that needs to say no more of check mode.
     """
 
     DOCUMENTATION: str
-    APPLICATION: str
+    SECRETS: str
+    SECRET: str
     INFO: str
     STEP: str
 
 
 # not in the class, where ansible-test takes nothing but constants
 ModuleDocFragment.DOCUMENTATION = ROTATION + OF_EACH_CALL + ATTRIBUTES
-ModuleDocFragment.APPLICATION = APPLICATION + OF_EACH_CALL + ATTRIBUTES
+ModuleDocFragment.SECRETS = APPLICATION + OF_EACH_CALL + ENTRIES + ATTRIBUTES
+ModuleDocFragment.SECRET = APPLICATION + OF_EACH_CALL + ONE_ENTRY + ATTRIBUTES
 ModuleDocFragment.INFO = NOTHING_TO_SHOW + "Changes nothing anyway."
 ModuleDocFragment.STEP = NOTHING_TO_SHOW + "Writes nothing."

@@ -169,9 +169,11 @@ def modules() -> str:
     return "\n".join(lines)
 
 
+OF_APPLICATION = "[`application`](#what-each-phase-is-told)"
 SHARED = {
     "keyturn": "[`rotation`](#what-each-phase-is-told)",
-    "keyturn.application": "[`application`](#what-each-phase-is-told)",
+    "keyturn.secrets": f"{OF_APPLICATION} and `secrets`, the catalogue (`keyturn_secrets`) or a part of it",
+    "keyturn.secret": f"{OF_APPLICATION}, `secret`, the name of an entry of the catalogue, and `entry`, that entry",
 }
 
 
@@ -179,7 +181,7 @@ def _shared() -> list[str]:
     """Return the section about what most modules take."""
     shared = run_path(str(ROOT / "plugins/doc_fragments/keyturn.py"))["ModuleDocFragment"]
     (rotation,) = yaml.safe_load(shared.DOCUMENTATION)["options"].values()
-    (application,) = yaml.safe_load(shared.APPLICATION)["options"].values()
+    application = yaml.safe_load(shared.SECRETS)["options"]["application"]
     return [
         "## What each phase is told",
         "",
@@ -207,7 +209,7 @@ def _module(page: Path) -> list[str]:
         "",
         marked(about["description"]),
         "",
-        *([f"It takes {shared}{' and these:' if own else '.'}", ""] if shared else []),
+        *([f"It takes {shared}{', and these:' if own else '.'}", ""] if shared else []),
         *(parameters if own else []),
         *answer,
     ]

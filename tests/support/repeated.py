@@ -75,9 +75,7 @@ ACTION = '''"""The action ``{name}``: a step of the controller, as ``keyturn_con
 
 from ansible.plugins.loader import action_loader
 
-
-class ActionModule(action_loader.get("keyturn_controller", class_only=True)):
-    """Differs from its base in its name only."""
+ActionModule = action_loader.get("keyturn_controller", class_only=True)
 '''
 
 
