@@ -101,7 +101,7 @@ datadog_pipeline:
 """
 
 from ansible.module_utils.keyturn.entry.module import run
-from ansible.module_utils.keyturn.monitoring import alerts
+from ansible.module_utils.keyturn.monitoring import alerts, cloudwatch, datadog, prometheus
 
 THRESHOLD = {
     "metric": {"type": "str", "required": True},
@@ -119,12 +119,12 @@ def make(module):
     counted = alerts.Counted(parameters["application"], parameters["counts"])
     return {
         "changed": False,
-        "prometheus": alerts.prometheus(thresholds, counted, runbooks, parameters["expected_clients"]),
-        "cloudwatch": alerts.cloudwatch(
+        "prometheus": prometheus.rules(thresholds, counted, runbooks, parameters["expected_clients"]),
+        "cloudwatch": cloudwatch.template(
             thresholds, counted, lines, parameters["log_group"], parameters["topic"], runbooks
         ),
-        "datadog": alerts.datadog(thresholds, counted, lines, parameters["notify"], runbooks),
-        "datadog_pipeline": alerts.datadog_pipeline(counted),
+        "datadog": datadog.monitors(thresholds, counted, lines, parameters["notify"], runbooks),
+        "datadog_pipeline": datadog.pipeline(counted),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 import yaml
-from keyturn.monitoring import alerts
+from keyturn.monitoring import alerts, cloudwatch
 from support.lab import ROOT
 from support.stores import secretsmanager
 
@@ -29,7 +29,7 @@ def client() -> Iterator[Callable[[str], Any]]:
 @pytest.mark.parametrize("topic", [TOPIC, ""], ids=["topic", "no_topic"])
 def test_filters_and_alarms_are_taken(client: Callable[[str], Any], topic: str) -> None:
     """The server knows no CloudFormation of these types, so each resource is made by the call that CloudFormation makes."""
-    template = alerts.cloudwatch(
+    template = cloudwatch.template(
         THRESHOLDS, COUNTED, LINES, GROUP, topic, "https://keyturn.example.com/docs/monitoring.md"
     )
     client("cloudformation").validate_template(TemplateBody=json.dumps(template))

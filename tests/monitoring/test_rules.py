@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from keyturn.monitoring import alerts
+from keyturn.monitoring import alerts, prometheus
 from support.lab import ROOT
 
 THRESHOLDS = yaml.safe_load((ROOT / "applications/trader_ai/policy.yml").read_text())["thresholds"]
@@ -22,9 +22,7 @@ AFTER_AN_HOUR, INTERVAL = "3605s", "15s"
 @pytest.fixture(scope="module")
 def rules(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("rules") / "keyturn.rules.yml"
-    path.write_text(
-        yaml.safe_dump(alerts.prometheus(THRESHOLDS, COUNTED, "https://example.com/monitoring.md", CLIENTS))
-    )
+    path.write_text(yaml.safe_dump(prometheus.rules(THRESHOLDS, COUNTED, "https://example.com/monitoring.md", CLIENTS)))
     return path
 
 

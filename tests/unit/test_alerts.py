@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 import yaml
 from keyturn.base.errors import KeyturnError
-from keyturn.monitoring import alerts, metrics
+from keyturn.monitoring import alerts, cloudwatch, datadog, metrics, prometheus
 from support.watching import counts_program
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ LOGGED = [one for one in THRESHOLDS if one["metric"] != "new_ips"]
 
 
 def rules() -> list[dict[str, Any]]:
-    groups = alerts.prometheus(THRESHOLDS, WATCHED, RUNBOOKS, 100)["groups"]
+    groups = prometheus.rules(THRESHOLDS, WATCHED, RUNBOOKS, 100)["groups"]
     return [rule for group in groups for rule in group["rules"]]
 
 
@@ -63,7 +63,7 @@ def test_every_counter_of_a_rule_is_exported() -> None:
 def test_a_metric_that_nothing_counts_is_refused_by_its_name() -> None:
     more = [*THRESHOLDS, {"metric": "moon_phase", "title": "Moon", "warning": 1, "critical": 2, "per": "hour"}]
     with pytest.raises(KeyturnError, match="nothing counts moon_phase; known are alpaca_errors"):
-        alerts.prometheus(more, WATCHED, RUNBOOKS, 100)
+        prometheus.rules(more, WATCHED, RUNBOOKS, 100)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_a_threshold_that_makes_no_sense_is_refused(change: dict[str, Any], said
     changed = copy.deepcopy(THRESHOLDS)
     changed[0] |= change
     with pytest.raises(KeyturnError, match=said):
-        alerts.prometheus(changed, WATCHED, RUNBOOKS, 100)
+        prometheus.rules(changed, WATCHED, RUNBOOKS, 100)
 
 
 def test_cloudwatch_alarms_have_the_policys_numbers() -> None:
     topic = "arn:aws:sns:us-east-1:123456789012:alerts"
-    resources = alerts.cloudwatch(THRESHOLDS, WATCHED, LINES, "trader-ai", topic, RUNBOOKS)["Resources"]
+    resources = cloudwatch.template(THRESHOLDS, WATCHED, LINES, "trader-ai", topic, RUNBOOKS)["Resources"]
     alarms = [one["Properties"] for one in resources.values() if one["Type"] == "AWS::CloudWatch::Alarm"]
     numbers = {
         alarm["AlarmName"]: (alarm["Threshold"], alarm["Period"], alarm["ComparisonOperator"]) for alarm in alarms
@@ -127,7 +127,7 @@ def forged(line: str) -> list[str]:
 
 
 def test_cloudwatch_filters_are_written_in_its_own_language_and_take_both_forms_of_the_lines() -> None:
-    resources = alerts.cloudwatch(THRESHOLDS, WATCHED, LINES, "trader-ai", "", RUNBOOKS)["Resources"]
+    resources = cloudwatch.template(THRESHOLDS, WATCHED, LINES, "trader-ai", "", RUNBOOKS)["Resources"]
     filters = {
         one["Properties"]["FilterName"].removeprefix("keyturn-"): one["Properties"]["FilterPattern"]
         for name, one in resources.items()
@@ -168,8 +168,8 @@ def searched(query: str, attributes: dict[str, str]) -> bool:
 
 def test_datadog_counts_what_a_logger_says_and_nothing_in_a_path() -> None:
     """By attributes, which its pipeline reads from the whole line; a phrase would be found in a stranger's path."""
-    pipeline = alerts.datadog_pipeline(WATCHED)
-    monitors = alerts.datadog(THRESHOLDS, WATCHED, LINES, "@ops", RUNBOOKS)
+    pipeline = datadog.pipeline(WATCHED)
+    monitors = datadog.monitors(THRESHOLDS, WATCHED, LINES, "@ops", RUNBOOKS)
     queries = {one["tags"][1].removeprefix("metric:"): one["query"] for one in monitors}
     assert set(queries) == set(COUNTED)
     for metric, query in queries.items():
@@ -181,7 +181,7 @@ def test_datadog_counts_what_a_logger_says_and_nothing_in_a_path() -> None:
 
 
 def test_datadog_monitors_have_the_policys_numbers() -> None:
-    found = {one["name"]: one for one in alerts.datadog(THRESHOLDS, WATCHED, LINES, "@ops", RUNBOOKS)}
+    found = {one["name"]: one for one in datadog.monitors(THRESHOLDS, WATCHED, LINES, "@ops", RUNBOOKS)}
     assert set(found) == {f"Keyturn: {one['title']}" for one in LOGGED}
     for one in LOGGED:
         monitor = found[f"Keyturn: {one['title']}"]

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from keyturn.base import deadline, files, http, postgresql
 from keyturn.base.errors import KeyturnError
-from keyturn.services.service import LINE_BYTES, ScriptService
+from keyturn.services.script import LINE_BYTES, ScriptService
 
 BEGIN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"
 DRIPS = {

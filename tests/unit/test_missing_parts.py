@@ -11,7 +11,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.incident import plan
 from keyturn.inputs import application, mistakes
 from keyturn.inputs.application import Application
-from keyturn.monitoring import alerts
+from keyturn.monitoring import alerts, cloudwatch, datadog, prometheus
 from support.lab import ROOT
 
 SHIPPED = Application(ROOT / "applications/trader_ai")
@@ -46,9 +46,9 @@ def asked(folder: Application) -> Iterator[Callable[[], Any]]:
     secrets = folder.file("catalogue.yml")["secrets"]
     counted = alerts.Counted(folder.name, folder.file("monitoring.yml"))
     limits = policy.get("thresholds", [])
-    yield lambda: alerts.prometheus(limits, counted, "https://x", 100)
-    yield lambda: alerts.cloudwatch(limits, counted, lines, "g", "", "https://x")
-    yield lambda: alerts.datadog(limits, counted, lines, "", "https://x")
+    yield lambda: prometheus.rules(limits, counted, "https://x", 100)
+    yield lambda: cloudwatch.template(limits, counted, lines, "g", "", "https://x")
+    yield lambda: datadog.monitors(limits, counted, lines, "", "https://x")
     yield lambda: plan.check_table(told["table"], told["order"], secrets)
     yield lambda: mistakes.mistakes(folder, secrets)
 

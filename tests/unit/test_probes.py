@@ -17,7 +17,7 @@ from keyturn.host import probes
 from keyturn.host.probes import Question
 from keyturn.inputs import catalogue
 from keyturn.inputs.validation import validated
-from keyturn.services.service import ScriptService
+from keyturn.services.script import ScriptService
 
 SECRET = "s" * 32
 

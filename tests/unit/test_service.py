@@ -17,7 +17,7 @@ from keyturn.base import http, procfs
 from keyturn.base.errors import KeyturnError
 from keyturn.base.listening import Listening
 from keyturn.ground import scripts
-from keyturn.services.service import ScriptService
+from keyturn.services.script import ScriptService
 from keyturn.services.systemd import SystemdService
 from support.lab import free_port
 

@@ -32,7 +32,7 @@ from keyturn.ground.scripts import Scripts
 from keyturn.host import copies, probes, readers
 from keyturn.host.phases import prepare, stage
 from keyturn.records import evidence
-from keyturn.services import service as services
+from keyturn.services import script as scripted
 from keyturn.services import systemd
 from support.faults import Host
 from support.lab import KEY
@@ -189,7 +189,7 @@ def test_lines_are_read_one_by_one_and_of_a_long_one_the_beginning() -> None:
 
 
 def test_copies_of_a_log_are_no_more_than_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "LOG_BYTES", 1000)
+    monkeypatch.setattr(scripted, "LOG_BYTES", 1000)
     one = service("http://127.0.0.1:1", tmp_path, log_file="log")
     (tmp_path / "log").write_bytes(b"before\n")
     mark = one._log_at(tmp_path / "log", None)

@@ -18,7 +18,7 @@ from keyturn.host import probes, storage
 from keyturn.host.probes import Question
 from keyturn.inputs import catalogue
 from keyturn.inputs.validation import validated
-from keyturn.services.service import ScriptService
+from keyturn.services.script import ScriptService
 from support.faults import Host
 from support.others import NOBODY, give, ground, needs_root
 

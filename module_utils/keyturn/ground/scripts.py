@@ -150,9 +150,23 @@ class Scripts(NamedTuple):
         Its environment is clean, but for ``more``: a variable in it would win over `.env`. No output is kept: an application may
         print what it was given. KeyturnError where it cannot be run, or where root would run what another user may change.
         """
-        user = self.user
         if danger := self.danger(command):
             raise KeyturnError(f"{danger}: {REMEDY}")
+        try:
+            process = self._started(command, told, keeps)
+        except OSError as error:
+            raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.wait(min(LOOK_SECONDS, left))
+            if up():
+                return 0
+        self._kill(process, command[0])
+        return None
+
+    def _started(self, command: Sequence[str], told: bytes, keeps: Sequence[int]) -> subprocess.Popen[bytes]:
+        user = self.user
         environment = {
             "HOME": user.pw_dir,
             "LANG": "C.UTF-8",
@@ -169,29 +183,18 @@ class Scripts(NamedTuple):
                 "extra_groups": os.getgrouplist(user.pw_name, user.pw_gid),
             }
             _leave_keys()
-        try:
-            with self._folder(user.pw_name) as folder, _pipe(told) as given:
-                process = subprocess.Popen(
-                    command,
-                    cwd=folder,
-                    env=environment,
-                    stdin=given,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    start_new_session=True,
-                    pass_fds=keeps,
-                    **as_user,
-                )
-        except OSError as error:
-            raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(min(LOOK_SECONDS, left))
-            if up():
-                return 0
-        self._kill(process, command[0])
-        return None
+        with self._folder(user.pw_name) as folder, _pipe(told) as given:
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                env=environment,
+                stdin=given,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                pass_fds=keeps,
+                **as_user,
+            )
 
     def _kill(self, process: subprocess.Popen[bytes], program: str) -> None:
         os.killpg(process.pid, signal.SIGKILL)

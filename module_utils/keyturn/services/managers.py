@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .service import ScriptService, Service
+from .script import ScriptService
+from .service import Service
 
 if TYPE_CHECKING:
     from ..inputs.catalogue import ServiceSpec

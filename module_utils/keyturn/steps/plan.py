@@ -42,14 +42,21 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     entry = _entry(parameters)
     hosts = _holders(parameters)
     _check_services(parameters, entry, hosts)
-    if entry["issuer"] and entry["issuer"]["strategy"] == "alternating" and parameters["store"]["kind"] != "dotenv":
-        raise KeyturnError(
-            f"keyturn_secrets.{parameters['secret']}: only the hosts know which of the two users is next, so the strategy alternating goes "
-            "without a store: take the strategy single, or no keyturn_store"
-        )
     environment = _environment(parameters["inventory"], hosts)
-    _check_stored(parameters, entry, environment)
-    plan: Plan = {
+    _check_store(parameters, entry, environment)
+    plan = _plan(parameters, entry, hosts, environment)
+    if parameters["pipeline_log"]:
+        plan["logged"] = _logged(Path(parameters["pipeline_log"]))
+    return {
+        "changed": False,
+        "plan": plan,
+        "run": {name: value for name, value in plan.items() if name in TOLD},
+        "text": _text(plan, list(hosts), _before(parameters, plan["rotation_id"]), check_mode),
+    }
+
+
+def _plan(parameters: Parameters, entry: Entry, hosts: Mapping[str, HostVariables], environment: str) -> Plan:
+    return {
         "rotation_id": planning.check_rotation_id(parameters["rotation_id"] or planning.rotation_id()),
         "secret": parameters["secret"],
         "environment": environment,
@@ -88,18 +95,15 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "sessions": entry["sessions"],
         "downtime_budget_seconds": entry["downtime_budget_seconds"],
     }
-    if parameters["pipeline_log"]:
-        plan["logged"] = _logged(Path(parameters["pipeline_log"]))
-    return {
-        "changed": False,
-        "plan": plan,
-        "run": {name: value for name, value in plan.items() if name in TOLD},
-        "text": _text(plan, list(hosts), _before(parameters, plan["rotation_id"]), check_mode),
-    }
 
 
-def _check_stored(parameters: Parameters, entry: Entry, environment: str) -> None:
-    """See that the secret store has what the entry wants of it: a static role, or the password of who tells the issuer."""
+def _check_store(parameters: Parameters, entry: Entry, environment: str) -> None:
+    """See that the entry goes with the secret store, which has a static role, or the password of who tells the issuer."""
+    if entry["issuer"] and entry["issuer"]["strategy"] == "alternating" and parameters["store"]["kind"] != "dotenv":
+        raise KeyturnError(
+            f"keyturn_secrets.{parameters['secret']}: only the hosts know which of the two users is next, so the strategy alternating goes "
+            "without a store: take the strategy single, or no keyturn_store"
+        )
     if entry["source"]["static_role"] and parameters["store"]["kind"] != "openbao":
         raise KeyturnError(
             f"keyturn_secrets.{parameters['secret']}: source.static_role is a role of OpenBao or Vault: set keyturn_store to one (openbao)"
