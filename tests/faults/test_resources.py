@@ -24,7 +24,7 @@ from keyturn.host.phases import turn
 from keyturn.records import report
 from support.evidence import lost
 from support.faults import Host, Play, hold, patched, record, release, run
-from support.lab import KEY, UNUSABLE_ON_NEW, Lab
+from support.lab import KEY, Lab
 from support.processes import running
 from unit.test_report_and_log import HEADER
 
@@ -222,13 +222,6 @@ def test_a_service_that_does_not_start_is_rolled_back(lab: Lab, line: str) -> No
     lab.break_start(line)
     done = lab.play("rotate_db_key")
     check_went_back(lab, done, old, r"service backend: ./start.sh ended with exit code 7")
-
-
-def test_a_service_that_fails_the_proof_is_rolled_back(lab: Lab) -> None:
-    old = fingerprint(lab)
-    lab.break_start(UNUSABLE_ON_NEW)
-    done = lab.play("rotate_db_key")
-    check_went_back(lab, done, old, r"proof http of backend is rejected: GET /api/bank/accounts: HTTP 502")
 
 
 def test_a_service_that_has_the_old_value_in_its_environment_is_rolled_back(make_lab: Callable[..., Lab]) -> None:

@@ -128,6 +128,7 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
     [
         ("title", ..., "missing required arguments: title"),
         ("source.generator", "dice", "must be one of: fernet, hex, password, token_urlsafe, got: dice"),
+        ("value", "both", "value of value must be one of: per_host, shared, got: both"),
         ("consumers.0.format", "toml", "must be one of: dotenv, file, ini, json, yaml, got: toml"),
         (
             "migration.kind",
@@ -142,8 +143,12 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
             "hope",
             "must be one of: command, fernet_rows, http, jwt, log, log_line, login, provider, rows, got: hope",
         ),
-        ("typo", 1, "typo"),
-        ("downtime_budget_seconds", "soon", "downtime_budget_seconds"),
+        ("typo", 1, "Unsupported parameters: typo"),
+        (
+            "downtime_budget_seconds",
+            "soon",
+            "downtime_budget_seconds.* is of type str and we were unable to convert to int",
+        ),
         ("variables", [], "variables is empty"),
         ("consumers", [], "consumers is empty"),
         ("services", [], "services is empty"),
@@ -217,6 +222,7 @@ def test_an_entry_that_is_no_mapping_is_named(entry: Any) -> None:
     [
         ({"manager": "cron"}, "must be one of: script, systemd, got: cron"),
         ({"start": None}, "missing: start"),
+        ({"pidfile": "x"}, "Unsupported parameters: pidfile"),
         ({"health_url": None}, "give health_url, or health_line for a service without HTTP"),
         ({"health_line": "up"}, "give health_url, or health_line for a service without HTTP"),
         ({"health_url": None, "health_line": "up"}, "health_line needs pid_file and log_file with the manager script"),

@@ -228,17 +228,13 @@ def outcome(hosts: Hosts, failure: str, exclusions: bool = False) -> str:
         return "committed_with_exclusions" if exclusions else "committed_unproved" if unproved else "committed"
     if attention.needed(hosts):
         return "needs_attention"
-    if not _all_closed(hosts):
+    if any(record.get("phase") != "closed" for record in hosts.values() if record):
         return "interrupted"
     if failure and not any(_touched(record) for record in hosts.values()):
         return "refused"
     if ends == {"committed", "rolled_back"}:
         return "committed_in_part"
     return "rolled_back" if ends == {"rolled_back"} else "interrupted"
-
-
-def _all_closed(hosts: Hosts) -> bool:
-    return all(record.get("phase") == "closed" for record in hosts.values() if record)
 
 
 def _touched(record: JournalRecord) -> bool:

@@ -126,16 +126,12 @@ def _revocations(past: Mapping[str, list[JournalRecord]]) -> dict[str, Revocatio
 def _left(said: HostAnswer, secret: str) -> dict[str, str]:
     """Return the fingerprints that the last rotation of a secret has left on a host; nothing where none has ended."""
     past = [journal for journal in said["closed"].values() if journal["secret"] == secret]
-    last: JournalRecord = max(past, key=_age) if past else {}
+    last: JournalRecord = max(past, key=lambda journal: str(journal["finished"])) if past else {}
     return (last.get("new") if last.get("outcome") == "committed" else last.get("old")) or {}
 
 
 def _text(values: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {mark}" for name, mark in sorted(values.items()))
-
-
-def _age(journal: JournalRecord) -> str:
-    return str(journal["finished"])
 
 
 def _by_age(limit: int | None, age: int | None) -> str:

@@ -21,14 +21,13 @@ def render(status: Status) -> str:
     written = io.StringIO()
     rows = csv.writer(written)
     rows.writerow(lives.COLUMNS)
-    for one in [*_attention(status), *_secrets(status), *status["events"]]:
+    calls = [
+        lives.event("attention", "", status["at"], one["state"], detail=one["text"]) for one in status["attention"]
+    ]
+    for one in [*calls, *_secrets(status), *status["events"]]:
         known: Mapping[str, object] = one
         rows.writerow(cell(known[name]) for name in lives.COLUMNS)
     return written.getvalue()
-
-
-def _attention(status: Status) -> list[Event]:
-    return [lives.event("attention", "", status["at"], one["state"], detail=one["text"]) for one in status["attention"]]
 
 
 def _secrets(status: Status) -> list[Event]:

@@ -119,22 +119,6 @@ def _password(value: str) -> str:
         return ""
 
 
-def _of_dotenv(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:
-    yield from (("", name, value) for name, value in dotenv.texts(content).items())
-
-
-def _of_ini(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:
-    yield from ini_file.texts(content)
-
-
-def _of_json(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:
-    yield from (("", key, value) for key, value in json_file.texts(content))
-
-
-def _of_yaml(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:
-    yield from (("", key, value) for key, value in yaml_file.texts(content))
-
-
 def _of_file(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:
     """A file of one value tells by its own name what it holds, or by that of its folder."""
     if len(content) > LONGEST_VALUE:
@@ -146,9 +130,9 @@ def _of_file(path: PurePath, content: bytes) -> Iterator[tuple[str, str, str]]:
 
 
 READERS: dict[str, Callable[[PurePath, bytes], Iterator[tuple[str, str, str]]]] = {
-    "dotenv": _of_dotenv,
+    "dotenv": lambda path, content: (("", *pair) for pair in dotenv.texts(content).items()),
     "file": _of_file,
-    "ini": _of_ini,
-    "json": _of_json,
-    "yaml": _of_yaml,
+    "ini": lambda path, content: ini_file.texts(content),
+    "json": lambda path, content: (("", *pair) for pair in json_file.texts(content)),
+    "yaml": lambda path, content: (("", *pair) for pair in yaml_file.texts(content)),
 }
