@@ -153,7 +153,7 @@ class Scripts(NamedTuple):
         if danger := self.danger(command):
             raise KeyturnError(f"{danger}: {REMEDY}")
         try:
-            process = self._started(command, told, keeps)
+            process = self._started(command, told, keeps, more)
         except OSError as error:
             raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
         deadline = time.monotonic() + seconds
@@ -165,7 +165,9 @@ class Scripts(NamedTuple):
         self._kill(process, command[0])
         return None
 
-    def _started(self, command: Sequence[str], told: bytes, keeps: Sequence[int]) -> subprocess.Popen[bytes]:
+    def _started(
+        self, command: Sequence[str], told: bytes, keeps: Sequence[int], more: Mapping[str, str]
+    ) -> subprocess.Popen[bytes]:
         user = self.user
         environment = {
             "HOME": user.pw_dir,
