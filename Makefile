@@ -117,6 +117,7 @@ suite: $(VENV)/.test
 
 exhaustive: export KEYTURN_EXHAUSTIVE := 1
 exhaustive: PYTEST += $(UNLIMITED)
+exhaustive: HOST_PACKAGES += docker-compose
 exhaustive: lint suite ## take every point of every matrix, every drill, the rehearsal, molecule, a million rows: hours
 	@$(MAKE) --no-print-directory versions
 	@KEYTURN_MANY_ROWS=1000000 KEYTURN_MANY_KILLS=2 $(PYTEST) -k 'switch-prepared-delete or rollback' tests/faults/test_many_rows.py

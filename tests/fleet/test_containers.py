@@ -1,4 +1,4 @@
-"""The recipe of docs/guides/adopt.md for podman, word by word: the application in a container, its settings and rows on the host."""
+"""The recipes of docs/guides/adopt.md for containers, word by word: the application in one, its settings and rows on the host."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from dotenv import dotenv_values
 from support.lab import ROOT, Lab
+from support.watching import wait_for
 
 NUMBER = os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")
 NAME = f"keyturn-shop-{NUMBER}"
@@ -31,11 +33,10 @@ def podman(*arguments: str) -> str:
     return subprocess.run(["podman", *arguments], check=True, text=True, capture_output=True).stdout.strip()
 
 
-def recipe(script: str) -> str:
-    """Return a script as the page has it."""
-    (text,) = re.findall(
-        rf"```\n(#!/bin/sh\n# {script}\n.*?)```", (ROOT / "docs/guides/adopt.md").read_text(), re.DOTALL
-    )
+def recipe(name: str) -> str:
+    """Return a file as the page has it, by the name that its comment says."""
+    page = (ROOT / "docs/guides/adopt.md").read_text()
+    (text,) = re.findall(rf"```\w*\n((?:#!/bin/sh\n)?# {re.escape(name)}\n.*?)```", page, re.DOTALL)
     return str(text)
 
 
@@ -62,17 +63,23 @@ class Contained(Lab):
         """What the page says of the service."""
         return {"backend": super().services["backend"] | {"pid_file": "run/shop.pid"}}
 
+    names = ("start.sh", "stop.sh")
+
     def contain(self, image: str) -> None:
         """Put the page's scripts into the place of the stand-in's own."""
         # and what podman needs on a machine with few privileges, since a script gets nothing of a run's environment
-        settings = f"#!/bin/sh\nexport CONTAINERS_CONF={ROOT / 'tests/molecule/containers.conf'}\n"
-        given = {"#!/bin/sh\n": settings, "shop:1.4": image, "127.0.0.1:8080:": f"127.0.0.1:{self.port}:"}
-        given |= {word: word.replace("shop", NAME) for word in (" shop ", " shop\n")}
-        for script in ("start.sh", "stop.sh"):
-            text = recipe(script)
+        exports = "".join(f"export {name}={value}\n" for name, value in self.exports().items())
+        given = {
+            "#!/bin/sh\n": f"#!/bin/sh\n{exports}",
+            "shop:1.4": image,
+            "127.0.0.1:8080:": f"127.0.0.1:{self.port}:",
+        }
+        given |= {word: word.replace("shop", NAME) for word in (" shop ", " shop\n")} | self.instead
+        for name in self.names:
+            text = recipe(name)
             for before, after in given.items():
                 text = text.replace(before, after)
-            (self.app / script).write_text(text)
+            (self.app / name.removesuffix(", Compose")).write_text(text)
         # podman takes quotation marks for a part of the value
         self.env.write_text(self.env.read_text().replace('"', "").replace("'", ""))
 
@@ -81,20 +88,61 @@ class Contained(Lab):
         subprocess.run(["./start.sh"], check=True, cwd=self.app)
         self.watch("backend")
 
+    instead: Mapping[str, str] = MappingProxyType({})
+    container = NAME
+
+    def exports(self) -> dict[str, str]:
+        """Return what the scripts get beside what the page says."""
+        return {"CONTAINERS_CONF": str(ROOT / "tests/molecule/containers.conf")}
+
     def pid(self) -> str:
         """The process that the container is."""
-        return podman("inspect", "--format", "{{.State.Pid}}", NAME)
+        return podman("inspect", "--format", "{{.State.Pid}}", self.container)
+
+    def remove(self) -> None:
+        """Leave nothing on this machine."""
+        self.forget()
+        with contextlib.suppress(subprocess.CalledProcessError):
+            podman("rm", "--force", "--time", "0", self.container)
 
 
-@pytest.fixture
-def contained(image: str, tmp_path: Path) -> Iterator[Contained]:
-    lab = Contained(tmp_path / "host")
-    lab.contain(image)
-    lab.start()
-    yield lab
-    lab.forget()
-    with contextlib.suppress(subprocess.CalledProcessError):
-        podman("rm", "--force", "--time", "0", NAME)
+class Composed(Contained):
+    """The same by Docker Compose, which asks podman as if it were Docker's daemon."""
+
+    names = ("compose.yml", "start.sh, Compose", "stop.sh, Compose")
+    instead = MappingProxyType({"docker compose": "docker-compose", "docker inspect": "podman inspect"})
+    container = f"{NAME}_web_1"
+
+    def contain(self, image: str) -> None:
+        self.socket = self.folder / "podman.sock"
+        self.daemon = subprocess.Popen(
+            ["podman", "system", "service", "--time", "0", f"unix://{self.socket}"], env=os.environ | super().exports()
+        )
+        super().contain(image)
+
+    def exports(self) -> dict[str, str]:
+        return {**super().exports(), "DOCKER_HOST": f"unix://{self.socket}", "COMPOSE_PROJECT_NAME": NAME}
+
+    def start(self) -> None:
+        wait_for("the socket of podman", self.socket.exists)
+        super().start()
+
+    def remove(self) -> None:
+        super().remove()
+        podman("network", "rm", "--force", f"{NAME}_default")
+        self.daemon.terminate()
+        self.daemon.wait()
+
+
+@pytest.fixture(params=[Contained, Composed])
+def contained(request: pytest.FixtureRequest, image: str, tmp_path: Path) -> Iterator[Contained]:
+    lab: Contained = request.param(tmp_path / "host")
+    try:
+        lab.contain(image)
+        lab.start()
+        yield lab
+    finally:
+        lab.remove()
 
 
 @pytest.mark.exhaustive
