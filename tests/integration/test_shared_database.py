@@ -16,13 +16,15 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import psycopg2
 import pytest
 import yaml
 from cryptography.fernet import Fernet, MultiFernet
 from dotenv import dotenv_values
+from keyturn.fleet.draft import OPEN
+from support.faults import Play, hold, release
 from support.lab import Lab
 from support.postgres import PASSWORD, Server, server
 
@@ -364,3 +366,89 @@ def test_who_has_not_been_started_anew_keeps_the_old_key_and_all_go_back(listed:
     assert {journal["outcome"] for journal in listed.journals().values()} == {"rolled_back"}
     assert listed.key() == listed.old and not listed.schemas()
     worker.close()
+
+
+class Unknown(Lab):
+    """The stand-in, with rows of the server beside it; ``told`` is what its people have put into the inventory."""
+
+    told: ClassVar[dict[str, Any]] = {}
+
+    def write_inventory(self, **more: Any) -> None:
+        super().write_inventory(**more)
+        path = self.inventory / "hosts.yml"
+        told = {"keyturn_hosts": "shops", "keyturn_app_root": str(self.app), **self.told}
+        path.write_text(yaml.safe_dump({"shops": yaml.safe_load(path.read_text())["trader_ai"] | {"vars": told}}))
+
+    def command(self, playbook: str, *arguments: str) -> list[str]:
+        """Return the command line, without what is said of the shipped catalogue."""
+        return [*super().command(playbook)[:2], "-i", str(self.inventory), *arguments]
+
+    def answer(self, folder: Path) -> None:
+        """Answer what is open in a drafted folder, as the guide says."""
+        for path in folder.iterdir():
+            path.write_text("".join(line for line in path.open() if OPEN not in line))
+        found = yaml.safe_load((folder / "group_vars.yml").read_text())
+        for service in found["keyturn_services"].values():
+            service["health_url"] += "health"
+        self.told = found | {
+            "keyturn_application": str(folder),
+            "keyturn_environment": "test",
+            "keyturn_reports_dir": str(self.reports),
+            "keyturn_state_dir": str(self.state),
+        }
+        self.write_inventory()
+
+
+def test_an_application_that_nothing_describes_is_adopted_turned_killed_and_resumed(
+    tmp_path: Path, postgres: Server
+) -> None:
+    lab, folder = Unknown(tmp_path / "host", rows=0), tmp_path / "shop"
+    old, login = Fernet.generate_key().decode(), psycopg2.extensions.parse_dsn(postgres.database("unknown"))
+    names = {f"PG{name}": login[part] for name, part in PARTS.items()}
+    with lab.env.open("a") as file:
+        file.writelines(f"{name}={value}\n" for name, value in {KEY: old, **names}.items())
+
+    def sql(statement: str, *parameters: Any) -> list[Any]:
+        with contextlib.closing(psycopg2.connect(**login)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(statement, parameters or None)
+            return list(cursor.fetchall()) if cursor.description else []
+
+    def read() -> dict[str, str]:
+        key = Fernet(str(dotenv_values(lab.env)[KEY]))
+        return {name: key.decrypt(token.encode()).decode() for name, token in sql("SELECT name, token FROM items")}
+
+    def play(playbook: str, *arguments: str) -> str:
+        done = lab.play(playbook, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    sql("CREATE TABLE items (name text PRIMARY KEY, token text)")
+    for name, text in ROWS.items():
+        sql("INSERT INTO items VALUES (%s, %s)", name, Fernet(old).encrypt(text.encode()).decode())
+    lab.start()
+    try:
+        adopted = play("adopt", "-e", f"keyturn_dest={folder}")
+        assert f"{len(ROWS)} under {KEY} of {lab.env}" in adopted and login["password"] not in adopted
+        lab.answer(folder)
+        play("validate")
+        play("rotate", "-e", "keyturn_secret=shared_key", "--check")
+        assert dotenv_values(lab.env)[KEY] == old
+        hold(lab, "switching")
+        run = Play(lab, "rotate", "-e", "keyturn_secret=shared_key")
+        run.wait_for("switching")
+        run.kill("all")
+        release(lab)
+        assert "COMMITTED" in play("resume")
+        assert dotenv_values(lab.env)[KEY] != old and read() == ROWS
+        play("respond_to_incident", *DRILL)
+        assert [one["outcome"] for one in lab.journals()] == ["committed", "committed"] and read() == ROWS
+        assert "shared_key" in play("status")
+    finally:
+        lab.stop()
+
+
+PARTS = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "DATABASE": "dbname"}
+DRILL = [
+    *("-e", "keyturn_incident_id=DRILL-1", "-e", "keyturn_incident_leaked=key", "-e", "keyturn_incident_drill=true"),
+    *("-e", "keyturn_incident_without_evidence=rehearsal"),
+]
