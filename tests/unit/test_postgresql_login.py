@@ -6,17 +6,20 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import psycopg2
 import pytest
+from keyturn import providers
 from keyturn.base import postgresql
+from keyturn.base.errors import KeyturnError
 from keyturn.base.postgresql import Address, Connection, Failed
 from keyturn.issuers import postgresql_role
 from keyturn.issuers.contract import Told
+from support import odd
 from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, DATABASE, OWNER, PostgreSQL
 from support.watching import wait_for
 
@@ -118,15 +121,17 @@ ALTER DATABASE {DATABASE} SET search_path = trap, pg_catalog;
 """
 
 
-def role(server: PostgreSQL, folder: Path, who: str, sessions: str = "kept") -> postgresql_role.Role:
+def role(
+    server: PostgreSQL, folder: Path, who: str, sessions: str = "kept", users: Sequence[str] = (APPLICATION, ALTERNATE)
+) -> postgresql_role.Role:
     """Return an issuer, whose admin comes by the socket or by a password, or which has none."""
     stored = {"user": ADMIN, "stored": "admin"}
     admins = {"socket": server.admin, "password": server.admin_by_password(folder), "the store": stored}
     lacking = {"port": None, "system_user": None, "socket": None, "password_file": None, "stored": None}
     given: dict[str, Any] = {"strategy": "single", "users": [], "admin": None}
     if who in admins:
-        given = {"strategy": "alternating", "users": [APPLICATION, ALTERNATE], "admin": lacking | admins[who]}
-    logins = [postgresql_role.Login(name, PASSWORD) for name in (APPLICATION, ALTERNATE)]
+        given = {"strategy": "alternating", "users": list(users), "admin": lacking | admins[who]}
+    logins = [postgresql_role.Login(name, PASSWORD) for name in users]
     provider = {"url": server.url, "tls": True, "ca_bundle": None}
     return postgresql_role.Role(
         given | {"valid_days": None, "sessions": sessions},
@@ -184,3 +189,118 @@ def test_of_many_sessions_that_go_on_few_are_named_and_all_are_ended(
     assert told[2] == "there are 3 such sessions in all"
     left = f"SELECT count(*) FROM pg_stat_activity WHERE usename = '{APPLICATION}'"
     wait_for("the end of the sessions", lambda: server.sql(left) == "0")
+
+
+def logs_in(server: PostgreSQL, user: str, password: str) -> bool:
+    """Tell whether a login is accepted, by the driver of applications."""
+    place = {"host": server.host, "port": server.port, "dbname": DATABASE}
+    try:
+        psycopg2.connect(**place, user=user, password=password).close()
+    except psycopg2.OperationalError as error:
+        assert "password authentication failed" in str(error)
+        return False
+    return True
+
+
+def asked(server: PostgreSQL, user: str, password: str) -> providers.Reply:
+    spec = {"kind": "postgresql", "url": server.url, "tls": True, "ca_bundle": None, "user": user}
+    return providers.ask(spec, [password])
+
+
+def test_every_character_of_a_password_counts(server: PostgreSQL) -> None:
+    for password in odd.PLAIN:
+        server.sql(f"ALTER ROLE {APPLICATION} PASSWORD {postgresql.literal(password)}")
+        assert asked(server, APPLICATION, password).verdict == "accepted", password
+        server.give(APPLICATION, password)
+        assert logs_in(server, APPLICATION, password), password
+        for other in {password[:-1], password.strip(), password.replace("\\", ""), password + " "} - {password}:
+            assert asked(server, APPLICATION, other).verdict == "rejected", other
+    for password in set(odd.PASSWORDS) - set(odd.PLAIN):
+        found = asked(server, APPLICATION, password)
+        assert (found.verdict, password in found.detail) == ("unknown", False)
+        assert "other characters than printable ASCII" in found.detail
+
+
+@pytest.mark.parametrize("name", odd.NAMES, ids=ascii)
+def test_a_role_is_changed_whatever_its_name_is(server: PostgreSQL, tmp_path: Path, name: str) -> None:
+    users = name, f"z{name[1:]}"
+    for one in users:
+        server.sql(f"CREATE ROLE {postgresql.identifier(one)} LOGIN IN ROLE {OWNER}")
+    try:
+        turns = role(server, tmp_path, "socket", users=users)
+        mark = turns.prepare().mark
+        turns.set()
+        assert [logs_in(server, one, PASSWORD) for one in users] == [False, True]
+        turns.unset()
+        assert [logs_in(server, one, PASSWORD) for one in users] == [False, False]
+        turns.set()
+        assert turns.retire(mark) == []
+        assert [logs_in(server, one, PASSWORD) for one in users] == [False, True]
+    finally:
+        for one in users:
+            server.sql(f"DROP ROLE {postgresql.identifier(one)}")
+
+
+@pytest.mark.parametrize(
+    ("statement", "undo", "message"),
+    [
+        ("NOLOGIN", "LOGIN", "the role trader may not log in"),
+        ("VALID UNTIL '2020-01-01'", "VALID UNTIL 'infinity'", "no password of the role trader is valid any more"),
+    ],
+)
+def test_a_role_that_no_password_lets_in_is_refused_before_it_is_changed(
+    server: PostgreSQL, tmp_path: Path, statement: str, undo: str, message: str
+) -> None:
+    server.give(APPLICATION, PASSWORD)
+    server.sql(f"ALTER ROLE {APPLICATION} {statement}")
+    try:
+        with pytest.raises(KeyturnError, match=message):
+            role(server, tmp_path, "password").prepare()
+    finally:
+        server.sql(f"ALTER ROLE {APPLICATION} {undo}")
+
+
+@pytest.mark.parametrize(
+    ("setting", "undo", "access", "verdict", "detail"),
+    [
+        ("CONNECTION LIMIT 0", "CONNECTION LIMIT -1", "scram-sha-256", "unknown", "refuses with 53300"),
+        ("", "", "trust", "unknown", "lets in without a password"),
+        ("", "", "reject", "unknown", "refuses with 28000"),
+        ("", "", "password", "unknown", "another way to log in than SCRAM"),
+        ("", "", "md5", "accepted", "SCRAM"),
+        ("VALID UNTIL '2020-01-01'", "VALID UNTIL 'infinity'", "scram-sha-256", "rejected", "28P01"),
+    ],
+)
+def test_a_login_that_says_nothing_of_the_password_is_unknown(
+    server: PostgreSQL, setting: str, undo: str, access: str, verdict: str, detail: str
+) -> None:
+    rules = server.data / "pg_hba.conf"
+    before = rules.read_text()
+    server.give(APPLICATION, PASSWORD)
+    rules.write_text(f"host all {APPLICATION} 127.0.0.1/32 {access}\n{before}")
+    server.sql(f"ALTER ROLE {APPLICATION} {setting}; SELECT pg_reload_conf()")
+    try:
+        found = wait_for("the new rules", lambda: asked(server, APPLICATION, PASSWORD))
+        wait_for("what it says by them", lambda: detail in asked(server, APPLICATION, PASSWORD).detail)
+        found = asked(server, APPLICATION, PASSWORD)
+        assert found.verdict == verdict
+        assert asked(server, APPLICATION, "canary").verdict in ("rejected", "unknown")
+    finally:
+        rules.write_text(before)
+        server.sql(f"ALTER ROLE {APPLICATION} {undo}; SELECT pg_reload_conf()")
+
+
+def test_a_password_that_is_kept_as_md5_is_replaced_by_a_verifier(server: PostgreSQL, tmp_path: Path) -> None:
+    rules = server.data / "pg_hba.conf"
+    before = rules.read_text()
+    server.sql(f"SET password_encryption = 'md5'; ALTER ROLE {ALTERNATE} PASSWORD '{PASSWORD}'")
+    rules.write_text(f"host all {ALTERNATE} 127.0.0.1/32 md5\n{before}")
+    server.sql("SELECT pg_reload_conf()")
+    try:
+        wait_for("the new rules", lambda: asked(server, ALTERNATE, PASSWORD).verdict == "unknown")
+        role(server, tmp_path, "socket").set()
+        assert asked(server, ALTERNATE, PASSWORD).verdict == "accepted"
+        assert server.verifier(ALTERNATE).startswith("SCRAM-SHA-256$")
+    finally:
+        rules.write_text(before)
+        server.sql(f"ALTER ROLE {ALTERNATE} PASSWORD NULL; SELECT pg_reload_conf()")

@@ -21,17 +21,13 @@ from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
 from keyturn.inputs.validation import services, validated
 from keyturn.providers import Reply, http_data
+from support import odd
 from support.fakes import FakeDiscord, FakeHuggingFace
 from support.lab import free_port, optional
 from support.mail import MailServer
 
 USER, PASSWORD = "trader", "canary-of-the-mail"
 LIVE, DEAD = "/services/T0/B0/canary-live", "/services/T0/B0/canary-dead"
-# what a person or a generator of another program may have made
-ODD = (
-    *("'quoted'", '"quoted"', "back\\slash\\", "100%s %d %", " blanks around ", "$HOME`id`$(id)"),
-    *("{password}", "pässwörd", "\N{KEY}" * 3, "x" * 1000, "#;,|&<>", "two\nlines"),
-)
 # Slack documents these answers of an incoming webhook; a message without text is refused before anybody sees one
 SLACK: dict[str, Any] = optional()["slack_webhook"]["provider"]
 TOKEN: dict[str, Any] = {
@@ -368,7 +364,7 @@ def test_a_mail_server_is_asked_by_a_login(mail: MailServer) -> None:
     assert mail.letters == [] and "canary" not in mail.logged()
 
 
-@pytest.mark.parametrize("password", ODD, ids=str.__len__)
+@pytest.mark.parametrize("password", odd.PASSWORDS, ids=ascii)
 def test_a_mail_server_gets_every_character_of_a_password(mail: MailServer, password: str) -> None:
     mail.give(USER, password)
     try:
@@ -513,6 +509,17 @@ def test_a_program_is_asked_by_its_exit_code(tmp_path: Path, lines: str, verdict
         }
     )
     assert ask(given, "canary-of-a-value") == Reply(verdict, f"{program}: {detail}")
+
+
+def test_a_program_reads_every_character_of_a_value(tmp_path: Path) -> None:
+    program = tmp_path / "ask"
+    program.write_text(
+        f"#!/usr/bin/python3\nimport json, sys\nsys.exit(json.load(sys.stdin)['password'] not in {odd.PASSWORDS!r})\n"
+    )
+    program.chmod(0o700)
+    given = spec({"kind": "command", "command": [str(program)], "fields": ["password"]})
+    assert {ask(given, one).verdict for one in odd.PASSWORDS} == {"accepted"}
+    assert ask(given, odd.PASSWORDS[0] + " ").verdict == "rejected"
 
 
 def test_a_program_that_another_user_may_change_is_not_run_as_root(tmp_path: Path) -> None:

@@ -176,9 +176,12 @@ def ask(
 def _answer(status: int, response: http.client.HTTPResponse | urllib.error.HTTPError, limit: int) -> Answer:
     headers = {name.lower(): value for name, value in response.headers.items()}
     try:
-        return Answer(status, response.read(limit), headers)
-    except (OSError, http.client.HTTPException):  # cut off: what is missing cannot be judged
-        return Answer(status, b"", headers)
+        body = response.read(limit)
+    except (OSError, http.client.HTTPException):
+        body = b""
+    # cut off: what is missing cannot be judged
+    whole = len(body) == limit or not response.length
+    return Answer(status, body if whole else b"", headers)
 
 
 def get(

@@ -44,7 +44,7 @@ OF_ITS_OWN = (
     "SELECT count(*) FROM pg_catalog.pg_shdepend "
     "WHERE refclassid = 'pg_catalog.pg_authid'::regclass AND refobjid = {role}::regrole"
 )
-MAY = "SELECT rolcanlogin FROM pg_catalog.pg_roles WHERE rolname = {role}"
+MAY = "SELECT rolcanlogin, coalesce(rolvaliduntil > now(), true) FROM pg_catalog.pg_roles WHERE rolname = {role}"
 BEGAN_BEFORE = """FROM pg_catalog.pg_stat_activity
 WHERE usename = {role} AND pid <> pg_catalog.pg_backend_pid() AND coalesce(backend_start < {mark}::timestamptz, true)
 """
@@ -142,10 +142,16 @@ class Role:
 
     def _check_role(self, session: Connection, role: str) -> None:
         found = session.query(MAY.format(role=literal(role)))
-        if found != [("t",)]:
+        (may, valid), *_ = found or [(None, None)]
+        if may != "t":
             missing = "may not log in" if found else "is not there"
             raise KeyturnError(
                 f"PostgreSQL at {self._server}: the role {role} {missing}; make it, or correct the entry"
+            )
+        if valid != "t" and not self._spec["valid_days"]:
+            raise KeyturnError(
+                f"PostgreSQL at {self._server}: no password of the role {role} is valid any more (VALID UNTIL); set a later "
+                "time there, or valid_days in the entry"
             )
 
     def _check_alike(self, session: Connection) -> None:
