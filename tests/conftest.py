@@ -69,6 +69,15 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if lines:
         terminalreporter.section(f"points taken: {_which()}")
         terminalreporter.write("\n".join([*lines, ""]))
+    figures = [
+        value
+        for report in terminalreporter.stats.get("passed", [])
+        for name, value in report.user_properties
+        if (name, report.when) == ("figure", "call")
+    ]
+    if figures:
+        terminalreporter.section("figures")
+        terminalreporter.write("\n".join([*figures, ""]))
     late = [
         f"{value}  ({report.nodeid})"
         for report in terminalreporter.stats.get("passed", [])

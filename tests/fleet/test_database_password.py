@@ -63,7 +63,7 @@ def driver(text: str) -> bytes:
     """Return an archive of the program that serves, and of what it logs in with."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name in ("__init__", "base/__init__", "base/errors", "base/postgresql", "base/scram"):
+        for name in ("__init__", "base/__init__", "base/deadline", "base/errors", "base/postgresql", "base/scram"):
             tar.add(ROOT / f"module_utils/keyturn/{name}.py", f"keyturn/{name}.py")
         info = tarfile.TarInfo("serve.py")
         info.size = len(text.encode())
@@ -72,6 +72,7 @@ def driver(text: str) -> bytes:
 
 
 Options = tuple[str, ...]
+Figure = Callable[[str, object], None]
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def prober(fleet: Fleet) -> Prober:
 
 
 def test_two_roles_take_turns_and_no_request_fails(
-    fleet: Fleet, server: PostgreSQL, shared: Callable[[str], Options]
+    fleet: Fleet, server: PostgreSQL, shared: Callable[[str], Options], record_property: Figure
 ) -> None:
     options, before = shared("alternating"), held(fleet)
     with prober(fleet) as client:
@@ -130,7 +131,9 @@ def test_two_roles_take_turns_and_no_request_fails(
     assert (after["DB_USER"], verdict(server, after), verdict(server, before)) == (ALTERNATE, "accepted", "rejected")
     fleet.assert_ended()
     assert not [one["DB_PASSWORD"] for one in (before, after) if one["DB_PASSWORD"] in output + server.logged()]
-    print(f"alternating: 0 of {client.asked} requests failed while the password of three hosts was turned")
+    record_property(
+        "figure", f"alternating: 0 of {client.asked} requests failed while three hosts changed their password"
+    )
 
 
 @pytest.mark.exhaustive
@@ -148,7 +151,7 @@ def test_a_host_that_does_not_start_is_taken_back_without_a_person(
 
 @pytest.mark.exhaustive
 def test_one_role_has_a_gap_and_comes_through_it(
-    fleet: Fleet, server: PostgreSQL, shared: Callable[[str], Options]
+    fleet: Fleet, server: PostgreSQL, shared: Callable[[str], Options], record_property: Figure
 ) -> None:
     options, before = shared("single"), held(fleet)
     with prober(fleet) as client:
@@ -158,5 +161,7 @@ def test_one_role_has_a_gap_and_comes_through_it(
     assert (verdict(server, after), verdict(server, before)) == ("accepted", "rejected")
     assert client.failures, "each request is a login, so those between the server and the restart fail"
     down = max(host["downtime_seconds"] for host in fleet.report()["hosts"].values())
-    print(f"single: {client.window:.1f} s of failures, of which {down:.1f} s are the restart")
+    # the end of the call that has told the server, and the begin of the one that stops the service, in which each host logs in
+    beyond = f"{client.window - down:.1f} s of failures beyond the restart, +- {client.resolution:.1f} s"
+    record_property("figure", f"single: {beyond}; the restart took {down:.1f} s")
     fleet.assert_ended()
