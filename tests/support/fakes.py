@@ -275,39 +275,3 @@ class FakeHuggingFace(Fake):
         flags = {"emailVerified": True, "canPay": False, "isPro": False, "periodEnd": None}
         auth = {"type": "access_token", "accessToken": {"displayName": "trader", "role": role or "read"}}
         return Said(200, user | flags | {"avatarUrl": "/avatars/1.svg", "orgs": [], "auth": auth}, "WhoAmI")
-
-
-class FakeDiscord(Fake):
-    """Discord's webhooks. ``valid`` has the id and the token of each; ``texts`` are what the call that is made for Slack's clients got."""
-
-    schemas = json.loads((SCHEMAS / "discord.json").read_text())
-    busy: ClassVar = {"code": 0, "message": "You are being rate limited.", "retry_after": 0.5, "global": False}
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: list[str] = []
-        self.check("RatelimitedResponse", self.busy)
-
-    def answer(self, method: str, path: str, query: dict[str, list[str]], headers: Any, body: Any) -> Said:
-        _, kind, number, token, *call = path.split("/")
-        self.check("Path", {"webhook_id": number, "webhook_token": token})
-        one = {name: value[0] for name, value in query.items()}
-        if (method, kind, call) == ("GET", "webhooks", []):
-            self.check("Query", one)
-            ids = {"application_id": None, "channel_id": "2", "guild_id": "3", "id": number, "type": 1}
-            known = ids | {"name": "trader", "avatar": None, "token": token, "url": f"https://discord.com{path}"}
-            return Said(200, known, "GuildIncomingWebhookResponse") if (number, token) in self.valid else self._gone()
-        if (method, kind, call) == ("POST", "webhooks", ["slack"]):
-            self.check("SlackQuery", one)
-            self.check("SlackWebhook", body)
-            if (number, token) not in self.valid:
-                return self._gone()
-            if not body["text"]:
-                return Said(400, {"code": 50006, "message": "Cannot send an empty message"}, "ErrorResponse")
-            self.texts.append(body["text"])
-            return Said(200, "ok")
-        self.violations.append(f"{method} of {kind} and {len(call)} more")
-        return Said(404, {"code": 0, "message": "404: Not Found"}, "ErrorResponse")
-
-    def _gone(self) -> Said:
-        return Said(404, {"code": 10015, "message": "Unknown Webhook"}, "ErrorResponse")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from keyturn import issuers, providers
 from keyturn.base.errors import KeyturnError
 from keyturn.inputs import catalogue
@@ -16,6 +18,7 @@ from keyturn.inputs.validation import validated
 from keyturn.issuers.contract import Told, Unanswered
 from support import odd
 from support.accounts import USER, Accounts
+from support.apis import FakeElasticsearch
 from support.lab import optional
 
 OLD, NEW = "canary-old", "canary-new"
@@ -28,8 +31,8 @@ def entry(accounts: Accounts, **issuer: Any) -> dict[str, Any]:
     return validated("db_password", catalogue.ENTRY, described)
 
 
-def opened(given: dict[str, Any], old: str, new: str) -> issuers.Issuer:
-    told = Told("an-id", {"DB_PASSWORD": old}, {"DB_PASSWORD": new}, lambda _values: None)
+def opened(given: dict[str, Any], old: str, new: str, name: str = "DB_PASSWORD") -> issuers.Issuer:
+    told = Told("an-id", {name: old}, {name: new}, lambda _values: None)
     return issuers.issuer(given["issuer"], given["provider"], given["variables"], told)
 
 
@@ -53,6 +56,44 @@ def test_a_server_gets_every_character_of_a_value(accounts: Accounts) -> None:
         opened(given, old, new).set()
         old = new
     assert not [one for one in odd.PASSWORDS if len(one) > 3 and one in accounts.logged()]
+
+
+GUIDE = Path(__file__).parents[2] / "docs/guides/issuers.md"
+
+
+def test_the_entry_of_the_guide_is_as_its_server_publishes_it(tmp_path: Path) -> None:
+    blocks = re.findall(r"```yaml\n(search_password:.*?)```", GUIDE.read_text(), re.DOTALL)
+    admin = tmp_path / "admin"
+    admin.write_text("canary-admin\n")
+    admin.chmod(0o600)
+    with FakeElasticsearch() as server:
+        text = blocks[0].replace("https://search.internal:9200", server.url).replace("/root/search-admin", str(admin))
+        ((name, described),) = yaml.safe_load(text).items()
+        for part in ("provider", "issuer"):
+            described[part]["tls"] = False
+        given = validated(name, catalogue.ENTRY, described)
+        issuer = opened(given, OLD, NEW, *given["variables"])
+        server.valid = {("keyturn", "canary-admin"): "superuser", ("shop", OLD): "shop"}
+
+        def verdicts() -> list[str]:
+            return [providers.ask(given["provider"], [one]).verdict for one in (OLD, NEW)]
+
+        for _ in range(2):  # each may come twice
+            issuer.set()
+            assert verdicts() == ["rejected", "accepted"]
+        for _ in range(2):
+            issuer.unset()
+            assert verdicts() == ["accepted", "rejected"]
+        for mood in ("429", "500", "html", "reset"):
+            server.mood = mood
+            assert verdicts() == ["unknown", "unknown"], mood
+            with pytest.raises(KeyturnError):
+                issuer.set()
+        server.mood = ""
+        admin.write_text("canary-wrong\n")
+        with pytest.raises(KeyturnError, match=REFUSED):
+            issuer.set()
+        assert verdicts() == ["accepted", "rejected"]
 
 
 class Answers(socketserver.ThreadingTCPServer):

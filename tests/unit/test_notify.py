@@ -15,7 +15,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.notices import messages, notify, outbox
 from keyturn.notices.messages import Message
 from keyturn.notices.notify import Undelivered
-from support.fakes import FakeDiscord
+from support.apis import FakeDiscord
 from support.lab import free_port
 from support.mail import MailServer
 from support.receivers import Webhook

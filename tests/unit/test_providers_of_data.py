@@ -22,7 +22,8 @@ from keyturn.inputs.meaning import check_meaning
 from keyturn.inputs.validation import services, validated
 from keyturn.providers import Reply, http_data
 from support import odd
-from support.fakes import FakeDiscord, FakeHuggingFace
+from support.apis import FakeDiscord
+from support.fakes import FakeHuggingFace
 from support.lab import free_port, optional
 from support.mail import MailServer
 
