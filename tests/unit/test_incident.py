@@ -16,6 +16,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.incident import markdown, plan, reminders, runs
 from keyturn.inputs.application import Application
 from keyturn.inputs.validation import validated
+from keyturn.records import rotation_log
 from support.lab import ROOT
 from support.steps import take
 
@@ -28,6 +29,7 @@ NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 ALL = [*ORDER]
 BROUGHT = [one for one in ALL if SECRETS[one]["retire"]["kind"] == "revoke"]
 ROTATION = "20260131T120000Z-0123456789abcdef"
+NOWHERE = {name: {"hf_token": {"used": False}} for name in "ab"}
 
 
 def planned(leaked: str, *named: str, opened: bool = False) -> list[dict[str, Any]]:
@@ -47,16 +49,26 @@ def test_what_no_host_holds_is_skipped_and_stays_in_the_document() -> None:
 
 
 @pytest.mark.parametrize(
-    ("held", "skipped"),
+    ("held", "turned", "skipped"),
     [
-        ({"a": {"hf_token": {"used": False}}, "b": {"hf_token": {"used": False}}}, True),
-        ({"a": {"hf_token": {"used": False}}, "b": {"hf_token": {"used": True}}}, False),
-        ({"a": {"hf_token": {"used": False}}, "b": {}}, False),
-        ({}, False),
+        (NOWHERE, "", True),
+        (NOWHERE, "refused", True),
+        (NOWHERE, "committed", False),
+        ({"a": {"hf_token": {"used": False}}, "b": {"hf_token": {"used": True}}}, "", False),
+        ({"a": {"hf_token": {"used": False}}, "b": {}}, "", False),
+        ({}, "", False),
     ],
-    ids=["nowhere", "on one host", "one gave no answer", "nobody was asked"],
+    ids=["nowhere", "never turned", "turned before", "on one host", "one gave no answer", "nobody was asked"],
 )
-def test_a_secret_is_unused_when_every_host_says_so(tmp_path: Path, held: dict[str, Any], skipped: bool) -> None:
+def test_a_secret_is_unused_when_every_host_says_so_and_the_log_knows_no_other(
+    tmp_path: Path, held: dict[str, Any], turned: str, skipped: bool
+) -> None:
+    """A host in other hands would keep what it has stolen from being turned."""
+    if turned:
+        at = timestamps.text(NOW)
+        ended = {"event": "ended", "rotation_id": ROTATION, "secret": "hf_token", "outcome": turned, "hosts": ["a"]}
+        ended |= {"at": at, "started": at, "finished": at, "variables": [], "environment": "local"}
+        rotation_log.append(tmp_path, ended | {"reason": "x", "rotated_by": "x", "verified_by": "nobody"})
     arguments = {
         "action": "open",
         "folder": str(tmp_path),

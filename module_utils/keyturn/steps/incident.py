@@ -17,6 +17,7 @@ from ..incident.shapes import Document, Header, Note, Planned, Row, Step
 from ..inputs import persons, request
 from ..inputs.validation import Answer, Parameters, validated
 from ..notices import outbox
+from ..records import rotation_log
 
 Result = Answer
 LOOK_BACK = timedelta(days=7)
@@ -115,6 +116,12 @@ def _decided(parameters: Parameters, now: datetime) -> tuple[Header, list[Step]]
     used = {name for told in parameters["held"].values() for name, said in told.items() if said["used"]}
     # a host that gave no answer may hold all of them
     unused = set(parameters["secrets"]) - used if parameters["held"] and all(parameters["held"].values()) else set()
+    # nor does the incident leave out what was turned here, since it may be about the very host that says so
+    unused -= {
+        one["secret"]
+        for one in rotation_log.read(Path(parameters["folder"]))
+        if one.get("outcome") in rotation_log.COMMITTED
+    }
     return header, plan.steps(
         row, parameters["affected"], parameters["order"], parameters["secrets"], parameters["rotation_open"], unused
     )
