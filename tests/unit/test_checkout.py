@@ -166,6 +166,19 @@ def test_the_scanner_that_is_made_for_it_is_taken_where_it_is(folder: Path, monk
             checkout.history(folder, silent)
 
 
+def test_the_scanner_and_what_it_starts_are_waited_for_no_longer_than_that(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = folder / ".git/bin"
+    programs.mkdir()
+    (programs / "gitleaks").write_text("#!/bin/sh\nsleep 60 &\nexec sleep 60\n")
+    (programs / "gitleaks").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(checkout, "SEARCH_SECONDS", 0.1)
+    with pytest.raises(KeyturnError, match="gitleaks had not searched the history of"):
+        checkout.history(folder, silent)
+
+
 def test_a_clone_without_its_history_has_none_to_search(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """As pipelines make them."""
     (folder / "later.py").write_text("x = 1\n")

@@ -27,6 +27,8 @@ PIECE_BYTES = 1 << 20
 LONGEST_WORD = 1 << 10
 BATCH_LINES = 1000
 SAY_SECONDS = 5.0
+# whoever may write into the repository says how much there is to search
+SEARCH_SECONDS = 3600
 MOST_SEEN = 200_000
 _BINARY_BYTES = 8000  # as git decides what is no text
 _LETTER = rb"[!#-&*+\--:=?-Z^_a-z~]"
@@ -149,11 +151,26 @@ def _by_gitleaks(folder: Path) -> set[tuple[str, str]]:
         report = Path(private) / "report.json"
         command = ["gitleaks", "detect", "--source", str(folder), "--redact", "--no-banner", "--log-level", "error"]
         command += ["--exit-code", "0", "--report-format", "json", "--report-path", str(report)]
-        done = subprocess.run(
-            command, capture_output=True, check=False, stdin=subprocess.DEVNULL, env=git.environment(folder)
-        )
+        said = Path(private) / "said"
+        quiet = subprocess.DEVNULL
+        environment = git.environment(folder)
+        try:
+            with said.open("wb") as errors:  # the end of a pipe would be that of its git as well
+                done = subprocess.run(
+                    command,
+                    check=False,
+                    stdin=quiet,
+                    stdout=quiet,
+                    stderr=errors,
+                    env=environment,
+                    timeout=SEARCH_SECONDS,
+                )
+        except subprocess.TimeoutExpired:
+            raise KeyturnError(
+                f"gitleaks had not searched the history of {folder} after {SEARCH_SECONDS} s: run it there by hand, and see what takes it"
+            ) from None
         # where its git fails, as in a checkout of another user, it says so, ends with 0 and has found nothing
-        if done.returncode or done.stderr or not report.exists():
+        if done.returncode or said.stat().st_size or not report.exists():
             raise KeyturnError(f"gitleaks did not search the whole history of {folder}: run it there to see why")
         return {(found["File"], found["RuleID"]) for found in json.loads(report.read_text()) or []}
 
