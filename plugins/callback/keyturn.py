@@ -189,7 +189,8 @@ class CallbackModule(Default):
             self._open = ""
             self._print(result, [self._told_already(line) for line in shown.lines(result.result["text"])])
         if self.host_label(result) == CONTROLLER:  # what its action has printed
-            self._told += [str(result.result.get(name, "")) for name in ("text", "ending")]
+            said = [str(result.result.get(name, "")) for name in ("text", "ending")]
+            self._told += filter(None, [said[1], *said[0].splitlines()])
         if action == "debug":
             if not _looped(result):
                 self._say(result)
@@ -270,7 +271,7 @@ class CallbackModule(Default):
         if self._is_told(host, text) or (result.result.get("lost") and host in self._silent):
             return
         self._failed = True
-        self._told += [text, f"{host}: {text}"]
+        self._told.append(text if host == CONTROLLER else f"{host}: {text}")
         self._unfold()
         where = f'in "{_named(result)}"' if host == CONTROLLER else f'on {host}, in "{_named(result)}"'
         text = _typed(text)
@@ -285,8 +286,16 @@ class CallbackModule(Default):
         """Tell whether the host has said so, or whether the controller only sums up, behind a word for the end, what others have."""
         if host != CONTROLLER:
             return f"{host}: {text}" in self._told
-        told = "\n".join(self._told)
-        return bool(told) and all(part in told for part in (text.partition(": ")[2] or text).split("; "))
+        return any(map(self._sums_up, filter(None, (text, text.partition(": ")[2]))))
+
+    def _sums_up(self, text: str) -> bool:
+        """Tell whether a text is nothing but what was told. A host that says the words of the controller has told them as its own."""
+        while text:
+            first = max((one for one in self._told if f"{text}; ".startswith(f"{one}; ")), key=len, default="")
+            if not first:
+                return False
+            text = text[len(first) :].removeprefix("; ")
+        return True
 
     def _told_already(self, line: str) -> str:
         """Return a line of the summary, without a cause that was told as an error."""

@@ -119,6 +119,10 @@ def test_what_the_summary_has_said_is_not_said_again(callback: Any, shown: Shown
     assert shown() == ["ROLLED_BACK", "cause x"]
     # a host cannot say it in the controller's place
     callback.v2_runner_on_ok(result("keyturn_holdings_info", text="broken: z"))
+    callback.v2_runner_on_failed(result("keyturn_stage", msg="z, broken: z; y"))
+    shown()
+    callback.v2_runner_on_ok(result("keyturn_report", host="localhost", text="  finding    broken: z", ending=""))
+    shown()
     callback.v2_runner_on_failed(result("assert", host="localhost", task="End", msg="broken: z"))
     assert shown() == ["ERROR: broken: z", '       in "End"']
 
