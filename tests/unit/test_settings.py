@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import configparser
 import re
+import shutil
+import subprocess
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,22 @@ OTHER: dict[str, Any] = {
     "_ANSIBALLZ_DEBUGPY_CONFIG": "{}",
     "_ANSIBALLZ_PYDEVD_CONFIG": "{}",
 }
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="ssh is not installed")
+def test_nothing_of_the_operator_is_forwarded_to_a_host(tmp_path: Path) -> None:
+    """Root of a host would log in to the others with a forwarded agent."""
+    mine = tmp_path / "config"
+    mine.write_text("ForwardAgent yes\nForwardX11 yes\nRemoteForward 2222 localhost:22\n")
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "ansible.cfg")
+    arguments = settings["ssh_connection"]["ssh_args"].split()
+    done = subprocess.run(
+        ["ssh", "-G", "-F", mine, *arguments, "a.example"], capture_output=True, text=True, check=True
+    )
+    lines = done.stdout.splitlines()
+    assert {"forwardagent no", "forwardx11 no", "clearallforwardings yes"} <= set(lines)
+    assert not [line for line in lines if line.startswith("remoteforward")]
 
 
 def test_every_setting_of_ansible_has_one_line() -> None:
