@@ -293,7 +293,6 @@ def test_ten_turns_leave_the_rights_as_they_were_and_no_login_fails(
             f"ALTER ROLE {ALTERNATE} RESET work_mem",
             "differ in their attributes",
         ),
-        (f"ALTER ROLE {ALTERNATE} NOLOGIN", f"ALTER ROLE {ALTERNATE} LOGIN", "the role trader_b may not log in"),
         (
             f"CREATE TABLE own (x int); ALTER TABLE own OWNER TO {APPLICATION}",
             "DROP TABLE own",

@@ -110,7 +110,7 @@ class PostgreSQL:
 
     def give(self, role: str, password: str) -> None:
         """Give a role a password, of which the server's log has nothing."""
-        self.sql(f"ALTER ROLE {role} PASSWORD '{scram.verifier(password)}'")
+        self.sql(f"ALTER ROLE {role} LOGIN PASSWORD '{scram.verifier(password)}'")
 
     def forget(self, role: str) -> None:
         """Take a role's password."""
@@ -118,7 +118,7 @@ class PostgreSQL:
 
     def restore(self, role: str, kept: str) -> None:
         """Give a role again what the server kept of its password (``verifier``), or none."""
-        self.sql(f"ALTER ROLE {role} PASSWORD {literal(kept) if kept else 'NULL'}")
+        self.sql(f"ALTER ROLE {role} LOGIN PASSWORD {literal(kept) if kept else 'NULL'}")
 
     def verifier(self, role: str) -> str:
         """Return what the server keeps of a role's password."""

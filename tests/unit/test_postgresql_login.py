@@ -14,7 +14,7 @@ from typing import Any
 import psycopg2
 import pytest
 from keyturn import providers
-from keyturn.base import postgresql
+from keyturn.base import postgresql, scram
 from keyturn.base.errors import KeyturnError
 from keyturn.base.postgresql import Address, Connection, Failed
 from keyturn.issuers import postgresql_role
@@ -166,6 +166,7 @@ def test_no_setting_outlives_its_transaction(
     monkeypatch.setattr(Connection, "query", lambda self, statement: said.append(statement) or query(self, statement))
     issuer = role(server, tmp_path, who)
     issuer.prepare()
+    issuer.mark()
     issuer.unset()
     issuer.retire("infinity")
     inside = False
@@ -209,7 +210,7 @@ def asked(server: PostgreSQL, user: str, password: str) -> providers.Reply:
 
 def test_every_character_of_a_password_counts(server: PostgreSQL) -> None:
     for password in odd.PLAIN:
-        server.sql(f"ALTER ROLE {APPLICATION} PASSWORD {postgresql.literal(password)}")
+        server.sql(f"ALTER ROLE {APPLICATION} LOGIN PASSWORD {postgresql.literal(password)}")
         assert asked(server, APPLICATION, password).verdict == "accepted", password
         server.give(APPLICATION, password)
         assert logs_in(server, APPLICATION, password), password
@@ -228,13 +229,13 @@ def test_a_role_is_changed_whatever_its_name_is(server: PostgreSQL, tmp_path: Pa
         server.sql(f"CREATE ROLE {postgresql.identifier(one)} LOGIN IN ROLE {OWNER}")
     try:
         turns = role(server, tmp_path, "socket", users=users)
-        mark = turns.prepare().mark
+        turns.prepare()
         turns.set()
         assert [logs_in(server, one, PASSWORD) for one in users] == [False, True]
         turns.unset()
         assert [logs_in(server, one, PASSWORD) for one in users] == [False, False]
         turns.set()
-        assert turns.retire(mark) == []
+        assert turns.retire(turns.mark()) == []
         assert [logs_in(server, one, PASSWORD) for one in users] == [False, True]
     finally:
         for one in users:
@@ -304,3 +305,68 @@ def test_a_password_that_is_kept_as_md5_is_replaced_by_a_verifier(server: Postgr
     finally:
         rules.write_text(before)
         server.sql(f"ALTER ROLE {ALTERNATE} PASSWORD NULL; SELECT pg_reload_conf()")
+
+
+class Begun:
+    """A login of the application's role that waits for the last message of the one who makes it: in no list of sessions."""
+
+    def __init__(self, server: PostgreSQL, password: str) -> None:
+        self._socket = socket.create_connection((server.host, server.port))
+        self._session = Connection(self._socket, time.monotonic() + SECONDS)
+        self._exchange = scram.Exchange(password)
+        first = self._exchange.first()
+        told = f"user\0{APPLICATION}\0database\0{DATABASE}\0\0".encode()
+        self._session._send(b"", struct.pack("!i", postgresql.PROTOCOL) + told)
+        assert self._session._method()[0] == postgresql.SASL
+        self._session._send(b"p", postgresql.MECHANISM + b"\0" + struct.pack("!i", len(first)) + first)
+        self._challenge = self._session._authentication(postgresql.SASL_GOES_ON)
+
+    def end(self) -> Connection:
+        """Log in to the end and return the session; Failed where the server lets nobody in."""
+        self._session._send(b"p", self._exchange.final(self._challenge))
+        self._session._authentication(postgresql.SASL_ENDS)
+        while self._session._expect(b"RKZ")[0] != b"Z":
+            pass
+        return self._session
+
+
+def test_a_login_that_has_begun_with_the_old_password_does_not_end_when_the_role_rests(
+    server: PostgreSQL, tmp_path: Path
+) -> None:
+    server.give(APPLICATION, PASSWORD)
+    issuer = role(server, tmp_path, "socket", "ended")
+    begun, within = Begun(server, PASSWORD), Begun(server, PASSWORD).end()
+    told = issuer.retire(issuer.mark())
+    assert len(told) == 1 and "was ended" in told[0]
+    with pytest.raises(Failed):
+        begun.end()
+    with pytest.raises((Failed, OSError)):
+        within.query(f"ALTER ROLE {APPLICATION} PASSWORD 'another'")
+    assert server.sql(f"SELECT rolcanlogin, rolpassword FROM pg_authid WHERE rolname = '{APPLICATION}'") == "f|"
+    server.give(APPLICATION, PASSWORD)
+    assert Begun(server, PASSWORD).end().query("SELECT 1") == [("1",)]
+
+
+@pytest.mark.parametrize("late", ["before the new one is set", "while the sessions are looked at"])
+def test_no_session_of_the_old_password_is_left_however_late_it_began(
+    server: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    server.sql("ALTER SYSTEM SET authentication_timeout = '2s'")
+    server.sql("SELECT pg_reload_conf()")
+    server.give(APPLICATION, PASSWORD)
+    issuer = role(server, tmp_path, "itself", "ended")
+    issuer._new = postgresql_role.Login(APPLICATION, "canary-of-another-password")
+    issuer.prepare()
+    begun = Begun(server, PASSWORD)
+    if late.startswith("before"):
+        begun.end()
+    issuer.set()
+    mark = issuer.mark()
+    pause = time.sleep
+    monkeypatch.setattr(
+        postgresql_role.time, "sleep", lambda seconds: (late.startswith("while") and begun.end(), pause(seconds))
+    )
+    told = issuer.retire(mark)
+    assert len(told) == 1 and "was ended" in told[0]
+    with pytest.raises((Failed, OSError)):
+        begun._session.query("SELECT 1")

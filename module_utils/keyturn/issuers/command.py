@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..base.errors import KeyturnError
 from ..ground.scripts import Scripts, alone
-from .contract import Prepared, Spec, Told
+from .contract import Spec, Told
 
 
 def fault(spec: Spec) -> str:
@@ -27,18 +27,22 @@ class Command:
         named = spec["system_user"]
         self._scripts = Scripts(Path("/"), named) if named else told.scripts
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> list[str]:
         """See that there are programs which can be run."""
         for name in ("set", "unset", "retire"):
             if (command := self._spec[name]) and not self._runner.runnable(command[0]):
                 raise KeyturnError(
                     f"{command[0]}, by which the issuer is told ({name}), is no program that can be run there"
                 )
-        return Prepared([], "")
+        return []
 
     def set(self) -> None:
         """Run the program that has the new value accepted."""
         self._run("set")
+
+    def mark(self) -> str:
+        """Return nothing: what has begun is not looked at."""
+        return ""
 
     def unset(self) -> None:
         """Run the program that has the old value accepted, and the new one no more."""

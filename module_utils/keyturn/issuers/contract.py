@@ -39,13 +39,6 @@ class Told(NamedTuple):
     admins_password: str | None = None
 
 
-class Prepared(NamedTuple):
-    """What surprises, and a mark of the moment before ``set``: by it ``retire`` knows what began with the old value."""
-
-    findings: list[str]
-    mark: str
-
-
 class Unanswered(KeyturnError):
     """An issuer was told, and has not said what it has done; it would have done nothing but what a question with the value shows."""
 
@@ -53,11 +46,14 @@ class Unanswered(KeyturnError):
 class Issuer(Protocol):
     """One issuer. KeyturnError names it, what it refuses and the remedy; no value, and no text of its own words."""
 
-    def prepare(self) -> Prepared:
-        """See that ``set`` would be done. Changes nothing."""
+    def prepare(self) -> list[str]:
+        """See that ``set`` would be done, and return what surprises. Changes nothing."""
 
     def set(self) -> None:
         """Have the new value accepted. Whether the old one lives on is the strategy's word (``old_lives``)."""
+
+    def mark(self) -> str:
+        """Return a mark of the moment, when the new value is accepted: by it ``retire`` knows what began with the old one."""
 
     def unset(self) -> None:
         """Have the old value accepted, and the new one not any more."""

@@ -9,7 +9,7 @@ from ..base.errors import KeyturnError
 from ..providers import http_data
 from ..providers.shapes import ProviderSpec
 from .admin import password
-from .contract import Prepared, Spec, Told, Unanswered
+from .contract import Spec, Told, Unanswered
 
 ADMINS = {"admin_user", "admin_password"}
 SIDES = ("old", "new")
@@ -53,14 +53,18 @@ class Http:
         self._spec, self._told = spec, told
         self._names = dict(zip(_fields(provider), variables, strict=True))
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> list[str]:
         """See that the password of who tells the server can be read."""
         self._held()
-        return Prepared([], "")
+        return []
 
     def set(self) -> None:
         """Have the new value accepted."""
         self._call("set")
+
+    def mark(self) -> str:
+        """Return nothing: what has begun is not looked at."""
+        return ""
 
     def unset(self) -> None:
         """Have the old value accepted, and the new one no more."""

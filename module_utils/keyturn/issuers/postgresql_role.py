@@ -1,7 +1,7 @@
 """A role of PostgreSQL. It is told what the server keeps of a password (a SCRAM verifier), so that no log of it can have the password.
 
 ``single``: one role. Without an admin it changes its own password, which every role may. ``alternating``: two roles that may do the
-same take turns; the one that rests has no password.
+same take turns; the one that rests may not log in, and has no password.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import pwd
+import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -20,7 +21,7 @@ from ..base.postgresql import Connection, Failed, identifier, literal
 from ..ground import owner
 from ..providers.shapes import ProviderSpec
 from .admin import password as admins_password
-from .contract import Prepared, Spec, Told
+from .contract import Spec, Told
 
 SECONDS = 15
 # the server ends what it has not done by then, so that nothing is done later that nobody waits for
@@ -33,7 +34,7 @@ SAFE = {"search_path": "pg_catalog, pg_temp"}
 MOST_TOLD = 20
 # what two roles that take turns must have in common, by the role
 ALIKE = """
-SELECT rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, rolconnlimit,
+SELECT rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolreplication, rolbypassrls, rolconnlimit,
   (SELECT array_agg(s.setdatabase::text || ':' || s.setconfig::text ORDER BY s.setdatabase)
     FROM pg_catalog.pg_db_role_setting s WHERE s.setrole = r.oid),
   (SELECT array_agg(m.roleid::regrole::text || ':' || m.admin_option ORDER BY m.roleid)
@@ -45,6 +46,13 @@ OF_ITS_OWN = (
     "WHERE refclassid = 'pg_catalog.pg_authid'::regclass AND refobjid = {role}::regrole"
 )
 MAY = "SELECT rolcanlogin, coalesce(rolvaliduntil > now(), true) FROM pg_catalog.pg_roles WHERE rolname = {role}"
+NOW = "SELECT pg_catalog.clock_timestamp()::text"
+# a server lets in who knew the password when the login began, and gives it so long; the setting may be ten minutes at most
+LONGEST_LOGIN = 600
+LOGINS_END = """
+SELECT greatest(0, ceil(extract(epoch FROM {mark}::timestamptz - pg_catalog.clock_timestamp()) + setting::int))
+FROM pg_catalog.pg_settings WHERE name = 'authentication_timeout'
+"""
 BEGAN_BEFORE = """FROM pg_catalog.pg_stat_activity
 WHERE usename = {role} AND pid <> pg_catalog.pg_backend_pid() AND coalesce(backend_start < {mark}::timestamptz, true)
 """
@@ -96,21 +104,28 @@ class Role:
 
     # -- the contract ----------------------------------------------------------------------------------------------------------
 
-    def prepare(self) -> Prepared:
+    def prepare(self) -> list[str]:
         """Log in as who will change the role, and see that the role is there and may do what the other one may."""
         with self._session(self._old, self._new) as session, _transaction(session):
             for role in self._spec["users"] or [_named(self._old).user]:
                 self._check_role(session, role)
             if self._alternates:
                 self._check_alike(session)
-            (mark,) = session.query("SELECT pg_catalog.clock_timestamp()::text")[0]
-            return Prepared([], str(mark))
+        return []
 
     def set(self) -> None:
         """Give the role that the new value is of its verifier."""
         new = _named(self._new)
         with self._session(self._old, self._new) as session:
             self._give(session, new.user, new.password)
+
+    def mark(self) -> str:
+        """Return the server's own time; nothing where the whole role rests afterwards."""
+        if self._alternates:
+            return ""
+        with self._session(self._new, self._old) as session, _transaction(session):
+            ((now,),) = session.query(NOW)
+            return str(now)
 
     def unset(self) -> None:
         """Give the role the old password again; where two take turns, take that of the new one."""
@@ -119,8 +134,12 @@ class Role:
             self._give(session, *(new.user, None) if self._alternates else old)
 
     def retire(self, mark: str) -> list[str]:
-        """Take the password of the role that rests, and look at the sessions that began with the old one."""
+        """Let the role that rests log in no more, and look at the sessions that began with the old password."""
         old = _named(self._old)
+        if self._alternates:
+            mark = "infinity"
+        elif mark and self._spec["sessions"] == "ended":
+            self._wait_for_logins(mark)
         with self._session(self._new, self._old) as session:
             if self._alternates:
                 self._give(session, old.user, None)
@@ -132,18 +151,21 @@ class Role:
 
     def _give(self, session: Connection, user: str, password: str | None) -> None:
         verifier = "NULL" if password is None else literal(scram.verifier(password))
+        # it is looked at when a login ends, and no role may change it of itself: an old password may be at the server's door, or in
+        login = ("NOLOGIN " if password is None else "LOGIN ") if self._alternates else ""
         days = self._spec["valid_days"]
         until = datetime.now(UTC) + timedelta(days=days or 0)
         ends = f" VALID UNTIL {literal(until.isoformat())}" if days and password is not None else ""
         with _transaction(session):
             # an answer only when the change is on the server's disk
             session.query("SET LOCAL synchronous_commit = on")
-            session.query(f"ALTER ROLE {identifier(user)} PASSWORD {verifier}{ends}")
+            session.query(f"ALTER ROLE {identifier(user)} {login}PASSWORD {verifier}{ends}")
 
     def _check_role(self, session: Connection, role: str) -> None:
         found = session.query(MAY.format(role=literal(role)))
         (may, valid), *_ = found or [(None, None)]
-        if may != "t":
+        # of two that take turns the one that rests may not
+        if not found or (may != "t" and role == _named(self._old).user):
             missing = "may not log in" if found else "is not there"
             raise KeyturnError(
                 f"PostgreSQL at {self._server}: the role {role} {missing}; make it, or correct the entry"
@@ -168,6 +190,12 @@ class Role:
                     f"PostgreSQL at {self._server}: {role} owns objects or has rights of its own ({count}), which the other role lacks; "
                     "give them to a role that both are members of"
                 )
+
+    def _wait_for_logins(self, mark: str) -> None:
+        """Wait until every login that began before ``mark`` has ended, well or not: until then it is in no list of sessions."""
+        with self._session(self._new, self._old) as session, _transaction(session):
+            ((left,),) = session.query(LOGINS_END.format(mark=literal(mark)))
+        time.sleep(min(int(left), LONGEST_LOGIN) if left and left.isdecimal() else LONGEST_LOGIN)
 
     def _sessions(self, session: Connection, user: str, mark: str) -> list[str]:
         if not mark:

@@ -55,13 +55,12 @@ def set_value(rotation: Rotation, journal: Journal) -> bool:
     with timed(journal, "issue"):
         journal.record.pop("withdrawn", None)  # of a way back that was not taken
         if not journal.reached("issuing"):
-            prepared = issuer.prepare()
-            journal.enter("issuing", issuer_mark=prepared.mark, findings=journal.findings + prepared.findings)
-        elif rotation.ask_provider(staged.new).verdict == "accepted":
-            journal.enter("issued")
-            return True
-        _tell(rotation, issuer.set, staged.new, "new")
-    journal.enter("issued")
+            journal.enter("issuing", findings=journal.findings + issuer.prepare())
+            _tell(rotation, issuer.set, staged.new, "new")
+        elif rotation.ask_provider(staged.new).verdict != "accepted":
+            _tell(rotation, issuer.set, staged.new, "new")
+        mark = issuer.mark()
+    journal.enter("issued", issuer_mark=mark)
     return True
 
 
