@@ -2,7 +2,8 @@
 
 `PYTHONPATH=tests:tests/support:module_utils:demo .venv/bin/python -m bench.own_commands` installs Airflow and JupyterHub in environments of
 their own (tests/support/environments.py), takes some minutes, and prints a line for each. `VARIABLES=2000` says how many Airflow has;
-`POSTGRESQL=1` has it keep them in PostgreSQL, where Keyturn turns them by a stop and as a list of keys.
+`POSTGRESQL=1` has it keep them in PostgreSQL, where Keyturn turns them by a stop, as a list of keys,
+and by Airflow's command in its own stop.
 
 Airflow: what its documentation says is done to the letter. The key becomes `new,old` and the API server is started anew, the command is
 run, the key becomes `new` and the server is started anew. Clients update one variable after the other, each by a value that was never
@@ -30,6 +31,7 @@ from support.worked import ROWS, Airflow, Hub, Worked
 
 VARIABLES = int(os.environ.get("VARIABLES", "2000"))
 CLIENTS = 3
+WAYS = {"a stop": "one key", "a list of keys": "list", "the command in a stop": "own command"}
 
 
 class Measured(NamedTuple):
@@ -121,10 +123,10 @@ def keyturns(lab: Airflow) -> int:
     return done.returncode
 
 
-def measured(way: str, turn: Callable[[Airflow], int], url: str = "", listed: bool = False) -> Measured:
+def measured(way: str, turn: Callable[[Airflow], int], url: str = "", keys: str = "one key") -> Measured:
     """Make an Airflow, load it, turn its key, and read everything back by Airflow's own code."""
     with tempfile.TemporaryDirectory() as folder:
-        lab = Airflow(Path(folder), url, listed)
+        lab = Airflow(Path(folder), url, keys)
         values = Path(folder) / "variables.json"
         values.write_text(json.dumps({f"v{number}": f"first-{number}" for number in range(VARIABLES)}))
         lab.program("variables", "import", str(values))
@@ -170,9 +172,8 @@ def main() -> None:
         return
     with server() as postgres:
         print(measured("airflow rotate-fernet-key", airflows_own, postgres.database("airflow")), flush=True)
-        for listed in (False, True):
-            way = "keyturn, a list of keys" if listed else "keyturn, a stop"
-            print(measured(way, keyturns, postgres.database("airflow"), listed), flush=True)
+        for way, keys in WAYS.items():
+            print(measured(f"keyturn, {way}", keyturns, postgres.database("airflow"), keys), flush=True)
 
 
 if __name__ == "__main__":

@@ -89,16 +89,19 @@ def postgres() -> Iterator[Server]:
         yield made
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("listed", [False, True], ids=["one key", "list"])
-def test_jupyterhub_on_postgresql_is_turned_while_it_writes(postgres: Server, tmp_path: Path, listed: bool) -> None:
-    check_postgresql(Hub(tmp_path, postgres.database("hub"), listed))
+WAYS = ["one key", "list", "own command"]
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("listed", [False, True], ids=["one key", "list"])
-def test_airflow_on_postgresql_is_turned_while_it_writes(postgres: Server, tmp_path: Path, listed: bool) -> None:
-    check_postgresql(Airflow(tmp_path, postgres.database("airflow"), listed))
+@pytest.mark.parametrize("way", WAYS)
+def test_jupyterhub_on_postgresql_is_turned_while_it_writes(postgres: Server, tmp_path: Path, way: str) -> None:
+    check_postgresql(Hub(tmp_path, postgres.database("hub"), way))
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("way", WAYS)
+def test_airflow_on_postgresql_is_turned_while_it_writes(postgres: Server, tmp_path: Path, way: str) -> None:
+    check_postgresql(Airflow(tmp_path, postgres.database("airflow"), way))
 
 
 def check_postgresql(lab: Worked) -> None:
@@ -118,7 +121,7 @@ def check_postgresql(lab: Worked) -> None:
         done = lab.play("verify")
         assert (journal["outcome"], done.returncode) == ("committed", 0), done.stdout
         print(
-            f"{lab.application} on PostgreSQL: {writer.count} writes, none lost, down for {journal['downtime_seconds']} s"
+            f"{lab.application} on PostgreSQL, {lab.way}: {writer.count} writes, none lost, down for {journal['downtime_seconds']} s"
         )
     finally:
         lab.stop()

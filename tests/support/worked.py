@@ -45,6 +45,13 @@ for _ in $(seq 600); do
 done
 exit 1
 """
+# has the application's own code turn its rows: a program that reads settings would read the old key in .env
+TURN = """#!/bin/sh
+set -eu
+set -a; . ./.env; set +a
+export {variable}="$KEYS"
+exec {command}
+"""
 STARTS_WITHIN = 120
 ROWS = 12
 
@@ -60,12 +67,16 @@ class Worked(Lab):
     told: Mapping[str, Any] = MappingProxyType({})
     # of a database server, the variable with its URL
     url_variable = ""
-    # where it reads a list of keys, what stands between them
-    separator = ""
+    # where it reads a list of keys, what stands between them, and what of its own turns rows that are under the second
+    separator = own_command = ""
+    variable = ""
 
-    def __init__(self, folder: Path, url: str = "", listed: bool = False) -> None:
-        """``url`` is that of a PostgreSQL database, which is a file's where nothing is said. ``listed``: its key is turned as a list."""
-        self.folder, self.listed = folder, listed
+    def __init__(self, folder: Path, url: str = "", way: str = "one key") -> None:
+        """``url`` is that of a PostgreSQL database, which is a file's where nothing is said. ``way`` is how its key is turned.
+
+        That is "one key", "list" of keys, or "own command".
+        """
+        self.folder, self.way = folder, way
         self.url = url.replace("postgresql:", "postgresql+psycopg2:")
         self.app, self.state, self.reports = folder / "app", folder / "state", folder / "reports"
         self.port, self.ran, self.variables, self.run_by = free_port(), set(), {}, ()
@@ -73,13 +84,20 @@ class Worked(Lab):
         self.app.mkdir()
         self.python = environment(self.application)
         self.make()
-        for name, text in (("start.sh", START), ("stop.sh", STOP)):
-            path = self.app / name
-            path.write_text(text.replace("{command}", self.command_line).replace("{variables}", self.environment_lines))
-            path.chmod(0o755)
+        self.write_script("start.sh", START, self.command_line)
+        self.write_script("stop.sh", STOP)
+        self.write_script("turn.sh", TURN, self.own_command)
         self.write_inventory()
 
     command_line = environment_lines = ""
+
+    def write_script(self, name: str, text: str, command: str = "") -> None:
+        """Write a script of the application's."""
+        filled = {"{command}": command, "{variables}": self.environment_lines, "{variable}": self.variable}
+        for place, what in filled.items():
+            text = text.replace(place, what)
+        (self.app / name).write_text(text)
+        (self.app / name).chmod(0o755)
 
     def make(self) -> None:
         """Write the settings of the application, and make its database."""
@@ -106,7 +124,12 @@ class Worked(Lab):
             "kind": "fernet_postgresql",
             "login": {"url": self.url_variable},
         }
-        if self.listed:
+        if self.way == "own command":
+            keys = f"{{new}}{self.separator}{{old}}"
+            turn = {"command": ["./turn.sh"], "environment": {"KEYS": keys}, "seconds": 600}
+            entry["migration"] = {"kind": "command", "turn": turn, "rows": entry["migration"]}
+            entry["probes"] = [{"kind": "rows"}, {"kind": "http"}]
+        if self.way == "list":
             entry |= {"switch": "rolling", "overlap": "key_list"}
             entry["key_list"] = {"separator": self.separator, "grace_seconds": 2}
         (folder / "catalogue.yml").write_text(yaml.safe_dump(document))
@@ -248,6 +271,22 @@ c.JupyterHub.load_roles = [
 ]
 """
 CRYPT_KEY = "JUPYTERHUB_CRYPT_KEY"
+# what a hub does when a user comes by
+HUB_TURN = """import asyncio, os
+from jupyterhub import orm
+from jupyterhub.crypto import decrypt, encrypt
+
+
+async def turn():
+    with orm.new_session_factory(os.environ["DATABASE_URL"])() as session:
+        for user in session.query(orm.User):
+            if user.encrypted_auth_state is not None:
+                user.encrypted_auth_state = await encrypt(await decrypt(user.encrypted_auth_state))
+        session.commit()
+
+
+asyncio.run(turn())
+"""
 
 
 class Hub(Worked):
@@ -259,6 +298,7 @@ class Hub(Worked):
     health = "/hub/health"
     url_variable = "DATABASE_URL"
     separator = ";"
+    variable = CRYPT_KEY
 
     def make(self) -> None:
         self.token = secrets.token_hex(32)
@@ -269,6 +309,8 @@ class Hub(Worked):
         env.write_text(f"{CRYPT_KEY}={secrets.token_hex(32)}\n" + (f"DATABASE_URL={self.url}\n" if self.url else ""))
         env.chmod(0o600)
         self.command_line = f"{self.python} -m jupyterhub -f jupyterhub_config.py"
+        (self.app / "turn.py").write_text(HUB_TURN)
+        self.own_command = f"{self.python} turn.py"
 
     def key(self) -> str:
         return self.held(CRYPT_KEY)
@@ -312,6 +354,7 @@ class Airflow(Worked):
     health = "/api/v2/monitor/health"
     url_variable = "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN"
     separator = ","
+    variable = FERNET_KEY
     # in these there need be no rows
     told = MappingProxyType({"keyturn_allow_empty_tables": ["trigger", "connection_test_request"]})
 
@@ -326,6 +369,7 @@ class Airflow(Worked):
         env.write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
         env.chmod(0o600)
         self.program("db", "migrate")
+        self.own_command = f"{self.python} -m airflow rotate-fernet-key"
         self.command_line = f"{self.python} -m airflow api-server --host 127.0.0.1 --port {self.port}"
 
     def program(self, *arguments: str, **more: str) -> str:
