@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 from dotenv import dotenv_values
+from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprint, fingerprints
+from keyturn.stores import password_at
 from support import stores
 from support.brought import bench
 from support.canary import Scanner
@@ -209,6 +211,36 @@ def test_the_admin_of_an_issuer_logs_in_by_what_the_store_has(
         store._kv.create_or_update_secret(path=path, secret={"password": ADMINS_PASSWORD}, mount_point="secret")
         done = app.play("rotate", "-vvv", "--diff", **login)
         assert done.returncode == 0, [line for line in done.stdout.splitlines() if "msg" in line or "ERR" in line]
+        assert app.verdict(app.held()) == "accepted"
+        kept = [file.read_bytes() for file in app.lab.folder.rglob("*") if file.is_file()]
+    assert ADMINS_PASSWORD not in done.stdout + done.stderr
+    assert not [one for one in kept if ADMINS_PASSWORD.encode() in one]
+
+
+def test_the_admin_of_an_issuer_logs_in_by_what_aws_keeps_of_a_database(
+    make_lab: Callable[..., Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret as RDS makes it for a database: a port that is no text, and a version beside it that AWS has begun to make."""
+    for name, value in AWS.items():
+        monkeypatch.setenv(name, value)
+    path = "test/database_admin"
+    with stores.secretsmanager() as url, PostgreSQL() as server:
+        given = spec("aws_secretsmanager", url)
+        with pytest.raises(KeyturnError, match=f"{path}: the store has no `password` there"):
+            password_at(given, "test", "database_admin")
+        client: Any = stores.open_store(given)._client
+        beside = {"username": ADMIN, "host": server.host, "port": server.port, "engine": "postgres"}
+        client.create_secret(Name=path, SecretString=json.dumps(beside))
+        with pytest.raises(KeyturnError, match=f"{path}: the store has no `password` there"):
+            password_at(given, "test", "database_admin")
+        client.put_secret_value(SecretId=path, SecretString=json.dumps(beside | {"password": ADMINS_PASSWORD}))
+        client.put_secret_value(SecretId=path, SecretString='{"password": "of later"}', VersionStages=["AWSPENDING"])
+        app = Application(make_lab(), server, "the first", admin={"user": ADMIN, "stored": "database_admin"})
+        server.give("trader", "somebody-else-has-changed-it")
+        app.lab.variables["keyturn_store"] = {"kind": "aws_secretsmanager", "region": "eu-west-1", "url": url}
+        app.lab.write_inventory()
+        done = app.play("rotate", **AWS)
+        assert done.returncode == 0, said(done)
         assert app.verdict(app.held()) == "accepted"
         kept = [file.read_bytes() for file in app.lab.folder.rglob("*") if file.is_file()]
     assert ADMINS_PASSWORD not in done.stdout + done.stderr

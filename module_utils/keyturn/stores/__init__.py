@@ -29,12 +29,12 @@ def open_store(spec: StoreSpec, environment: Mapping[str, str] | None = None) ->
 def password_at(spec: StoreSpec, environment: str, name: str) -> str:
     """Return a password that a person keeps in the store of an environment, by its name there; KeyturnError where there is none."""
     path = path_of(spec, environment, name)
-    current = open_store(spec).read(path).current
-    if current is None or not current.values.get(PASSWORD):
+    found = open_store(spec).kept(path, PASSWORD)
+    if not found:
         raise KeyturnError(
             f"{path}: the store has no `{PASSWORD}` there, as an issuer's admin needs it: write it ({BY_HAND})"
         )
-    return current.values[PASSWORD]
+    return found
 
 
 def path_of(spec: StoreSpec, environment: str, secret: str, host: str = "") -> str:

@@ -16,7 +16,18 @@ from ..base import shape
 from ..base.deadline import within
 from ..base.errors import KeyturnError
 from ..inputs.catalogue import StoreSpec
-from .contract import CALL_SECONDS, Denied, Held, Version, conflict, must_promote, must_stage, rotation_of, texts
+from .contract import (
+    CALL_SECONDS,
+    Denied,
+    Held,
+    Version,
+    conflict,
+    must_promote,
+    must_stage,
+    rotation_of,
+    text_in,
+    texts,
+)
 
 TIMEOUT_SECONDS = 15
 PENDING, CURRENT, PREVIOUS = "AWSPENDING", "AWSCURRENT", "AWSPREVIOUS"
@@ -109,6 +120,11 @@ class AwsSecretsManager:
         except Denied:
             return False
         return True
+
+    def kept(self, path: str, name: str) -> str:
+        """Return one text of what somebody else keeps at ``path``."""
+        said = self._call(path, "get_secret_value") or {}
+        return text_in(shape.parse(said.get("SecretString", "")), name)
 
     # -- calls -----------------------------------------------------------------------------------------------------
 

@@ -74,6 +74,9 @@ class Store(Protocol):
     def may_read(self, path: str) -> bool:
         """Tell whether the login may read a value at ``path``, be there one or not."""
 
+    def kept(self, path: str, name: str) -> str:
+        """Return one text of what somebody else keeps at ``path``, whatever stands beside it; empty where there is none."""
+
 
 def rotation_of(name: str) -> str:
     """Return ``name`` if it is a rotation's id, else nothing."""
@@ -92,6 +95,12 @@ def texts(path: str, found: object) -> dict[str, str]:
                 f"{path}: {name} in the store is not a text, as a value is: write it anew, in quotes ({BY_HAND})"
             )
     return dict(found)
+
+
+def text_in(found: object, name: str) -> str:
+    """Return the text of this name in what a path holds, empty where there is none."""
+    value = found.get(name) if isinstance(found, Mapping) else None
+    return "" if any(shape.misfits("", str, value)) else str(value)
 
 
 def must_stage(path: str, held: Held, rotation_id: str, values: Mapping[str, str]) -> bool:

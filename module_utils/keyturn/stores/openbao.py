@@ -28,6 +28,7 @@ from .contract import (
     must_promote,
     must_stage,
     rotation_of,
+    text_in,
     texts,
 )
 
@@ -167,6 +168,11 @@ class OpenBao:
         except Denied:
             return False
         return True
+
+    def kept(self, path: str, name: str) -> str:
+        """Return one text of what somebody else keeps at ``path``."""
+        said = self._read(path, self._kv.read_secret_version, raise_on_deleted_version=True)
+        return text_in(said.get("data"), name)
 
     # -- calls -----------------------------------------------------------------------------------------------------
 
