@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pwd
+import select
+import signal
 import socket
 import struct
 import time
@@ -20,7 +24,8 @@ from keyturn.base.postgresql import Address, Connection, Failed
 from keyturn.issuers import postgresql_role
 from keyturn.issuers.contract import Told
 from support import odd
-from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, DATABASE, OWNER, PostgreSQL
+from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, DATABASE, OWNER, USER, PostgreSQL
+from support.others import NOBODY, needs_root
 from support.watching import wait_for
 
 SECONDS = 30
@@ -127,7 +132,14 @@ def role(
     """Return an issuer, whose admin comes by the socket or by a password, or which has none."""
     stored = {"user": ADMIN, "stored": "admin"}
     admins = {"socket": server.admin, "password": server.admin_by_password(folder), "the store": stored}
-    lacking = {"port": None, "system_user": None, "socket": None, "password_file": None, "stored": None}
+    lacking = {
+        "port": None,
+        "system_user": None,
+        "socket": None,
+        "password_file": None,
+        "stored": None,
+        "server_user": None,
+    }
     given: dict[str, Any] = {"strategy": "single", "users": [], "admin": None}
     if who in admins:
         given = {"strategy": "alternating", "users": list(users), "admin": lacking | admins[who]}
@@ -370,3 +382,52 @@ def test_no_session_of_the_old_password_is_left_however_late_it_began(
     assert len(told) == 1 and "was ended" in told[0]
     with pytest.raises((Failed, OSError)):
         begun._session.query("SELECT 1")
+
+
+def carry(listening: socket.socket, server: PostgreSQL, says: str) -> None:
+    """Carry one login on to the server, and say something in the session before whoever has made it."""
+    client, _ = listening.accept()
+    with client, socket.create_connection((server.host, server.port)) as other:
+        while ready := select.select([client, other], [], [], SECONDS)[0]:
+            for source, target in ((client, other), (other, client)):
+                piece = source.recv(65536) if source in ready else None
+                if piece == b"":
+                    return
+                if source is other and piece and piece.endswith(READY):
+                    other.sendall(message(b"Q", says.encode() + b"\0"))
+                    while not other.recv(65536).endswith(READY):
+                        pass
+                target.sendall(piece or b"")
+
+
+@needs_root
+@pytest.mark.parametrize("who", ["a stranger", "the server's user"])
+def test_a_stranger_who_takes_the_port_gets_no_session_of_the_admins(
+    server: PostgreSQL, tmp_path: Path, who: str
+) -> None:
+    """By SCRAM nobody learns the password, and the session is that of whoever has carried the login on."""
+    stranger, (ours, theirs) = "CREATE ROLE stranger LOGIN", os.pipe()
+    user = NOBODY if who == "a stranger" else pwd.getpwnam(USER).pw_uid
+    if not (pid := os.fork()):
+        with contextlib.suppress(OSError):
+            os.setuid(user)
+            listening = socket.create_server(("127.0.0.1", 0))
+            os.write(theirs, str(listening.getsockname()[1]).encode())
+            carry(listening, server, stranger)
+        os._exit(0)
+    issuer = role(server, tmp_path, "password")
+    issuer._spec["admin"]["port"] = int(os.read(ours, 9))
+    server.give(APPLICATION, PASSWORD)
+    try:
+        if who == "a stranger":
+            with pytest.raises(
+                KeyturnError, match=f"the user {NOBODY} listens on port .*neither root nor its server_user"
+            ):
+                issuer.prepare()
+        else:
+            issuer.prepare()
+        assert server.sql("SELECT count(*) FROM pg_roles WHERE rolname = 'stranger'") == str(int(who != "a stranger"))
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        server.sql("DROP ROLE IF EXISTS stranger")

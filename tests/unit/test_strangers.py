@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from keyturn import issuers
 from keyturn.base import procfs
 from keyturn.base.errors import KeyturnError
 from keyturn.ground.scripts import Scripts
@@ -18,6 +19,7 @@ from keyturn.host import probes, storage
 from keyturn.host.probes import Question
 from keyturn.inputs import catalogue
 from keyturn.inputs.validation import validated
+from keyturn.issuers.contract import Told
 from keyturn.services.script import ScriptService
 from support.faults import Host
 from support.others import NOBODY, give, ground, needs_root
@@ -139,6 +141,26 @@ def test_the_applications_user_is_the_service(app: Path) -> None:
             assert shown(one)[0]["verdict"] == "accepted"
             assert one.foreign() == ""
         assert b"Bearer" in own.received()
+
+
+@pytest.mark.parametrize("server_user", [None, "nobody"])
+def test_who_takes_the_port_of_a_server_is_sent_no_admins_password(tmp_path: Path, server_user: str | None) -> None:
+    (tmp_path / "admin").write_text(SECRET)
+    (tmp_path / "admin").chmod(0o600)
+    admin = {"user": None, "stored": None, "password_file": str(tmp_path / "admin"), "server_user": server_user}
+    with stranger() as other:
+        headers = {"Authorization": "Bearer {admin_password}"}
+        answers = [{"verdict": "accepted", "status": [200], "says": None}]
+        request = {"method": "PUT", "url": f"http://127.0.0.1:{other.port}/x", "headers": headers, "body": None}
+        spec = {"admin": admin, "tls": False, "seconds": 9, "requests": {"set": request | {"answers": answers}}}
+        told = Told("", {}, {}, lambda values: None)
+        issuer = issuers.ISSUERS["http"].issuer(spec, {"kind": "http", "fields": []}, [], told)
+        if server_user:
+            issuer.set()
+        else:
+            with pytest.raises(KeyturnError, match="was told nothing: the user 65534 listens on port"):
+                issuer.set()
+        assert (SECRET.encode() in other.received()) is bool(server_user)
 
 
 def test_who_takes_the_port_between_the_look_and_the_connection_gets_nothing(

@@ -13,7 +13,7 @@ import ssl
 import struct
 import time
 import urllib.parse
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -33,6 +33,12 @@ WRONG_PASSWORD = "28P01"  # noqa: S105 - a code
 STRANGE = "what answers does not speak PostgreSQL's protocol"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 Row = tuple[str | None, ...]
+Refusal = Callable[[str], str]
+
+
+def believed(peer: str) -> str:
+    """Refuse nobody."""
+    return ""
 
 
 class Failed(Exception):
@@ -228,12 +234,20 @@ class Connection:
 
 @contextlib.contextmanager
 def connected(
-    to: Address, user: str, password: str | None, seconds: float, settings: Mapping[str, str] = NOTHING
+    to: Address,
+    user: str,
+    password: str | None,
+    seconds: float,
+    settings: Mapping[str, str] = NOTHING,
+    refusal: Refusal = believed,
 ) -> Iterator[Connection]:
-    """Log in; Failed where the server or the way to it refuses, and for a deadline that is over in between as well."""
+    """Log in; Failed where the server or the way to it refuses, and for a deadline that is over in between as well.
+
+    ``refusal`` says of the address at the other end, before anything is sent, why that is not to be believed.
+    """
     ends = time.monotonic() + seconds
     try:
-        with contextlib.closing(_socket(to, ends)) as sock:
+        with contextlib.closing(_socket(to, ends, refusal)) as sock:
             connection = Connection(sock, ends)
             connection.log_in(user, to.database, password, settings)
             yield connection
@@ -246,7 +260,7 @@ def connected(
         raise Failed("no connection") from None
 
 
-def _socket(to: Address, ends: float) -> socket.socket:
+def _socket(to: Address, ends: float, refusal: Refusal = believed) -> socket.socket:
     if to.host.startswith("/"):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(max(0.0, ends - time.monotonic()))
@@ -254,6 +268,9 @@ def _socket(to: Address, ends: float) -> socket.socket:
         _check_peer(sock, to)
         return sock
     sock = deadline.connection(to.host, to.port, ends)
+    if why := refusal(str(sock.getpeername()[0])):
+        sock.close()
+        raise Failed(why)
     if not to.tls:
         return sock
     sock.sendall(struct.pack("!ii", 8, TLS_REQUEST))

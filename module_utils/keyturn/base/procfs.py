@@ -216,7 +216,7 @@ def unseen() -> int:
 
 def listens(port: int) -> bool:
     """Tell whether any process of this host listens on the TCP port."""
-    return bool(_listening(port))
+    return bool(listening_on(port))
 
 
 def ports(pid: int) -> set[int]:
@@ -235,7 +235,7 @@ def listeners(port: int) -> list[set[int]]:
     A process that is not ours to see is missing.
     """
     addresses: dict[str, set[str]] = {}
-    for one in _listening(port):
+    for one in listening_on(port):
         addresses.setdefault(one.address, set()).add(f"socket:[{one.inode}]")
     if not addresses:
         return []
@@ -246,7 +246,7 @@ def listeners(port: int) -> list[set[int]]:
 
 def listening_users(port: int) -> set[int]:
     """Return the users of all sockets that listen on the TCP port, also of processes that are not ours to see."""
-    return {one.user for one in _listening(port)}
+    return {one.user for one in listening_on(port)}
 
 
 def listening(addresses: Iterable[str], port: int) -> list[Listening]:
@@ -256,7 +256,7 @@ def listening(addresses: Iterable[str], port: int) -> list[Listening]:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         packed = socket.inet_pton(family, address.partition("%")[0])
         wanted |= {hexadecimal(packed), hexadecimal(bytes(10) + b"\xff\xff" + packed)}  # also as IPv6 writes it
-    return [one for one in _listening(port) if one.address in wanted]
+    return [one for one in listening_on(port) if one.address in wanted]
 
 
 def holders_of(inode: str) -> list[int]:
@@ -326,5 +326,6 @@ def _target(link: str) -> str:
         return ""
 
 
-def _listening(port: int) -> list[Listening]:
+def listening_on(port: int) -> list[Listening]:
+    """Return the sockets that listen on the TCP port."""
     return [one for one in sockets(PROC) if one.port == port]

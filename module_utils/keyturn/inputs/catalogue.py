@@ -63,6 +63,7 @@ PROVIDER_REQUIRED_IF = [
 ADMIN: Spec = {
     "user": {"type": "str"},
     "system_user": {"type": "str"},
+    "server_user": {"type": "str"},
     "socket": {"type": "path", "default": "/var/run/postgresql"},
     "port": {"type": "int"},
     "password_file": {"type": "path"},

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import urllib.parse
 from collections.abc import Mapping, Sequence
 
 from .. import providers
 from ..base.errors import KeyturnError
+from ..base.here import Listener, server_users
+from ..base.http import Connected
 from ..providers import http_data
 from ..providers.shapes import ProviderSpec
 from .admin import password
@@ -13,6 +16,7 @@ from .contract import Spec, Told, Unanswered
 
 ADMINS = {"admin_user", "admin_password"}
 SIDES = ("old", "new")
+HTTP_PORT = 80
 
 
 def fault(spec: Spec, provider: ProviderSpec) -> str:
@@ -87,7 +91,8 @@ class Http:
 
     def _call(self, name: str) -> None:
         request = self._spec["requests"][name]
-        verdict, call, answer = http_data.call(request, self._held(), self._spec["tls"], self._spec["seconds"])
+        given = (self._held(), self._spec["tls"], self._spec["seconds"])
+        verdict, call, answer = http_data.call(request, *given, self._connected(request["url"]))
         if verdict == "accepted":
             return
         said = providers.evidence(call, answer, None, answer.headers.get("x-request-id"))
@@ -96,6 +101,19 @@ class Http:
                 f"the issuer refuses the request {name} ({said}): see in its log why, then run this again"
             )
         raise Unanswered(f"the issuer does not say whether it has done the request {name} ({said})")
+
+    def _connected(self, address: str) -> Connected:
+        """Return what looks at who has taken the connection before an admin's password is sent in clear to this host itself."""
+        admin, parts = self._spec["admin"], urllib.parse.urlsplit(http_data.FIELD.sub("x", address))
+        if not admin or parts.scheme == "https":
+            return lambda peer: None
+        listener = Listener(parts.port or HTTP_PORT, server_users(admin["server_user"] or ""))
+
+        def connected(peer: str) -> None:
+            if why := listener.refusal(peer):
+                raise KeyturnError(f"the issuer was told nothing: {why}: correct `admin`, or let the server have TLS")
+
+        return connected
 
 
 def _fields(provider: ProviderSpec) -> list[str]:

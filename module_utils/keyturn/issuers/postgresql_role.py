@@ -17,6 +17,7 @@ from typing import NamedTuple
 from .. import providers
 from ..base import postgresql, scram
 from ..base.errors import KeyturnError
+from ..base.here import Listener, server_users
 from ..base.postgresql import Connection, Failed, identifier, literal
 from ..ground import owner
 from ..providers.shapes import ProviderSpec
@@ -29,6 +30,8 @@ STATEMENT_MILLISECONDS = 10_000
 # roles are the whole server's, so the admin has no business in the application's database, whose owner may have put functions and
 # operators there; and none of those is found by a name, wherever a session is
 ADMINS_DATABASE = "postgres"
+# as whom a server runs
+SERVER_USER = "postgres"
 SAFE = {"search_path": "pg_catalog, pg_temp"}
 # of sessions that go on so many are told one by one
 MOST_TOLD = 20
@@ -236,7 +239,10 @@ class Role:
             server = self._server._replace(port=admin["port"] or self._server.port, database=ADMINS_DATABASE)
             if not admin["system_user"]:
                 password = admins_password(admin, self._told)
-                yield stack.enter_context(postgresql.connected(server, admin["user"], password, SECONDS, SAFE))
+                listener = Listener(server.port, server_users(admin["server_user"] or SERVER_USER))
+                refusal = postgresql.believed if server.tls else listener.refusal
+                given = (admin["user"], password, SECONDS, SAFE, refusal)
+                yield stack.enter_context(postgresql.connected(server, *given))
                 return
             # the server looks at who connects, and is looked at: after that root is root again
             with owner.being(admin["system_user"]):

@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 
 from ..base import http
 from ..base.deadline import within
-from ..base.errors import KeyturnError
 from .shapes import ProviderSpec
 
 # an answer is from outside, and may be made for a pattern that then takes very long
@@ -77,8 +76,14 @@ def ask(spec: ProviderSpec, values: Sequence[str], seconds: float) -> tuple[str,
     return call(spec, dict(zip(spec["fields"], values, strict=True)), spec["tls"], seconds)
 
 
-def call(request: ProviderSpec, held: Mapping[str, str], tls: bool, seconds: float) -> tuple[str, str, http.Answer]:
-    """Make a request with what is ``held`` by its names in braces; over TLS alone where ``tls``.
+def call(
+    request: ProviderSpec,
+    held: Mapping[str, str],
+    tls: bool,
+    seconds: float,
+    connected: http.Connected = lambda peer: None,
+) -> tuple[str, str, http.Answer]:
+    """Make a request with what is ``held`` by its names in braces; over TLS alone where ``tls``. ``connected`` is as for ``http.ask``.
 
     Return the verdict, the call in words that have no value, and the answer.
     """
@@ -93,10 +98,7 @@ def call(request: ProviderSpec, held: Mapping[str, str], tls: bool, seconds: flo
     if not all(map(str.isprintable, headers.values())):
         return "unknown", f"{words} (a value would be more than one line of a header, and nothing was sent)", nothing
     body = None if request["body"] is None else _filled(request["body"], held, _in_json).encode()
-    try:
-        answer = http.ask(url, seconds, headers, body, method=request["method"])
-    except KeyturnError:
-        answer = nothing
+    answer = http.ask(url, seconds, headers, body, method=request["method"], connected=connected)
     return _verdict(request, answer), words, answer
 
 
