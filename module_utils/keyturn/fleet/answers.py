@@ -15,7 +15,7 @@ from ..base import json_text, shape, timestamps
 from ..base.fingerprint import MARK
 from ..base.shown import LONGEST, harmless
 from ..ground.rows import KINDS
-from ..ground.rows.fernet_postgresql_meaning import PARTS
+from ..ground.rows.contract import LOGIN_PARTS
 from ..host import journal
 from ..host.phases.answers import HostAnswer
 
@@ -107,7 +107,7 @@ SURVEY = {
     "columns": [
         {
             **dict.fromkeys(("database", "table", "column", "path", "flag"), str),
-            "login": {f"{part}?": str for part in ("url", *PARTS)},
+            "login": {f"{part}?": str for part in ("url", *LOGIN_PARTS)},
             "key": [str],
             "store": tuple(KINDS),
             "objects": bool,

@@ -15,7 +15,8 @@ from ...base.sides import Side
 OTHER_WRITER = (
     "who writes under another value is likely another process that still has it (a worker, a script): stop it"
 )
-
+# what a login to a server may have, one by one
+LOGIN_PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
 
 # the catalogue's ``migration``, as the options of its kind have validated it
 Spec = Mapping[str, Any]

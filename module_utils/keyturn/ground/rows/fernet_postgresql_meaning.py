@@ -7,13 +7,14 @@ from typing import Any
 
 from ...base.errors import KeyturnError
 from . import fernet_sqlite_meaning
-
-PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
+from .contract import LOGIN_PARTS
 
 
 def check(where: str, entry: Mapping[str, Any]) -> None:
     """Raise KeyturnError for what is wrong in a secret's ``entry`` of the catalogue."""
     fernet_sqlite_meaning.check(where, entry)
     parts = entry["migration"]["login"]["parts"] or {}
-    if unknown := sorted(set(parts) - set(PARTS)):
-        raise KeyturnError(f"{where}: parts of login names {', '.join(unknown)}, and a login has: {', '.join(PARTS)}")
+    if unknown := sorted(set(parts) - set(LOGIN_PARTS)):
+        raise KeyturnError(
+            f"{where}: parts of login names {', '.join(unknown)}, and a login has: {', '.join(LOGIN_PARTS)}"
+        )

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 from ...base.errors import KeyturnError
 from .. import consumers, owner
 from ..consumers import Consumer
-from .contract import Spec, Unreached
+from .contract import LOGIN_PARTS, Spec, Unreached
 from .sqlite_file import quote
 
 CONNECT_SECONDS = 10
@@ -32,9 +32,8 @@ SESSION_HOURS, MOST_MEMORY = 12, 768 << 20
 LOCK_SECONDS = 10
 # the system looks up the name of each by itself, in its own time
 MOST_HOSTS = 8
-PARTS = ("dbname", "host", "password", "port", "sslmode", "user")
 # what a login may say besides; libpq loads code, and opens files as root, by what stands in others
-ALLOWED = {*PARTS, "application_name", "connect_timeout", "target_session_attrs"}
+ALLOWED = {*LOGIN_PARTS, "application_name", "connect_timeout", "target_session_attrs"}
 # a path that nobody can make: libpq looks for files of these names in the home of whom it takes itself for
 NOWHERE = "/dev/null/none"
 HOME_FILES = ("passfile", "sslcert", "sslkey", "sslcrl", "sslrootcert")
