@@ -10,6 +10,7 @@ import stat
 import struct
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from keyturn.host import copies, storage, survey
 from keyturn.host.journal import Application
 from keyturn.host.phases import commit, rollback, stage, turn
 from keyturn.host.rotation import Holding
+from keyturn.records import evidence
 from support.faults import Host
 from support.others import NOBODY, as_nobody, give, ground, needs_root
 
@@ -495,9 +497,10 @@ def test_a_look_reads_each_file_as_whose_ground_it_lies_on(app: Path, env: Consu
     assert (os.geteuid(), os.getegid()) == (0, 0)
 
 
+@pytest.mark.parametrize("evident", [False, True], ids=["copies", "evidence"])
 @pytest.mark.parametrize("user", [None, "nobody"])
-def test_a_folder_exchanged_while_copies_are_looked_for_leads_nowhere(
-    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str | None
+def test_a_folder_exchanged_while_its_files_are_looked_for_leads_nowhere(
+    app: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: str | None, evident: bool
 ) -> None:
     """Nor below a folder of root's own: a file that only root may read would be opened as root, and so would a device."""
     (tmp_path / "found").write_text("old-secret-value")
@@ -506,12 +509,16 @@ def test_a_folder_exchanged_while_copies_are_looked_for_leads_nowhere(
     give(app / "sub", app / "sub/found")
     below = folders.below
 
-    def exchanged(*given: Any) -> Iterator[Any]:
-        for entry in below(*given):
+    def exchanged(*given: Any, **more: Any) -> Iterator[Any]:
+        for entry in below(*given, **more):
             as_nobody(lambda: ((app / "sub").rename(app / "away"), (app / "sub").symlink_to(tmp_path)))
             yield entry
 
     monkeypatch.setattr(folders, "below", exchanged)
+    if evident:
+        scene = evidence.Scene({}, app.parent, {}, [], datetime(2026, 1, 1, tzinfo=UTC), user)
+        assert evidence.files(scene) == {"files.jsonl": b""}
+        return
     more: Any = {"app_root": app.parent, "app_user": user, "state_dir": app.parent / "state", "services": {}}
     holding = Holding(secret="x", entry={"variables": ["NAME"], "consumers": []}, **more)
     assert copies.undeclared([(holding, {"NAME": "old-secret-value"})]) == (

@@ -157,7 +157,7 @@ def test_a_stranger_at_another_address_of_the_name_for_a_moment_gets_no_token(tm
                     looks.append(stack.enter_context(stranger(socket.AF_INET6, ("::1", port))))
                     return found
                 os.kill(looks[1].pid, signal.SIGSTOP)
-                monkeypatch.setattr(procfs, "_listening", _without(looks[1].pid, procfs._listening))
+                monkeypatch.setattr(procfs, "listening_on", _without(looks[1].pid, procfs.listening_on))
                 return sockets(self, url, *more)
 
             monkeypatch.setattr(type(one), "sockets", appearing)

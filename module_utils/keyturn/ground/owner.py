@@ -14,7 +14,7 @@ import os
 import pwd
 import resource
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +58,25 @@ def looking(path: Path, name: str | None = None) -> Iterator[None]:
     """Be a user who may change ``path``, to read what is only counted or compared: ``name``, or the only one there is."""
     with _being(reader(path, name)):
         yield
+
+
+def listing(name: str | None, refused: list[str]) -> Callable[[Path], contextlib.AbstractContextManager[None]]:
+    """Return what is a user who may change a folder while its names are read (``folders.below``), as ``looking`` is.
+
+    One of which no name says who that is gets an OSError, and ``refused`` a sentence.
+    """
+
+    @contextlib.contextmanager
+    def entering(folder: Path) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(looking(folder / "each file", name))
+            except KeyturnError as error:
+                refused.append(f"{folder} was not looked through: {error}")
+                raise PermissionError from None
+            yield
+
+    return entering
 
 
 @contextlib.contextmanager

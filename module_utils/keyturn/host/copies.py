@@ -88,19 +88,8 @@ def _sought(holding: Holding, values: Mapping[str, str]) -> _Sought:
 
 def _files(root: Path, without: set[Path], user: str | None, unseen: list[str]) -> Iterator[Path]:
     """The regular files below ``root``, near ones first; ``unseen`` gets sentences about folders that are not listed whole."""
-
-    @contextlib.contextmanager
-    def looking(folder: Path) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            try:
-                stack.enter_context(owner.looking(folder / "each file", user))
-            except KeyturnError as error:
-                unseen.append(f"{folder} was not looked through: {error}")
-                raise PermissionError from None
-            yield
-
     try:
-        for entry in folders.below(root, without, looking):
+        for entry in folders.below(root, without, owner.listing(user, unseen)):
             if entry.is_file(follow_symlinks=False):
                 yield Path(entry.path)
     except folders.TooMany as error:

@@ -110,22 +110,26 @@ def listing(members: Members) -> list[dict[str, str | int]]:
 
 def files(scene: Scene) -> Members:
     """List the application's files with owner, mode and all times. Their content is left where it is."""
-    with owner.looking(scene.app_root / "any file", scene.app_user):
-        lines = list(islice(_listed(scene.app_root), FILES))
+    lines = list(islice(_listed(scene.app_root, scene.app_user), FILES))
     return {"files.jsonl": "".join(lines).encode()}
 
 
-def _listed(root: Path) -> Iterator[str]:
-    """A line for each file, and one where there are too many names to see all."""
+def _listed(root: Path, user: str | None) -> Iterator[str]:
+    """A line for each file, and one for each folder whose names are not all seen."""
+    left_out: list[str] = []
     try:
-        yield from filter(None, (_described(Path(entry.path)) for entry in folders.below(root)))
+        for entry in folders.below(root, looking=owner.listing(user, left_out)):
+            if line := _described(Path(entry.path), user):
+                yield line
     except folders.TooMany as error:
-        yield json.dumps({"left out": str(error)}) + "\n"
+        left_out.append(str(error))
+    yield from (json.dumps({"left out": why}) + "\n" for why in left_out)
 
 
-def _described(path: Path) -> str:
-    with contextlib.suppress(OSError):
-        held = path.lstat()
+def _described(path: Path, user: str | None) -> str:
+    with contextlib.suppress(OSError, KeyturnError):
+        with owner.looking(path, user):
+            held = path.lstat()
         times = {name: getattr(held, f"st_{name}_ns") / 1e9 for name in ("atime", "mtime", "ctime")}
         more = {"bytes": held.st_size, "mode": stat.filemode(held.st_mode), "uid": held.st_uid, "gid": held.st_gid}
         return json.dumps({"path": str(path), **more, **times}, sort_keys=True) + "\n"
