@@ -63,8 +63,8 @@ def driver(text: str) -> bytes:
     """Return an archive of the program that serves, and of what it logs in with."""
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
-        for name in ("__init__", "base/__init__", "base/deadline", "base/errors", "base/postgresql", "base/scram"):
-            tar.add(ROOT / f"module_utils/keyturn/{name}.py", f"keyturn/{name}.py")
+        for name in ("__init__.py", "base"):
+            tar.add(ROOT / "module_utils/keyturn" / name, f"keyturn/{name}")
         info = tarfile.TarInfo("serve.py")
         info.size = len(text.encode())
         tar.addfile(info, io.BytesIO(text.encode()))

@@ -431,3 +431,33 @@ def test_a_stranger_who_takes_the_port_gets_no_session_of_the_admins(
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
         server.sql("DROP ROLE IF EXISTS stranger")
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "ends", "message"),
+    [
+        (300, "rollback", "somebody holds the role: end that, then run this again"),
+        (60_000, "commit", "somebody else has changed the role in the same moment"),
+    ],
+)
+def test_a_role_that_somebody_else_changes_is_not_changed_and_the_next_call_does_it(
+    server: PostgreSQL, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, milliseconds: int, ends: str, message: str
+) -> None:
+    monkeypatch.setattr(postgresql_role, "STATEMENT_MILLISECONDS", milliseconds)
+    place = {"host": server.host, "port": server.port, "dbname": DATABASE}
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'keyturn'"
+    issuer = role(server, tmp_path, "password")
+    server.forget(ALTERNATE)
+    with contextlib.closing(psycopg2.connect(**place, user=ADMIN, password=ADMINS_PASSWORD)) as other:
+        other.cursor().execute(f"ALTER ROLE {ALTERNATE} CONNECTION LIMIT 50")
+        with ThreadPoolExecutor() as calling:
+            call = calling.submit(issuer.set)
+            if ends == "commit":
+                wait_for("the call that waits", lambda: server.sql(waits) == "1")
+                other.commit()
+            with pytest.raises(KeyturnError, match=message):
+                call.result()
+    assert not logs_in(server, ALTERNATE, PASSWORD)
+    issuer.set()
+    assert logs_in(server, ALTERNATE, PASSWORD)
+    server.sql(f"ALTER ROLE {ALTERNATE} CONNECTION LIMIT -1 PASSWORD NULL")

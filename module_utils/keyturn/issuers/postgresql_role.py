@@ -284,6 +284,7 @@ REMEDY = "see that it runs and can be reached from this host, then run this agai
 REMEDIES = {
     postgresql.WRONG_PASSWORD: "the login that changes the role is not accepted: correct `admin`, or give the entry one",
     "42501": "the login that changes the role may not: give it CREATEROLE, and the right over the role",
+    "XX000": "somebody else has changed the role in the same moment: see who, then run this again",
     "57014": "it had not done it in time, since somebody holds the role: end that, then run this again",
 }
 
