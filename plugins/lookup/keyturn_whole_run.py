@@ -9,7 +9,8 @@ description:
   - For C(hosts) of the first play. With C(--tags), C(--skip-tags), C(--start-at-task) or C(--step) every guard that is a
     task may be skipped, and Ansible ends with 0 when nothing ran.
   - A setting of Ansible that changes the order of phases, and a variable C(keyturn_*) of the inventory or the command line that stands
-    for nothing or is not what it may be, are refused as well.
+    for nothing or is not what it may be, are refused as well, and so is an inventory without the application's hosts or without what it
+    must say of them.
 author: The Keyturn maintainers
 options:
   _terms:
@@ -71,6 +72,10 @@ from ansible.module_utils.keyturn.inputs import variables as public
 WHOLE = {"tags": {"all"}, "skip_tags": set(), "start_at_task": None, "step": False, "subset": None}
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in WHOLE} | {"subset": "--limit"}
 FAILED = 2
+NO_HOSTS = (
+    "the group {group} of this inventory has no hosts: name the right inventory with -i, and put the application's hosts into the group "
+    "{group}, or say by keyturn_hosts which group they are in"
+)
 
 
 class LookupModule(LookupBase):
@@ -101,7 +106,10 @@ class LookupModule(LookupBase):
                 # a playbook that looks at the folder tells what is wrong there, and at more leisure
                 folder_counts = not (may_choose or self.get_option("may_be_unknown"))
                 wrong = list(chosen.application.problems()) if folder_counts else []
-                found += wrong or ([] if may_choose else _problems(known, variables, chosen))
+                rotates = folder_counts and not self.get_option("may_be_part")
+                found += wrong or ([] if may_choose else _problems(known, variables, chosen, rotates))
+                if not (hosts or may_choose or self.get_option("may_be_part")):
+                    found.append(NO_HOSTS.format(group=group))
             except KeyturnError as error:
                 found.append(str(error))
         if found:
@@ -111,14 +119,15 @@ class LookupModule(LookupBase):
         return [stand_for.get(term, term) for term in terms]
 
 
-def _problems(variables: Any, known: Mapping[str, Any], chosen: inventory.Chosen) -> Iterator[str]:
-    """Say what is wrong with the variables of each host, once where hosts have it in common."""
+def _problems(variables: Any, known: Mapping[str, Any], chosen: inventory.Chosen, rotates: bool) -> Iterator[str]:
+    """Say what is wrong with the variables of each host, once where hosts have it in common, or missing for what ``rotates``."""
     said: dict[str, list[str]] = {}
     groups, more = known["groups"], chosen.application.variables()
     hosts = list(dict.fromkeys(host for name in (chosen.group, "monitoring") for host in groups.get(name, [])))
     for host in hosts:
         given = _given_of(variables, host)
-        lacking = public.lacking(given) if tree.IN_A_COLLECTION and host in groups.get(chosen.group, []) else ()
+        ours = host in groups.get(chosen.group, [])
+        lacking = public.lacking(given, rotates, tree.IN_A_COLLECTION) if ours else ()
         for problem in [*public.problems(given, more), *lacking]:
             said.setdefault(problem, []).append(host)
     for problem, where in said.items():

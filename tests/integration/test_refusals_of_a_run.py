@@ -90,7 +90,7 @@ def test_a_run_that_cannot_be_meant_is_refused_in_one_sentence(lab: Lab) -> None
 def test_an_inventory_without_application_hosts_is_refused(lab: Lab, playbook: str) -> None:
     path = lab.inventory / "hosts.yml"
     path.write_text(path.read_text().replace("trader_ai:", "trader_al:"))
-    refused(lab, lab.play(playbook), "The group trader_ai of this inventory has no hosts")
+    refused(lab, lab.play(playbook), "the group trader_ai of this inventory has no hosts")
 
 
 def test_a_host_without_its_variables_is_refused(lab: Lab) -> None:
@@ -98,7 +98,9 @@ def test_a_host_without_its_variables_is_refused(lab: Lab) -> None:
     del document["trader_ai"]["vars"]["keyturn_app_root"]
     (lab.inventory / "hosts.yml").write_text(yaml.safe_dump(document))
     refused(
-        lab, lab.play("rotate_db_key"), "The inventory lacks keyturn_app_root of here", "docs/reference/variables.md"
+        lab,
+        lab.play("rotate_db_key"),
+        "keyturn_app_root is missing, which every rotation needs: docs/reference/variables.md",
     )
 
 

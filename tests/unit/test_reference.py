@@ -24,6 +24,12 @@ def test_what_is_repeated_of_the_catalogue_is_as_the_catalogue_is(name: str) -> 
     assert (ROOT / name).read_text() == REPEATED[name], "run make docs"
 
 
+def test_every_playbook_has_its_row() -> None:
+    page = (reference.FOLDER / "playbooks.md").read_text()
+    playbooks = [path.name for path in (ROOT / "playbooks").glob("[a-z]*.yml")]
+    assert [name for name in playbooks if f"`{name}`" not in page] == [], "write a row by hand"
+
+
 def test_every_field_and_module_has_its_row() -> None:
     for module in (ROOT / "library").glob("*.py"):
         assert f"\n## {module.stem}\n" in MADE["modules.md"]

@@ -12,6 +12,8 @@ from ansible.plugins.loader import lookup_loader
 from ansible.utils.vars import load_extra_vars
 from support.lab import ROOT
 
+BASE = {"keyturn_environment": "test", "keyturn_app_root": "/opt/app", "keyturn_services": {}}
+
 
 class Resolved(dict[str, Any]):
     """Variables of a host; a template of these tests resolves to nothing."""
@@ -45,7 +47,8 @@ def guard(
     monkeypatch.setattr(load_extra_vars, "extra_vars", typed or {}, raising=False)
     watching = [host for host in hosts if host.startswith("watch")]
     groups = {"trader_ai": [host for host in hosts if host not in watching], "monitoring": watching}
-    known = {"groups": groups, "hostvars": HostVars(hosts)}
+    described = {host: given if host in watching else BASE | given for host, given in hosts.items()}
+    known = {"groups": groups, "hostvars": HostVars(described)}
     found = lookup_loader.get("keyturn_whole_run").run([of], variables=known, **({may: True} if may else {}))
     return list(found)
 
@@ -60,6 +63,24 @@ def refusal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 
 def test_a_run_that_can_be_meant_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     assert guard(monkeypatch, {"app1": {"keyturn_reason": "quarterly", "ansible_user": None}}) == ["trader_ai"]
+
+
+def test_what_every_rotation_needs_is_missed_by_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(BASE, "keyturn_app_root")
+    said = refusal(monkeypatch, capsys, {"app1": {"keyturn_app_root": "/opt/app"}, "app2": {}})
+    assert said.startswith("[ERROR]: app2: keyturn_app_root is missing, which every rotation needs: docs/reference/")
+    for may in ("may_be_part", "may_be_unknown"):
+        assert guard(monkeypatch, {"app2": {}}, may) == ["trader_ai"]
+
+
+def test_an_inventory_without_hosts_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refusal(monkeypatch, capsys, {"watch1": {}})
+    assert said.startswith("[ERROR]: the group trader_ai of this inventory has no hosts: name the right inventory with")
+    assert guard(monkeypatch, {"watch1": {}}, "may_be_part") == ["trader_ai"]
 
 
 def test_hosts_are_named_where_not_all_are_meant(

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 from ..host.journal import PHASES, JournalRecord, touched
 from ..host.phases.answers import HostAnswer
 from ..inputs.request import Plan
+from ..inputs.variables import NEEDED
 from . import recovery, taking_part
 from .host_variables import Hosts, HostVariables
 
@@ -30,7 +31,6 @@ Call = Literal[
     "rotation_went_back",
     "rotation_left_open",
 ]
-NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 # the calls of a rotation in their order; one that failed said nothing
 CALLS: tuple[Call, ...] = get_args(Call)
 
@@ -189,7 +189,6 @@ def _looked_and_knows(known: HostVariables, rotation_id: str) -> bool:
 QUESTIONS: dict[str, Callable[..., object]] = {
     one.__name__: one
     for one in (
-        missing,
         records,
         causes,
         unreachable,

@@ -124,6 +124,8 @@ VARIABLES: Mapping[str, Kind] = {
 }
 
 
+# of each host
+NEEDED = ("keyturn_environment", "keyturn_app_root", "keyturn_services")
 # as somebody types them who forgets how they begin
 BARE = [name.removeprefix(MINE) for name in VARIABLES if name.startswith(MINE)]
 
@@ -154,9 +156,12 @@ def problems(given: Mapping[str, object], more: Mapping[str, Kind] = MappingProx
             yield f"{name} is {_called(given[name])}, and must be {kinds[name].says}"
 
 
-def lacking(given: Mapping[str, object]) -> Iterator[str]:
-    """Say what an installed collection cannot do without, which a checkout has a folder for."""
-    if not given.get(MINE + "reports_dir"):
+def lacking(given: Mapping[str, object], rotates: bool, in_a_collection: bool) -> Iterator[str]:
+    """Say what the inventory has to say of a host and does not: for what ``rotates``, and what a checkout has a folder for."""
+    for name in NEEDED if rotates else ():
+        if name not in given:
+            yield f"{name} is missing, which every rotation needs: docs/reference/variables.md says how to set it"
+    if in_a_collection and not given.get(MINE + "reports_dir"):
         yield (
             "keyturn_reports_dir is not set: reports and log would lie in the installed collection, and go with its next version. Set it "
             "in the inventory, to a folder that is kept"

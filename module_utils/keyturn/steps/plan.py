@@ -21,6 +21,7 @@ from ..inputs.reason import check_reason
 from ..inputs.request import Plan
 from ..inputs.tree import ROOT
 from ..inputs.validation import Answer, Parameters, services, store, validated
+from ..inputs.variables import NEEDED
 from ..records import report, rotation_log
 from ..records.shapes import Report
 from ..stores import password_at
@@ -30,7 +31,7 @@ HOOKS = {"keyturn_drain_hook", "keyturn_return_hook"}
 # folders of an inventory that say nothing: AWX and ansible-runner write that of every job into one of the latter name
 NAMELESS = ("", "inventory")
 PROVED_BY = ("keyturn_checks", "keyturn_delivery")
-READS = (*run_state.NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
+READS = (*NEEDED, *sorted(HOOKS), "keyturn_secrets_here", *PROVED_BY)
 TOLD = ("rotation_id", "environment", "secret", "reason", "operator", "overrides")
 
 SHAPE = {"hosts": {"*": answers.HERE}}
