@@ -141,9 +141,12 @@ def test_a_line_of_processes_of_any_length_is_walked_once() -> None:
 
 
 @needs_root
-def test_a_stranger_at_another_address_of_the_name_for_a_moment_gets_no_token(tmp_path: Path, monkeypatch: Any) -> None:
+@pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0"])
+def test_a_stranger_at_another_address_of_the_name_for_a_moment_gets_no_token(
+    tmp_path: Path, monkeypatch: Any, address: str
+) -> None:
     """It listens when the connection is made, and neither when the service is looked at before nor after."""
-    with socket.create_server(("127.0.0.1", 0)) as ours:
+    with socket.create_server((address, 0)) as ours:
         port = ours.getsockname()[1]
         with contextlib.ExitStack() as stack:
             one = service(f"http://localhost:{port}", tmp_path)

@@ -20,6 +20,8 @@ ENVIRONMENT_BYTES, COMMAND_BYTES = 1 << 22, 1 << 16
 LOOK_SECONDS = 60.0
 MEMORY_SECONDS = 10.0
 KERNEL_THREAD = 0x00200000
+# how IPv6 writes an address of IPv4: this, and that
+MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Moment(NamedTuple):
@@ -251,11 +253,14 @@ def listening_users(port: int) -> set[int]:
 
 def listening(addresses: Iterable[str], port: int) -> list[Listening]:
     """Return the sockets that take a connection to the TCP port at one of the numeric addresses."""
-    wanted = {"0" * 8, "0" * 32}
+    # a socket of IPv6 may take connections of both, one of IPv4 takes its own alone
+    wanted = {"0" * 32}
     for address in addresses:
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        packed = socket.inet_pton(family, address.partition("%")[0])
-        wanted |= {hexadecimal(packed), hexadecimal(bytes(10) + b"\xff\xff" + packed)}  # also as IPv6 writes it
+        packed = socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address.partition("%")[0])
+        packed = packed.removeprefix(MAPPED)
+        wanted |= (
+            {hexadecimal(packed)} if len(packed) > 4 else {"0" * 8, hexadecimal(packed), hexadecimal(MAPPED + packed)}
+        )
     return [one for one in listening_on(port) if one.address in wanted]
 
 
