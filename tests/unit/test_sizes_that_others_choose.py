@@ -164,7 +164,7 @@ def test_a_stranger_at_another_address_of_the_name_for_a_moment_gets_no_token(
                 return sockets(self, url, *more)
 
             monkeypatch.setattr(type(one), "sockets", appearing)
-            with pytest.raises(KeyturnError, match="who listens there has changed, so no token was sent"):
+            with pytest.raises(KeyturnError, match="who listens there has changed, so nothing was sent"):
                 list(probes.jwt_token(probes.Question("new", {"J": SECRET}, None, [one], None), {"path": "/"}))
 
 

@@ -169,9 +169,18 @@ def test_who_takes_the_port_between_the_look_and_the_connection_gets_nothing(
     with stranger() as other:
         seen = iter([{"1"}, {"2"}])
         monkeypatch.setattr(ScriptService, "sockets", lambda one, url, peer="": next(seen))
-        with pytest.raises(KeyturnError, match="who listens there has changed, so no token was sent"):
+        with pytest.raises(KeyturnError, match="who listens there has changed, so nothing was sent"):
             shown(service(f"http://127.0.0.1:{other.port}", tmp_path))
         assert b"Bearer" not in other.received()
+
+
+def test_nor_is_its_answer_a_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with stranger() as other:
+        seen = iter([{"1"}, {"1"}, {"2"}])
+        monkeypatch.setattr(ScriptService, "sockets", lambda one, url, peer="": next(seen))
+        one = service(f"http://127.0.0.1:{other.port}", tmp_path, proof_path="/works")
+        with pytest.raises(KeyturnError, match="who listens there has changed, so nothing was sent"):
+            list(probes.http_status(Question("new", {}, {}, [one], None), {}))
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1:8000", "https://127.0.0.1", ""])

@@ -155,7 +155,7 @@ def http_status(question: Question, spec: ProbeSpec) -> Iterator[Proof]:
             yield proof("http", service.name, "not configured", "proof_path is not set for this service")
             continue
         headers = LOGINS[service.spec["proof_auth"]](question, service)
-        seen = _to_the_service(service) if headers else _to_anybody
+        seen = _to_the_service(service) if headers else _to_whoever_was_there(service)
         status = http.get(service.base_url + path, service.spec["proof_timeout_seconds"], headers, seen)
         said = _answer("http", service, "GET", path, status, "accepted")
         if status in UNAUTHORIZED or (status == FAULT and not headers):
@@ -174,10 +174,6 @@ LOGINS: dict[str, Callable[[Question, Service], Mapping[str, str]]] = {
 }
 
 
-def _to_anybody(peer: str) -> None:
-    """What is no secret may be sent to whoever listens."""
-
-
 def _to_the_service(service: Service) -> http.Connected:
     """Return what looks, once the connection stands, that the service has taken it: a socket of its own that was there before."""
     before = service.sockets(service.base_url)
@@ -185,10 +181,19 @@ def _to_the_service(service: Service) -> http.Connected:
     def connected(peer: str) -> None:
         if before is not None and not before & (service.sockets(service.base_url, peer) or set()):
             raise KeyturnError(
-                f"service {service.name}: who listens there has changed, so no token was sent: run this again"
+                f"service {service.name}: who listens there has changed, so nothing was sent: run this again"
             )
 
     return connected
+
+
+def _to_whoever_was_there(service: Service) -> http.Connected:
+    """Return the same for what is no secret, where the service listens there itself; another user's proxy may stand before it."""
+    try:
+        there = service.sockets(service.base_url)
+    except KeyturnError:
+        there = None
+    return _to_the_service(service) if there else lambda peer: None
 
 
 def with_http(services: Sequence[Service]) -> list[Service]:
