@@ -12,12 +12,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg2
+import psycopg2.errors
 import pytest
 from cryptography.fernet import Fernet, MultiFernet
 from keyturn.base.errors import KeyturnError
 from keyturn.ground.rows import fernet_postgresql, postgresql_online, postgresql_session
 from support.postgres import Server, server
-from unit.test_fernet_postgresql import EVERYTHING, NEW, OLD, Shop
+from unit.test_fernet_postgresql import EVERYTHING, NEW, OLD, Shop, sealed
 
 # more than any of the calls sends; a point behind the last is told as such
 STATEMENTS = {"prepare": 60, "switch": 45, "online": 85}
@@ -186,8 +188,18 @@ def test_a_server_that_crashes(shop: Shop, monkeypatch: pytest.MonkeyPatch, call
     ends(shop, number, call)
 
 
+def fill_up(shop: Shop) -> None:
+    """Fill the disk of the tables to its last page."""
+    shop.sql("CREATE TABLE filler AS SELECT repeat(md5(n::text), 20) FROM generate_series(1, 1000) n")
+    try:
+        while True:
+            shop.sql("INSERT INTO filler SELECT repeat(md5(n::text), 20) FROM generate_series(1, 10) n")
+    except psycopg2.errors.DiskFull:
+        return
+
+
 def test_a_disk_that_is_full(shop: Shop) -> None:
-    """The tables of what is prepared do not fit: nothing of the rows has changed, and with room it goes on."""
+    """What is prepared does not fit, and then what the switch writes: nothing of the rows has changed, and with room it goes on."""
     place = shop.server.folder / "small"
     place.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=2m,mode=0700", "tmpfs", str(place)]
@@ -198,24 +210,56 @@ def test_a_disk_that_is_full(shop: Shop) -> None:
         shop.server.sql(f"CREATE TABLESPACE small LOCATION '{place}'")
         shop.server.sql(f"GRANT CREATE ON TABLESPACE small TO {shop.name}")
         shop.server.sql(f"ALTER ROLE {shop.name} SET default_tablespace = small")
-        shop.sql("CREATE TABLE filler AS SELECT repeat(md5(n::text), 20) FROM generate_series(1, 1500) n")
-        try:
-            while True:
-                shop.sql("INSERT INTO filler SELECT repeat(md5(n::text), 20) FROM generate_series(1, 10) n")
-        except Exception as error:
-            assert getattr(error, "pgcode", "") == "53100"
+        shop.sql("ALTER TABLE items SET TABLESPACE small; ALTER TABLE items ADD wide text DEFAULT repeat('x', 700)")
+        fill_up(shop)
         with pytest.raises(KeyturnError, match="its disk is full"):
             take(shop, "prepare")
         assert all_under_one(shop) == "old"
         shop.sql("DROP TABLE filler")
         take(shop, "prepare")
+        fill_up(shop)
+        with pytest.raises(KeyturnError, match="its disk is full"):
+            take(shop, "switch")
+        assert all_under_one(shop) == "old"
+        shop.sql("DROP TABLE filler")
         take(shop, "switch")
         assert all_under_one(shop) == "new"
         shop.store().forget(shop.rotation.name)
     finally:
         shop.server.sql(f"ALTER ROLE {shop.name} RESET default_tablespace")
+        shop.server.sql(f"DROP DATABASE {shop.name} WITH (FORCE)")
         shop.server.sql("DROP TABLESPACE IF EXISTS small")
         subprocess.run(["umount", str(place)], check=True)
+
+
+@pytest.mark.covering("call")
+@pytest.mark.parametrize(("call", "number"), POINTS)
+def test_what_is_written_under_the_old_key_at_a_statement_is_kept(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, call: str, number: int
+) -> None:
+    """Somebody updates a row and adds one, and is acknowledged, or finds them locked."""
+    if call == "switch":
+        take(shop, "prepare")
+    expected = dict(EVERYTHING)
+
+    def act(cursor: Any) -> None:
+        changed, added = (sealed(OLD, text) for text in ("access-changed", "access-added"))
+        update = "UPDATE items SET token = %s WHERE name = 'n3'"
+        insert = "INSERT INTO items (name, token) VALUES ('m', %s)"
+        try:
+            shop.sql(f"SET lock_timeout = '50ms'; {update}; {insert}", changed, added)
+        except psycopg2.errors.LockNotAvailable:
+            return
+        expected.update(n3="access-changed", m="access-added")
+
+    with monkeypatch.context() as patched:
+        acting_at(patched, number, act)
+        take(shop, call)
+    if call == "prepare":
+        take(shop, "switch")
+    while call == "online" and shop.under()["old"]:
+        take(shop, "online")
+    assert shop.plain(NEW) == expected
 
 
 def test_a_writer_on_the_old_key_at_any_moment_loses_nothing(shop: Shop) -> None:

@@ -13,15 +13,10 @@ import yaml
 from dotenv import dotenv_values
 from keyturn import providers
 from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, PostgreSQL, entry
-from support.fleet import GATEWAY, HOSTS, ROOT, Fleet, Prober
+from support.fleet import GATEWAY, HOOKS, HOSTS, ROOT, Fleet, Prober
 from support.lab import catalogue
 
 pytestmark = pytest.mark.new_application
-HOOKS = {
-    "keyturn_haproxy": {"host": "lb", "socket": "/run/haproxy.sock", "backend": "apps"},
-    "keyturn_drain_hook": str(ROOT / "playbooks/hooks/haproxy_drain.yml"),
-    "keyturn_return_hook": str(ROOT / "playbooks/hooks/haproxy_return.yml"),
-}
 FIRST = "canary-of-the-first-password"
 # the application as it serves, and before each answer a login by what it has read at its start
 SERVE = """

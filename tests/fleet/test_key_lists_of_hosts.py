@@ -4,24 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import threading
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
 import yaml
 from cryptography.fernet import Fernet
-from jose import jwt
-from support.fleet import BALANCER, HOSTS, KEY, ROOT, Fleet, Prober, record
+from support.fleet import HOOKS, HOSTS, KEY, Fleet, Prober, Writer, record
 from support.lab import catalogue
 
 pytestmark = pytest.mark.new_application
-HOOKS = {
-    "keyturn_haproxy": {"host": "lb", "socket": "/run/haproxy.sock", "backend": "apps"},
-    "keyturn_drain_hook": str(ROOT / "playbooks/hooks/haproxy_drain.yml"),
-    "keyturn_return_hook": str(ROOT / "playbooks/hooks/haproxy_return.yml"),
-}
 # what all hosts do before any goes on
 ORDER = ("back_up, accept", "lead", "reencrypt", "drop, prove", "decide", "finish")
 # the application of these hosts reads a list; a new installation takes the file away again
@@ -46,41 +37,6 @@ from trader_ai.token_store import TokenStore
 items = TokenStore("data/bank_accounts.db", dotenv_values(".env")["DATABASE_ENCRYPTION_KEY"]).all_items()
 print(json.dumps({item.item_id: item.access_token for item in items}))
 """
-
-
-class Writer:
-    """Saves items through the balancer all the time, and remembers which it was told are saved."""
-
-    def __init__(self, secret: str) -> None:
-        user = {"sub": "writer", "exp": int(time.time()) + 3600}
-        token = jwt.encode(user, secret, algorithm="HS256")
-        self.headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-        self.saved: dict[str, str] = {}
-        self.failures: list[str] = []
-        self.going = True
-        self.thread = threading.Thread(target=self._write, daemon=True)
-
-    def __enter__(self) -> Writer:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.going = False
-        self.thread.join()
-
-    def _write(self) -> None:
-        number = 0
-        while self.going:
-            number += 1
-            item, token = f"written-{number}", f"access-written-{number}"
-            body = json.dumps({"item_id": item, "access_token": token}).encode()
-            request = urllib.request.Request(f"{BALANCER}/api/bank/items", body, self.headers, method="POST")
-            try:
-                with urllib.request.urlopen(request, timeout=5):
-                    self.saved[item] = token
-            except OSError as error:
-                self.failures.append(f"{item}: {error}")
-            time.sleep(0.05)
 
 
 @pytest.fixture

@@ -40,6 +40,12 @@ PROVIDER_PORTS = {"plaid": int(f"180{NUMBER}1"), "alpaca": int(f"180{NUMBER}2"),
 ADDRESS = {host: f"10.99.7.{NUMBER}{host[-1]}" for host in HOSTS}
 BALANCER = f"http://10.99.7.{NUMBER}0"
 SCRIPT = ROOT / "tests/molecule/host/fleet"
+# of a run that takes each host off the balancer before it stops
+HOOKS = {
+    "keyturn_haproxy": {"host": "lb", "socket": "/run/haproxy.sock", "backend": "apps"},
+    "keyturn_drain_hook": str(ROOT / "playbooks/hooks/haproxy_drain.yml"),
+    "keyturn_return_hook": str(ROOT / "playbooks/hooks/haproxy_return.yml"),
+}
 INVENTORY = ROOT / "tests/molecule/inventory/lab"
 MATRIX = "KEYTURN_FLEET_MATRIX"  # names the file that takes the lines of the matrix, from all workers
 
@@ -511,3 +517,38 @@ class Prober:
         first, last = self.failures[0], self.failures[-1]
         before = max(at for at in self.answered if at < first)
         return first - before + min(at for at in self.answered if at > last) - last
+
+
+class Writer:
+    """Saves items through the balancer all the time, and remembers which it was told are saved."""
+
+    def __init__(self, secret: str) -> None:
+        user = {"sub": "writer", "exp": int(time.time()) + 3600}
+        token = jwt.encode(user, secret, algorithm="HS256")
+        self.headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+        self.saved: dict[str, str] = {}
+        self.failures: list[str] = []
+        self.going = True
+        self.thread = threading.Thread(target=self._write, daemon=True)
+
+    def __enter__(self) -> Writer:
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.going = False
+        self.thread.join()
+
+    def _write(self) -> None:
+        number = 0
+        while self.going:
+            number += 1
+            item, token = f"written-{number}", f"access-written-{number}"
+            body = json.dumps({"item_id": item, "access_token": token}).encode()
+            request = urllib.request.Request(f"{BALANCER}/api/bank/items", body, self.headers, method="POST")
+            try:
+                with urllib.request.urlopen(request, timeout=5):
+                    self.saved[item] = token
+            except OSError as error:
+                self.failures.append(f"{item}: {error}")
+            time.sleep(0.05)

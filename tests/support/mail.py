@@ -107,7 +107,7 @@ class MailServer:
         self.folder = Path(tempfile.mkdtemp(prefix="keyturn-mail-"))
         self.certificate, self.logins = self.folder / "mail.crt", self.folder / "logins"
         self.port = free_port()
-        write_certificate(self.folder)
+        write_certificate(self.certificate)
         settings = SETTINGS.format(
             folder=self.folder,
             port=self.port,
@@ -196,12 +196,12 @@ class MailServer:
         return False
 
 
-def write_certificate(folder: Path) -> None:
-    """Write a self-signed certificate of 127.0.0.1 and its key."""
+def write_certificate(path: Path, host: str = "127.0.0.1") -> None:
+    """Write a self-signed certificate of an address, and its key beside it (``.key``)."""
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)])
     now = datetime.datetime.now(datetime.UTC)
-    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
     made = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -215,5 +215,7 @@ def write_certificate(folder: Path) -> None:
         .sign(key, hashes.SHA256())
     )
     form = serialization.PrivateFormat.PKCS8
-    (folder / "mail.crt").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "mail.key").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    path.with_suffix(".key").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
+    )
