@@ -188,6 +188,23 @@ def test_a_server_that_crashes(shop: Shop, monkeypatch: pytest.MonkeyPatch, call
     ends(shop, number, call)
 
 
+@pytest.mark.parametrize("call", STATEMENTS)
+def test_what_is_said_to_be_done_outlives_a_crash(shop: Shop, call: str) -> None:
+    """The role does not wait for the disk, and the server writes its log by itself only after a while."""
+    shop.server.sql(f"ALTER ROLE {shop.name} SET synchronous_commit = off")
+    shop.server.sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
+    shop.server.sql("SELECT pg_reload_conf()")
+    if call == "switch":
+        take(shop, "prepare")
+    take(shop, call)
+    shop.server.kill()
+    shop.server.start()
+    if call == "prepare":
+        store = shop.store()
+        assert store.recall(shop.rotation, None) and store.switch("new")["on_the_fly"] == 0
+    assert all_under_one(shop) == "new"
+
+
 def fill_up(shop: Shop) -> None:
     """Fill the disk of the tables to its last page."""
     shop.sql("CREATE TABLE filler AS SELECT repeat(md5(n::text), 20) FROM generate_series(1, 1000) n")

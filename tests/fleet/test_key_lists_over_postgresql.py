@@ -184,7 +184,8 @@ def test_the_host_that_turns_the_rows_loses_power_and_another_ends_it(
         _, output = fleet.play(wish, *shared[:2], "-e", '{"keyturn_exclude": {"app1": "its board is broken"}}')
         assert "app2 turns the rows of all hosts" in " ".join(output.split()), output
         fleet.boot("app1")
-        _, output = fleet.play(wish, *shared[:2])
+        code, output = fleet.play(wish, *shared[:2])
+    assert code == 0, output
     new, stored = keys(fleet), rows(postgres)
     assert (new == old) == (wish == "rollback"), output
     assert opened(stored, new).items() >= (ROWS | writer.saved).items(), "what was acknowledged is gone"

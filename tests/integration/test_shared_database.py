@@ -192,6 +192,10 @@ def test_one_host_turns_the_rows_of_all_and_names_itself(fleet: Fleet) -> None:
     assert fleet.key() not in shown and fleet.old not in shown and PASSWORD not in shown
     done = fleet.play("verify")
     assert done.returncode == 0, said(done)
+    fleet.sql("CREATE SCHEMA keyturn_20260101t000000z_left")  # what a kill leaves that nobody has gone on from
+    done = fleet.play("verify")
+    left = 'the schema keyturn_20260101t000000z_left is left of a rotation: DROP SCHEMA "keyturn_20260101t000000z_left" CASCADE'
+    assert done.returncode == 2 and left in said(done), said(done)
 
 
 def test_a_host_that_does_not_reach_the_database_leaves_the_rows_to_the_next(fleet: Fleet) -> None:

@@ -559,6 +559,68 @@ def test_what_was_written_since_prepare_is_turned_by_what_opens_it(shop: Shop) -
     }
 
 
+def turning_into(text: str) -> Callable[..., Any]:
+    return lambda page, *_: [(row, sealed(NEW, text)) for row in page]
+
+
+def deleting(cursor: Any, target: Any, goals: Any) -> None:
+    postgresql_staging.write(cursor, target, goals)
+    cursor.execute("DELETE FROM public.items WHERE name = 'n5'")
+
+
+@pytest.mark.parametrize(
+    ("broken", "by", "why"),
+    [
+        (
+            "fernet_postgresql.PostgresqlStore._turned",
+            lambda *_: [],
+            r"items\.token of 'n1' is still under the old value",
+        ),
+        (
+            "fernet_postgresql.PostgresqlStore._turned",
+            turning_into("access-other"),
+            "a row would not hold the plaintext",
+        ),
+        ("fernet_postgresql.write", deleting, "its table had 12 rows and would have 11"),
+        ("postgresql_staging.put", lambda *_: 0, "1 rows were to be written, and 0 were: all stay"),
+    ],
+)
+def test_nothing_is_committed_that_is_not_what_was_there(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, broken: str, by: Callable[..., Any], why: str
+) -> None:
+    """Each step of the switch by itself is taken for one with a mistake."""
+    store = shop.prepared()
+    shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OLD, "access-1"))
+    monkeypatch.setattr(f"keyturn.ground.rows.{broken}", staticmethod(by) if "." in broken.partition(".")[2] else by)
+    with pytest.raises(KeyturnError, match=why):
+        store.switch("new")
+    assert shop.plain(OLD) == EVERYTHING
+
+
+def test_a_census_of_several_columns_is_of_one_moment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.sql("CREATE TABLE more (id int PRIMARY KEY, name text, token text)")
+    shop.sql("INSERT INTO more VALUES (1, 'm', %s)", sealed(OLD, "access-m"))
+    shop.columns = [COLUMN, COLUMN | {"table": "more"}]
+    fetched = postgresql_staging.fetched
+
+    def late(cursor: Any, target: Any, query: str) -> Iterator[Any]:
+        shop.sql("UPDATE more SET token = %s", sealed(NEW, "access-m"))
+        yield from fetched(cursor, target, query)
+
+    monkeypatch.setattr(fernet_postgresql, "fetched", late)
+    assert shop.under() == {"old": 13, "new": 0}
+
+
+def test_what_the_switch_reads_the_server_has_read_and_ordered_before(shop: Shop) -> None:
+    """Otherwise the first who reads it marks each page, and all rows are sorted, while the service is stopped."""
+    shop.prepared()
+    shop.server.sql("CHECKPOINT")
+    plan = shop.sql(f"EXPLAIN (ANALYZE, BUFFERS) SELECT * FROM {SCHEMA}.staged_0")
+    assert "dirtied" not in plan[1][0], plan
+    (index,) = shop.sql("SELECT indexdef FROM pg_indexes WHERE schemaname = %s AND tablename = 'staged_0'", SCHEMA)
+    assert index[0].endswith("(id)")
+
+
 def test_a_row_that_no_value_opens_stops_the_way_forward_and_is_left_on_the_way_back(shop: Shop) -> None:
     store = shop.prepared()
     shop.sql("UPDATE items SET token = %s WHERE name = 'n1'", sealed(OTHER, "access-foreign"))
@@ -706,6 +768,9 @@ def test_two_rotators_do_not_work_in_one_database(shop: Shop) -> None:
     another.recall(shop.folder / "20260102T000000Z-0123456789abcdef", None)
     with pytest.raises(KeyturnError, match="another rotation has rows prepared there"):
         another.prepare(False, 1.0)
+    with pytest.raises(KeyturnError, match="another rotation has rows prepared there"):
+        another.switch("new")
+    assert shop.under() == {"old": 12, "new": 0}
     assert shop.store().left() == [
         f"{shop.store().name}: the schema {SCHEMA} is left of a rotation: DROP SCHEMA {quote(SCHEMA)} CASCADE, unless one is open on "
         "another host"

@@ -324,6 +324,8 @@ class PostgresqlStore:
                     staged, read, size = staged + len(turned), read + len(page), min(PAGE, GROWTH * len(page))
             with transaction(connection) as cursor:
                 self._staging.finish(cursor, targets)
+            with transaction(connection) as cursor:
+                self._staging.settle(cursor, len(targets))
         return Prepared(staged, read, finished=True)
 
     def _prepared(self, page: Sequence[Row], target: Column, values: Pages) -> list[tuple[Row, Stored]]:

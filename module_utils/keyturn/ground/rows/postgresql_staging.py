@@ -79,6 +79,8 @@ class Staging:
             cursor.execute(
                 f'ALTER TABLE {self.table(number)} ADD "keyturn old" {target.stored}, ADD "keyturn new" {target.stored}'
             )
+            # rows come in this order, and both tables are joined by it: without, the server sorts all of them while the service is stopped
+            cursor.execute(f"CREATE INDEX ON {self.table(number)} ({', '.join(target.keys)})")
 
     def begin(self, cursor: Cursor, columns: int) -> None:
         """Make the schema anew with the places alone, one for each of so many columns."""
@@ -142,6 +144,11 @@ class Staging:
             cursor.execute(f"ANALYZE {self.table(number)}")
         cursor.execute("SELECT set_config('synchronous_commit', 'on', true)")
         cursor.execute(f"UPDATE {self.name}.progress SET number = number")  # noqa: S608
+
+    def settle(self, cursor: Cursor, columns: int) -> None:
+        """Have the server read what is durable now: whoever reads it first writes into each page that it stands (hint bits)."""
+        for number in range(columns):
+            cursor.execute(f"SELECT count(*) FROM {self.table(number)}")  # noqa: S608
 
 
 class Known(NamedTuple):
