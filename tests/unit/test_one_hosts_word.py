@@ -158,6 +158,12 @@ def test_where_one_has_finished_no_other_makes_the_rest_go_back(lie: dict[str, A
     assert run_state.finished(hosts, ID) == ["a"]
 
 
+def test_one_that_was_left_out_does_not_go_back_where_the_others_have_finished() -> None:
+    hosts = {name: {"rotation_looked": FINISHED} for name in "ab"}
+    back = {"rotation_looked": staged() | {"closed": {}}, "rotation_turned": {"failed": True, "msg": "no"}}
+    assert run_state.undecided({**hosts, "c": back}, ID, "fleet") == []
+
+
 def test_who_says_alone_that_it_has_finished_keeps_nobody_from_going_back() -> None:
     hosts = {"a": {"rotation_looked": FINISHED}} | {
         name: {"rotation_looked": NOTHING, "rotation_turned": staged()} for name in "bc"

@@ -329,6 +329,22 @@ def test_another_host_turns_the_rows_for_one_that_has_died_under_a_list(listed: 
     assert listed.keys() == listed.under() == {"second-key" if way == "forward" else "first-key"}
 
 
+@pytest.mark.parametrize("reached", ["accepts", "leads"])
+def test_hosts_that_have_ended_do_nothing_more_when_one_that_was_left_out_is_back(listed: Fleet, reached: str) -> None:
+    listed.stage()
+    listed.turn("accepts")
+    if reached == "leads":
+        listed.turn("leads")
+    listed.speaker, others = "app2", HOSTS[1:]
+    for step in ("leads", "turned", "proved"):
+        listed.turn(step, *(others if step != "turned" else ()))
+    for host in others:
+        commit.run(listed.rotation(host), "both")
+    for step in LISTED:
+        listed.turn(step, *(HOSTS if step != "turned" else ()))
+    assert listed.keys() == listed.under() == {"second-key"}
+
+
 def test_who_has_had_the_rows_open_from_before_keeps_the_old_key(listed: Fleet) -> None:
     listed.stage()
     listed.turn("accepts")

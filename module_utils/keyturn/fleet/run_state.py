@@ -88,12 +88,13 @@ def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
     """Return the hosts that have not decided to commit: while there is one, nobody can have finished.
 
     A decision may be of an earlier run. Of a host that could not be looked at, or was lost when it decided, nobody knows. Where the
-    hosts share a value (``unit`` is fleet), one says that it has finished, another that it has decided, and none has gone back, nobody
-    goes back on the word of a third: either may be in other hands, and the others would be parted.
+    hosts share a value (``unit`` is fleet), one says that it has finished, another that it has decided, or finished too, and none has gone
+    back, nobody goes back on the word of a third: either may be in other hands, or was left out when they ended, and they would be parted.
     """
     told = {host: _told(known, rotation_id) for host, known in hosts.items()}
-    ends = {(one.get("decision"), _has_finished(one)) for one in told.values()}
-    if unit == "fleet" and {("commit", True), ("commit", False)} <= ends and "rollback" not in dict(ends):
+    decisions = [one.get("decision") for one in told.values()]
+    ended = decisions.count("commit") > 1 and "rollback" not in decisions and any(map(_has_finished, told.values()))
+    if unit == "fleet" and ended:
         return []
     return [
         host for host, one in told.items() if one.get("decision") != "commit" and (one or not _unknown(hosts[host]))

@@ -85,6 +85,8 @@ def lead(rotation: Rotation, journal: Journal) -> bool:
 
 
 def _take(rotation: Rotation, journal: Journal, begun: str, done: str) -> bool:
+    if journal.closed:
+        return False
     staged = rotation.staged_values(journal)
     held = (key_lists.accepting if begun == "accepting" else key_lists.leading)(rotation, staged)
     if journal.reached(done) and (journal.phase != done or runs_on(rotation, journal, held)):
@@ -175,6 +177,8 @@ def _settle(rotation: Rotation, journal: Journal, to: Side, part: Online) -> Non
 
 def drop(rotation: Rotation, journal: Journal) -> bool:
     """Take the old key out of this host's files, when no row needs it and nobody writes under it."""
+    if journal.closed:
+        return False
     staged = rotation.staged_values(journal)
     if journal.reached("switched"):
         if runs_on(rotation, journal, staged.new):
