@@ -25,9 +25,16 @@ from keyturn.base import json_text, shape
 from keyturn.base.errors import KeyturnError
 from keyturn.fleet import answers
 from keyturn.fleet.draft import draft
-from keyturn.ground.rows import fernet_postgresql, postgresql_census, postgresql_session, postgresql_staging
+from keyturn.ground.rows import (
+    fernet_postgresql,
+    postgresql_census,
+    postgresql_copy,
+    postgresql_session,
+    postgresql_staging,
+)
 from keyturn.ground.rows.contract import Online, Unreached
 from keyturn.ground.rows.fernet_json import JsonPages
+from keyturn.ground.rows.fernet_pages import Pages
 from keyturn.ground.rows.fernet_postgresql import PostgresqlStore, reach
 from keyturn.ground.rows.sqlite_file import quote
 from keyturn.host import survey
@@ -248,6 +255,10 @@ def test_rows_are_found_by_any_primary_key(
         places = ", ".join(["%s"] * (len(made(number)) + 2))
         shop.sql(f"INSERT INTO items VALUES ({places})", f"n{number}", sealed(OLD, f"access-{number}"), *made(number))
     backup = shop.store().backup(shop.rotation, online=True)
+    kept = {row.locator[-1] for _, page in postgresql_copy.read(shop.rotation / "backup.sql", 5) for row in page}
+    assert kept == {key for (key,) in postgres.sql("SELECT id::text FROM items", database=shop.name)}, (
+        "psql compares so"
+    )
     store, before = shop.prepared(), shop.store().tally(KEY)
     assert store.switch("new")["on_the_fly"] == 0 and shop.plain(NEW) == EVERYTHING
     assert shop.store().restore(shop.rotation, backup, shop.folder) == 12
@@ -424,8 +435,10 @@ def test_a_table_that_somebody_holds_is_named_with_who_holds_it(shop: Shop, monk
     holder.close()
 
 
-def test_what_ends_the_application_s_statements_does_not_end_ours(shop: Shop) -> None:
-    """Each row takes longer to write than the role has time for a statement, or for a transaction that says nothing."""
+def test_what_ends_the_application_s_statements_does_not_end_ours(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement, and what is computed between two, take longer than the role has time for."""
+    turn = Pages.turn
+    monkeypatch.setattr(Pages, "turn", lambda *of: time.sleep(0.3) or turn(*of))
     shop.sql("CREATE FUNCTION slow(text) RETURNS bool LANGUAGE sql AS 'SELECT pg_sleep(0.02) IS NOT NULL'")
     shop.sql("ALTER TABLE items ADD CHECK (slow(token)) NOT VALID")
     limits = dict.fromkeys(("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"), "100ms")

@@ -36,6 +36,7 @@ def census(login: Login, keys: Mapping[str, str]) -> tuple[list[Place], list[str
     unseen: list[str] = []
     opener = Opener(keys)
     with login.connected() as connection, transaction(connection, snapshot=True) as cursor:
+        cursor.execute(postgresql_scan.AS_TEXT)
         cursor.execute(postgresql_scan.COLUMNS)
         for (oid, schema, name), columns in groupby(cursor.fetchall(), key=lambda row: tuple(row[:3])):
             told = name if schema == "public" else f"{schema}.{name}"

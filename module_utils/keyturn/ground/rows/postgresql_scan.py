@@ -10,6 +10,8 @@ from .postgresql_session import Cursor
 from .postgresql_table import Column
 from .sqlite_file import quote
 
+# bytes that stand in an array, or in a composite type, are looked through as their text
+AS_TEXT = "SET LOCAL bytea_output = 'escape'"
 # of rows that may have a token, which may be of any length
 FETCHED = 100
 # whatever stores something: tables, with their partitions by the parent, and materialized views; no text is in a number or a time
@@ -37,6 +39,7 @@ def undeclared(cursor: Cursor, declared: Sequence[Column], opens: Callable[[byte
     """Look through every column that could hold a text and is not ``declared``; the server looks for what tokens begin with."""
     known = {(target.oid, target.column) for target in declared}
     found = Found([], [], [])
+    cursor.execute(AS_TEXT)
     cursor.execute(COLUMNS)
     for oid, schema, table, name, is_bytes, may in cursor.fetchall():
         if (oid, quote(name)) in known:

@@ -59,12 +59,12 @@ SETTINGS = {
     "row_security": "off",
     "lock_timeout": f"{LOCK_SECONDS}s",
     "idle_in_transaction_session_timeout": f"{STATEMENT_SECONDS}s",
-    # what a key is written as is read as the same key, and the bytes of a token are its text
+    # a key is written so that it is read as the same key, also by psql, which has the server's own settings
     "datestyle": "ISO",
     "timezone": "UTC",
     "intervalstyle": "postgres",
     "extra_float_digits": "1",
-    "bytea_output": "escape",
+    "bytea_output": "hex",
     "quote_all_identifiers": "off",
 }
 # by the SQLSTATE, or its first two digits; the text of the server may quote a row
