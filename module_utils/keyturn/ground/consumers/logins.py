@@ -45,8 +45,9 @@ def logins(path: PurePath, content: bytes, as_environment: bool = False) -> Iter
     for name, value in values.items():
         if _SERVER.fullmatch(value):
             yield Login(_address(value), format_, {"url": name})
+    by_name = {name.upper(): value for name, value in values.items()}
     for group, names in _groups(values).items():
-        if names.keys() >= NEEDED and _is_postgresql(group, values):
+        if names.keys() >= NEEDED and _is_postgresql(group, by_name):
             held = {part: values[name] for part, name in names.items()}
             address = held["host"].lower(), held.get("port", PORT), held["user"], held["dbname"]
             yield Login(address, format_, names)
@@ -67,10 +68,10 @@ def _groups(values: Mapping[str, str]) -> dict[str, dict[str, str]]:
 
 def _is_postgresql(group: str, values: Mapping[str, str]) -> bool:
     """Tell whether a group says by its name, or by what stands beside it, that it is of PostgreSQL, or says nothing of a kind."""
-    beside = {name.upper()[len(group) :]: value for name, value in values.items() if name.upper().startswith(group)}
-    if any(_POSTGRESQL.search(text.lower()) for text in (group, *(beside[kind] for kind in _KINDS & beside.keys()))):
+    kinds = [values[group + kind] for kind in _KINDS if group + kind in values]
+    if any(_POSTGRESQL.search(text.lower()) for text in (group, *kinds)):
         return True
-    return _ANY_DATABASE.search(group) is not None and not _KINDS & beside.keys()
+    return _ANY_DATABASE.search(group) is not None and not kinds
 
 
 def _address(url: str) -> tuple[str, ...]:
