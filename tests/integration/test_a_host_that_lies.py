@@ -105,6 +105,17 @@ def test_a_host_that_fails_parts_no_others_that_have_decided(tmp_path: Path, lab
         assert "here: no" in done.stdout, done.stdout
         (journal,) = labs["second"].journals()
         assert (journal["phase"], journal["decision"]) == ("proved", "commit")
+        # the first is away, and the run before had heard that all of them had decided
+        path = lab.reports / f"test/{ID}.json"
+        told = json.loads(path.read_text())
+        told["hosts"]["here"] = told["hosts"]["second"]
+        path.write_text(json.dumps(told | {"decided": True}))
+        lie = {name: journal[name] for name in ("rotation_id", "secret", "operator", "started", "phase", "old", "new")}
+        answer(lab, json.dumps(STATE | {"rotation": lie | {"decision": "rollback"}}), phase="rotation_info")
+        done = lab.play("resume", "-e", json.dumps({"keyturn_exclude": {"first": "it is away"}}))
+        assert done.returncode == 2, done.stdout
+        (journal,) = labs["second"].journals()
+        assert (journal["phase"], journal["decision"]) == ("proved", "commit")
         assert {dotenv_values(one.env)["JWT_SECRET_KEY"] for one in labs.values()} == {"n" * 43}
     finally:
         for one in labs.values():

@@ -164,6 +164,36 @@ def test_one_that_was_left_out_does_not_go_back_where_the_others_have_finished()
     assert run_state.undecided({**hosts, "c": back}, ID, "fleet") == []
 
 
+@pytest.mark.parametrize("wish", ["forward", "back"])
+@pytest.mark.parametrize("decision", [None, "rollback"])
+def test_what_all_had_decided_no_host_takes_back(wish: str, decision: str | None) -> None:
+    """The one that has finished is away, and the next would go back by the word of the third: they would be parted."""
+    hosts = {"b": staged("commit", secret="jwt"), "c": staged(decision, secret="jwt")}
+    looked = {name: said | {"closed": {}} for name, said in hosts.items()}
+    chosen: Any = {"known": {ID: "jwt"}, "decided": [ID]}
+    if wish == "forward":
+        assert recovery.choose(wish, looked, CATALOGUE, **chosen)["way"] == "forward"
+    else:
+        with pytest.raises(KeyturnError, match="it only goes forward"):
+            recovery.choose(wish, looked, CATALOGUE, **chosen)
+
+
+def test_a_decision_of_this_run_is_not_taken_back_by_a_later_answer() -> None:
+    hosts = {name: {"rotation_looked": NOTHING, "rotation_decided": staged("commit")} for name in "bc"}
+    hosts["c"]["rotation_asked_provider"] = staged()
+    assert run_state.undecided(hosts, ID, "fleet") == []
+
+
+def test_a_report_keeps_that_all_had_decided() -> None:
+    said = COMMITTED | {"phase": "proved", "outcome": None, "decision": "commit"}
+    first = report.build(HEADER, {"a": said, "b": said, "c": {}}, "x", True, {"c": "away"})
+    assert first["decided"]
+    lie = said | {"decision": "rollback"}
+    assert report.build(HEADER, {"a": said, "b": lie}, "x", True, before=first)["decided"]
+    assert "decided" not in report.build(HEADER, {"a": said, "b": lie}, "x", True)
+    assert "decided" not in report.build(HEADER, {"a": {}, "b": {}}, "x", False)
+
+
 def test_who_says_alone_that_it_has_finished_keeps_nobody_from_going_back() -> None:
     hosts = {"a": {"rotation_looked": FINISHED}} | {
         name: {"rotation_looked": NOTHING, "rotation_turned": staged()} for name in "bc"

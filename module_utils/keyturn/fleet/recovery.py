@@ -22,6 +22,7 @@ def choose(
     unreported: Sequence[str] = (),
     known: Mapping[str, str] = MappingProxyType({}),
     named: str = "",
+    decided: Collection[str] = (),
 ) -> dict[str, str]:
     """Return ``way`` (forward, back or none), ``rotation_id``, ``secret`` and a ``message``.
 
@@ -31,7 +32,8 @@ def choose(
     the wish is to go back on a decision. ``unreported`` are the rotations without a report of
     their end: where none is open, one of them that has ended on the hosts is taken through its phases, which change nothing
     any more, to its report. ``known`` are the secrets of the rotations that log and reports know, ``named`` is one that a person
-    knows; any other goes forward only where every host knows it.
+    knows; any other goes forward only where every host knows it. ``decided`` are those of which the controller has heard that every host
+    had decided: they go forward, whatever a host says now.
     """
     opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
     ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
@@ -46,7 +48,8 @@ def choose(
     told = _known(hosts, ids[0])
     secret = _secret(ids[0], told, known)
     shared = catalogue.get(secret, {}).get("value") != "per_host"
-    way = _way(wish, list(told.values()), list((told if shared or not opened else opened).values()))
+    binding = told if shared or not opened else opened
+    way = "forward" if ids[0] in decided else _way(wish, list(told.values()), list(binding.values()))
     if wish == "back" and way == "forward":
         raise KeyturnError(
             f"rotation {ids[0]} is decided on every host that answers: it only goes forward, run resume.yml; "

@@ -38,6 +38,7 @@ class Plan(TypedDict, total=False):
     unit: str
     examines_first: bool
     looks: bool
+    decided: bool
     store: str
     drains: bool
     migrates: bool

@@ -81,6 +81,7 @@ SHAPE = {
     "causes?": [{"at": timestamps.SHAPE, "cause": str}],
     "revision?": str,
     "overrides?": {"*": str},
+    "decided?": True,
     "log_head?": {"number?": int, "hash?": str},
     "checklist?": [{**dict.fromkeys(("id", "text", "detail"), str), "state": tuple(checklist.MARKS)}],
     "hosts": {
@@ -105,7 +106,7 @@ def build(
 
     ``hosts`` maps each host of the inventory to its journal's record (empty: it said nothing), ``excluded`` those that
     a person has left out to the reason. ``before`` is the report of an earlier attempt: why the rotation was begun, what stopped
-    it then and what a host said last, which says nothing now, stay as they were told.
+    it then, that all had decided, and what a host said last, which says nothing now, stay as they were told.
     """
     told = before.get("hosts", {})
     known: Hosts = {name: record or _of_journal(told.get(name, {})) for name, record in hosts.items()}
@@ -120,6 +121,8 @@ def build(
         report["causes"] = causes
     if overrides := plan.get("overrides"):
         report["overrides"] = overrides
+    if before.get("decided") or (taking_part and all(one.get("decision") == "commit" for one in taking_part.values())):
+        report["decided"] = True
     report["hosts"] = {name: _of_host(record, excluded.get(name)) for name, record in sorted(known.items())}
     return report
 
@@ -263,6 +266,11 @@ def begun(folder: Path) -> dict[str, str]:
     """Return the secret of each rotation that log or reports know."""
     told = (*rotation_log.read(folder), *documents(folder))
     return {str(one["rotation_id"]): str(one["secret"]) for one in told if {"rotation_id", "secret"} <= one.keys()}
+
+
+def decided(folder: Path) -> list[str]:
+    """Return the rotations of which every host that took part had decided to commit when a run ended: no word of one takes that back."""
+    return [one["rotation_id"] for one in documents(folder) if one.get("decided")]
 
 
 def unreported(folder: Path) -> list[str]:

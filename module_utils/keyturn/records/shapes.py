@@ -53,6 +53,7 @@ class Report(TypedDict, total=False):
     failure: str | None
     causes: list[Cause]
     overrides: dict[str, str]
+    decided: bool
     hosts: dict[str, HostReport]
     log_head: Head
     checklist: list[Point]

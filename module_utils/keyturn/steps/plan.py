@@ -46,13 +46,16 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     environment = _environment(parameters["inventory"], hosts)
     _check_store(parameters, entry, environment)
     plan = _plan(parameters, entry, hosts, environment)
+    before = _before(parameters, plan["rotation_id"])
+    # from then on it only goes forward, whatever a host says
+    plan["decided"] = before.get("decided", False)
     if parameters["pipeline_log"]:
         plan["logged"] = _logged(Path(parameters["pipeline_log"]))
     return {
         "changed": False,
         "plan": plan,
         "run": {name: value for name, value in plan.items() if name in TOLD},
-        "text": _text(plan, list(hosts), _before(parameters, plan["rotation_id"]), check_mode),
+        "text": _text(plan, list(hosts), before, check_mode),
     }
 
 

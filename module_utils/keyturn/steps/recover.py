@@ -27,6 +27,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     ended = abandoned.close(folder, parameters["hosts"], found_by, check_mode, everywhere=True)
     known = report.begun(folder)
     more = {"unreported": report.unreported(folder), "known": known, "named": parameters["rotation_id"]}
+    more |= {"decided": report.decided(folder)}
     chosen = recovery.choose(parameters["wish"], parameters["hosts"], parameters["secrets"], **more)
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
     return {"changed": bool(ended)} | chosen | {"ended": ended, "message": "; ".join([*told, chosen["message"]])}
