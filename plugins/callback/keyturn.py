@@ -325,7 +325,7 @@ def _typed(text: str) -> str:
 def _message(result: Any) -> str:
     missing = _missing(result.result)
     message = "\n".join(missing) if missing else result.result.get("msg")
-    return "\n".join(shown.lines(message.strip())) if isinstance(message, str) else HIDDEN
+    return "\n".join(shown.lines(shown.clipped(message.strip()))) if isinstance(message, str) else HIDDEN
 
 
 def _missing(said: dict[str, Any]) -> list[str]:

@@ -188,3 +188,9 @@ def test_a_run_that_is_interrupted_names_the_ways_out_of_its_rotation(callback: 
     callback.v2_runner_on_ok(result("keyturn_report", host="localhost", text="COMMITTED: it", ending=""))
     callback._leave()
     assert shown() == ["COMMITTED: it"]
+
+
+def test_an_error_has_an_end(callback: Any, shown: Shown) -> None:
+    """What ssh says of a host is what the host says, as much as it likes."""
+    callback.v2_runner_on_unreachable(result("keyturn_stage", msg="x" * (1 << 20)))
+    assert len("".join(shown())) < 1 << 17

@@ -469,6 +469,25 @@ def test_a_log_that_begins_anew_takes_no_rotation_over_that_cannot_have_been(tmp
     assert rotation_log.read(tmp_path / "local") == []
 
 
+def test_no_host_fills_the_log(tmp_path: Path) -> None:
+    """It never gets shorter, and no run goes on with one that is too long to be read."""
+    environment(tmp_path)
+    given = parameters(tmp_path)["log_replacement"]
+    many = answers.taken(
+        "replace_tokens",
+        {"changed": True, "total": 1, "done": 0, "relink_required": ["x" * 4000] * 4000, "gone": [], "ended": True},
+    )
+    before = len(rotation_log.read(tmp_path / "local"))
+    for _ in range(2):
+        take("log_replacement", given | {"hosts": {"a": many}})
+    assert len(rotation_log.read(tmp_path / "local")) == before + 2
+    assert (tmp_path / "local" / rotation_log.LINES).stat().st_size < 1 << 18
+    long = {"event": "setup", "at": AT, "environment": "x" * (1 << 17)}
+    assert rotation_log.append(tmp_path / "a", long) == rotation_log.append(tmp_path / "a", long), (
+        "a repetition adds nothing"
+    )
+
+
 def test_a_host_that_fails_takes_no_step_of_an_incident_with_it(tmp_path: Path) -> None:
     stage = Stage(tmp_path, made("key_and_database", "alpaca"))
 

@@ -23,9 +23,13 @@ FORGED = re.compile(
 
 def harmless(text: str, lines: bool = False, longest: int = LONGEST) -> str:
     """Return a text that does nothing where it is printed, and is not too long; one line of it, unless it may have ``lines``."""
-    if len(text) > longest:
-        text = f"{text[:longest]} ... ({len(text) - longest} more characters)"
+    text = clipped(text, longest)
     return _quiet(text if lines else text.replace("\n", " "))
+
+
+def clipped(text: str, longest: int = LONGEST) -> str:
+    """Return a text that is not too long."""
+    return text if len(text) <= longest else f"{text[:longest]} ... ({len(text) - longest} more characters)"
 
 
 def name(text: str) -> str:

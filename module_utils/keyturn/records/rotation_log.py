@@ -20,7 +20,7 @@ from typing import TypedDict, cast
 
 from ..base import durable, files, shape, timestamps
 from ..base.errors import KeyturnError
-from ..base.shown import cell
+from ..base.shown import cell, clipped
 from ..host.journal import Head, JournalRecord, Marks, utc_now
 from ..host.probes import holds
 from ..inputs import persons
@@ -292,11 +292,13 @@ def append(folder: Path, entry: Record, seal: Seal | None = None) -> Record:
     A repetition adds nothing, unless it is sealed: ``seal`` returns the signature of a record, which stands in it.
     """
     with _locked(folder) as log:
-        said = json.loads(json.dumps(entry))
+        # the log never gets shorter, and one that is too long is read no more: a host may have written what has stopped it
+        plain = json.loads(json.dumps(entry))
+        said = {name: clipped(one) if isinstance(one, str) else one for name, one in plain.items()}
         for old in log.records if seal is None else ():
             if all(old.get(name) == said[name] for name in said if name != "at"):
                 return old
-        return log.append(entry, seal)
+        return log.append(cast(Record, said), seal)
 
 
 class _Log:
