@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import re
 import socket
 import socketserver
@@ -79,6 +80,9 @@ class _Call(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing."""
+
+
+ME = getpass.getuser()
 
 
 def spec(given: dict[str, Any], **more: Any) -> dict[str, Any]:
@@ -506,6 +510,7 @@ def test_a_program_is_asked_by_its_exit_code(tmp_path: Path, lines: str, verdict
             "kind": "command",
             "command": [str(program)],
             "fields": ["password"],
+            "system_user": ME,
             "seconds": 30 if "sleep" not in lines else 1,
         }
     )
@@ -518,7 +523,7 @@ def test_a_program_reads_every_character_of_a_value(tmp_path: Path) -> None:
         f"#!/usr/bin/python3\nimport json, sys\nsys.exit(json.load(sys.stdin)['password'] not in {odd.PASSWORDS!r})\n"
     )
     program.chmod(0o700)
-    given = spec({"kind": "command", "command": [str(program)], "fields": ["password"]})
+    given = spec({"kind": "command", "command": [str(program)], "fields": ["password"], "system_user": ME})
     assert {ask(given, one).verdict for one in odd.PASSWORDS} == {"accepted"}
     assert ask(given, odd.PASSWORDS[0] + " ").verdict == "rejected"
 
@@ -527,14 +532,22 @@ def test_a_program_that_another_user_may_change_is_not_run_as_root(tmp_path: Pat
     program = tmp_path / "ask"
     program.write_text("#!/bin/sh\nexit 0\n")
     program.chmod(0o777)
-    given = spec({"kind": "command", "command": [str(program)], "fields": ["password"]})
+    given = spec({"kind": "command", "command": [str(program)], "fields": ["password"], "system_user": ME})
     assert ask(given, "x").verdict == "unknown"
     assert (
-        ask(spec({"kind": "command", "command": ["/nothing/there"], "fields": ["password"]}), "x").verdict == "unknown"
+        ask(
+            spec({"kind": "command", "command": ["/nothing/there"], "fields": ["password"], "system_user": ME}), "x"
+        ).verdict
+        == "unknown"
     )
 
 
 @pytest.mark.parametrize("command", [[], ["ask"], ["./ask"]])
 def test_a_program_is_named_by_its_path(command: list[str]) -> None:
-    given = spec({"kind": "command", "command": command, "fields": ["password"]})
+    given = spec({"kind": "command", "command": command, "fields": ["password"], "system_user": ME})
     assert "from / on" in providers.PROVIDERS["command"].fault(given)
+
+
+def test_a_program_runs_as_root_only_where_an_entry_says_so() -> None:
+    with pytest.raises(KeyturnError, match="system_user"):
+        spec({"kind": "command", "command": ["/ask"], "fields": ["password"]})

@@ -57,7 +57,8 @@ PROVIDER: Spec = {
 PROVIDER_REQUIRED_IF = [
     *(["kind", kind, ["url"]] for kind in ("alpaca", "http", "huggingface", "plaid", "postgresql", "smtp")),
     ["kind", "alpaca", ["account"]],
-    ["kind", "command", ["command", "fields"]],
+    # it reads what the application's user may have written: as root only where an entry says so
+    ["kind", "command", ["command", "fields", "system_user"]],
     ["kind", "http", ["answers", "fields"]],
 ]
 ADMIN: Spec = {
