@@ -13,9 +13,11 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from keyturn.base import deadline, files, http, postgresql
 from keyturn.base.errors import KeyturnError
 from keyturn.services.script import LINE_BYTES, ScriptService
+from support.lab import ROOT
 
 BEGIN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"
 DRIPS = {
@@ -26,6 +28,14 @@ DRIPS = {
     "continuing": (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "nothing": (b"", b""),
 }
+
+
+@pytest.mark.parametrize("phase", ["look", "evidence"])
+def test_no_host_keeps_an_incident_from_its_rotations(phase: str) -> None:
+    """It may be the very host that the incident is about, and stays silent for ever."""
+    (task,) = yaml.safe_load((ROOT / f"roles/rotation/tasks/{phase}.yml").read_text())
+    (call,) = task["block"]
+    assert 0 < call["timeout"] <= 3600
 
 
 @contextlib.contextmanager
