@@ -103,21 +103,44 @@ print(*log.begin(), "::error::of a host", *log.fold("hosts"), "app1", *log.unfol
 """
 
 
-def test_of_all_that_a_run_prints_its_own_commands_are_the_pipeline_s(tmp_path: Path) -> None:
+def rotating_step(tmp_path: Path, run: str, **environment: str) -> str:
+    """Run the step that rotates, with ``run`` in the place of ``ci/rotate``; return what it prints."""
     (step,) = (
         step["run"]
         for step in workflow("rotate-environment")["jobs"]["rotate"]["steps"]
         if "ci/rotate" in step.get("run", "")
     )
-    for place, text in (("ci/rotate", RUN), (".venv/bin/python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')):
+    for place, text in (("ci/rotate", run), (".venv/bin/python", f'#!/bin/sh\nexec {sys.executable} "$@"\n')):
         (tmp_path / place).parent.mkdir(parents=True)
         (tmp_path / place).write_text(text)
         (tmp_path / place).chmod(0o755)
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "module_utils"), "AUDIENCE": ""}
-    done = subprocess.run(
-        ["bash", "-e", "-c", step], cwd=tmp_path, env=environment, text=True, capture_output=True, check=True
-    )
-    assert heard(done.stdout.splitlines()) == ["::group::hosts", "::endgroup::"]
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / "module_utils"), "AUDIENCE": "", **environment}
+    return subprocess.run(
+        ["bash", "-e", "-c", step], cwd=tmp_path, env=env, text=True, capture_output=True, check=True
+    ).stdout
+
+
+def test_of_all_that_a_run_prints_its_own_commands_are_the_pipeline_s(tmp_path: Path) -> None:
+    assert heard(rotating_step(tmp_path, RUN).splitlines()) == ["::group::hosts", "::endgroup::"]
+
+
+CURL = """#!/bin/sh
+printf '%s\\n' "$@" >arguments
+cat >given
+echo '{"value": "the-token-of-the-run"}'
+"""
+
+
+def test_no_other_user_of_a_runner_sees_by_what_it_logs_in(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/curl").write_text(CURL)
+    (tmp_path / "bin/curl").chmod(0o755)
+    said = {"AUDIENCE": "a", "ACTIONS_ID_TOKEN_REQUEST_URL": "https://x?y", "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "canary"}
+    path = f"{tmp_path}/bin:{os.environ['PATH']}"
+    printed = rotating_step(tmp_path, '#!/bin/sh\necho "with $KEYTURN_STORE_JWT"\n', PATH=path, **said)
+    assert printed.splitlines() == ["::add-mask::the-token-of-the-run", "with the-token-of-the-run"]
+    assert "canary" not in (tmp_path / "arguments").read_text()
+    assert (tmp_path / "given").read_text() == "Authorization: bearer canary\n"
 
 
 def test_no_expression_stands_in_a_shell_script() -> None:
