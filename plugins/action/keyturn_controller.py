@@ -29,9 +29,6 @@ from ansible.module_utils.keyturn.inputs.validation import taken  # noqa: E402
 # A play's hosts are looked up in the process that forks the workers. What it has imported no worker searches for again.
 get_module_encoder("legacy", Direction.CONTROLLER_TO_MODULE)
 
-# whose ``text`` is printed here: a task for it would cost a process
-PRINTED = ("agree", "notify", "plan", "report")
-
 
 class ActionModule(ActionBase):
     """Runs ``keyturn/steps/NAME.py`` for the action ``keyturn_NAME``; a file for each name has this class as its base.
@@ -58,7 +55,8 @@ class ActionModule(ActionBase):
             return result
 
         result, failure = attempt(call)
-        if name in PRINTED and result.get("text") and not (name == "report" and _callback_sums_up()):
+        # here, since a task for it would cost a process
+        if result.get("text") and not (name == "report" and _callback_sums_up()):
             Display().display("\n".join(shown.lines(result["text"])))
         return {"failed": True, "msg": failure} if failure else result
 

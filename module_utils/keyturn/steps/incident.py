@@ -48,6 +48,7 @@ def _open(parameters: Parameters, now: datetime, dry: bool) -> Result:
         if not dry:
             incident.write(folder, document)
     text = plan.text(document, parameters["order"], document["steps"])
+    text += "\n(check mode: nothing changes)" if dry else ""
     return {
         "changed": True,
         "text": text,
