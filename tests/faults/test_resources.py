@@ -21,7 +21,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprints
 from keyturn.ground.rows import sqlite_file
 from keyturn.host.phases import turn
-from keyturn.records import report
+from keyturn.records import report, report_text
 from support.evidence import lost
 from support.faults import Host, Play, hold, patched, record, release, run
 from support.lab import KEY, Lab
@@ -248,10 +248,10 @@ def test_a_service_that_starts_on_neither_value_leaves_the_rotation_open(make_ho
     (journal,) = host.lab.journals()
     assert (journal["phase"], [*journal["down"]]) == ("switched", ["backend"])
     document = report.build(HEADER, {"here": journal}, "a cause", ended=True)
-    head = report.text(document, Path("report")).splitlines()[:4]
+    head = report_text.text(document, Path("report")).splitlines()[:4]
     assert [line.split()[0] for line in head] == ["INTERRUPTED:", "down", "cause", "next"]
     assert f"backend of here since {journal['down']['backend']}" in head[1] and head[3].endswith("rollback.yml")
-    assert f"{KEY}: {fingerprint(host.lab)} (kept)" in report.text(document, Path("report"))
+    assert f"{KEY}: {fingerprint(host.lab)} (kept)" in report_text.text(document, Path("report"))
     start.write_text(good)
     host.go_back()
     host.check_ended("rolled_back")

@@ -113,7 +113,9 @@ def test_what_is_due_is_turned_signed_and_closed(lab: Lab) -> None:
     # a new controller: nobody has brought the folder of the reports
     shutil.move(lab.reports / "test", lab.reports / "lost")
     text = said(lab, "verify_log", 2)
-    assert "does not know what its hosts do: here: a rotation that neither log nor reports know is committed there" in text
+    assert (
+        "does not know what its hosts do: here: a rotation that neither log nor reports know is committed there" in text
+    )
     assert f"({first['rotation_id']} of db_key and 1 more)" in text
     assert "broken: the table says what is needed" in said(lab, "status", 2)
     anew = ("-e", "keyturn_log_from_hosts='disk of the controller died'")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from keyturn.host.journal import PHASES
-from keyturn.records import report
+from keyturn.records import report, report_text
 from keyturn.steps import report as reporting
 from support import reports
 from support.lab import ROOT, catalogue
@@ -110,10 +110,10 @@ def test_causes_are_kept_in_order_and_told(tmp_path: Path) -> None:
     )
     assert document["outcome"] == "committed_in_part"
     assert [one["cause"] for one in document["causes"]] == ["b: no disk", "b: no answer"]
-    said = report.text(document, Path("r.json"))
+    said = report_text.text(document, Path("r.json"))
     assert said.index("b: no disk") < said.index("b: no answer")
     assert report.ending(document, "forward", "").startswith("committed_in_part: b: no disk; then b: no answer")
-    assert report.facts(document, "")["failure"] == "b: no disk; then b: no answer"
+    assert report_text.facts(document, "")["failure"] == "b: no disk; then b: no answer"
 
 
 def test_why_a_rotation_was_begun_is_not_forgotten_by_the_run_that_ends_it(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_what_a_host_said_last_stays_when_it_says_nothing_more(tmp_path: Path) -
     )
     assert document["hosts"]["b"]["phase"] == "switched"
     assert document["outcome"] == "interrupted"
-    assert "either may be in use" in report.text(document, Path("r.json"))
+    assert "either may be in use" in report_text.text(document, Path("r.json"))
 
 
 def test_who_was_left_out_and_is_not_any_more_has_said_nothing() -> None:
@@ -173,7 +173,7 @@ def test_a_host_that_was_stopped_for_nothing_says_for_how_long_and_why(last: str
     built = reports.valid(report.build(HEADER, {"a": back, "b": COMMITTED}, "a: why", True))
     assert list(filter(None, (one.get("late") for one in built["hosts"].values()))) == [built["hosts"]["a"]["late"]]
     told = report.ending(built, "forward", "a: why")
-    for said in (told, report.text(built, Path("r.json"))):
+    for said in (told, report_text.text(built, Path("r.json"))):
         assert "down for 3.2 s, and back on the old value" in said
         assert why in said
 

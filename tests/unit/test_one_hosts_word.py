@@ -18,7 +18,7 @@ from keyturn.base.errors import KeyturnError
 from keyturn.entry.module import attempt
 from keyturn.fleet import agreement, answers, recovery, run_state
 from keyturn.host import journal
-from keyturn.records import audit, report, rotation_log, status
+from keyturn.records import audit, report, report_text, rotation_log, status
 from keyturn.steps import fleet
 from keyturn.stores.contract import Held, Version, must_promote
 from support.faults import ROTATION_ID
@@ -367,7 +367,7 @@ def test_a_revocation_is_logged_with_what_the_log_knows_of_its_rotation(tmp_path
 def test_no_text_of_a_host_is_a_line_of_the_report() -> None:
     forged = "x\n\napp2: committed\nlog head   record 7, " + "0" * 64
     found = report.build(HEADER, {"app1": COMMITTED}, f"app1: {forged}", True)
-    lines = report.text(found, Path("/r")).split("\n")
+    lines = report_text.text(found, Path("/r")).split("\n")
     assert not [line for line in lines if line.startswith(("app2", "log head"))]
     assert any(line.strip().startswith("log head") for line in lines), "it is told, behind its cause"
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from keyturn.base import shown
 from keyturn.host.journal import PHASES
 from keyturn.host.phases import turn
-from keyturn.records import lives, report, rotation_log
+from keyturn.records import lives, report, report_text, rotation_log
 from keyturn.steps import report as reporting
 from support import reports
 
@@ -133,7 +133,7 @@ def test_the_outcome_of_a_fleet_in_any_order(expected: str, failure: str, record
 def test_a_workflow_is_told_what_follows(outcome: str) -> None:
     signed = dict.fromkeys(rotation_log.COMMITTED, f"sign_off.yml -e keyturn_rotation_id={HEADER['rotation_id']} ")
     follows = (signed | dict.fromkeys(("interrupted", "needs_attention"), "resume.yml")).get(outcome, "")
-    told = report.stats(report.build(HEADER, {"a": COMMITTED}, "", ended=True) | {"outcome": outcome})
+    told = report_text.stats(report.build(HEADER, {"a": COMMITTED}, "", ended=True) | {"outcome": outcome})
     assert told["outcome"] == outcome
     assert told["next"].startswith(follows) and bool(told["next"]) is bool(follows)
 
@@ -142,7 +142,7 @@ def test_a_rotation_that_a_person_has_taken_back_says_who(tmp_path: Path) -> Non
     """No attempt of it has failed: it was killed, or goes on in another terminal."""
     built = report.build(HEADER, {"a": BACK | {"failure": "rollback.yml was run by bob"}}, "", ended=True)
     assert report.ending(built, "back", "") == ""
-    assert "cause      rollback.yml was run by bob" in report.text(built, tmp_path).splitlines()
+    assert "cause      rollback.yml was run by bob" in report_text.text(built, tmp_path).splitlines()
     (event,) = lives.of_reports([built], [])
     assert (event["kind"], event["detail"]) == ("failure", "rollback.yml was run by bob")
 
@@ -178,7 +178,9 @@ def test_a_host_that_returns_changes_the_report(tmp_path: Path) -> None:
 
 
 def test_the_text_tells_what_the_report_holds() -> None:
-    text = report.text(report.build(HEADER, {"a": host("closed", "committed", **FULL)}, "", ended=True), Path("r.json"))
+    text = report_text.text(
+        report.build(HEADER, {"a": host("closed", "committed", **FULL)}, "", ended=True), Path("r.json")
+    )
     for line in (
         "COMMITTED: Database Encryption Key (db_key) in local",
         "DATABASE_ENCRYPTION_KEY: kt:0123456789ab -> kt:ba9876543210",
@@ -190,7 +192,7 @@ def test_the_text_tells_what_the_report_holds() -> None:
         "report     r.json",
     ):
         assert line in text
-    back = report.text(report.build(HEADER, {"a": BACK | FULL}, "why", ended=True), Path("r.json"))
+    back = report_text.text(report.build(HEADER, {"a": BACK | FULL}, "why", ended=True), Path("r.json"))
     assert "cause      why" in back and "kt:0123456789ab (kept)" in back and "kt:ba9876543210" not in back
 
 
@@ -204,7 +206,7 @@ def test_the_text_lacks_what_is_missing_and_nothing_else(hosts: dict[str, set[st
     records = {name: host(phase, **{field: FULL[field] for field in fields}) for name, fields in hosts.items()}
     built = report.build(HEADER, records | {"silent": {}}, "", ended)
     jsonschema.validate(built, SCHEMA)
-    lines = report.text(built, Path("r.json")).splitlines()
+    lines = report_text.text(built, Path("r.json")).splitlines()
     refused = built["outcome"] == "refused"
     assert lines[0].endswith(": nothing was changed") is refused
     assert {"silent: said nothing", *(f"{name}: {phase}" for name in hosts)} <= {*lines} or refused
@@ -344,6 +346,6 @@ def test_the_table_parses_back(rotations: list[tuple[str, str]]) -> None:
 def test_the_schema_has_every_phase_and_every_step_that_takes_time() -> None:
     host = SCHEMA["$defs"]["host"]["properties"]
     assert host["phase"]["enum"] == [*PHASES]
-    assert [*host["times"]["properties"]] == [*report.STEPS]
+    assert [*host["times"]["properties"]] == [*report_text.STEPS]
     lists = {step for kind in (turn.LIST_OF_ITS_OWN, turn.SHARED_LIST) for taken in kind.values() for step in taken}
-    assert lists <= {*report.STEPS}
+    assert lists <= {*report_text.STEPS}

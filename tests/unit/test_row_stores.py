@@ -28,7 +28,7 @@ from keyturn.host.phases import commit, holdings_info, rollback, stage, turn
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue, meaning
 from keyturn.inputs.validation import validated
-from keyturn.records import report
+from keyturn.records import report_text
 from support import stores
 from support.lab import ROOT
 
@@ -252,7 +252,7 @@ def test_a_rotation_ends_on_the_new_value(tmp_path: Path, entry: dict[str, Any])
     ended = commit.run(app.rotation(), "both")["rotation"]
     assert ended["outcome"] == "committed" and ended["evidence"]["backup"] == {"ok": True, "rows": 4}
     assert {path.name for path in app.journal().folder.iterdir()} == {"journal.json", "previous.json", "backup.json"}
-    assert "rows       4 sealed" in report._host(ended, 60)  # type: ignore[arg-type]
+    assert "rows       4 sealed" in report_text._host(ended, 60)  # type: ignore[arg-type]
     assert holdings_info.run([app.rotation()])["verified"]["notes_key"]["rows"] == {"sealed": 4}
 
 

@@ -15,7 +15,7 @@ from keyturn.base.fingerprint import fingerprint
 from keyturn.fleet import recovery
 from keyturn.host.phases import ask_provider, rollback, stage, turn
 from keyturn.host.phases.common import stamp
-from keyturn.records import report
+from keyturn.records import report, report_text
 from support import reports
 from support.fakes import FakeHuggingFace
 from support.faults import Host
@@ -100,7 +100,7 @@ def test_the_end_tells_what_the_file_holds_and_keeps_the_value_from_before(
     document = told(host)
     reports.valid(document)
     assert document["outcome"] == "needs_attention"
-    text = report.text(document, Path("r.json"))
+    text = report_text.text(document, Path("r.json"))
     assert "(kept)" not in text
     assert (fingerprint(held) if held else str(host.lab.env)) in document["failure"]
     assert str(host.state_file("previous.json")) in document["failure"]
@@ -113,12 +113,12 @@ def test_an_end_on_the_old_value_was_seen(host: Host, phase: str) -> None:
     assert journal(host)["held"] == journal(host)["old"]
     document = told(host, "" if phase == "staged" else "why")
     assert document["outcome"] == "rolled_back"
-    assert f"{KEY}: {fingerprint(host.old)} (kept)" in report.text(document, Path("r.json"))
+    assert f"{KEY}: {fingerprint(host.old)} (kept)" in report_text.text(document, Path("r.json"))
 
 
 def test_an_open_host_is_not_told_to_keep_what_nobody_has_looked_at(host: Host) -> None:
     host.go_to("staged")
-    assert "(not switched)" in report.text(told(host), Path("r.json"))
+    assert "(not switched)" in report_text.text(told(host), Path("r.json"))
 
 
 def test_a_second_file_counts_as_well(host: Host) -> None:

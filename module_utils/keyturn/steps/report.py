@@ -8,7 +8,7 @@ from ..fleet import answers, attempts
 from ..host.journal import utc_now
 from ..inputs import catalogue
 from ..inputs.validation import Answer, Parameters, validated
-from ..records import audit, checklist, rotation_log
+from ..records import audit, checklist, report_text, rotation_log
 from ..records import report as reporting
 from ..records.shapes import Report
 
@@ -41,16 +41,16 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
         "log_head": {} if stands else document.get("log_head", {}),
         "ending": ending,
         "text": _text(document, path, ending if stands else None, parameters["by_key"]) if parameters["ended"] else "",
-        "stats": reporting.stats(document),
+        "stats": report_text.stats(document),
         # people are told once: not again of a report that stands
-        "events": [] if stands else reporting.events(document, parameters["plan"]["sessions"]),
-        "facts": reporting.facts(document, reporting.link(parameters["link"], path)),
+        "events": [] if stands else report_text.events(document, parameters["plan"]["sessions"]),
+        "facts": report_text.facts(document, report_text.link(parameters["link"], path)),
     }
 
 
 def _text(document: Report, path: Path, over: str | None, by_key: bool) -> str:
     """Return the summary, or of a report that stands only why this run fails (``over``)."""
-    return reporting.text(document, path, by_key) if over is None else reporting.over(document, path, over)
+    return report_text.text(document, path, by_key) if over is None else report_text.over(document, path, over)
 
 
 def _logged(folder: Path, document: Report, parameters: Parameters) -> Report:
