@@ -16,7 +16,7 @@ import pytest
 from keyturn.base.errors import KeyturnError
 from keyturn.base.fingerprint import fingerprint
 from keyturn.host import copies, values
-from keyturn.host.phases import common, retire, stage
+from keyturn.host.phases import common, examination, retire, stage
 from keyturn.host.rotation import Rotation
 from keyturn.host.values import Staged
 from keyturn.inputs import catalogue
@@ -200,7 +200,7 @@ def test_a_copy_is_named_by_file_and_line_and_nothing_else_is(tmp_path: Path) ->
         [],
         [f"{tmp_path} was looked through for 0 s only, up to {tmp_path}/.env.backup_20260101"],
     )
-    told = stage._file_findings(rotation, OLD["plaid"])
+    told = examination._file_findings(rotation, OLD["plaid"])
     assert f"{found[-1]}, which is not in the catalogue and stays as it is" in told
     found_in = [line for line in told if "config.json" in line or "env:" in line]
     assert len([line for line in found_in if "others may read it" not in line]) == 3

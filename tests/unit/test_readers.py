@@ -13,7 +13,7 @@ import pytest
 from keyturn.base import procfs
 from keyturn.base.errors import KeyturnError
 from keyturn.host import readers
-from keyturn.host.phases import stage
+from keyturn.host.phases import examination, stage
 from support.faults import Host
 from support.lab import KEY
 
@@ -57,7 +57,7 @@ def test_a_service_of_another_secret_is_a_finding(host: Host) -> None:
         both = dataclasses.replace(rotation, services={**rotation.services, "other": other})
         (found,) = readers.others(both, {KEY: host.lab.key()})
         assert str(found).startswith("service other has") and found.declared
-        assert str(found) in stage.examine(both).findings
+        assert str(found) in examination.examine(both).findings
 
 
 @pytest.mark.parametrize("answer", ["exit 1", "exec sleep 60", None], ids=["fails", "hangs", "is not there"])
