@@ -195,7 +195,7 @@ def test_one_host_turns_the_rows_of_all_and_names_itself(fleet: Fleet) -> None:
     fleet.sql("CREATE SCHEMA keyturn_20260101t000000z_left")  # what a kill leaves that nobody has gone on from
     done = fleet.play("verify")
     left = 'the schema keyturn_20260101t000000z_left is left of a rotation: DROP SCHEMA "keyturn_20260101t000000z_left" CASCADE'
-    assert done.returncode == 2 and left in said(done), said(done)
+    assert done.returncode == 0 and said(done).count(left) == len(HOSTS), said(done)
 
 
 def test_a_host_that_does_not_reach_the_database_leaves_the_rows_to_the_next(fleet: Fleet) -> None:
