@@ -23,7 +23,10 @@ from ansible.module_utils.testing import patch_module_args
 
 UTILS = "ansible.module_utils.keyturn"
 PRELOADED = (
-    *(f"{UTILS}.host.phases.{name}" for name in ("commit", "issue", "replace_tokens", "rollback", "stage", "turn")),
+    *(
+        f"{UTILS}.host.phases.{name}"
+        for name in ("commit", "issue", "prepare", "prove", "replace_tokens", "rollback", "stage", "switch", "turn")
+    ),
     *(f"{UTILS}.{name}" for name in ("entry.module", "ground.rows.fernet_sqlite", "ground.rows.fernet_batch")),
     "ansible.module_utils.testing",
 )
