@@ -23,7 +23,7 @@ from keyturn.base.fingerprint import fingerprint
 from keyturn.fleet import answers
 from keyturn.ground import survey as ground
 from keyturn.ground.consumers import logins, settings
-from keyturn.ground.rows import key_census
+from keyturn.ground.rows import key_census, sqlite_time
 from keyturn.host import survey
 
 # the same in each process: tests have some of them in their names, and the workers of a run have to agree on these
@@ -116,6 +116,15 @@ def test_no_value_and_nothing_of_a_row_is_told(folder: Path) -> None:
     found = json.dumps(survey.look(folder, None, []))
     for value in (KEY, SECOND, HEX, PHRASE, PLAINTEXT, "hunter2", "pa55word", "tok-clear", "jo@example.com", "gAAAA"):
         assert value not in found
+
+
+def test_a_file_and_a_table_that_a_value_has_named_do_not_tell_it(folder: Path) -> None:
+    with contextlib.closing(sqlite3.connect(folder / f"{KEY}.db")) as connection, connection:
+        connection.execute(f'CREATE TABLE "of {HEX}" (id INTEGER PRIMARY KEY, "{PHRASE}" TEXT)')
+        connection.execute(f'INSERT INTO "of {HEX}" VALUES (1, ?)', (token(KEY),))
+    found = survey.look(folder, None, [])
+    assert [value for value in (KEY, HEX, PHRASE) if value in json.dumps(found)] == []
+    assert columns(found)["of (a value)", "(a value)", ""]["database"] == f"{folder}/(a value).db"
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
@@ -217,6 +226,15 @@ def test_a_name_of_a_table_forges_no_line(folder: Path) -> None:
     assert [line for line in lines if "NAME of" in line] == [
         "  a\\n    5 under NAME of /etc/x.token: 1 rows, 0 empty, 0 without a token"
     ]
+
+
+def test_a_look_at_tables_without_tokens_has_an_end_by_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.closing(sqlite3.connect(folder / "data/other.db")) as connection:
+        connection.execute("CREATE TABLE plain (id)")
+    assert key_census.MOST_SECONDS < sqlite_time.SECONDS, "the whole look would end before"
+    monkeypatch.setattr(key_census, "MOST_SECONDS", -1)
+    findings = survey.look(folder, None, [])["findings"]
+    assert any(line.startswith(f"{folder}/data/other.db: has not been looked through within") for line in findings)
 
 
 def test_a_look_at_databases_has_an_end_by_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

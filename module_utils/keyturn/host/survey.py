@@ -7,6 +7,7 @@ value opens something and so is a key, and otherwise nothing.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -28,6 +29,8 @@ from . import readers
 
 MOST_KEYS, MOST_SECRETS, MOST_PLACES, MOST_SERVICES, MOST_DEEDS = 400, 200, 500, 50, 10
 MOST_DATABASES, MOST_FINDINGS, MOST_SECONDS = 200, 50, 3600
+# a shorter one may be a word, which names have too
+SHORTEST_HIDDEN, HIDDEN = 16, "(a value)"
 LISTED = re.compile("[;,]")
 
 
@@ -134,7 +137,18 @@ def look(folder: Path, user: str | None, more: Sequence[Path]) -> Survey:
                 "give the login to one, and name it by keyturn_files"
             )
     places = list(_places(folder, databases, {str(number): one.key for number, one in enumerate(keys)}, findings))
-    return _answer(databases, secrets, keys, places, services, findings)
+    values = {*survey.known(secrets), *(one.value for one in keys)}
+    return _hidden(_answer(databases, secrets, keys, places, services, findings), values)
+
+
+def _hidden(answer: Survey, values: Collection[str]) -> Survey:
+    """Return the answer without values: somebody may have given a file or a table the name of one."""
+    text = json.dumps(answer)
+    for value in values:
+        if len(value) >= SHORTEST_HIDDEN:
+            text = text.replace(json.dumps(value)[1:-1], HIDDEN)
+    found: Survey = json.loads(text)
+    return found
 
 
 def _places(

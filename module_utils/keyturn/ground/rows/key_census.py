@@ -26,7 +26,8 @@ from .sqlite_file import Cell, Column, Database, column, quote, unquote
 # how many tokens are opened together, and of how many a look at what they protect is taken
 TOGETHER, LOOKED_INTO = 1000, 100
 MOST_PLACES, LONGEST_PATH = 20, 500
-MOST_SECONDS = 900
+# less than SQLite gets for what it does by one connection: the end of that ends the whole look
+MOST_SECONDS = 540
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 WHOLE = re.compile(rb"(?:gAAAAA|Z0FBQUFB)[A-Za-z0-9_-]{92,}={0,2}")
 PREFIXES = (fernet_forms.ONE_LAYER_PREFIX, fernet_forms.TWO_LAYER_PREFIX)
@@ -111,6 +112,7 @@ def census(database: Database, keys: Mapping[str, str]) -> list[Place]:
     with database.reading() as connection:
         tables = [row[1] for row in connection.execute("PRAGMA main.table_list") if row[2] == "table"]
         for table in sorted(name for name in tables if not name.startswith("sqlite_")):
+            opener.check_time()
             columns = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
             targets = [column(connection, table, [row[1]], row[1]) for row in columns if not row[6]]
             values = ((unquote(one.column), value) for one, value in token_scan.suspicious(connection, targets))
