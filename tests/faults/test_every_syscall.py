@@ -21,10 +21,10 @@ from support.faults import WAYS, Call, Host, record
 
 SHARES = 4 if selection.exhaustive() else 1
 # What is killed, the phase that it starts from, and the journal mode of the database, which may have texts with tokens in them as well,
-# or a second database beside it.
+# or a second database beside it, or a value that stands in files of every sort, and of which the key is made by a rule.
 SERIES = [
     ("switch", "prepared", "delete"),
-    ("switch", "prepared", "wal"),
+    ("switch", "prepared", "wal and everywhere"),
     ("switch", "prepared", "delete and JSON"),
     ("switch", "prepared", "delete and two"),
     ("switch", "prepared", "delete and program"),
@@ -32,6 +32,8 @@ SERIES = [
     ("rollback", "switched", "wal"),
     *(
         [
+            ("switch", "prepared", "wal"),
+            ("rollback", "switched", "delete and everywhere"),
             ("rollback", "switched", "delete and JSON"),
             ("switch", "prepared", "wal and two"),
             ("rollback", "switched", "delete and two"),
@@ -68,6 +70,7 @@ def host(tmp_path: Path, journal_mode: str) -> Iterator[Host]:
         given = {
             "documents": more == "JSON",
             "vault": more == "two",
+            "everywhere": more == "everywhere",
             "theirs": more == "theirs",
             "program": 60 * (more == "program"),
         }

@@ -29,11 +29,13 @@ from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue
 from keyturn.inputs.validation import services as with_defaults
 from keyturn.inputs.validation import validated
+from trader_ai.token_store import TokenStore
 
 from support import forked
 from support.lab import COMPILED, KEY, ROOT, RUN_MODULE, Lab, interpreter
 from support.others import NOBODY, give
 from support.processes import Commands, kill, marked, new_mark
+from support.spread import FILES, fernet_key, spread
 from support.turning import delegated
 
 MATRIX = "KEYTURN_FAULT_MATRIX"
@@ -213,11 +215,14 @@ class Host(Kills):
         *,
         documents: bool = False,
         vault: bool = False,
+        everywhere: bool = False,
         theirs: bool = False,
         program: int = 0,
         **rotation: Any,
     ) -> None:
         """``documents`` adds a table of JSON, ``vault`` a second database, of the other journal mode.
+
+        ``everywhere`` puts the value into a file of every sort, and makes the key of it by a rule.
 
         ``program`` has the application's own program turn the rows, which is given so many seconds.
 
@@ -236,6 +241,8 @@ class Host(Kills):
         with contextlib.closing(sqlite3.connect(self.lab.database)) as connection:
             connection.execute(TRIGGER)
             connection.commit()
+        if everywhere:
+            self.more["entry"] = spread(self.lab, self.lab.rotation()["entry"])
         self.old = self.lab.key()
         if documents:
             self._add_documents(rows)
@@ -245,7 +252,8 @@ class Host(Kills):
             self.more["entry"] = delegated(self.lab.rotation()["entry"], self.lab.app, program)
         self.tokens = self.lab.tokens | self.linked | self.vault
         self.new = ""
-        self.old_env = self.lab.env.read_bytes()
+        files = (self.lab.env, *(self.lab.app / name for name in (FILES if everywhere else ())))
+        self.old_files = {path: path.read_bytes() for path in files}
         self.untouched = self.everything_else()
         self.forms = self.forms_under()[0]
         self._give()
@@ -413,7 +421,7 @@ class Host(Kills):
 
     def forms_under(self) -> tuple[dict[str, str], set[str]]:
         """Return the form of each row and the sides that rows are under; fail where a row's token is not what it was."""
-        ciphers = {"old": Fernet(self.old)} | ({"new": Fernet(self.new)} if self.new else {})
+        ciphers = {side: Fernet(fernet_key(value)) for side, value in (("old", self.old), ("new", self.new)) if value}
         turner = Turner(ciphers, "^access-")  # type: ignore[arg-type]
         forms, sides = {}, set()
         for item, stored in self.rows():
@@ -427,7 +435,7 @@ class Host(Kills):
 
     def sides_of(self, items: Collection[str]) -> set[str]:
         """Return the sides that some rows are under."""
-        ciphers = {side: Fernet(key) for side, key in (("old", self.old), ("new", self.new)) if key}
+        ciphers = {side: Fernet(fernet_key(value)) for side, value in (("old", self.old), ("new", self.new)) if value}
         turner = Turner(ciphers, "^access-")  # type: ignore[arg-type]
         found = {turner.open(stored).side for item, stored in self.rows() if item in items}
         return {str(side) for side in found - {None}}
@@ -435,7 +443,7 @@ class Host(Kills):
     def lost_rows(self) -> int:
         """Return the number of rows that no stored value opens to their token."""
         keys = [*self.stored_values().values(), self.lab.key()]
-        turners = [Turner({"old": Fernet(key)}, "^access-") for key in keys]
+        turners = [Turner({"old": Fernet(fernet_key(key))}, "^access-") for key in keys]
         lost = dict(self.tokens)
         for item, stored in self.rows():
             for turner in turners:
@@ -463,18 +471,17 @@ class Host(Kills):
         assert self.everything_else() == self.untouched, "something beside the tokens changed"
         self.check_owners()
         assert stat.S_IMODE(self.lab.env.stat().st_mode) == 0o600
-        content = self.lab.env.read_bytes()
-        file = "old" if content == self.old_env else "new" if content == self.new_env else "neither"
-        assert file != "neither", ".env is neither the old file nor the new one"
+        files = {self.side_of(path) for path in self.old_files}
+        assert "neither" not in files, "a file is neither the old one nor the new one"
         values = self.stored_values()
-        if "new" in (*sides, file):
+        if "new" in sides | files:
             # after the decision files and rows hold the new value for good
             decided = self.journal().get("decision") == "commit"
             keeps_both = values["previous.json"] == self.old and (decided or values["pending.json"] == self.new)
             assert keeps_both, "rows or files have a value that nothing else holds"
         if any(step["phase"] == "switched" for step in self.journal().get("history", [])):
             return  # a rollback may be on its way, and there the rows go first as well
-        assert file == "old" or sides == {"new"}, "the file was replaced before the rows"
+        assert files == {"old"} or sides == {"new"}, "a file was replaced before the rows"
         assert each != [{"old"}, {"new"}], "the second store was turned before the first"
 
     def check_owners(self) -> None:
@@ -486,10 +493,10 @@ class Host(Kills):
         """Check that the rotation ended, whole, on one side. None: it had not begun."""
         committed = outcome == "committed"
         self.check_owners()
-        reads_all = self.lab.tokens_read() == self.lab.tokens
+        read = TokenStore(self.lab.database, fernet_key(self.lab.key())).all_items()
+        reads_all = {item.item_id: item.access_token for item in read} == self.lab.tokens
         assert reads_all, "the application does not read every token"
-        whole = self.lab.env.read_bytes() == (self.new_env if committed else self.old_env)
-        assert whole, ".env is not the file that it should be"
+        assert {self.side_of(path) for path in self.old_files} == {"new" if committed else "old"}
         assert stat.S_IMODE(self.lab.env.stat().st_mode) == 0o600
         forms, sides = self.forms_under()
         assert forms == self.forms
@@ -517,9 +524,10 @@ class Host(Kills):
                 assert {path.name for path in (folder / name).iterdir()} == kept
         else:
             assert {durable.LEFT.sub("", name) for name in left - {"journal.json"}} <= {"journal.json"}
-        assert not self.new or self.files_with(self.new) == (["app/.env"] if committed else [])
-        kept = ["state/previous.json"] if "backup" in journal else []
-        assert self.files_with(self.old) == kept + ([] if committed else ["app/.env"])
+        holding = {f"app/{path.name}" for path in self.old_files}
+        assert not self.new or self.files_with(self.new) == (holding if committed else set())
+        kept = {"state/previous.json"} if "backup" in journal else set()
+        assert self.files_with(self.old) == kept | (set() if committed else holding)
 
     def check_converges(self, ways: Sequence[str] = WAYS) -> None:
         """End the rotation by each of the ways from what a fault left, and check that each that is legal ends it whole."""
@@ -553,19 +561,20 @@ class Host(Kills):
         """Return the journal of the rotation, empty before it has begun."""
         return next(iter(self.lab.journals()), {})
 
-    def files_with(self, value: str) -> list[str]:
+    def files_with(self, value: str) -> set[str]:
         """Return the files of application and state that hold ``value`` in clear, temporary ones as well."""
-        found = []
+        found = set()
         for folder in (self.lab.state, self.lab.app):
             for path in folder.rglob("*"):
                 if path.is_file() and value.encode() in path.read_bytes():
-                    found.append(f"{folder.name}/{path.name}")
+                    found.add(f"{folder.name}/{path.name}")
         return found
 
-    @property
-    def new_env(self) -> bytes:
-        """The `.env` that the rotation makes."""
-        return self.old_env.replace(self.old.encode(), self.new.encode())
+    def side_of(self, path: Path) -> str:
+        """Return whether a file of the value is the old one, or the one that the rotation makes, or neither."""
+        content, old = path.read_bytes(), self.old_files[path]
+        new = old.replace(self.old.encode(), self.new.encode())
+        return "old" if content == old else "new" if content == new else "neither"
 
     @contextlib.contextmanager
     def _copied_database(self) -> Iterator[sqlite3.Connection]:

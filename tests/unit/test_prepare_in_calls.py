@@ -130,7 +130,7 @@ def test_a_backup_that_writes_keep_from_ending_is_made_under_the_stop(
     ordinary = Database.backup
 
     def backup(database: Database, target: Path, online: bool) -> None:
-        sides, whole = host.forms_under()[1], host.lab.env.read_bytes() == host.old_env
+        sides, whole = host.forms_under()[1], host.side_of(host.lab.env) == "old"
         made.append((online, host.lab.get("/health"), sides, whole))
         if online:
             raise RestartedTooOften
