@@ -47,6 +47,17 @@ def test_a_rotation_that_one_host_has_made_up_begins_on_no_other() -> None:
     assert recovery.choose("forward", {"a": opened("staged")}, CATALOGUE, known={})["way"] == "forward"
 
 
+def test_a_rotation_that_was_refused_begins_on_no_other_by_the_word_of_a_host() -> None:
+    hosts = {"a": opened("staged"), "b": NOTHING}
+    with pytest.raises(
+        KeyturnError, match=f"{ID} is open on a, the log says that it was refused, and b would begin it"
+    ):
+        recovery.choose("forward", hosts, CATALOGUE, known={ID: "jwt"}, refused=[ID])
+    assert recovery.choose("back", hosts, CATALOGUE, known={ID: "jwt"}, refused=[ID])["way"] == "back"
+    assert recovery.choose("forward", hosts, CATALOGUE, known={ID: "jwt"}, named=ID, refused=[ID])["way"] == "forward"
+    assert recovery.choose("forward", {"a": opened("staged")}, CATALOGUE, known={ID: "jwt"}, refused=[ID])["way"]
+
+
 def test_what_one_host_says_to_be_open_is_named_as_its_word(tmp_path: Path) -> None:
     """A host in other hands would have resume.yml and rotate_due.yml look for a rotation that nobody has begun."""
     lie = opened("staged")

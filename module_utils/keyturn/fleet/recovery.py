@@ -23,6 +23,7 @@ def choose(
     known: Mapping[str, str] = MappingProxyType({}),
     named: str = "",
     decided: Collection[str] = (),
+    refused: Collection[str] = (),
 ) -> dict[str, str]:
     """Return ``way`` (forward, back or none), ``rotation_id``, ``secret`` and a ``message``.
 
@@ -33,7 +34,7 @@ def choose(
     their end: where none is open, one of them that has ended on the hosts is taken through its phases, which change nothing
     any more, to its report. ``known`` are the secrets of the rotations that log and reports know, ``named`` is one that a person
     knows; any other goes forward only where every host knows it. ``decided`` are those of which the controller has heard that every host
-    had decided: they go forward, whatever a host says now.
+    had decided: they go forward, whatever a host says now. ``refused`` are those that ended before any host was changed.
     """
     opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
     ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
@@ -55,8 +56,8 @@ def choose(
             f"rotation {ids[0]} is decided on every host that answers: it only goes forward, run resume.yml; "
             "to go back afterwards is a new rotation"
         )
-    if way == "forward" and ids[0] not in (*known, named):
-        _refuse_to_begin(ids[0], told, hosts)
+    if way == "forward" and ids[0] != named and (ids[0] not in known or ids[0] in refused):
+        _refuse_to_begin(ids[0], told, hosts, ids[0] in refused)
     where = "has ended on the hosts and lacks its report"
     if opened:
         where = f"is open on {', '.join(sorted(opened))}{_by_word({*known, named}, ids[0])}"
@@ -115,13 +116,19 @@ def _secret(rotation_id: str, told: Mapping[str, JournalRecord], known: Mapping[
     return secret
 
 
-def _refuse_to_begin(rotation_id: str, told: Mapping[str, JournalRecord], hosts: Looked) -> None:
+def _refuse_to_begin(rotation_id: str, told: Mapping[str, JournalRecord], hosts: Looked, refused: bool) -> None:
     """Refuse to go on with a rotation that only hosts know, where another one would begin it by their word."""
     strangers = ", ".join(name for name in hosts if name not in told)
+    opened = f"rotation {rotation_id} is open on {', '.join(sorted(told))}"
+    if strangers and refused:
+        raise KeyturnError(
+            f"{opened}, the log says that it was refused, and {strangers} would begin it: run rollback.yml, or say that it is to begin by "
+            f"-e keyturn_rotation_id={rotation_id}. If it is open nowhere, {IN_OTHER_HANDS}"
+        )
     if strangers:
         raise KeyturnError(
-            f"rotation {rotation_id} is open on {', '.join(sorted(told))}, neither log nor reports know it, and {strangers} would begin "
-            "it: bring the reports of the controller that has begun it. If they are lost, and you know that it was begun, say so by "
+            f"{opened}, neither log nor reports know it, and {strangers} would begin it: bring the reports of the controller that has "
+            "begun it. If they are lost, and you know that it was begun, say so by "
             f"-e keyturn_rotation_id={rotation_id}. If nobody has begun it, {IN_OTHER_HANDS}"
         )
 
