@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psycopg2
@@ -177,6 +178,7 @@ SET_FOR_A_ROLE = {
     "extra_float_digits": "-15",
     "intervalstyle": "sql_standard",
     "datestyle": "German",
+    "bytea_output": "escape",
     "timezone": "Asia/Tokyo",
     "standard_conforming_strings": "off",
     "array_nulls": "off",
@@ -446,6 +448,17 @@ def test_what_ends_the_application_s_statements_does_not_end_ours(shop: Shop, mo
     shop.store().backup(shop.rotation, online=True)
     assert shop.prepared().switch("new")["turned"] == 12
     assert shop.store().turn_online("old", shop.rotation, 60) == Online(12, 12, finished=True)
+
+
+@pytest.mark.parametrize(("version", "limits"), [(150010, False), (160004, False), (170000, True)])
+def test_what_ends_whole_transactions_ends_none_of_ours_where_a_server_knows_it(version: int, limits: bool) -> None:
+    said: list[str] = []
+    cursor = SimpleNamespace(
+        execute=said.append, connection=SimpleNamespace(info=SimpleNamespace(server_version=version))
+    )
+    with postgresql_session.transaction(SimpleNamespace(cursor=lambda: contextlib.nullcontext(cursor))):
+        pass
+    assert any("SET LOCAL transaction_timeout = '0'" in statement for statement in said) == limits
 
 
 def test_a_table_without_rows_is_turned_where_people_say_that_it_has_none(postgres: Server, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ HOME_FILES = ("passfile", "sslcert", "sslkey", "sslcrl", "sslrootcert")
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 # the first libpq that can be told which methods a server may ask for; what a peer or a trusted address is asked for is "none"
 METHODS_SINCE, METHODS = 160000, "scram-sha-256,none"
+# the first server that may end a transaction for its length
+TRANSACTION_TIMEOUT_SINCE = 170000
 # a driver behind the scheme is SQLAlchemy's
 _DRIVER = re.compile(r"^(postgres(?:ql)?)\+\w+(?=://)")
 LOCAL = re.compile(r"/.*|localhost|127\.\d+\.\d+\.\d+|::1|")
@@ -321,9 +323,13 @@ def transaction(connection: Any, *, snapshot: bool = False, seconds: float = STA
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" if snapshot else "BEGIN ISOLATION LEVEL READ COMMITTED"
         )
         try:
-            settings = {**SETTINGS, "statement_timeout": f"{seconds:.0f}s"}.items()
+            settings = {**SETTINGS, "statement_timeout": f"{seconds:.0f}s"}
+            if cursor.connection.info.server_version >= TRANSACTION_TIMEOUT_SINCE:
+                settings["transaction_timeout"] = "0"
             cursor.execute(
-                "; ".join(f"SET LOCAL {name} = {value if ',' in value else repr(value)}" for name, value in settings)
+                "; ".join(
+                    f"SET LOCAL {name} = {value if ',' in value else repr(value)}" for name, value in settings.items()
+                )
             )
             yield cursor
             cursor.execute("COMMIT")
