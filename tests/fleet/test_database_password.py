@@ -137,7 +137,9 @@ def test_a_host_that_does_not_start_is_taken_back_without_a_person(
 ) -> None:
     options, before = shared("alternating"), held(fleet)
     fleet.run("app2", BROKEN.format(user=ALTERNATE))
-    code, output = fleet.play("rotate", *options, "-e", "keyturn_secret=db_password")
+    with prober(fleet) as client:
+        code, output = fleet.play("rotate", *options, "-e", "keyturn_secret=db_password")
+    assert client.failures == [] and client.good > 50, "the first host is drained on its way back as well"
     assert code == 2 and fleet.report()["outcome"] == "rolled_back", output
     assert held(fleet) == before and verdict(server, before) == "accepted"
     assert server.verifier(ALTERNATE) == "", "a password that nobody needs still lives"

@@ -52,7 +52,24 @@ def test_a_host_that_goes_back_is_returned_as_well(desk: Bench) -> None:
     done = desk.lab.play("rotate_plaid_credentials", "-e", json.dumps(hooks), **desk.bring("plaid"))
     assert done.returncode == 2, done.stdout
     assert desk.fingerprints("plaid") == old
-    assert (desk.lab.folder / "hooks").read_text().split() == ["drain", "0", "return", "0"]
+    assert (desk.lab.folder / "hooks").read_text().split() == ["drain", "0", "drain", "1", "return", "0"]
+
+
+def test_a_host_is_drained_on_its_way_back_and_goes_there_as_well_where_that_fails(desk: Bench) -> None:
+    """The balancer does not take the host again after its switch, and does not answer when it goes back."""
+    desk.make("plaid")
+    old = desk.fingerprints("plaid")
+    hooks = {f"keyturn_{name}_hook": hook(desk, name) for name in ("drain", "return")}
+    for name, times in (("drain", 2), ("return", 1)):
+        path = desk.lab.folder / f"{name}.yml"
+        (task,) = yaml.safe_load(path.read_text())
+        command = f"{task['ansible.builtin.shell']}; [ $(grep -c {name} {desk.lab.folder}/hooks) != {times} ]"
+        path.write_text(yaml.safe_dump([{"name": name, "ansible.builtin.shell": command, "changed_when": True}]))
+    done = desk.lab.play("rotate_plaid_credentials", "-e", json.dumps(hooks), **desk.bring("plaid"))
+    assert done.returncode == 2 and reports.report(desk.lab)["outcome"] == "rolled_back", done.stdout
+    assert "goes back without being drained" in done.stdout
+    assert desk.fingerprints("plaid") == old
+    assert (desk.lab.folder / "hooks").read_text().split() == ["drain", "0", "return", "1", "drain", "1", "return", "0"]
 
 
 def test_a_machine_that_a_hook_cannot_reach_ends_the_run_before_the_switch_and_resume_goes_on(desk: Bench) -> None:

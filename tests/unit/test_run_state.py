@@ -26,6 +26,19 @@ def test_the_last_word_of_each_host_counts() -> None:
     assert phases == {"app1": "proved", "app2": "staged", "app3": "switching", "app4": None, "app5": None}
 
 
+def test_what_the_way_back_starts_anew_is_what_a_switch_has_begun_on() -> None:
+    hosts = {
+        "app1": {"rotation_turned": told("proved")},
+        "app2": {"rotation_looked": told("switching")},
+        "app3": {"rotation_staged": told("staged")},
+        "app4": {"rotation_turned": told("proved"), "rotation_went_back": told("proved", turned_back=True)},
+        "app5": {"rotation_turned": told("proved"), "rotation_went_back": told("closed")},
+        "app6": {"rotation_turned": told("proved", "another")},
+        "app7": {"rotation_turned": told("accepts")},
+    }
+    assert run_state.switched(hosts, ID) == ["app1", "app2", "app7"]
+
+
 def test_a_cause_names_its_host_and_the_controller_needs_no_name() -> None:
     hosts = {"localhost": {"rotation_failure": "refused"}, "app1": {"rotation_failure": "full"}, "app2": {}}
     assert run_state.causes(hosts) == ["refused", "app1: full"]

@@ -146,6 +146,16 @@ def _is_back(known: HostVariables, rotation_id: str) -> bool:
     return bool(told.get("decision") == "rollback" and gone)
 
 
+def switched(hosts: Hosts, rotation_id: str) -> list[str]:
+    """Return the hosts on which a switch has begun and nothing is back: the way back starts their services anew."""
+    told = records(hosts, rotation_id)
+    return [
+        host
+        for host, one in told.items()
+        if touched(one.get("phase", PHASES[0])) and one["phase"] != "closed" and not one.get("turned_back")
+    ]
+
+
 def stays(hosts: Hosts, override: str = "") -> bool:
     """Tell whether no host goes back, since the old value may be dead at its provider.
 
@@ -206,6 +216,7 @@ QUESTIONS: dict[str, Callable[..., object]] = {
         undecided,
         finished,
         all_back,
+        switched,
         stays,
         speaker,
         unreached,
