@@ -32,12 +32,13 @@ HEX, PHRASE = random.Random(3).randbytes(32).hex(), "correct horse battery stapl
 OF_HEX = base64.urlsafe_b64encode(bytes.fromhex(HEX)).decode()
 OF_PHRASE = base64.urlsafe_b64encode(hashlib.sha256(PHRASE.encode()).digest()).decode()
 PLAINTEXT = "access-never-to-be-seen"
-SCHEMA = """
+SCHEMA = f"""
 CREATE TABLE accounts (id INTEGER PRIMARY KEY, token TEXT, note TEXT, is_encrypted BOOLEAN);
 CREATE TABLE links (shop TEXT, user TEXT, blob BLOB, PRIMARY KEY (shop, user));
 CREATE TABLE letters (number INTEGER PRIMARY KEY, body TEXT, sealed BOOLEAN);
 CREATE TABLE plain (id INTEGER PRIMARY KEY, token TEXT);
 CREATE TABLE blocks (id INTEGER PRIMARY KEY, data JSON CHECK (json_valid(data)));
+CREATE TABLE wide (id INTEGER PRIMARY KEY, {", ".join(f"c{number}" for number in range(1900))});
 CREATE INDEX kinds ON blocks (json_extract(data, '$.kind'));
 """
 
@@ -75,6 +76,7 @@ def folder(tmp_path: Path) -> Path:
         connection.executemany("INSERT INTO letters VALUES (?, ?, ?)", [(1, token(OF_HEX), 1), (2, "in clear", None)])
         connection.execute("INSERT INTO plain VALUES (1, 'gAAAAA is how a token begins')")
         connection.execute("INSERT INTO blocks VALUES (1, ?)", (json.dumps(token(KEY)),))
+        connection.execute("INSERT INTO wide (c1899) VALUES (?)", (token(KEY),))
     return folder
 
 
@@ -90,6 +92,7 @@ def test_every_column_with_tokens_is_found_with_the_keys_that_open_it(folder: Pa
         ("accounts", "token", ""),
         ("blocks", "data", "$"),
         ("letters", "body", ""),
+        ("wide", "c1899", ""),
         *(("links", "blob", path) for path in ("", "a.secret", "list[*]", "(another key)", "(within a longer text)")),
     }
     accounts = held["accounts", "token", ""]

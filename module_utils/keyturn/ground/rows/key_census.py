@@ -21,7 +21,7 @@ from cryptography.fernet import Fernet, InvalidToken
 from ...base import json_text
 from ...base.errors import KeyturnError
 from . import fernet_forms, fernet_pages, token_scan
-from .sqlite_file import Cell, Column, Database, column, quote, unquote
+from .sqlite_file import Cell, Column, Database, columns, quote, unquote
 
 # how many tokens are opened together, and of how many a look at what they protect is taken
 TOGETHER, LOOKED_INTO = 1000, 100
@@ -113,15 +113,15 @@ def census(database: Database, keys: Mapping[str, str]) -> list[Place]:
         tables = [row[1] for row in connection.execute("PRAGMA main.table_list") if row[2] == "table"]
         for table in sorted(name for name in tables if not name.startswith("sqlite_")):
             opener.check_time()
-            columns = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
-            targets = [column(connection, table, [row[1]], row[1]) for row in columns if not row[6]]
+            described = list(connection.execute(f"PRAGMA main.table_xinfo({quote(table)})"))
+            targets = columns(connection, table, [row[1] for row in described if not row[6]])
             values = ((unquote(one.column), value) for one, value in token_scan.suspicious(connection, targets))
             by_name = {unquote(target.column): target for target in targets}
             for name, places in in_columns(table, values, opener).items():
                 counts = _rows(connection, by_name[name])
                 for place in places:
                     place.count(*counts)
-                    place.key, place.flag = _key(columns), _flag(connection, place, columns)
+                    place.key, place.flag = _key(described), _flag(connection, place, described)
                     found.append(place)
     return found
 

@@ -488,6 +488,18 @@ def column(
     return Column(quote(table), named, quote(column), tuple(locators), f"{table}.{column}", told)
 
 
+def columns(
+    connection: sqlite3.Connection, table: str, names: Sequence[str], of: Container[str] = ("table",)
+) -> list[Column]:
+    """Return columns that a table stores, each known by itself; the table is looked at once, however many it has."""
+    first = [column(connection, table, [name], name, of) for name in names[:1]]
+    return [
+        one._replace(keys=(quote(name),), column=quote(name), name=f"{unquote(one.table)}.{name}")
+        for one in first
+        for name in names
+    ]
+
+
 def pages(
     connection: sqlite3.Connection, target: Column, after: Sequence[Cell] = (), size: int = PAGE_ROWS
 ) -> Iterator[list[Row]]:

@@ -13,10 +13,12 @@ from typing import NamedTuple
 from ...base import files
 from . import fernet_forms, fernet_pages
 from .fernet_forms import ONE_LAYER_PREFIX, SHORTEST_TOKEN, TWO_LAYER_PREFIX
-from .sqlite_file import Cell, Column, behind, column, quote
+from .sqlite_file import Cell, Column, behind, columns, quote
 
 # SQLite looks for the prefixes in this many rows under one lock, some ten milliseconds.
 SCAN_ROWS = 10_000
+# a table may have 2,000 columns, and a condition 1,000 parts
+SCAN_COLUMNS = 500
 # what SQLite's list calls a module's table, and the tables that such a module writes for itself
 TABLES = ("table", "virtual", "shadow")
 # what SQLite says of a virtual table whose module it does not have, and of one whose content its module does not understand
@@ -50,7 +52,7 @@ def undeclared(connection: sqlite3.Connection, declared: Sequence[Column], opens
         mine = opening if kind == "table" and not table.startswith("sqlite_") else copies
         try:
             names = [row[1] for row in connection.execute(f"PRAGMA main.table_info({quote(table)})")]
-            targets = [column(connection, table, [name], name, TABLES) for name in names]
+            targets = columns(connection, table, names, TABLES)
             looked_at = [target for target in targets if (target.table, target.column) not in known]
             for target, value in suspicious(connection, looked_at):
                 if target.name not in mine:
@@ -65,8 +67,11 @@ def undeclared(connection: sqlite3.Connection, declared: Sequence[Column], opens
 
 def suspicious(connection: sqlite3.Connection, targets: Sequence[Column]) -> Iterator[tuple[Column, bytes]]:
     """Yield what the columns of one table hold where a prefix of a token is in it, and its neighbours."""
-    if not targets:
-        return
+    for at in range(0, len(targets), SCAN_COLUMNS):
+        yield from _suspicious(connection, targets[at : at + SCAN_COLUMNS])
+
+
+def _suspicious(connection: sqlite3.Connection, targets: Sequence[Column]) -> Iterator[tuple[Column, bytes]]:
     select = f"SELECT {', '.join(target.column for target in targets)} FROM main.{targets[0].table}"  # noqa: S608
     filtered = " OR ".join(holds_prefix(target.column) for target in targets)
     for condition, parameters in _spans(connection, targets[0]):
