@@ -425,6 +425,25 @@ def test_tokens_are_found_whatever_a_backslash_means_to_the_role(shop: Shop) -> 
         shop.store(new=None).examine([], False)
 
 
+@pytest.mark.parametrize(("encoding", "refused"), [("LATIN1", False), ("SQL_ASCII", True)])
+def test_a_text_that_no_encoding_tells_is_named_and_others_are_turned(
+    postgres: Server, tmp_path: Path, encoding: str, refused: bool
+) -> None:
+    shop = Shop(postgres, tmp_path, "SELECT 1")
+    postgres.sql(f"DROP DATABASE {shop.name}")
+    kind = f"ENCODING {encoding} LC_COLLATE 'C' LC_CTYPE 'C'"
+    postgres.sql(f"CREATE DATABASE {shop.name} OWNER {shop.name} TEMPLATE template0 {kind}")
+    shop.sql(TABLE)
+    shop.fill(12)
+    shop.sql(f"SET client_encoding = {encoding}; UPDATE items SET name = convert_from('\\xfc', '{encoding}') || id")
+    if refused:
+        with pytest.raises(KeyturnError, match="a text in it is no UTF-8"):
+            shop.store(new=None).examine([], False)
+    else:
+        shop.store(new=None).examine([], False)
+        assert shop.prepared().switch("new")["turned"] == 12
+
+
 def test_a_table_that_somebody_holds_is_named_with_who_holds_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(postgresql_session.SETTINGS, "lock_timeout", "200ms")
     holder = psycopg2.connect(shop.url)

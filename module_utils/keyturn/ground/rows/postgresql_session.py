@@ -71,6 +71,7 @@ SETTINGS = {
 }
 # by the SQLSTATE, or its first two digits; the text of the server may quote a row
 REFUSED = {
+    "22021": "a text in it is no UTF-8, which a database of SQL_ASCII takes as well: correct that row first",
     "23": "a constraint of the table forbids it",
     "25006": "it takes no writes: it is a replica, or set to read only",
     "40P01": "it would have waited for another session for ever (deadlock)",
