@@ -49,7 +49,7 @@ BACKUP = "backup.sql"
 # of a copy: what escapes, hexadecimal digits and compression (TOAST) may make of the bytes that a table takes
 TIMES, BESIDES = 16, 64 << 20
 PAGE = 5_000
-# of the switch, whose statements write all rows
+# of statements that read or write all rows at once
 LONGEST_SECONDS = 6 * 3600
 REPLICAS = "{name} has {count} replicas: a service that reads rows from one sees them turned when that has caught up"
 SIDES: tuple[Side, Side] = ("old", "new")
@@ -324,8 +324,11 @@ class PostgresqlStore:
                     staged, read, size = staged + len(turned), read + len(page), min(PAGE, GROWTH * len(page))
             with transaction(connection) as cursor:
                 self._staging.finish(cursor, targets)
-            with transaction(connection) as cursor:
-                self._staging.settle(cursor, len(targets))
+        with (
+            self._login.connected(LONGEST_SECONDS) as connection,
+            transaction(connection, seconds=LONGEST_SECONDS) as cursor,
+        ):
+            self._staging.settle(cursor, len(targets))
         return Prepared(staged, read, finished=True)
 
     def _prepared(self, page: Sequence[Row], target: Column, values: Pages) -> list[tuple[Row, Stored]]:
