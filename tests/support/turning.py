@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,6 +30,8 @@ def turned(stored, key=new, plain=None):
         found = old.decrypt(text)
     except InvalidToken:
         return stored
+    if key is None:
+        return found.decode()
     token = key.encrypt(plain or found)
     return (base64.urlsafe_b64encode(token) if twice else token).decode()
 
@@ -39,15 +42,16 @@ if fault == "hangs":
     time.sleep(1000)
 if fault == "leaves a process":
     inherited = [int(fd) for fd in os.listdir("/proc/self/fd") if int(fd) > 2 and os.path.exists(f"/proc/self/fd/{fd}")]
-    subprocess.Popen(["sleep", "1000"], pass_fds=inherited)
+    left = subprocess.Popen(["sleep", "1000"], pass_fds=inherited)
+    pathlib.Path("left").write_text(str(left.pid))
 if fault == "prints a lot":
     for _ in range(2000):
         os.write(1, b"x" * 65536)
         os.write(2, b"x" * 65536)
 connection = sqlite3.connect("data/bank_accounts.db", isolation_level=None)
 connection.execute("BEGIN IMMEDIATE")
-(trigger,) = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'touched'").fetchone()
-connection.execute("DROP TRIGGER touched")
+triggers = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'touched'").fetchall()
+connection.execute("DROP TRIGGER IF EXISTS touched")
 rows = [row for row in connection.execute("SELECT item_id, access_token FROM plaid_items ORDER BY item_id") if row[1]]
 for item, stored in rows[1:] if fault == "leaves a row" else rows:
     if fault == "takes another key":
@@ -57,13 +61,14 @@ for item, stored in rows[1:] if fault == "leaves a row" else rows:
     elif fault == "loses it under the old key" and item == rows[0][0]:
         goal = turned(stored, old, b"access-another")
     elif fault == "decrypts a row" and item == rows[0][0]:
-        goal = "access-in-clear"
+        goal = turned(stored, None)
     else:
         goal = turned(stored)
     connection.execute("UPDATE plaid_items SET access_token = ? WHERE item_id = ?", (goal, item))
 if fault == "deletes a row":
     connection.execute("DELETE FROM plaid_items WHERE item_id = ?", (rows[0][0],))
-connection.execute(trigger)
+for (trigger,) in triggers:
+    connection.execute(trigger)
 connection.execute("COMMIT")
 sys.exit(3 if fault == "fails" else 0)
 """
@@ -80,3 +85,102 @@ def delegated(entry: Mapping[str, Any], folder: Path, seconds: int = 60) -> dict
     }
     probes = [{"kind": "rows"}, *(probe for probe in entry["probes"] if probe["kind"] != "fernet_rows")]
     return {**entry, "migration": {"kind": "command", "turn": turn, "rows": entry["migration"]}, "probes": probes}
+
+
+CHECK = """\
+import base64, sqlite3, sys
+from cryptography.fernet import Fernet
+
+key = Fernet(sys.stdin.read())
+for (stored,) in sqlite3.connect("data/bank_accounts.db").execute("SELECT access_token FROM plaid_items"):
+    text = (stored or "").encode()
+    text = base64.urlsafe_b64decode(text) if text.startswith(b"Z0FB") else text
+    if text.startswith(b"gAAAA"):
+        key.decrypt(text)
+"""
+
+
+def unread(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Do the same for an entry by which nothing but programs of the application's knows of the rows."""
+    found = delegated(entry, folder)
+    turn, database = found["migration"]["turn"], "data/bank_accounts.db"
+    (folder / "check.py").write_text(CHECK)
+    found["migration"] = {
+        "kind": "command_checked",
+        "turn": turn,
+        "back": {**turn, "environment": {"KEYS": "{old},{new}"}, "input": "{new} {old}\n"},
+        "check": {"command": [sys.executable, "check.py"], "input": "{value}"},
+        "backup": {"command": ["cat", database]},
+        "restore": {"command": ["sh", "-c", f"cat >{database}"]},
+    }
+    return found
+
+
+# one file that opens under one value, and costs little to open; `fault` says what goes wrong
+VAULT_PROGRAM = """\
+import hashlib, os, sys
+
+with open("ran", "a") as ran:
+    ran.write(sys.argv[1] + "\\n")
+what, place = sys.argv[1], "data/vault"
+fault = open("fault").read() if os.path.exists("fault") else ""
+seal = lambda key, text: hashlib.sha256(key.encode()).hexdigest() + ":" + text
+under, _, text = open(place).read().partition(":")
+
+
+def opened(keys):
+    if under not in [seal(key, "")[:-1] for key in keys]:
+        sys.exit(4)
+    return text
+
+
+if what == fault:
+    open(place, "w").write("spoilt")
+    sys.exit(3)
+if what in ("turn", "back"):
+    to, other = os.environ["KEYS"].split(",")
+    if fault != "does nothing":
+        open(place, "w").write(seal("another" if fault == "takes another key" else to, opened([to, other])))
+if what == "check" and fault != "accepts all":
+    opened([sys.stdin.read()])
+if what == "backup" and fault != "prints nothing":
+    os.write(1, open(place, "rb").read() * (1000 if fault == "prints a lot" else 1))
+if what == "restore" and fault == "reads no backup":
+    sys.exit(3)
+if what == "restore":
+    open(place, "w").write(sys.stdin.read())
+"""
+
+
+def program(what: str, **given: Any) -> dict[str, Any]:
+    return {"command": [sys.executable, "-I", "-S", "vault.py", what], "seconds": 60, **given}
+
+
+CHECKED: dict[str, Any] = {
+    "kind": "command_checked",
+    "turn": program("turn", environment={"KEYS": "{new},{old}"}),
+    "back": program("back", environment={"KEYS": "{old},{new}"}),
+    "check": program("check", input="{value}"),
+    "backup": program("backup"),
+    "restore": program("restore"),
+}
+
+
+def keep_in_vault(host: Any) -> None:
+    """Give the application of a host data that only its own programs read, and the entry by which they turn it."""
+    entry = host.lab.rotation()["entry"]
+    probes = [{"kind": "rows"}, *(probe for probe in entry["probes"] if probe["kind"] != "fernet_rows")]
+    host.more["entry"] = entry | {"migration": CHECKED, "probes": probes}
+    (host.lab.app / "vault.py").write_text(VAULT_PROGRAM)
+    write(host, host.old, "first")
+
+
+def write(host: Any, key: str, text: str) -> None:
+    """Write as the application would that has this key."""
+    (host.lab.app / "data/vault").write_text(f"{hashlib.sha256(key.encode()).hexdigest()}:{text}")
+
+
+def read(host: Any) -> str:
+    """Return what the application reads with the value that it has; empty where it reads nothing."""
+    under, _, text = (host.lab.app / "data/vault").read_text().partition(":")
+    return text if under == hashlib.sha256(host.lab.key().encode()).hexdigest() else ""

@@ -51,7 +51,9 @@ LEFT = {
         "inputs.documented.one",
     },
     "its name lies on a floor above": {
+        "ground.rows.command_checked_meaning.check",
         "ground.rows.command_meaning.check",
+        "ground.rows.command_meaning.check_stop",
         "ground.rows.fernet_postgresql_meaning.check",
         "ground.rows.fernet_sqlite_meaning._check_key",
         "ground.rows.fernet_sqlite_meaning.check",

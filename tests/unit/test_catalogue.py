@@ -133,7 +133,7 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
         (
             "migration.kind",
             "mongo",
-            "must be one of: none, fernet_sqlite, fernet_postgresql, several, command, got: mongo",
+            "must be one of: none, fernet_sqlite, fernet_postgresql, several, command, command_checked, got: mongo",
         ),
         ("migration.database", ..., "migration is fernet_sqlite|missing: database"),
         ("migration.columns", ..., "missing: columns"),

@@ -141,6 +141,8 @@ class Scripts(NamedTuple):
         told: bytes = b"",
         keeps: Sequence[int] = (),
         more: Mapping[str, str] = MappingProxyType({}),
+        source: int | None = None,
+        into: int | None = None,
     ) -> int | None:
         """Run a command and return its exit code; None after ``seconds``, when its session is killed.
 
@@ -148,12 +150,13 @@ class Scripts(NamedTuple):
         ``keeps`` are descriptors that it has open besides, until it and whatever it starts have ended.
 
         Its environment is clean, but for ``more``: a variable in it would win over `.env`. No output is kept: an application may
-        print what it was given. KeyturnError where it cannot be run, or where root would run what another user may change.
+        print what it was given. What it reads from (``source``) or prints to (``into``) instead the caller has opened. KeyturnError where
+        it cannot be run, or where root would run what another user may change.
         """
         if danger := self.danger(command):
             raise KeyturnError(f"{danger}: {REMEDY}")
         try:
-            process = self._started(command, told, keeps, more)
+            process = self._started(command, told, keeps, more, source, into)
         except OSError as error:
             raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
         deadline = time.monotonic() + seconds
@@ -166,7 +169,13 @@ class Scripts(NamedTuple):
         return None
 
     def _started(
-        self, command: Sequence[str], told: bytes, keeps: Sequence[int], more: Mapping[str, str]
+        self,
+        command: Sequence[str],
+        told: bytes,
+        keeps: Sequence[int],
+        more: Mapping[str, str],
+        source: int | None,
+        into: int | None,
     ) -> subprocess.Popen[bytes]:
         user = self.user
         environment = {
@@ -190,8 +199,8 @@ class Scripts(NamedTuple):
                 command,
                 cwd=folder,
                 env=environment,
-                stdin=given,
-                stdout=subprocess.DEVNULL,
+                stdin=given if source is None else source,
+                stdout=subprocess.DEVNULL if into is None else into,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=keeps,

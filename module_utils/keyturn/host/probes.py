@@ -140,6 +140,8 @@ def _rows_of(store: RowStore, subject: str, question: Question) -> Proof:
     if wrong:
         return proof("rows", subject, "rejected", f"{wrong} rows open under the {other(side)} value: {OTHER_WRITER}")
     some = f", of those looked at: {question.opened_by} opens all" if question.opened_by else ""
+    if shown := census.get("shown"):
+        return proof("rows", subject, "accepted", shown)
     detail = f"{census['under'][side]} rows open under the {side} value, none under the other{some}"
     return proof("rows", subject, "accepted", detail)
 

@@ -132,6 +132,18 @@ def _delegated(
     return Delegated(spec["turn"], spec["scripts"], cast("Readable", rows), told)
 
 
+def _checked(
+    spec: Spec,
+    root: Path,
+    variables: Sequence[str],
+    values: Mapping[Side, Mapping[str, str]],
+    accepted: Collection[str],
+) -> RowStore:
+    from .command_checked import Checked
+
+    return Checked(spec, spec["scripts"], {side: held[variables[0]] for side, held in values.items()})
+
+
 def _one_of(kinds: Mapping[str, Kind]) -> dict[str, Spec]:
     """Return what a store within a migration takes."""
     options = {name: dict(option) for kind in kinds.values() for name, option in kind.options.items()}
@@ -193,6 +205,18 @@ KINDS: dict[str, Kind] = {
         code=lambda: _delegated,
         runs=True,
     ),
+    "command_checked": Kind(
+        options={
+            **{name: {"type": "dict", "options": PROGRAM} for name in ("turn", "back", "check", "backup", "restore")},
+            "shared": {"type": "bool", "default": False},
+        },
+        required=["turn", "back", "check", "backup", "restore"],
+        forms=(),  # none is read
+        probe="rows",
+        places=lambda spec, root: [],
+        code=lambda: _checked,
+        runs=True,
+    ),
 }
 
 
@@ -205,7 +229,7 @@ def read_by(migration: Spec) -> Spec:
 def shared(migration: Spec) -> bool:
     """Tell whether the data of the catalogue's ``migration`` is one for all hosts."""
     kind = KINDS.get(read_by(migration)["kind"])
-    return kind is not None and kind.reach is not None
+    return bool(migration.get("shared")) or (kind is not None and kind.reach is not None)
 
 
 def places(migration: Spec, root: Path) -> list[Path]:

@@ -7,23 +7,19 @@ Until then the way back gives rows that the program has spoilt what the backup h
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
-from ...base import durable, procfs
+from ...base import durable
 from ...base.errors import KeyturnError
 from ...base.sides import Side
-from ..scripts import Scripts, alone
+from ..scripts import Scripts
 from .contract import Backup, Census, Deferred, Examined, Online, Prepared, Readable, Spec, Turned
+from .program import Programs
 
-BEFORE, LOCK = "prepared.before.json", "prepared.lock"
-PLACE = re.compile(r"\{(old|new)\}")
-# how long what a program has started may take to end after it
-LEFT_SECONDS = 5
+BEFORE = "prepared.before.json"
 # what the program did is not known to be right
 SPOILT = "1 or more rows do not hold what they held before {program}, which was to turn them, has run"
 
@@ -46,13 +42,12 @@ class Delegated:
 
     def __init__(self, turn: Spec, scripts: Scripts | None, rows: Readable, values: Mapping[Side, str]) -> None:
         """``turn`` is the program of the catalogue, which ``scripts`` runs and is told the ``values``; ``rows`` read what it turns."""
-        self._turn, self._scripts, self._rows, self._values = turn, scripts, rows, values
-        self._program = str(turn["command"][0])
+        self._turn, self._rows, self._program = turn, rows, str(turn["command"][0])
+        self._programs = Programs(rows.name, scripts, values)
         self.name, self.label, self.secrets, self.parts = rows.name, rows.label, rows.secrets, (self,)
         self.space, self.check_switch = rows.space, rows.check_switch
         self.sample, self.refusal, self.residue, self.restore = rows.sample, rows.refusal, rows.residue, rows.restore
         self.opened_before, self.forget, self.left = rows.opened_before, rows.forget, rows.left
-        self._folder: Path | None = None
 
     def examine(self, allow_empty: Sequence[str], encrypt_plaintext: bool) -> Examined:
         """Have the rows examined, and see that the program can be run."""
@@ -60,10 +55,7 @@ class Delegated:
             raise KeyturnError(
                 f"{self.name}: unset keyturn_encrypt_plaintext_rows: {self._program} turns its rows, and plaintext ones have to stay"
             )
-        if not self._runner.runnable(self._program):
-            raise KeyturnError(
-                f"{self._program}, which turns the rows of {self.name}, is no program that can be run there: correct the migration"
-            )
+        self._programs.check(self._turn)
         return self._rows.examine(allow_empty, encrypt_plaintext)
 
     def census(self) -> Census:
@@ -82,7 +74,7 @@ class Delegated:
 
     def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
         """Know the rotation's folder; nothing is prepared."""
-        self._folder = folder
+        self._programs.folder = folder
         self._rows.recall(folder, None)
         return False
 
@@ -100,7 +92,7 @@ class Delegated:
 
     def check_unused(self) -> None:
         """Wait for the program of a call that was killed, then refuse while anybody else has the data open."""
-        self._let_end(self._turn["seconds"])
+        self._programs.let_end(self._turn["seconds"])
         self._rows.check_unused()
 
     def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
@@ -113,7 +105,7 @@ class Delegated:
         if before and before["shown"] and not self._faults(before):
             return {"turned": 0, "on_the_fly": 0, "left": ""}
         before = before or self._note()
-        self._run()
+        self._programs.run(self._turn, "turns its rows")
         self._rows.check_unused()
         if faults := self._faults(before):
             raise KeyturnError(
@@ -126,49 +118,15 @@ class Delegated:
     def _back(self, before: Before | None) -> Turned:
         doubted = before is not None and not before["shown"]
         if doubted:
-            self._rows.put_back(self._place("."))
+            self._rows.put_back(self._programs.place(BEFORE).parent)
         turned = self._rows.switch("old")
         if before and doubted and self._spoilt(before, self._rows.census()):
             raise KeyturnError(
                 f"{self.name}: {SPOILT.format(program=self._program)}, and not what the backup has either: put right what is missing, from "
-                f"backup.* in {self._folder}, or, if they are right as they are, remove {self._place(BEFORE)}; then run rollback.yml"
+                f"backup.* beside it, or, if they are right as they are, remove {self._programs.place(BEFORE)}; then run rollback.yml"
             )
-        durable.remove(self._place(BEFORE))
+        durable.remove(self._programs.place(BEFORE))
         return turned
-
-    def _run(self) -> None:
-        """Run the program, and end what it leaves running; KeyturnError for one that fails or does not end."""
-        seconds, told = self._turn["seconds"], self._filled(self._turn["input"] or "").encode()
-        given = {name: self._filled(str(text)) for name, text in self._turn["environment"].items()}
-        with alone(self._place(LOCK), seconds, self._program) as lock:
-            code = self._runner.run(self._turn["command"], seconds, told=told, keeps=(lock,), more=given)
-        self._let_end(LEFT_SECONDS)
-        if code != 0:
-            ended = f"did not end within {seconds} s" if code is None else f"ended with exit code {code}"
-            raise KeyturnError(
-                f"{self.name}: {self._program}, which turns its rows, {ended}: run it by hand on a copy to see why"
-            )
-
-    def _let_end(self, seconds: float) -> None:
-        """Wait for a program and all that it has started, which must not have its way later; what takes longer is killed, as its user."""
-        lock = self._place(LOCK)
-        with contextlib.suppress(KeyturnError), alone(lock, seconds, self._program):
-            return
-        self._runner.run(["sh", "-c", 'kill -KILL "$@"', "sh", *map(str, procfs.holders([lock]))], LEFT_SECONDS)
-        with alone(lock, LEFT_SECONDS, self._program):
-            pass
-
-    def _filled(self, template: str) -> str:
-        return PLACE.sub(lambda found: self._values[cast(Side, found[1])], template)
-
-    @property
-    def _runner(self) -> Scripts:
-        if self._scripts is None:
-            raise KeyturnError(
-                f"{self.name}: no program beside the service is given a value on this host, and {self._program} needs both: let Keyturn "
-                "turn the rows itself, or deliver the value in a file"
-            )
-        return self._scripts
 
     # -- what the rows held ----------------------------------------------------------------------------------------
 
@@ -205,14 +163,9 @@ class Delegated:
         return [f"{rows} {number:x}" for rows, number in self._rows.tally(key)]
 
     def _before(self) -> Before | None:
-        if self._folder is None or not self._place(BEFORE).exists():
+        if self._programs.folder is None or not self._programs.place(BEFORE).exists():
             return None
-        return cast(Before, durable.read_json(self._place(BEFORE), SHAPE))
+        return cast(Before, durable.read_json(self._programs.place(BEFORE), SHAPE))
 
     def _keep(self, before: Before) -> None:
-        durable.write_json(self._place(BEFORE), cast(Mapping[str, object], before))
-
-    def _place(self, name: str) -> Path:
-        if self._folder is None:
-            raise TypeError("`recall` comes first")
-        return self._folder / name
+        durable.write_json(self._programs.place(BEFORE), cast(Mapping[str, object], before))

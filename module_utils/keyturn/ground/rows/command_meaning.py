@@ -7,29 +7,46 @@ from importlib import import_module
 from typing import Any
 
 from ...base.errors import KeyturnError
+from .contract import Spec
+from .program import PLACE
 
 
 def check(where: str, entry: Mapping[str, Any]) -> None:
     """Raise KeyturnError for what is wrong in a secret's ``entry`` of the catalogue: of its rows what their own kind asks."""
     migration = entry["migration"]
-    turn, inside = migration["turn"], migration["rows"]
+    check_stop(where, entry)
+    check_program(f"{where}: turn", migration["turn"], "new")
+    inside = migration["rows"]
+    meaning = import_module(f"{__package__}.{inside['kind']}_meaning")
+    meaning.check(f"{where}: rows", {**entry, "migration": inside})
+
+
+def check_stop(where: str, entry: Mapping[str, Any]) -> None:
+    """Raise KeyturnError where no service would be stopped."""
     if entry["overlap"] == "key_list":
         raise KeyturnError(
             f"{where}: with overlap key_list the application serves while its rows are turned, and a program would not keep what it "
             "writes: let Keyturn turn them (the migration of `rows`), or take overlap none_needed"
         )
-    if not turn["command"]:
-        raise KeyturnError(f"{where}: turn.command is empty: name the program that turns the rows")
-    told = [*map(str, turn["environment"].values()), turn["input"] or ""]
-    if not any("{new}" in text for text in told):
+
+
+def check_program(where: str, program: Spec, told: str) -> None:
+    """Raise KeyturnError for a program that cannot be run, or is not ``told`` that value."""
+    if not program["command"]:
+        raise KeyturnError(f"{where}.command is empty: name the program")
+    texts = [*map(str, program["environment"].values()), program["input"] or ""]
+    if told and not any(f"{{{told}}}" in text for text in texts):
         raise KeyturnError(
-            f"{where}: turn tells {turn['command'][0]} no value: write {{new}}, and {{old}}, where they belong in its environment or input"
+            f"{where} tells {program['command'][0]} no value: write {{{told}}} where it belongs in its environment or input"
         )
-    if any(place in part for part in turn["command"] for place in ("{old}", "{new}")):
+    places = {"value"} if told == "value" else {"new", "old"}
+    if unknown := sorted({place for text in texts for place in PLACE.findall(text)} - places):
         raise KeyturnError(
-            f"{where}: a value in turn.command would show in the list of processes: give it by environment or input"
+            f"{where} has {{{unknown[0]}}}, and its places are {' and '.join(f'{{{place}}}' for place in sorted(places))}"
         )
-    if turn["seconds"] < 1:
-        raise KeyturnError(f"{where}: turn.seconds is {turn['seconds']}: give the program a second at least")
-    meaning = import_module(f"{__package__}.{inside['kind']}_meaning")
-    meaning.check(f"{where}: rows", {**entry, "migration": inside})
+    if any(PLACE.search(part) for part in program["command"]):
+        raise KeyturnError(
+            f"{where}: a value in command would show in the list of processes: give it by environment or input"
+        )
+    if program["seconds"] < 1:
+        raise KeyturnError(f"{where}.seconds is {program['seconds']}: give the program a second at least")

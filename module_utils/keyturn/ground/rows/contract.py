@@ -23,13 +23,17 @@ Spec = Mapping[str, Any]
 
 
 class Census(TypedDict):
-    """How many rows there are by form, how many open under which value, and which are refused (up to ten named)."""
+    """How many rows there are by form, how many open under which value, and which are refused (up to ten named).
+
+    ``shown`` says what a proof is to say of it, where rows are not counted.
+    """
 
     rows: dict[str, int]
     under: dict[Side, int]
     refused: int
     refusals: str
     empty_tables: list[str]
+    shown: NotRequired[str]
 
 
 class Examined(NamedTuple):
