@@ -28,8 +28,10 @@ from keyturn.fleet import answers
 from keyturn.fleet.draft import draft
 from keyturn.ground.rows import (
     fernet_postgresql,
+    key_census,
     postgresql_census,
     postgresql_copy,
+    postgresql_scan,
     postgresql_session,
     postgresql_staging,
 )
@@ -1242,6 +1244,13 @@ def test_what_was_found_on_a_server_is_a_catalogue_with_nothing_wrong(
     assert {one["column"] for one in entry["migration"]["columns"]} == {"token", "body", "raw"}
     told = mistakes(application, secrets(application.part("catalogue.yml", "secrets"), {}))
     assert [one for one in told if "catalogue" in one] == []
+
+
+def test_a_look_at_a_server_whose_rows_have_no_end_ends(unknown: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(key_census, "MOST_SECONDS", 0.5)
+    monkeypatch.setattr(postgresql_scan, "suspicious", lambda *_: itertools.repeat(b"no token"))
+    (told,) = survey.look(unknown.folder, None, [])["findings"]
+    assert "has not been looked through within 0.5 s" in told
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,10 @@ def census(login: Login, keys: Mapping[str, str]) -> tuple[list[Place], list[str
 def _of_table(cursor: Cursor, table: _Table, columns: Mapping[str, bool], opener: Opener) -> Iterator[Place]:
     def values() -> Iterator[tuple[str, bytes]]:
         for name, is_bytes in columns.items():
-            opener.check_time()
             for value in postgresql_scan.suspicious(cursor, table.quoted, quote(name), is_bytes):
+                opener.check_time()  # a server in other hands has rows without end
                 yield name, value
+            opener.check_time()
 
     for name, places in in_columns(table.name, values(), opener).items():
         cursor.execute(KEYS, (table.oid,))
