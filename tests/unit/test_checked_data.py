@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -123,8 +124,8 @@ def test_without_a_backup_nothing_is_turned(
     host: Host, fault: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if fault == "prints a lot":
-        free = command_checked.shutil.disk_usage(host.lab.folder).free
-        monkeypatch.setattr(command_checked, "SPARE_BYTES", free - (64 << 10))
+        left = SimpleNamespace(free=command_checked.SPARE_BYTES + (64 << 10))
+        monkeypatch.setattr(command_checked, "shutil", SimpleNamespace(disk_usage=lambda folder: left))
     host.go_to("prepared")
     does(host, fault)
     with pytest.raises(KeyturnError, match=message):
