@@ -144,7 +144,8 @@ if what in ("turn", "back"):
 if what == "check" and fault != "accepts all":
     opened([sys.stdin.read()])
 if what == "backup" and fault != "prints nothing":
-    os.write(1, open(place, "rb").read() * (1000 if fault == "prints a lot" else 1))
+    times = {"prints a lot": 2000, "fills the disk": 1000}.get(fault, 1)
+    sys.stdout.write(open(place).read() * times) if fault == "prints a lot" else os.write(1, open(place, "rb").read() * times)
 if what == "restore" and fault == "reads no backup":
     sys.exit(3)
 if what == "restore":

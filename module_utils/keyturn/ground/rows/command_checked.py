@@ -18,7 +18,7 @@ from ...base.errors import KeyturnError
 from ...base.sides import Side
 from ..scripts import Scripts
 from .contract import Backup, Census, Deferred, Examined, Online, Prepared, RowStore, Space, Spec, Turned
-from .program import Programs
+from .program import BLOCK, Programs
 
 BACKUP, STATE = "backup.data", "prepared.state"
 PROGRAMS = ("turn", "back", "check", "backup", "restore")
@@ -99,12 +99,18 @@ class Checked:
             os.fsync(fd)
         finally:
             os.close(fd)
-        if not path.stat().st_size:
+        size = path.stat().st_size
+        # a program that does not look at how much was written ends well at the limit
+        fault = (
+            "nothing" if not size else f"as much as the disk takes ({most >> 20} MiB)" if size > most - BLOCK else ""
+        )
+        if fault:
             raise KeyturnError(
-                f"{self.name}: {program['command'][0]}, which makes a backup, has printed nothing: it prints the backup"
+                f"{self.name}: {program['command'][0]}, which makes a backup, has printed {fault}: it prints the backup, and the disk "
+                "needs room for it"
             )
         durable.sync_folder(folder)
-        return {"path": str(path), "bytes": path.stat().st_size, "sha256": _sha256(path)}
+        return {"path": str(path), "bytes": size, "sha256": _sha256(path)}
 
     def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
         """Know the rotation's folder; nothing is prepared."""
