@@ -124,8 +124,8 @@ REFUSED: dict[str, tuple[str, Callable[[str], object]]] = {
 }
 
 
-# the name of a variable, in a file of the application's, that has one
-NAMES_A_VARIABLE = {"secrets.migration.login.url"}
+# the name of a variable, in a file of the application's, that has one; also where another program turns such rows
+NAMES_A_VARIABLE = {"secrets.migration.login.url", "secrets.migration.rows.login.url"}
 
 
 def test_every_option_that_takes_an_address_is_tried() -> None:
