@@ -38,8 +38,6 @@ def turned(stored, key=new, plain=None):
 
 with open("ran", "a") as ran:
     ran.write("ran\\n")
-if fault == "hangs":
-    time.sleep(1000)
 if fault == "leaves a process":
     inherited = [int(fd) for fd in os.listdir("/proc/self/fd") if int(fd) > 2 and os.path.exists(f"/proc/self/fd/{fd}")]
     left = subprocess.Popen(["sleep", "1000"], pass_fds=inherited)
@@ -49,6 +47,7 @@ if fault == "prints a lot":
         os.write(1, b"x" * 65536)
         os.write(2, b"x" * 65536)
 connection = sqlite3.connect("data/bank_accounts.db", isolation_level=None)
+connection.execute("PRAGMA cache_size=2")
 connection.execute("BEGIN IMMEDIATE")
 triggers = connection.execute("SELECT sql FROM sqlite_master WHERE name = 'touched'").fetchall()
 connection.execute("DROP TRIGGER IF EXISTS touched")
@@ -65,6 +64,8 @@ for item, stored in rows[1:] if fault == "leaves a row" else rows:
     else:
         goal = turned(stored)
     connection.execute("UPDATE plaid_items SET access_token = ? WHERE item_id = ?", (goal, item))
+if fault == "hangs":
+    time.sleep(1000)  # with rows that are written and not committed
 if fault == "deletes a row":
     connection.execute("DELETE FROM plaid_items WHERE item_id = ?", (rows[0][0],))
 for (trigger,) in triggers:
@@ -154,7 +155,7 @@ if what == "restore":
 
 
 def program(what: str, **given: Any) -> dict[str, Any]:
-    return {"command": [sys.executable, "-I", "-S", "vault.py", what], "seconds": 60, **given}
+    return {"command": ["/usr/bin/python3", "-I", "-S", "vault.py", what], "seconds": 60, **given}
 
 
 CHECKED: dict[str, Any] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,8 +16,9 @@ from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
 from keyturn.inputs.validation import services, validated
-from support import lab
+from support import lab, others
 from support.faults import Host
+from support.others import give
 from support.turning import CHECKED, keep_in_vault, program, read, write
 
 
@@ -69,6 +71,26 @@ def test_before_the_service_starts_again_the_backup_is_put_back(host: Host, faul
     host.go_back()
     assert (host.journal()["outcome"], read(host), host.lab.key()) == ("rolled_back", "first", host.old)
     assert ran(host).count("restore") == 1 and "back" not in ran(host)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("fault", ["", "does nothing"])
+def test_all_programs_are_run_as_the_applications_user(fault: str) -> None:
+    with others.ground() as app:
+        host = Host(app.parent / "host", theirs=True)
+        keep_in_vault(host)
+        does(host, fault)
+        give(host.lab.app, *host.lab.app.rglob("*"))
+        host.go_to("prepared")
+        if fault:
+            with pytest.raises(KeyturnError, match="has ended well"):
+                turn.run(host.rotation(), "proved")
+            host.go_back()
+        else:
+            host.go_forward()
+        host.check_owners()
+        assert (read(host), (host.lab.app / "ran").stat().st_uid) == ("first", others.NOBODY)
+        host.stop()
 
 
 def test_what_was_written_since_is_turned_back_and_not_lost(host: Host) -> None:

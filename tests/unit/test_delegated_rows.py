@@ -83,14 +83,17 @@ def test_what_a_program_does_wrong_is_refused_and_taken_back(host: Host, fault: 
     host.check_ended("rolled_back")
 
 
-def test_one_that_has_no_end_is_killed(tmp_path: Path) -> None:
-    host = Host(tmp_path / "host", program=1)
+@pytest.mark.parametrize("back", [False, True])
+def test_one_that_has_no_end_is_killed_in_its_transaction(tmp_path: Path, back: bool) -> None:
+    host = Host(tmp_path / "host", rows=400, program=3)
     does(host, "hangs")
     host.go_to("prepared")
-    with pytest.raises(KeyturnError, match="did not end within 1 s"):
+    with pytest.raises(KeyturnError, match="did not end within 3 s"):
         turn.run(host.rotation(), "proved")
-    host.go_back()
-    host.check_ended("rolled_back")
+    does(host, "")
+    host.more["entry"]["migration"]["turn"]["seconds"] = 60
+    host.go_back() if back else host.go_forward()
+    host.check_ended("rolled_back" if back else "committed")
     host.stop()
 
 
