@@ -168,6 +168,7 @@ KEYS: dict[str, tuple[str, Callable[[int], tuple[Any, ...]]]] = {
     "bytes": ("id bytea PRIMARY KEY", lambda number: (b"\\\0'%s" + bytes([number]),)),
     "composite": ("id pair PRIMARY KEY", lambda number: (f'({number % 3},"a ""{number}"" \\\\ b")',)),
     "either case": ("id short COLLATE either_case PRIMARY KEY", lambda number: (f"{'aB'[number % 2]}{number}",)),
+    "include": ("id int, other text, PRIMARY KEY (id) INCLUDE (other)", lambda number: (number, None)),
     "identity": ("id int GENERATED ALWAYS AS IDENTITY PRIMARY KEY, other int", lambda number: ()),
 }
 ODD_TYPES = (

@@ -12,7 +12,7 @@ from .postgresql_session import Cursor, Login, transaction
 from .sqlite_file import quote
 
 KEYS = """
-SELECT a.attname FROM pg_index i CROSS JOIN LATERAL unnest(i.indkey::int2[]) WITH ORDINALITY AS k(number, place)
+SELECT a.attname FROM pg_index i CROSS JOIN LATERAL unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY AS k(number, place)
   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number WHERE i.indrelid = %s AND i.indisprimary ORDER BY k.place
 """
 # with the kind of each column: what says yes or no of a row is a truth value or a number

@@ -23,7 +23,7 @@ FACTS = """
 SELECT c.oid, c.relkind, n.nspname, c.relname, a.attnum, b.typname, format_type(a.atttypid, NULL),
        EXISTS (SELECT FROM parts WHERE made), pg_has_role(c.relowner, 'USAGE'), row_security_active(c.oid),
        has_table_privilege(c.oid, 'SELECT') AND has_table_privilege(c.oid, 'UPDATE'),
-       (SELECT i.indkey::int2[] FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
+       (SELECT (i.indkey::int2[])[0:i.indnkeyatts - 1] FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
        EXISTS (SELECT FROM pg_constraint k JOIN parts ON k.conrelid = parts.oid AND parts.number = ANY (k.conkey)
                OR k.confrelid = parts.oid AND parts.number = ANY (k.confkey) WHERE k.contype = 'f'),
        EXISTS (SELECT FROM parts JOIN pg_attribute g ON g.attrelid = parts.oid AND g.attgenerated <> ''
