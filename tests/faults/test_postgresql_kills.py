@@ -172,6 +172,7 @@ def test_a_session_that_somebody_ends(shop: Shop, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.covering("call")
 @pytest.mark.parametrize(("call", "number"), POINTS)
 def test_a_server_that_crashes(shop: Shop, monkeypatch: pytest.MonkeyPatch, call: str, number: int) -> None:
+    shop.server.sql("CHECKPOINT")  # what the tests before have written is nothing to recover
     if call == "switch":
         take(shop, "prepare")
 
@@ -191,6 +192,7 @@ def test_a_server_that_crashes(shop: Shop, monkeypatch: pytest.MonkeyPatch, call
 @pytest.mark.parametrize("call", STATEMENTS)
 def test_what_is_said_to_be_done_outlives_a_crash(shop: Shop, call: str) -> None:
     """The role does not wait for the disk, and the server writes its log by itself only after a while."""
+    shop.server.sql("CHECKPOINT")
     shop.server.sql(f"ALTER ROLE {shop.name} SET synchronous_commit = off")
     shop.server.sql("ALTER SYSTEM SET wal_writer_delay = '10s'")
     shop.server.sql("SELECT pg_reload_conf()")
