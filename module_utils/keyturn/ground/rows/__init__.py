@@ -175,11 +175,14 @@ READABLE: dict[str, Kind] = {
         reach=_reach_postgresql,
     ),
 }
-PROGRAM: Mapping[str, Spec] = {
-    "command": {"type": "list", "elements": "str", "required": True},
-    "environment": {"type": "dict", "default": {}},
-    "input": {"type": "str"},
-    "seconds": {"type": "int", "default": 3600},
+PROGRAM: Spec = {
+    "type": "dict",
+    "options": {
+        "command": {"type": "list", "elements": "str", "required": True},
+        "environment": {"type": "dict", "default": {}},
+        "input": {"type": "str"},
+        "seconds": {"type": "int", "default": 3600},
+    },
 }
 KINDS: dict[str, Kind] = {
     **READABLE,
@@ -195,7 +198,7 @@ KINDS: dict[str, Kind] = {
     ),
     "command": Kind(
         options={
-            "turn": {"type": "dict", "options": PROGRAM},
+            "turn": PROGRAM,
             "rows": {"type": "dict", "options": _one_of(READABLE), "required_if": _required(READABLE)},
         },
         required=["turn", "rows"],
@@ -207,7 +210,7 @@ KINDS: dict[str, Kind] = {
     ),
     "command_checked": Kind(
         options={
-            **{name: {"type": "dict", "options": PROGRAM} for name in ("turn", "back", "check", "backup", "restore")},
+            **dict.fromkeys(("turn", "back", "check", "backup", "restore"), PROGRAM),
             "shared": {"type": "bool", "default": False},
         },
         required=["turn", "back", "check", "backup", "restore"],
