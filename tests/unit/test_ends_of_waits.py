@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,10 +17,13 @@ from typing import Any
 
 import pytest
 import yaml
-from keyturn.base import deadline, files, http, postgresql
+from keyturn.base import deadline, files, http, postgresql, programs
 from keyturn.base.errors import KeyturnError
+from keyturn.ground import scripts
+from keyturn.ground.scripts import Scripts
 from keyturn.services.script import LINE_BYTES, ScriptService
 from support.lab import ROOT
+from support.others import NOBODY, give, ground, needs_root
 
 BEGIN = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n"
 DRIPS = {
@@ -160,3 +166,82 @@ def test_a_line_without_an_end_comes_in_pieces_that_overlap(tmp_path: Path) -> N
     assert (lines[0], lines[-1]) == ("short\n", "last\n")
     assert any(secret in line for line in lines)
     assert max(map(len, lines)) <= LINE_BYTES
+
+
+# -- programs of other users ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def stopped_at_once(script: Path) -> Iterator[None]:
+    """The user nobody stops what this process starts as that user. A lease on the script leaves the time for it."""
+    ready, said = os.pipe()
+
+    def stop() -> None:
+        signal.signal(signal.SIGIO, signal.SIG_IGN)
+        held = os.open(script, os.O_RDWR)
+        fcntl.fcntl(held, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+        os.write(said, b"leased")
+        children = Path(f"/proc/{os.getppid()}/task/{os.getppid()}/children")
+        while True:
+            for pid in map(int, children.read_text().split()):
+                with contextlib.suppress(OSError):
+                    if pid != os.getpid():
+                        os.kill(pid, signal.SIGSTOP)
+
+    attacker = os.fork()
+    if attacker == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        stop()
+    try:
+        assert os.read(ready, 6) == b"leased"
+        yield
+    finally:
+        os.kill(attacker, signal.SIGKILL)
+        os.waitpid(attacker, 0)
+        os.close(ready)
+        os.close(said)
+
+
+def program(path: Path, text: str = "") -> Path:
+    """A program of the user nobody's."""
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    give(path)
+    return path
+
+
+@needs_root
+def test_who_stops_a_program_before_it_has_begun_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(programs, "START_SECONDS", 1, raising=False)
+    late = r"check\.sh in .* has not begun after 1 s: see what stops processes of the user nobody, "
+    with (
+        ground() as app,
+        stopped_at_once(program(app / "check.sh")),
+        deadline.within(20),
+        pytest.raises(KeyturnError, match=late),
+    ):
+        Scripts(app, "nobody").run(["./check.sh"], 60)
+
+
+@needs_root
+def test_the_look_at_a_program_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "TEST_SECONDS", 0.1, raising=False)
+    with ground() as app, deadline.within(20):
+        program(app / "test", "exec sleep 60")
+        monkeypatch.setattr(scripts, "PATH", f"{app}:{scripts.PATH}")
+        with pytest.raises(KeyturnError, match=r"check\.sh can be run is not known after 0\.1 s"):
+            Scripts(app, "nobody").runnable("./check.sh")
+
+
+def test_what_a_kill_does_not_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a git that looks into a file system of its user's."""
+    left: list[int] = []
+    monkeypatch.setattr(programs, "KILL_SECONDS", 0.1, raising=False)
+    monkeypatch.setattr(subprocess.Popen, "kill", lambda process: left.append(process.pid))
+    try:
+        with deadline.within(20), pytest.raises(subprocess.TimeoutExpired):
+            programs.said(["sleep", "60"], 1000, 0.1)
+    finally:
+        os.kill(left[0], signal.SIGKILL)

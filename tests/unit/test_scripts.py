@@ -73,4 +73,4 @@ def test_a_program_that_is_not_there_is_named(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_a_check_runs_as_the_user_of_the_application() -> None:
     with ground() as app:
-        assert Scripts(app, "nobody").run(["sh", "-c", 'test "$(id -un)" = nobody']) == 0
+        assert Scripts(app, "nobody").run(["sh", "-c", 'test "$(id -un)" = nobody'], 60) == 0

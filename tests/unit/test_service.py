@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyturn.base import http, procfs
+from keyturn.base import http, procfs, programs
 from keyturn.base.errors import KeyturnError
 from keyturn.base.listening import Listening
-from keyturn.ground import scripts
 from keyturn.services.script import ScriptService
 from keyturn.services.systemd import SystemdService
 from support.lab import free_port
@@ -111,7 +110,7 @@ def test_a_stop_script_that_hangs_is_killed_with_all_that_it_started(
     wait = subprocess.Popen.wait
 
     def out_of_time(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
-        if timeout in (None, scripts.KILL_SECONDS):
+        if timeout in (None, programs.KILL_SECONDS):
             return wait(process, timeout)
         while not child.exists():
             time.sleep(0.01)

@@ -23,7 +23,7 @@ import pytest
 from cryptography.fernet import Fernet
 from keyturn.base import attributes, durable, files, folders, json_text, log_lines, procfs, programs
 from keyturn.base.errors import KeyturnError
-from keyturn.ground import consumers, git, repository, scripts
+from keyturn.ground import consumers, git, repository
 from keyturn.ground.consumers import Consumer, dotenv
 from keyturn.ground.rows import fernet_sqlite, sqlite_file, sqlite_time, token_scan
 from keyturn.ground.rows.fernet_sqlite import FernetSqlite
@@ -625,7 +625,7 @@ def test_a_file_of_values_has_no_run_of_blanks(tmp_path: Path, format_: str, bla
 
 
 def test_a_program_that_a_kill_does_not_end_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scripts, "KILL_SECONDS", 0.1)
+    monkeypatch.setattr(programs, "KILL_SECONDS", 0.1)
     monkeypatch.setattr(
         os, "killpg", lambda group, number: None
     )  # as the kernel does while a file system does not answer

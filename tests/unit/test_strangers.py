@@ -202,7 +202,7 @@ def test_root_runs_no_script_that_another_user_may_change(app: Path) -> None:
     give(program(app, "start.sh"), program(app, "stop.sh"))
     one = service("http://127.0.0.1:1", app)
     told = f"{app}/start.sh would run as root, and the user nobody may change it .{app}.: set keyturn_app_user"
-    for call in (one.check, one.start, lambda: one.scripts.run(["./start.sh"])):
+    for call in (one.check, one.start, lambda: one.scripts.run(["./start.sh"], 60)):
         with pytest.raises(KeyturnError, match=told):
             call()
     with pytest.raises(KeyturnError, match=r"start\.sh would run as root"):

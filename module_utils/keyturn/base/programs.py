@@ -1,4 +1,4 @@
-"""What a program prints, up to a size. Others may have a say in that, and could have it print without end."""
+"""Programs in which others may have a say: their start and their end are waited for up to a time, and what they print has a size."""
 
 from __future__ import annotations
 
@@ -9,16 +9,62 @@ import time
 from collections.abc import Sequence
 from typing import IO, NamedTuple, TypedDict, Unpack, cast
 
+from .deadline import within
+
 PIECE_BYTES = 1 << 16
+# what a start takes at most, which a lease on the program delays by 45 s, and an end by a kill
+START_SECONDS, KILL_SECONDS = 60, 10
 
 
-class Started(TypedDict, total=False):
-    """In which environment a process starts, and as whom."""
+class User(TypedDict, total=False):
+    """As whom a process starts."""
 
-    env: dict[str, str]
     user: int
     group: int
     extra_groups: Sequence[int]
+
+
+class Started(User, total=False):
+    """In which environment it starts besides."""
+
+    env: dict[str, str]
+
+
+class Opened(Started, total=False):
+    """Where it starts besides, and what it has open."""
+
+    cwd: str
+    stdin: int
+    stdout: int
+    stderr: int
+    start_new_session: bool
+    pass_fds: Sequence[int]
+
+
+class Process(subprocess.Popen[bytes]):
+    """A process that has begun; TimeoutExpired for one that does not, which is killed.
+
+    Python waits until the program is there. Until then it is the process of its user already, who may stop it, or have put the program
+    where no file system answers.
+    """
+
+    def __init__(self, command: Sequence[str], **opened: Unpack[Opened]) -> None:
+        try:
+            with within(START_SECONDS):
+                super().__init__(command, **opened)
+        except TimeoutError:
+            self.kill()
+            ends(self)
+            raise subprocess.TimeoutExpired(command, START_SECONDS) from None
+
+
+def ends(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a process that is killed ends; one that waits for a file system may never."""
+    try:
+        process.wait(KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 class Said(NamedTuple):
@@ -32,21 +78,20 @@ def said(command: Sequence[str], most: int, seconds: float, **started: Unpack[St
     """Run a program without any input; ``started`` is how its process starts. Errors as of ``subprocess.run``."""
     end = time.monotonic() + seconds
     parts: list[bytes] = []
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **started
-    )
-    with process, selectors.DefaultSelector() as ready:
-        output = cast(IO[bytes], process.stdout).fileno()
+    quiet = subprocess.DEVNULL
+    process = Process(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, **started)
+    with cast(IO[bytes], process.stdout) as output, selectors.DefaultSelector() as ready:
         ready.register(output, selectors.EVENT_READ)
         try:
             left = most
             while left:
                 if not ready.select(max(0.0, end - time.monotonic())):
                     raise subprocess.TimeoutExpired(command, seconds)
-                if not (part := os.read(output, min(PIECE_BYTES, left))):
+                if not (part := os.read(output.fileno(), min(PIECE_BYTES, left))):
                     return Said(b"".join(parts), process.wait(max(0.0, end - time.monotonic())))
                 parts.append(part)
                 left -= len(part)
             return Said(b"".join(parts), None)
         finally:
             process.kill()
+            ends(process)

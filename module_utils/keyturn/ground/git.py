@@ -54,7 +54,7 @@ def run(folder: Path, *arguments: str) -> bytes | None:
 @contextlib.contextmanager
 def output(folder: Path, *arguments: str) -> Iterator[IO[bytes]]:
     """Open the output of git, to be read in pieces; KeyturnError where it ends with another code than 0."""
-    with subprocess.Popen(
+    with programs.Process(
         command(folder, *arguments),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import pwd
 import shutil
@@ -14,17 +13,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from ..base import durable
+from ..base import durable, programs
 from ..base.errors import KeyturnError
 from . import owner
 
 REMEDY = "set keyturn_app_user to the application's user, or give the file and its folders to root"
 PATH = "/usr/local/bin:/usr/bin:/bin"
 LOOK_SECONDS = 0.3
-# what a process that is killed takes at most: one that waits for a file system may never end
-KILL_SECONDS = 10
+TEST_SECONDS = 60
 PIPE_BYTES = 1 << 16
 # keyctl(2), of which the C library knows nothing, and its first operation
 KEYCTL, JOIN_SESSION = {"x86_64": 250, "aarch64": 219}, 1
@@ -102,7 +100,16 @@ class Scripts(NamedTuple):
         path = self.place(program)
         if self.user.pw_uid == os.geteuid():
             return os.access(path, os.X_OK) and Path(path).is_file()
-        return self.run(["test", "-f", path, "-a", "-x", path]) == 0
+        code = self.run(["test", "-f", path, "-a", "-x", path], TEST_SECONDS)
+        if code is None:
+            raise KeyturnError(f"whether {path} can be run is not known after {TEST_SECONDS} s: {self._who_holds}")
+        return code == 0
+
+    @property
+    def _who_holds(self) -> str:
+        return (
+            f"see what stops processes of the user {self.user.pw_name}, or keeps them waiting for a file, and end that"
+        )
 
     def danger(self, command: Sequence[str]) -> str:
         """Say which file of a command another user may change, where root would run it; empty where there is none."""
@@ -136,7 +143,7 @@ class Scripts(NamedTuple):
     def run(
         self,
         command: Sequence[str],
-        seconds: float = math.inf,
+        seconds: float,
         up: Callable[[], bool] = lambda: False,
         told: bytes = b"",
         keeps: Sequence[int] = (),
@@ -159,6 +166,10 @@ class Scripts(NamedTuple):
             process = self._started(command, told, keeps, more, source, into)
         except OSError as error:
             raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
+        except subprocess.TimeoutExpired as late:
+            raise KeyturnError(
+                f"{command[0]} in {self.app_root} has not begun after {late.timeout} s: {self._who_holds}"
+            ) from None
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -176,7 +187,7 @@ class Scripts(NamedTuple):
         more: Mapping[str, str],
         source: int | None,
         into: int | None,
-    ) -> subprocess.Popen[bytes]:
+    ) -> programs.Process:
         user = self.user
         environment = {
             "HOME": user.pw_dir,
@@ -186,7 +197,7 @@ class Scripts(NamedTuple):
             "USER": user.pw_name,
             **more,
         }
-        as_user: dict[str, Any] = {}
+        as_user: programs.User = {}
         if user.pw_uid != os.geteuid():
             as_user = {
                 "user": user.pw_uid,
@@ -195,7 +206,7 @@ class Scripts(NamedTuple):
             }
             _leave_keys()
         with self._folder(user.pw_name) as folder, _pipe(told) as given:
-            return subprocess.Popen(
+            return programs.Process(
                 command,
                 cwd=folder,
                 env=environment,
@@ -209,10 +220,8 @@ class Scripts(NamedTuple):
 
     def _kill(self, process: subprocess.Popen[bytes], program: str) -> None:
         os.killpg(process.pid, signal.SIGKILL)
-        try:
-            process.wait(KILL_SECONDS)
-        except subprocess.TimeoutExpired:
+        if not programs.ends(process):
             raise KeyturnError(
                 f"{program} in {self.app_root} (process {process.pid}) does not end although it is killed: see what it waits for, "
                 "such as a file system of its user's, and end that"
-            ) from None
+            )
