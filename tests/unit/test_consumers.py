@@ -252,25 +252,25 @@ def test_a_read_only_file_system_is_refused(file: Path) -> None:
 @pytest.mark.parametrize(
     ("mode", "groups", "by"),
     [
-        (0o640, {5, 1001}, "the group 1001"),
+        (0o640, {5, 61001}, "the group 61001"),
         (0o644, {5}, "everybody"),
-        (0o604, {1001}, ""),
+        (0o604, {61001}, ""),
         (0o640, {5}, ""),
         (0o600, {5}, ""),
     ],
 )
 @needs_root
 def test_a_reader_that_the_new_file_would_shut_out_is_refused(file: Path, mode: int, groups: set[int], by: str) -> None:
-    os.chown(file, 1000, 1001)
+    os.chown(file, 61000, 61001)
     file.chmod(mode)
-    reader = UserAndGroups(1234, frozenset(groups))
+    reader = UserAndGroups(61234, frozenset(groups))
     if by:
         said = refusal(lambda: consumers.check_reader(consumer(file), reader))
-        assert said.startswith(f"{file} is readable by {by}, on which the user 1234 of the service depends, and ")
-        assert said.endswith(f": chown 1234 {file} && chmod 600 {file}")
+        assert said.startswith(f"{file} is readable by {by}, on which the user 61234 of the service depends, and ")
+        assert said.endswith(f": chown 61234 {file} && chmod 600 {file}")
     else:
         consumers.check_reader(consumer(file), reader)
-    for user in (0, 1000):
+    for user in (0, 61000):
         consumers.check_reader(consumer(file), UserAndGroups(user, frozenset(groups)))
 
 
@@ -321,9 +321,9 @@ def test_a_mode_that_is_wanted_comes_back(file: Path) -> None:
 
 @needs_root
 def test_owner_and_group_stay(file: Path) -> None:
-    os.chown(file, 1234, 4321)
+    os.chown(file, 61234, 64321)
     consumers.replace(consumer(file), {"NAME": NEW})
-    assert (file.stat().st_uid, file.stat().st_gid) == (1234, 4321)
+    assert (file.stat().st_uid, file.stat().st_gid) == (61234, 64321)
 
 
 @needs_root
