@@ -123,6 +123,16 @@ def test_the_shipped_catalogue_is_legal(name: str) -> None:
     check_meaning(name, entry, services(dict.fromkeys(entry["services"], SERVICES["backend"])))
 
 
+def test_no_entry_has_the_defaults_of_another() -> None:
+    spec = {
+        "of": {"type": "dict", "default": {"kind": "none"}, "options": {"kind": {"type": "str"}, "n": {"type": "int"}}}
+    }
+    before = copy.deepcopy(spec)
+    validated("one", spec, {})["of"]["n"] = 3
+    assert validated("another", spec, {}) == {"of": {"kind": "none", "n": None}}
+    assert spec == before
+
+
 @pytest.mark.parametrize(
     ("path", "value", "message"),
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
@@ -23,8 +24,9 @@ def validated(where: str, spec: Spec, value: object, required_if: object = None)
     """Return ``value`` with defaults; KeyturnError names ``where`` and the legal values."""
     if not isinstance(value, dict):
         raise KeyturnError(f"{where} must be a mapping")
+    own = copy.deepcopy(dict(spec))  # a default is handed out as it is, and filled in where it stands
     try:
-        outcome = ArgumentSpecValidator(dict(spec), required_if=required_if).validate(value)
+        outcome = ArgumentSpecValidator(own, required_if=required_if).validate(value)
     except (AttributeError, TypeError):  # of what should be a mapping or a list and is none
         raise KeyturnError(
             f"{where}: something in it is of another type than docs/reference/variables.md says"
