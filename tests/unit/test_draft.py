@@ -158,7 +158,7 @@ def test_a_key_that_stands_in_no_file_is_not_accepted(tmp_path: Path) -> None:
     assert [one for one in mistakes(application, application.part("catalogue.yml", "secrets")) if "consumers" in one]
 
 
-HOSTILE = "{{ lookup('pipe', 'id') }}{% x %}\n# \"'} a: [b"
+HOSTILE = "{{ lookup('pipe', 'id') }}{% x %}\n# \"'} a: [b \U0001f511"
 
 
 def test_no_name_of_a_host_is_a_template_or_more_than_a_text(tmp_path: Path) -> None:

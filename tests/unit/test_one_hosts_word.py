@@ -47,15 +47,20 @@ def test_a_rotation_that_one_host_has_made_up_begins_on_no_other() -> None:
     assert recovery.choose("forward", {"a": opened("staged")}, CATALOGUE, known={})["way"] == "forward"
 
 
-def test_a_rotation_that_was_refused_begins_on_no_other_by_the_word_of_a_host() -> None:
+@pytest.mark.parametrize("outcome", ["refused", "committed"])
+def test_a_rotation_that_is_over_begins_on_no_other_by_the_word_of_a_host(tmp_path: Path, outcome: str) -> None:
+    """A host that has joined since knows nothing of it, and would be turned without a proof of staging and without a record."""
     hosts = {"a": opened("staged"), "b": NOTHING}
-    with pytest.raises(
-        KeyturnError, match=f"{ID} is open on a, the log says that it was refused, and b would begin it"
-    ):
-        recovery.choose("forward", hosts, CATALOGUE, known={ID: "jwt"}, refused=[ID])
-    assert recovery.choose("back", hosts, CATALOGUE, known={ID: "jwt"}, refused=[ID])["way"] == "back"
-    assert recovery.choose("forward", hosts, CATALOGUE, known={ID: "jwt"}, named=ID, refused=[ID])["way"] == "forward"
-    assert recovery.choose("forward", {"a": opened("staged")}, CATALOGUE, known={ID: "jwt"}, refused=[ID])["way"]
+    over: Any = {"known": {ID: "jwt"}, "over": {ID: outcome}}
+    with pytest.raises(KeyturnError, match=f"{ID} is open on a, log and report .* as {outcome}, and b would begin it"):
+        recovery.choose("forward", hosts, CATALOGUE, **over)
+    assert recovery.choose("back", hosts, CATALOGUE, **over)["way"] == "back"
+    assert recovery.choose("forward", hosts, CATALOGUE, named=ID, **over)["way"] == "forward"
+    assert recovery.choose("forward", {"a": opened("staged")}, CATALOGUE, **over)["way"] == "forward"
+    # the report tells it, and of a run that was killed it may tell more than the log
+    assert report.over(tmp_path) == {}
+    report.write(tmp_path, report.build(HEADER, {}, "x", False) | {"outcome": outcome, "rotation_id": ID})
+    assert report.over(tmp_path) == {ID: outcome}
 
 
 def test_what_one_host_says_to_be_open_is_named_as_its_word(tmp_path: Path) -> None:
@@ -86,6 +91,10 @@ def test_the_action_asks_log_and_reports(tmp_path: Path) -> None:
     environment(tmp_path)
     given = parameters(tmp_path)["recover"]
     known = {"rotation": RECORD | {"phase": "staged", "decision": None, "outcome": None}, "closed": {}}
+    with pytest.raises(KeyturnError, match="it has ended as committed, and b would begin it"):
+        take("recover", given | {"hosts": {"a": known, "b": NOTHING}})
+    path = tmp_path / f"local/{RECORD['rotation_id']}.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"outcome": "interrupted"}))
     assert take("recover", given | {"hosts": {"a": known, "b": NOTHING}})["way"] == "forward"
     lie = copy.deepcopy(known)
     lie["rotation"]["rotation_id"] = "20260202T000000Z-0123456789abcdef"
@@ -193,6 +202,20 @@ def test_a_decision_of_this_run_is_not_taken_back_by_a_later_answer() -> None:
     hosts = {name: {"rotation_looked": NOTHING, "rotation_decided": staged("commit")} for name in "bc"}
     hosts["c"]["rotation_asked_provider"] = staged()
     assert run_state.undecided(hosts, ID, "fleet") == []
+    # nor is what the report keeps, by which the next run goes forward
+    told = {
+        name: COMMITTED | {"phase": "proved", "outcome": None} | one
+        for name, one in run_state.records(hosts, ID).items()
+    }
+    assert report.build(HEADER, told, "x", True)["decided"]
+
+
+def test_who_has_gone_back_is_not_left_alone_by_a_decision_that_another_tells_late() -> None:
+    """One did not decide, so that the first batch went back; then it says on its way back that it has decided."""
+    hosts = {name: {"rotation_looked": NOTHING, "rotation_decided": staged("commit")} for name in "ab"}
+    hosts["a"]["rotation_went_back"] = staged("rollback")
+    hosts["c"] = {"rotation_decided": {"failed": True, "msg": "no"}, "rotation_went_back": staged("commit")}
+    assert run_state.undecided(hosts, ID, "fleet") == ["a"], "b goes back as well"
 
 
 def test_a_report_keeps_that_all_had_decided() -> None:
@@ -259,33 +282,41 @@ def test_what_has_gone_back_already_takes_the_others_with_it() -> None:
     ) == ["b"]
 
 
-COMMIT = importlib.util.spec_from_file_location("commit", ROOT / "plugins/action/keyturn_commit.py")
-assert COMMIT is not None and COMMIT.loader is not None
-COMMITTING = importlib.util.module_from_spec(COMMIT)
-COMMIT.loader.exec_module(COMMITTING)
+def plugin(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, ROOT / f"plugins/action/keyturn_{name}.py")
+    assert spec is not None and spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found.ActionModule
+
+
+PLUGINS = {name: plugin(name) for name in ("commit", "stage")}
 
 
 @pytest.mark.parametrize(
-    ("answer", "decided"),
+    ("name", "answer", "done"),
     [
-        (REAL["commit"], True),
-        ({"changed": True, "rotation": RECORD | {"decision": None}}, False),
-        ({"changed": True, "rotation": {}}, False),
-        ({"changed": True}, False),
-        ({"changed": True, "would": "decide to commit"}, False),
+        ("commit", REAL["commit"], True),
+        ("commit", {"changed": True, "rotation": RECORD | {"decision": None}}, False),
+        ("commit", {"changed": True, "rotation": {}}, False),
+        ("commit", {"changed": True}, False),
+        ("commit", {"changed": True, "would": "decide to commit"}, False),
+        ("stage", REAL["stage"], True),
+        ("stage", REAL["stage"] | {"rotation": RECORD | {"new": {}}}, False),
+        ("stage", {"changed": True}, False),
     ],
 )
-def test_a_host_that_has_answered_has_decided(
-    answer: dict[str, Any], decided: bool, monkeypatch: pytest.MonkeyPatch
+def test_a_host_that_has_answered_has_done_what_the_others_rely_on(
+    name: str, answer: dict[str, Any], done: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ActionBase, "run", lambda self, tmp, task_vars: {})
-    made = object.__new__(COMMITTING.ActionModule)
+    made = object.__new__(PLUGINS[name])
     args = {"rotation": {"rotation_id": ROTATION_ID}, "step": "decide"}
-    monkeypatch.setattr(COMMITTING.ActionModule, "_execute_module", lambda *_, **__: dict(answer))
+    monkeypatch.setattr(PLUGINS[name], "_execute_module", lambda *_, **__: dict(answer))
     for check_mode in (False, True):
-        made._task = SimpleNamespace(action="keyturn_commit", args=args, check_mode=check_mode)
+        made._task = SimpleNamespace(action=f"keyturn_{name}", args=args, check_mode=check_mode)
         found = made.run(task_vars={"inventory_hostname": "app1"})
-        assert bool(found.get("failed")) is not (decided or check_mode)
+        assert bool(found.get("failed")) is not (done or check_mode)
 
 
 # -- the store ----------------------------------------------------------------------------------------------------------------

@@ -319,7 +319,8 @@ def _path(root: Path, place: str) -> str:
 
 def _quoted(text: str) -> str:
     """Return a text of a host as one of YAML that is no template."""
-    return json.dumps(BRACES.sub("{ ", text))
+    # YAML knows no pairs of halves, by which JSON spells what lies beyond 16 bits
+    return json.dumps(BRACES.sub("{ ", text), ensure_ascii=False)
 
 
 def _plain(text: str) -> str:

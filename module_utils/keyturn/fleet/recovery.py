@@ -23,7 +23,7 @@ def choose(
     known: Mapping[str, str] = MappingProxyType({}),
     named: str = "",
     decided: Collection[str] = (),
-    refused: Collection[str] = (),
+    over: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, str]:
     """Return ``way`` (forward, back or none), ``rotation_id``, ``secret`` and a ``message``.
 
@@ -34,7 +34,8 @@ def choose(
     their end: where none is open, one of them that has ended on the hosts is taken through its phases, which change nothing
     any more, to its report. ``known`` are the secrets of the rotations that log and reports know, ``named`` is one that a person
     knows; any other goes forward only where every host knows it. ``decided`` are those of which the controller has heard that every host
-    had decided: they go forward, whatever a host says now. ``refused`` are those that ended before any host was changed.
+    had decided: they go forward, whatever a host says now. ``over`` has the outcome of those of which the controller has written the end:
+    one of them begins on no host by the word of another.
     """
     opened = {name: said["rotation"] for name, said in hosts.items() if said.get("rotation")}
     ids = sorted({str(journal["rotation_id"]) for journal in opened.values()})
@@ -56,8 +57,8 @@ def choose(
             f"rotation {ids[0]} is decided on every host that answers: it only goes forward, run resume.yml; "
             "to go back afterwards is a new rotation"
         )
-    if way == "forward" and ids[0] != named and (ids[0] not in known or ids[0] in refused):
-        _refuse_to_begin(ids[0], told, hosts, ids[0] in refused)
+    if way == "forward" and ids[0] != named and (ids[0] not in known or ids[0] in over):
+        _refuse_to_begin(ids[0], told, hosts, over.get(ids[0], ""))
     where = "has ended on the hosts and lacks its report"
     if opened:
         where = f"is open on {', '.join(sorted(opened))}{_by_word({*known, named}, ids[0])}"
@@ -116,14 +117,14 @@ def _secret(rotation_id: str, told: Mapping[str, JournalRecord], known: Mapping[
     return secret
 
 
-def _refuse_to_begin(rotation_id: str, told: Mapping[str, JournalRecord], hosts: Looked, refused: bool) -> None:
-    """Refuse to go on with a rotation that only hosts know, where another one would begin it by their word."""
+def _refuse_to_begin(rotation_id: str, told: Mapping[str, JournalRecord], hosts: Looked, outcome: str) -> None:
+    """Refuse to go on with a rotation that only hosts know, or that is over, where another one would begin it by their word."""
     strangers = ", ".join(name for name in hosts if name not in told)
     opened = f"rotation {rotation_id} is open on {', '.join(sorted(told))}"
-    if strangers and refused:
+    if strangers and outcome:
         raise KeyturnError(
-            f"{opened}, the log says that it was refused, and {strangers} would begin it: run rollback.yml, or say that it is to begin by "
-            f"-e keyturn_rotation_id={rotation_id}. If it is open nowhere, {IN_OTHER_HANDS}"
+            f"{opened}, log and report say that it has ended as {outcome}, and {strangers} would begin it: run rollback.yml, or say that "
+            f"it is to begin by -e keyturn_rotation_id={rotation_id}. If it is open nowhere, {IN_OTHER_HANDS}"
         )
     if strangers:
         raise KeyturnError(

@@ -33,6 +33,8 @@ Call = Literal[
 ]
 # the calls of a rotation in their order; one that failed said nothing
 CALLS: tuple[Call, ...] = get_args(Call)
+# those by which a host goes back: no other takes back that it has decided to commit, whatever it answers
+BACK: tuple[Call, ...] = ("rotation_taken_back", "rotation_went_back", "rotation_left_open")
 
 
 def missing(hosts: Hosts) -> list[str]:
@@ -44,8 +46,13 @@ def records(hosts: Hosts, rotation_id: str) -> dict[str, JournalRecord]:
     """Return the journal of a rotation as each host told it last, empty for one that never did."""
 
     def last(known: HostVariables) -> JournalRecord:
-        told = [known.get(call, NOTHING).get("rotation") or {} for call in CALLS]
-        return ([one for one in told if one.get("rotation_id") == rotation_id] or [{}])[-1]
+        found: JournalRecord = {}
+        for call in CALLS:
+            told = known.get(call, NOTHING).get("rotation") or {}
+            keeps = found.get("decision") != "commit" or told.get("decision") == "commit" or call in BACK
+            if told.get("rotation_id") == rotation_id and keeps:
+                found = told
+        return found
 
     return {host: last(known) for host, known in hosts.items()}
 
@@ -87,10 +94,10 @@ def answers(hosts: Hosts) -> dict[str, HostAnswer | None]:
 def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
     """Return the hosts that have not decided to commit: while there is one, nobody can have finished.
 
-    A decision may be of an earlier run, and what a host has answered when it was to decide it does not take back. Of a host that could
-    not be looked at, or was lost when it decided, nobody knows. Where the hosts share a value (``unit`` is fleet), one says that it has
-    finished, another that it has decided, or finished too, and none has gone back, nobody goes back on the word of a third: either may
-    be in other hands, or was left out when they ended, and they would be parted.
+    A decision may be of an earlier run. Of a host that could not be looked at, or was lost when it decided, nobody knows. Where the
+    hosts share a value (``unit`` is fleet), one says that it has finished, another that it has decided, or finished too, and none has
+    gone back, nobody goes back on the word of a third: either may be in other hands, or was left out when they ended, and they would be
+    parted.
     """
     told = {host: _told(known, rotation_id) for host, known in hosts.items()}
     decisions = [one.get("decision") for one in told.values()]
@@ -98,15 +105,8 @@ def undecided(hosts: Hosts, rotation_id: str, unit: str) -> list[str]:
     if unit == "fleet" and ended:
         return []
     return [
-        host
-        for host, one in told.items()
-        if one.get("decision") != "commit" and not _has_decided(hosts[host]) and (one or not _unknown(hosts[host]))
+        host for host, one in told.items() if one.get("decision") != "commit" and (one or not _unknown(hosts[host]))
     ]
-
-
-def _has_decided(known: HostVariables) -> bool:
-    """Tell whether a host has answered in this run that it has decided."""
-    return (known.get("rotation_decided", NOTHING).get("rotation") or {}).get("decision") == "commit"
 
 
 def finished(hosts: Hosts, rotation_id: str) -> list[str]:

@@ -258,6 +258,13 @@ def decided(folder: Path) -> list[str]:
     return [one["rotation_id"] for one in documents(folder) if one.get("decided")]
 
 
+def over(folder: Path) -> dict[str, str]:
+    """Return the outcome of each rotation that has ended for good, or was refused; of one without a report the log tells it."""
+    told = {one["rotation_id"]: one["outcome"] for one in documents(folder)}
+    ends = rotation_log.outcomes(rotation_log.read(folder)) | told
+    return {rotation_id: outcome for rotation_id, outcome in ends.items() if outcome in ("refused", *ENDED)}
+
+
 def unreported(folder: Path) -> list[str]:
     """Return the rotations of which ``folder`` tells the begin but no end: the run was killed before it could."""
     return [str(one["rotation_id"]) for one in documents(folder) if one.get("outcome") == "interrupted"]

@@ -8,7 +8,7 @@ from ..base.errors import KeyturnError
 from ..fleet import abandoned, answers, recovery
 from ..inputs.request import check_rotation_id
 from ..inputs.validation import Answer, Parameters
-from ..records import report, rotation_log
+from ..records import report
 
 SHAPE = {"hosts": {"*": answers.LOOKED}, "secrets": {"*": dict}}
 
@@ -27,8 +27,7 @@ def run(parameters: Parameters, check_mode: bool) -> Answer:
     ended = abandoned.close(folder, parameters["hosts"], found_by, check_mode, everywhere=True)
     known = report.begun(folder)
     more = {"unreported": report.unreported(folder), "known": known, "named": parameters["rotation_id"]}
-    ends = rotation_log.outcomes(rotation_log.read(folder))
-    more |= {"decided": report.decided(folder), "refused": [one for one, end in ends.items() if end == "refused"]}
+    more |= {"decided": report.decided(folder), "over": report.over(folder)}
     chosen = recovery.choose(parameters["wish"], parameters["hosts"], parameters["secrets"], **more)
     told = [f"rotation {one}: {abandoned.WORDS}" for one in ended]
     return {"changed": bool(ended)} | chosen | {"ended": ended, "message": "; ".join([*told, chosen["message"]])}
