@@ -459,6 +459,22 @@ def test_a_table_that_somebody_holds_is_named_with_who_holds_it(shop: Shop, monk
     holder.close()
 
 
+@pytest.mark.parametrize("fault", [TimeoutError, MemoryError])
+def test_a_lock_is_told_also_where_the_server_does_not_say_whose_it_is(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, fault: type[Exception]
+) -> None:
+    def stuck(_cursor: object) -> str:
+        raise fault
+
+    monkeypatch.setitem(postgresql_session.SETTINGS, "lock_timeout", "200ms")
+    monkeypatch.setattr(postgresql_session, "_locks", stuck)
+    holder = psycopg2.connect(shop.url)
+    holder.cursor().execute("LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+    with pytest.raises(KeyturnError, match=r"another session holds a lock on the table$"):
+        shop.store(new=None).examine([], False)
+    holder.close()
+
+
 def test_what_ends_the_application_s_statements_does_not_end_ours(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A statement, and what is computed between two, take longer than the role has time for."""
     turn = Pages.turn

@@ -221,7 +221,7 @@ class Login:
             why = _words(error)
             if error.pgcode == LOCKED:
                 with (
-                    contextlib.suppress(psycopg2.Error),
+                    contextlib.suppress(psycopg2.Error, TimeoutError, MemoryError),
                     _waiting(CONNECT_SECONDS),
                     transaction(connection, snapshot=True) as cursor,
                 ):
