@@ -22,6 +22,7 @@ from keyturn.base import postgresql, scram
 from keyturn.base.errors import KeyturnError
 from keyturn.base.postgresql import Address, Connection, Failed
 from keyturn.issuers import postgresql_role
+from keyturn.issuers.admin import STRANGERS
 from keyturn.issuers.contract import Told
 from support import odd
 from support.databases import ADMIN, ADMINS_PASSWORD, ALTERNATE, APPLICATION, DATABASE, OWNER, USER, PostgreSQL
@@ -421,7 +422,7 @@ def test_a_stranger_who_takes_the_port_gets_no_session_of_the_admins(
     try:
         if who == "a stranger":
             with pytest.raises(
-                KeyturnError, match=f"the user {NOBODY} listens on port .*neither root nor its server_user"
+                KeyturnError, match=f"the user {NOBODY} listens on port .*neither root nor its server_user: {STRANGERS}"
             ):
                 issuer.prepare()
         else:

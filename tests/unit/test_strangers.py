@@ -14,11 +14,13 @@ import pytest
 from keyturn import issuers
 from keyturn.base import procfs
 from keyturn.base.errors import KeyturnError
+from keyturn.base.here import Listener
 from keyturn.ground.scripts import Scripts
 from keyturn.host import probes, storage
 from keyturn.host.probes import Question
 from keyturn.inputs import catalogue
 from keyturn.inputs.validation import validated
+from keyturn.issuers.admin import STRANGERS
 from keyturn.issuers.contract import Told
 from keyturn.services.script import ScriptService
 from support.faults import Host
@@ -158,9 +160,23 @@ def test_who_takes_the_port_of_a_server_is_sent_no_admins_password(tmp_path: Pat
         if server_user:
             issuer.set()
         else:
-            with pytest.raises(KeyturnError, match="was told nothing: the user 65534 listens on port"):
+            with pytest.raises(KeyturnError, match=f"was told nothing: the user 65534 listens on port .*: {STRANGERS}"):
                 issuer.set()
         assert (SECRET.encode() in other.received()) is bool(server_user)
+
+
+def test_a_server_that_was_not_there_before_the_connection_is_not_believed() -> None:
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        before = Listener(port, {os.getuid()})
+        assert (
+            before.refusal("127.0.0.1")
+            == f"nobody is seen to listen on port {port} of this host, where somebody answers"
+        )
+        server.listen()
+        assert before.refusal("127.0.0.1") == f"who listens on port {port} of this host has changed in the same moment"
+        assert Listener(port, {os.getuid()}).refusal("127.0.0.1") == ""
 
 
 def test_who_takes_the_port_between_the_look_and_the_connection_gets_nothing(

@@ -24,11 +24,13 @@ class Listener:
         """Say why what has answered at an address is not to be believed; empty where one of the users listens, and for another host."""
         if not _is_here(peer):
             return ""
-        found = procfs.listening([peer], self._port)
-        for one in found:
-            if one.user not in self._users or one.inode not in self._before:
-                return f"the user {one.user} listens on port {self._port} of this host, who is neither root nor its server_user"
-        return "" if found else f"nobody is seen to listen on port {self._port} of this host, where somebody answers"
+        found, place = procfs.listening([peer], self._port), f"port {self._port} of this host"
+        if others := [one.user for one in found if one.user not in self._users]:
+            return f"the user {others[0]} listens on {place}, who is neither root nor its server_user"
+        if not found:
+            return f"nobody is seen to listen on {place}, where somebody answers"
+        same = all(one.inode in self._before for one in found)
+        return "" if same else f"who listens on {place} has changed in the same moment"
 
 
 def server_users(name: str) -> set[int]:

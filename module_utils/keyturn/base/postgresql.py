@@ -30,6 +30,8 @@ MOST_BYTES, MOST_ROWS = 1 << 20, 1000
 ASIDE = b"NSA"
 CODE = re.compile(r"[0-9A-Z]{5}")
 WRONG_PASSWORD = "28P01"  # noqa: S105 - a code
+# in the place of such a code: who answers is not to be believed
+UNBELIEVED = "stranger"
 STRANGE = "what answers does not speak PostgreSQL's protocol"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 Row = tuple[str | None, ...]
@@ -42,7 +44,10 @@ def believed(peer: str) -> str:
 
 
 class Failed(Exception):
-    """The server, or the way to it, has refused: ``reason`` is made of constants, ``code`` is PostgreSQL's own (SQLSTATE) or empty."""
+    """The server, or the way to it, has refused: ``reason`` is made of constants.
+
+    ``code`` is PostgreSQL's own (SQLSTATE), ``UNBELIEVED``, or empty.
+    """
 
     def __init__(self, reason: str, code: str = "") -> None:
         super().__init__(reason)
@@ -270,7 +275,7 @@ def _socket(to: Address, ends: float, refusal: Refusal = believed) -> socket.soc
     sock = deadline.connection(to.host, to.port, ends)
     if why := refusal(str(sock.getpeername()[0])):
         sock.close()
-        raise Failed(why)
+        raise Failed(why, UNBELIEVED)
     if not to.tls:
         return sock
     sock.sendall(struct.pack("!ii", 8, TLS_REQUEST))
@@ -285,7 +290,9 @@ def _check_peer(sock: socket.socket, to: Address) -> None:
     _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
     if to.peers is not None and uid not in to.peers:
         sock.close()
-        raise Failed(f"the user {uid} answers at the socket in {to.host}, who is neither root nor its system_user")
+        raise Failed(
+            f"the user {uid} answers at the socket in {to.host}, who is neither root nor its system_user", UNBELIEVED
+        )
 
 
 def _row(content: bytes) -> Row:

@@ -1,4 +1,4 @@
-"""The password of who tells an issuer, where that is not the application itself."""
+"""Who tells an issuer, where that is not the application itself: the password, and to whom it may go."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from ..base import files
 from ..base.errors import KeyturnError
 from ..ground import owner
 from .contract import Spec, Told
+
+# what a person does about one who answers in the place of the server
+STRANGERS = "see who answers there and end that; if it is the server, or stands before it, name its user in `admin`; then run this again"
 
 
 def password(admin: Spec, told: Told) -> str:

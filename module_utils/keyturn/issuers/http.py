@@ -11,7 +11,7 @@ from ..base.here import Listener, server_users
 from ..base.http import Connected
 from ..providers import http_data
 from ..providers.shapes import ProviderSpec
-from .admin import password
+from .admin import STRANGERS, password
 from .contract import Spec, Told, Unanswered
 
 ADMINS = {"admin_user", "admin_password"}
@@ -111,7 +111,7 @@ class Http:
 
         def connected(peer: str) -> None:
             if why := listener.refusal(peer):
-                raise KeyturnError(f"the issuer was told nothing: {why}: correct `admin`, or let the server have TLS")
+                raise KeyturnError(f"the issuer was told nothing: {why}: {STRANGERS}")
 
         return connected
 

@@ -21,6 +21,7 @@ from ..base.here import Listener, server_users
 from ..base.postgresql import Connection, Failed, identifier, literal
 from ..ground import owner
 from ..providers.shapes import ProviderSpec
+from .admin import STRANGERS
 from .admin import password as admins_password
 from .contract import Spec, Told
 
@@ -282,6 +283,7 @@ def _transaction(session: Connection) -> Iterator[None]:
 
 REMEDY = "see that it runs and can be reached from this host, then run this again"
 REMEDIES = {
+    postgresql.UNBELIEVED: STRANGERS,
     postgresql.WRONG_PASSWORD: "the login that changes the role is not accepted: correct `admin`, or give the entry one",
     "42501": "the login that changes the role may not: give it CREATEROLE, and the right over the role",
     "XX000": "somebody else has changed the role in the same moment: see who, then run this again",
