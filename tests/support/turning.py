@@ -119,7 +119,7 @@ def unread(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 # one file that opens under one value, and costs little to open; `fault` says what goes wrong
 VAULT_PROGRAM = """\
-import hashlib, os, sys
+import hashlib, os, stat, sys
 
 with open("ran", "a") as ran:
     ran.write(sys.argv[1] + "\\n")
@@ -145,8 +145,9 @@ if what in ("turn", "back"):
 if what == "check" and fault != "accepts all":
     opened([sys.stdin.read()])
 if what == "backup" and fault != "prints nothing":
-    times = {"prints a lot": 2000, "fills the disk": 1000}.get(fault, 1)
-    sys.stdout.write(open(place).read() * times) if fault == "prints a lot" else os.write(1, open(place, "rb").read() * times)
+    sys.stdout.write(open(place).read() * (2000 if fault == "prints a lot" else 1))
+    # it could keep a file that is the host's, and write to it later
+    sys.exit(5 if stat.S_ISREG(os.fstat(1).st_mode) else 0)
 if what == "restore" and fault == "reads no backup":
     sys.exit(3)
 if what == "restore":

@@ -6,7 +6,7 @@ import os
 import selectors
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import IO, NamedTuple, TypedDict, Unpack, cast
 
 from .deadline import within
@@ -74,24 +74,29 @@ class Said(NamedTuple):
     code: int | None
 
 
+def printed(process: Process, seconds: float) -> Iterator[bytes]:
+    """Yield what a process prints, piece by piece, to the end; TimeoutExpired where that takes longer than ``seconds``."""
+    end = time.monotonic() + seconds
+    with cast(IO[bytes], process.stdout) as output, selectors.DefaultSelector() as ready:
+        ready.register(output, selectors.EVENT_READ)
+        while ready.select(max(0.0, end - time.monotonic())):
+            if not (part := os.read(output.fileno(), PIECE_BYTES)):
+                return
+            yield part
+        raise subprocess.TimeoutExpired(process.args, seconds)
+
+
 def said(command: Sequence[str], most: int, seconds: float, **started: Unpack[Started]) -> Said:
     """Run a program without any input; ``started`` is how its process starts. Errors as of ``subprocess.run``."""
     end = time.monotonic() + seconds
-    parts: list[bytes] = []
-    quiet = subprocess.DEVNULL
+    content, quiet = bytearray(), subprocess.DEVNULL
     process = Process(command, stdin=quiet, stdout=subprocess.PIPE, stderr=quiet, **started)
-    with cast(IO[bytes], process.stdout) as output, selectors.DefaultSelector() as ready:
-        ready.register(output, selectors.EVENT_READ)
-        try:
-            left = most
-            while left:
-                if not ready.select(max(0.0, end - time.monotonic())):
-                    raise subprocess.TimeoutExpired(command, seconds)
-                if not (part := os.read(output.fileno(), min(PIECE_BYTES, left))):
-                    return Said(b"".join(parts), process.wait(max(0.0, end - time.monotonic())))
-                parts.append(part)
-                left -= len(part)
-            return Said(b"".join(parts), None)
-        finally:
-            process.kill()
-            ends(process)
+    try:
+        for part in printed(process, seconds):
+            content += part[: most - len(content)]
+            if len(content) == most:
+                return Said(bytes(content), None)
+        return Said(bytes(content), process.wait(max(0.0, end - time.monotonic())))
+    finally:
+        process.kill()
+        ends(process)

@@ -149,7 +149,7 @@ class Scripts(NamedTuple):
         keeps: Sequence[int] = (),
         more: Mapping[str, str] = MappingProxyType({}),
         source: int | None = None,
-        into: int | None = None,
+        into: Callable[[bytes], object] | None = None,
     ) -> int | None:
         """Run a command and return its exit code; None after ``seconds``, when its session is killed.
 
@@ -157,27 +157,27 @@ class Scripts(NamedTuple):
         ``keeps`` are descriptors that it has open besides, until it and whatever it starts have ended.
 
         Its environment is clean, but for ``more``: a variable in it would win over `.env`. No output is kept: an application may
-        print what it was given. What it reads from (``source``) or prints to (``into``) instead the caller has opened. KeyturnError where
-        it cannot be run, or where root would run what another user may change.
+        print what it was given. ``source`` is what it reads from instead, and ``into`` is given what it prints, piece by piece: it has no
+        descriptor of the caller's to write to, which it could keep. KeyturnError where it cannot be run, or where root would run what
+        another user may change.
         """
         if danger := self.danger(command):
             raise KeyturnError(f"{danger}: {REMEDY}")
         try:
-            process = self._started(command, told, keeps, more, source, into)
+            process = self._started(command, told, keeps, more, source, into is not None)
         except OSError as error:
             raise KeyturnError(f"{command[0]} in {self.app_root} cannot be run: {error.strerror}") from error
         except subprocess.TimeoutExpired as late:
             raise KeyturnError(
                 f"{command[0]} in {self.app_root} has not begun after {late.timeout} s: {self._who_holds}"
             ) from None
-        deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                return process.wait(min(LOOK_SECONDS, left))
-            if up():
-                return 0
-        self._kill(process, command[0])
-        return None
+        ended: int | None = None
+        try:
+            ended = _ended(process, seconds, up, into)
+        finally:
+            if ended is None:
+                self._kill(process, command[0])
+        return ended
 
     def _started(
         self,
@@ -186,7 +186,7 @@ class Scripts(NamedTuple):
         keeps: Sequence[int],
         more: Mapping[str, str],
         source: int | None,
-        into: int | None,
+        heard: bool,
     ) -> programs.Process:
         user = self.user
         environment = {
@@ -211,7 +211,7 @@ class Scripts(NamedTuple):
                 cwd=folder,
                 env=environment,
                 stdin=given if source is None else source,
-                stdout=subprocess.DEVNULL if into is None else into,
+                stdout=subprocess.PIPE if heard else subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
                 pass_fds=keeps,
@@ -225,3 +225,20 @@ class Scripts(NamedTuple):
                 f"{program} in {self.app_root} (process {process.pid}) does not end although it is killed: see what it waits for, "
                 "such as a file system of its user's, and end that"
             )
+
+
+def _ended(
+    process: programs.Process, seconds: float, up: Callable[[], bool], into: Callable[[bytes], object] | None
+) -> int | None:
+    """Return the exit code, 0 where what goes on is ``up``, None after ``seconds``."""
+    deadline = time.monotonic() + seconds
+    if into is not None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            for part in programs.printed(process, seconds):
+                into(part)
+    while (left := deadline - time.monotonic()) > 0:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(min(LOOK_SECONDS, left))
+        if up():
+            return 0
+    return None

@@ -18,7 +18,7 @@ from ...base.errors import KeyturnError
 from ...base.sides import Side
 from ..scripts import Scripts
 from .contract import Backup, Census, Deferred, Examined, Online, Prepared, RowStore, Space, Spec, Turned
-from .program import BLOCK, Programs
+from .program import Programs
 
 BACKUP, STATE = "backup.data", "prepared.state"
 PROGRAMS = ("turn", "back", "check", "backup", "restore")
@@ -92,25 +92,29 @@ class Checked:
             raise Deferred("it is made under the stop, right before the data is turned")
         path = folder / BACKUP
         durable.remove(path)
-        most, program = max(0, shutil.disk_usage(folder).free - SPARE_BYTES), self._spec["backup"]
+        most = max(0, shutil.disk_usage(folder).free - SPARE_BYTES)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            self._programs.run(program, "makes a backup", into=fd, most=most)
+        with open(fd, "wb") as file:  # noqa: PTH123 - of a descriptor
+
+            def keep(part: bytes) -> None:
+                if file.tell() + len(part) > most:
+                    raise self._no_backup(f"more than the disk takes ({most >> 20} MiB)")
+                file.write(part)
+
+            self._programs.run(self._spec["backup"], "makes a backup", into=keep)
+            file.flush()
             os.fsync(fd)
-        finally:
-            os.close(fd)
         size = path.stat().st_size
-        # a program that does not look at how much was written ends well at the limit
-        fault = (
-            "nothing" if not size else f"as much as the disk takes ({most >> 20} MiB)" if size > most - BLOCK else ""
-        )
-        if fault:
-            raise KeyturnError(
-                f"{self.name}: {program['command'][0]}, which makes a backup, has printed {fault}: it prints the backup, and the disk "
-                "needs room for it"
-            )
+        if not size:
+            raise self._no_backup("nothing")
         durable.sync_folder(folder)
         return {"path": str(path), "bytes": size, "sha256": _sha256(path)}
+
+    def _no_backup(self, printed: str) -> KeyturnError:
+        name = self._spec["backup"]["command"][0]
+        return KeyturnError(
+            f"{self.name}: {name}, which makes a backup, has printed {printed}: it prints the backup, and the disk needs room for it"
+        )
 
     def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
         """Know the rotation's folder; nothing is prepared."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ...base import procfs
@@ -17,8 +17,7 @@ LOCK = "prepared.lock"
 PLACE = re.compile(r"\{(old|new|value)\}")
 # how long what a program has started may take to end after it
 LEFT_SECONDS = 5
-# what a shell counts a file in
-BLOCK = 512
+Hears = Callable[[bytes], object]
 
 
 class Programs:
@@ -43,15 +42,13 @@ class Programs:
         if not self._runner.runnable(name := program["command"][0]):
             raise KeyturnError(f"{self._name}: {name} is no program that can be run there: correct the migration")
 
-    def run(self, program: Spec, does: str, source: int | None = None, into: int | None = None, most: int = 0) -> None:
+    def run(self, program: Spec, does: str, source: int | None = None, into: Hears | None = None) -> None:
         """Run a program, which ``does`` something; KeyturnError where it fails.
 
-        It reads from the open file ``source``, and prints into the open file ``into``, of which no more than ``most`` bytes are written.
+        It reads from the open file ``source``, and ``into`` is given what it prints.
         """
-        name, *_ = command = list(program["command"])
-        if into is not None:  # the shell sets the limit before anything of the program runs
-            command = ["sh", "-c", f'ulimit -f {most // BLOCK}; exec "$@"', name, *command]
-        code = self._code({**program, "command": command}, self._values, source, into)
+        name = program["command"][0]
+        code = self._code(program, self._values, source, into)
         if code != 0:
             raise KeyturnError(
                 f"{self._name}: {name}, which {does}, ended with exit code {code}: run it by hand on a copy to see why"
@@ -62,7 +59,7 @@ class Programs:
         return self._code(program, {**self._values, "value": self._values[side]}) == 0
 
     def _code(
-        self, program: Spec, values: Mapping[str, str], source: int | None = None, into: int | None = None
+        self, program: Spec, values: Mapping[str, str], source: int | None = None, into: Hears | None = None
     ) -> int:
         def filled(template: object) -> str:
             return PLACE.sub(lambda found: values[found[1]], str(template))
