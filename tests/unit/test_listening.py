@@ -46,5 +46,14 @@ def test_each_that_listens_is_found_with_its_address_and_number_and_user(
         packed = socket.inet_pton(one.family, address)
         assert found[port] == Listening(listening.hexadecimal(packed), port, number, os.geteuid()), kind
         assert procfs.listeners(port) == [{os.getpid()}]
-    with socket.create_connection(ours["one"].getsockname()) as connected:
-        assert connected.getsockname()[1] not in {one.port for one in listening.sockets(PROC)}
+    for kind, one in ours.items():
+        place = ("127.0.0.1" if kind == "both" else one.getsockname()[0], one.getsockname()[1])
+        with socket.create_connection(place) as connected:
+            assert connected.getsockname()[1] not in {one.port for one in listening.sockets(PROC)}
+            assert procfs.taker(connected) is None, "it waits to be taken"
+            with one.accept()[0] as taken:
+                number = str(os.fstat(taken.fileno()).st_ino)
+                found_end = procfs.taker(connected)
+                assert found_end is not None
+                assert (found_end.inode, found_end.user) == (number, os.geteuid()), kind
+                assert procfs.takes_of(found_end, [found[place[1]]])

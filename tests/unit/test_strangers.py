@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
+import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 from keyturn import issuers
-from keyturn.base import procfs
+from keyturn.base import deadline, postgresql, procfs
 from keyturn.base.errors import KeyturnError
 from keyturn.base.here import Listener
 from keyturn.ground.scripts import Scripts
@@ -23,6 +26,7 @@ from keyturn.inputs.validation import validated
 from keyturn.issuers.admin import STRANGERS
 from keyturn.issuers.contract import Told
 from keyturn.services.script import ScriptService
+from support import lab
 from support.faults import Host
 from support.others import NOBODY, give, ground, needs_root
 
@@ -166,17 +170,16 @@ def test_who_takes_the_port_of_a_server_is_sent_no_admins_password(tmp_path: Pat
 
 
 def test_a_server_that_was_not_there_before_the_connection_is_not_believed() -> None:
-    with socket.socket() as server:
+    with socket.socket() as server, socket.socket(type=socket.SOCK_DGRAM) as leads_there:
         server.bind(("127.0.0.1", 0))
         port = server.getsockname()[1]
+        leads_there.connect(("127.0.0.1", port))
         before = Listener(port, {os.getuid()})
-        assert (
-            before.refusal("127.0.0.1")
-            == f"nobody is seen to listen on port {port} of this host, where somebody answers"
-        )
+        place = f"port {port} of this host"
+        assert before.refusal(leads_there) == f"nobody is seen to listen on {place}, where somebody answers"
         server.listen()
-        assert before.refusal("127.0.0.1") == f"who listens on port {port} of this host has changed in the same moment"
-        assert Listener(port, {os.getuid()}).refusal("127.0.0.1") == ""
+        assert before.refusal(leads_there) == f"who listens on {place} has changed in the same moment"
+        assert Listener(port, {os.getuid()}).refusal(leads_there) == ""
 
 
 def test_who_takes_the_port_between_the_look_and_the_connection_gets_nothing(
@@ -184,7 +187,7 @@ def test_who_takes_the_port_between_the_look_and_the_connection_gets_nothing(
 ) -> None:
     with stranger() as other:
         seen = iter([{"1"}, {"2"}])
-        monkeypatch.setattr(ScriptService, "sockets", lambda one, url, peer="": next(seen))
+        monkeypatch.setattr(ScriptService, "sockets", lambda one, url, connection=None: next(seen))
         with pytest.raises(KeyturnError, match="who listens there has changed, so nothing was sent"):
             shown(service(f"http://127.0.0.1:{other.port}", tmp_path))
         assert b"Bearer" not in other.received()
@@ -193,10 +196,91 @@ def test_who_takes_the_port_between_the_look_and_the_connection_gets_nothing(
 def test_nor_is_its_answer_a_proof(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with stranger() as other:
         seen = iter([{"1"}, {"1"}, {"2"}])
-        monkeypatch.setattr(ScriptService, "sockets", lambda one, url, peer="": next(seen))
+        monkeypatch.setattr(ScriptService, "sockets", lambda one, url, connection=None: next(seen))
         one = service(f"http://127.0.0.1:{other.port}", tmp_path, proof_path="/works")
         with pytest.raises(KeyturnError, match="who listens there has changed, so nothing was sent"):
             list(probes.http_status(Question("new", {}, {}, [one], None), {}))
+
+
+RESET, FILTER = 4, 26
+# of socket(7): drops what has the flag RST, the answer of a port on which nobody listens
+DROPS_RESETS = b"".join(
+    struct.pack("HBBI", *step) for step in [(0x30, 0, 0, 13), (0x45, 0, 1, RESET), (6, 0, 0, 0), (6, 0, 0, 1 << 16)]
+)
+
+
+def connect_to_clients(port: int, client: int, told: int) -> None:
+    """Connect from a port to the one of a client before that connects to it: two that connect to each other are connected."""
+    buffer = ctypes.create_string_buffer(DROPS_RESETS)
+    program = struct.pack("HxxxxxxQ", len(DROPS_RESETS) // 8, ctypes.addressof(buffer))
+    os.setresuid(NOBODY, NOBODY, 0)
+    with socket.socket() as waiting:
+        os.seteuid(0)  # some kernels let nobody else have a filter
+        waiting.setsockopt(socket.SOL_SOCKET, FILTER, program)
+        os.setresuid(NOBODY, NOBODY, NOBODY)
+        signal.alarm(WAITS)
+        waiting.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        waiting.bind(("127.0.0.1", port))
+        waiting.setblocking(False)
+        waiting.connect_ex(("127.0.0.1", client))
+        os.write(told, b"waits")
+        waiting.setblocking(True)
+        while True:
+            with contextlib.suppress(OSError):
+                os.write(told, waiting.recv(65536))
+                waiting.sendall(b"HTTP/1.0 200 OK\r\nContent-Length: 0\r\n\r\n")
+            time.sleep(0.05)
+
+
+@contextlib.contextmanager
+def who_connects_to_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stranger]:
+    """Such a stranger, and a server on the same port, on which it alone listens; our connections come from one port."""
+    heard, told = os.pipe()
+    port, client = lab.free_port(), lab.free_port()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            connect_to_clients(port, client, told)
+        finally:
+            os._exit(1)
+    os.close(told)
+    here = ("127.0.0.1", client)
+    monkeypatch.setattr(
+        deadline, "connection", lambda host, port, ends: socket.create_connection((host, port), 9, here)
+    )
+    try:
+        assert os.read(heard, 5) == b"waits"
+        with socket.create_server(("127.0.0.1", port)):
+            yield Stranger(pid, port, heard)
+    finally:
+        with contextlib.suppress(ProcessLookupError, ChildProcessError):
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(heard)
+
+
+def test_who_connects_to_us_in_the_place_of_the_service_is_shown_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with who_connects_to_clients(monkeypatch) as other:
+        url = f"http://127.0.0.1:{other.port}"
+        with pytest.raises(
+            KeyturnError, match=rf"a connection to port .* was taken by process {other.pid} .*of the user {NOBODY}"
+        ):
+            shown(service(url, tmp_path))
+        assert b"Bearer" not in other.received()
+
+
+def test_nor_is_it_sent_an_admins_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    with who_connects_to_clients(monkeypatch) as other:
+        listener = Listener(other.port, [0])
+        server = postgresql.Address("127.0.0.1", other.port, "postgres", tls=False)
+        with (
+            pytest.raises(postgresql.Failed, match=f"the user {NOBODY} answers on port {other.port} of this host"),
+            postgresql.connected(server, "admin", SECRET, 9, refusal=listener.refusal),
+        ):
+            pass
+        assert other.received() == b""
 
 
 @pytest.mark.parametrize("url", ["http://192.0.2.1:8000", "https://127.0.0.1", ""])

@@ -20,8 +20,9 @@ class Listener:
         self._port, self._users = port, users
         self._before = {one.inode for one in procfs.listening_on(port)}
 
-    def refusal(self, peer: str) -> str:
-        """Say why what has answered at an address is not to be believed; empty where one of the users listens, and for another host."""
+    def refusal(self, connection: socket.socket) -> str:
+        """Say why what has answered is not to be believed; empty where one of the users listens and has it, and for another host."""
+        peer = str(connection.getpeername()[0])
         if not _is_here(peer):
             return ""
         found, place = procfs.listening([peer], self._port), f"port {self._port} of this host"
@@ -29,6 +30,9 @@ class Listener:
             return f"the user {others[0]} listens on {place}, who is neither root nor its server_user"
         if not found:
             return f"nobody is seen to listen on {place}, where somebody answers"
+        taken = procfs.taker(connection)
+        if taken and taken.user not in self._users and not procfs.takes_of(taken, found):
+            return f"the user {taken.user} answers on {place}, who is neither root nor its server_user"
         same = all(one.inode in self._before for one in found)
         return "" if same else f"who listens on {place} has changed in the same moment"
 

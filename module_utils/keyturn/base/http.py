@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 BODY_BYTES = 1 << 16
-Connected = Callable[[str], None]
+Connected = Callable[[socket.socket], None]
 
 
 class _Until(io.RawIOBase):
@@ -64,7 +64,7 @@ class _Connection(http.client.HTTPConnection):
     def connect(self) -> None:
         super().connect()
         try:
-            self._connected(str(self.sock.getpeername()[0]))
+            self._connected(self.sock)
         except BaseException:
             self.close()
             raise
@@ -147,12 +147,12 @@ def ask(
     *,
     method: str | None = None,
     limit: int = BODY_BYTES,
-    connected: Connected = lambda peer: None,
+    connected: Connected = lambda connection: None,
 ) -> Answer:
     """Send GET ``url``, or POST with ``body`` as JSON, and wait at most ``timeout`` seconds for the whole of the answer.
 
     A body in bytes is JSON already. ``method`` is another method. Of the answer's body at most ``limit`` bytes are read. ``connected``
-    is called with the address at the other end, when the connection stands and nothing has been sent; what it raises is passed on.
+    is called with the connection, when it stands and nothing has been sent; what it raises is passed on.
     KeyturnError where the address has a user or a password in it. To find the address of a name the system takes its own time.
     """
     if fault(url) == USER:
@@ -188,7 +188,7 @@ def get(
     url: str,
     timeout: float,
     headers: Mapping[str, str] | None = None,
-    connected: Connected = lambda peer: None,
+    connected: Connected = lambda connection: None,
 ) -> int | None:
     """Return the status of GET ``url``, None when there was no HTTP answer; ``connected`` as for ``ask``."""
     return ask(url, timeout, headers, connected=connected).status

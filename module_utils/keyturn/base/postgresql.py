@@ -35,10 +35,10 @@ UNBELIEVED = "stranger"
 STRANGE = "what answers does not speak PostgreSQL's protocol"
 NOTHING: Mapping[str, str] = MappingProxyType({})
 Row = tuple[str | None, ...]
-Refusal = Callable[[str], str]
+Refusal = Callable[[socket.socket], str]
 
 
-def believed(peer: str) -> str:
+def believed(connection: socket.socket) -> str:
     """Refuse nobody."""
     return ""
 
@@ -248,7 +248,7 @@ def connected(
 ) -> Iterator[Connection]:
     """Log in; Failed where the server or the way to it refuses, and for a deadline that is over in between as well.
 
-    ``refusal`` says of the address at the other end, before anything is sent, why that is not to be believed.
+    ``refusal`` says of the connection, before anything is sent, why who has it is not to be believed.
     """
     ends = time.monotonic() + seconds
     try:
@@ -273,7 +273,7 @@ def _socket(to: Address, ends: float, refusal: Refusal = believed) -> socket.soc
         _check_peer(sock, to)
         return sock
     sock = deadline.connection(to.host, to.port, ends)
-    if why := refusal(str(sock.getpeername()[0])):
+    if why := refusal(sock):
         sock.close()
         raise Failed(why, UNBELIEVED)
     if not to.tls:

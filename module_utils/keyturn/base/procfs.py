@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from . import beside, shown
 from .errors import KeyturnError
-from .listening import Listening, hexadecimal, sockets
+from .listening import MAPPED, Listening, hexadecimal, other_end, sockets
 
 PROC = Path("/proc")
 # Of another user's process: it may say that its environment is as large as its address space, and have half a million files open, as all
@@ -20,8 +20,6 @@ ENVIRONMENT_BYTES, COMMAND_BYTES = 1 << 22, 1 << 16
 LOOK_SECONDS = 60.0
 MEMORY_SECONDS = 10.0
 KERNEL_THREAD = 0x00200000
-# how IPv6 writes an address of IPv4: this, and that
-MAPPED = bytes(10) + b"\xff\xff"
 
 
 class Moment(NamedTuple):
@@ -262,6 +260,21 @@ def listening(addresses: Iterable[str], port: int) -> list[Listening]:
             {hexadecimal(packed)} if len(packed) > 4 else {"0" * 8, hexadecimal(packed), hexadecimal(MAPPED + packed)}
         )
     return [one for one in listening_on(port) if one.address in wanted]
+
+
+def taker(connection: socket.socket) -> Listening | None:
+    """Return the socket of this host that a TCP connection leads to, None where no process has it yet, and for another host.
+
+    It need not be one that a socket has taken which listens: of two that connect to each other at a time (RFC 9293, 3.5) each may be
+    anybody's, and whoever had the port before a server listened on it may wait so for all who connect to that.
+    """
+    return other_end(PROC, connection)
+
+
+def takes_of(taken: Listening, listening: Iterable[Listening]) -> bool:
+    """Tell whether a process that has the connection has one of the sockets that listen as well."""
+    holders = set(holders_of(taken.inode))
+    return any(holders.intersection(holders_of(one.inode)) for one in listening)
 
 
 def holders_of(inode: str) -> list[int]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
@@ -180,8 +181,8 @@ def _to_the_service(service: Service) -> http.Connected:
     """Return what looks, once the connection stands, that the service has taken it: a socket of its own that was there before."""
     before = service.sockets(service.base_url)
 
-    def connected(peer: str) -> None:
-        if before is not None and not before & (service.sockets(service.base_url, peer) or set()):
+    def connected(connection: socket.socket) -> None:
+        if before is not None and not before & (service.sockets(service.base_url, connection) or set()):
             raise KeyturnError(
                 f"service {service.name}: who listens there has changed, so nothing was sent: run this again"
             )
@@ -195,7 +196,7 @@ def _to_whoever_was_there(service: Service) -> http.Connected:
         there = service.sockets(service.base_url)
     except KeyturnError:
         there = None
-    return _to_the_service(service) if there else lambda peer: None
+    return _to_the_service(service) if there else lambda connection: None
 
 
 def with_http(services: Sequence[Service]) -> list[Service]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.parse
 from collections.abc import Mapping, Sequence
 
@@ -106,11 +107,11 @@ class Http:
         """Return what looks at who has taken the connection before an admin's password is sent in clear to this host itself."""
         admin, parts = self._spec["admin"], urllib.parse.urlsplit(http_data.FIELD.sub("x", address))
         if not admin or parts.scheme == "https":
-            return lambda peer: None
+            return lambda connection: None
         listener = Listener(parts.port or HTTP_PORT, server_users(admin["server_user"] or ""))
 
-        def connected(peer: str) -> None:
-            if why := listener.refusal(peer):
+        def connected(connection: socket.socket) -> None:
+            if why := listener.refusal(connection):
                 raise KeyturnError(f"the issuer was told nothing: {why}: {STRANGERS}")
 
         return connected

@@ -81,7 +81,7 @@ def call(
     held: Mapping[str, str],
     tls: bool,
     seconds: float,
-    connected: http.Connected = lambda peer: None,
+    connected: http.Connected = lambda connection: None,
 ) -> tuple[str, str, http.Answer]:
     """Make a request with what is ``held`` by its names in braces; over TLS alone where ``tls``. ``connected`` is as for ``http.ask``.
 

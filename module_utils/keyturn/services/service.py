@@ -241,29 +241,39 @@ class Service(ABC):
         pid = self._main(listening)
         return set() if pid is None else {pid}.union(*(found for found in listening if pid in found))
 
-    def sockets(self, url: str, peer: str = "") -> set[str] | None:
+    def sockets(self, url: str, connection: socket.socket | None = None) -> set[str] | None:
         """Return the sockets that take a connection to ``url``, all of them the service's own; None where that is not on this host.
 
-        ``peer`` is the one of its addresses that a connection leads to: a name may have several, and the service listen on one.
+        A ``connection`` leads to one of its addresses: a name may have several, and the service listen on one. Who has taken it is looked
+        at as well.
 
         Root's own are taken as well, and what takes a port that only root can. KeyturnError for one of somebody else: a token must not
         be shown to it, nor its answer believed.
         """
         parts = urllib.parse.urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        addresses = [peer] if peer else _here(parts.hostname, port) if parts.hostname else []
+        addresses = (
+            [connection.getpeername()[0]] if connection else _here(parts.hostname, port) if parts.hostname else []
+        )
         if not addresses or port < int(UNPRIVILEGED.read_text()):
             return None
         found = procfs.listening(addresses, port)
         for one in found:
-            if one.inode not in self._own_sockets and one.user != 0 and not self._is_own(one):
-                named = ", ".join(f"{pid} ({procfs.command_name(pid)})" for pid in procfs.holders_of(one.inode))
-                raise KeyturnError(
-                    f"service {self.name}: port {port} is listened on by process {named or '?'} of the user {one.user}, which is not "
-                    "the service's: end it, or correct base_url, the health URL or keyturn_app_user"
-                )
-            self._own_sockets.add(one.inode)
+            self._check_own(one, f"port {port} is listened on")
+        if connection and (taken := procfs.taker(connection)):
+            self._check_own(taken, f"a connection to port {port} was taken", found)
         return {one.inode for one in found}
+
+    def _check_own(self, one: Listening, what: str, listening: Sequence[Listening] = ()) -> None:
+        """Refuse a socket of somebody else's; who has one of those that listen, which are the service's, may have any."""
+        own = one.inode in self._own_sockets or one.user == 0 or self._is_own(one)
+        if not own and not procfs.takes_of(one, listening):
+            named = ", ".join(f"{pid} ({procfs.command_name(pid)})" for pid in procfs.holders_of(one.inode))
+            raise KeyturnError(
+                f"service {self.name}: {what} by process {named or '?'} of the user {one.user}, which is not the service's: end it, or "
+                "correct base_url, the health URL or keyturn_app_user"
+            )
+        self._own_sockets.add(one.inode)
 
     @abstractmethod
     def _is_own(self, one: Listening) -> bool:
