@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import others, selection
+from support import forked, others, selection
 from support.faults import WAYS, Call, Host, record
 
 SHARES = 4 if selection.exhaustive() else 1
@@ -129,3 +129,13 @@ def test_a_kill_before_any_call_loses_nothing(
     assert chosen
     assert set(chosen) <= set(reached), "a kill did not fire"
     assert (lost, converged) == (0, len(reached))
+
+
+def test_what_a_module_imports_first_is_no_call_of_its_own(tmp_path: Path) -> None:
+    """A run that wrote compiled code would make calls that no run after it makes, and kills before those would not fire."""
+    module, arguments = tmp_path / "module.py", tmp_path / "arguments"
+    module.write_text(f"import sys\nsys.path.insert(0, {str(tmp_path)!r})\nimport imported_first\n")
+    (tmp_path / "imported_first.py").write_text("print('was imported')\n")
+    arguments.write_text("{}")
+    assert "was imported" in forked.run(str(module), str(arguments)).stdout
+    assert not list(tmp_path.rglob("*.pyc"))

@@ -60,6 +60,7 @@ def run(module: str, arguments: str, strace: Sequence[str] = (), named: str = ""
 def _work(module: str, arguments: str, output: str, traced: bool, named: str) -> None:
     if named:
         import_module(f"{UTILS}.base.durable")._temporary = lambda path: f"{path.name}{named}"
+    sys.dont_write_bytecode = True  # a module imported for the first time would be two calls that no run after it makes
     given = json.loads(Path(arguments).read_text())
     descriptor = os.open(output, os.O_WRONLY)
     os.dup2(descriptor, 1)
