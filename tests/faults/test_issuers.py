@@ -89,8 +89,8 @@ def test_an_issuer_that_fails_leaves_both_ends_alike(
     host.forward() if end == "new" else host.back()
     host.check_end(end)
     record(
-        f"issuer, {strategy}",
-        {"points": 1, "fired": 1, "lost_rows": 0, "converged": 1, "note": f"{call} {fault}: {way}"},
+        f"issuer, {strategy}: {fault}",
+        {"points": 1, "fired": 1, "lost_rows": 0, "converged": 1, "note": f"{call}: {way}"},
     )
 
 

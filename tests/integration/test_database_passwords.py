@@ -48,6 +48,9 @@ def test_a_password_is_turned_and_the_old_one_is_dead(app: Application) -> None:
     assert (app.held(), app.verdict(before)) == (before, "accepted")
     done = app.play("rotate")
     assert done.returncode == 0, said(done)
+    tasks = re.findall(r"^TASK \[(?:rotation : )?(.+?)\]", done.stdout, re.MULTILINE)
+    told = tasks.index("Have the issuer accept the new value")
+    assert tasks[told + 1] == "Prepare, switch and prove", "logins fail until the restart, and something comes between"
     after = app.held()
     assert (app.verdict(after), app.verdict(before)) == ("accepted", "rejected")
     report = reports.report(app.lab)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
 
+import pytest
 from dotenv import dotenv_values
 from support import reports
+from support.apis import FakeDiscord
 from support.lab import Lab
-from support.mail import MailServer
+from support.mail import MailServer, write_certificate
 
 USER, OLD, NEW = "trader@example.org", "canary-of-the-old-mail", "canary-of-the-new-mail"
 
@@ -55,4 +58,36 @@ def test_the_password_of_a_mail_account_is_turned_where_an_inventory_chooses_it(
     done = lab.play("validate")
     assert done.returncode == 0, said(done)
     assert not [value for value in (OLD, NEW) if value in said(done)]
+    lab.stop()
+
+
+@pytest.mark.exhaustive
+def test_the_address_of_a_webhook_is_turned_and_its_old_one_is_confirmed_dead(tmp_path: Path) -> None:
+    """A server asked by TLS, with the schema that it publishes: 200 and 404 are its words for an address that lives or does not."""
+    certificate = tmp_path / "hook.crt"
+    write_certificate(certificate)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(certificate, certificate.with_suffix(".key"))
+    lab = Shipped(tmp_path / "lab")
+    with FakeDiscord() as fake:
+        fake.socket = tls.wrap_socket(fake.socket, server_side=True)
+        old, new = (f"{fake.url.replace('http', 'https')}/webhooks/81/canary-{one}" for one in ("old", "new"))
+        fake.valid = {("81", "canary-old"): "ours", ("81", "canary-new"): "ours"}
+        lab.env.write_text(f"{lab.env.read_text()}ALERT_WEBHOOK={old}\n")
+        lab.start()
+        statuses = {"keyturn_alert_webhook_accepted": 200, "keyturn_alert_webhook_rejected": 404}
+        lab.write_inventory(keyturn_optional_secrets=["alert_webhook"], **statuses)
+        brought = {"KEYTURN_NEW_ALERT_WEBHOOK": new, "SSL_CERT_FILE": str(certificate)}
+        done = lab.play("rotate_alert_webhook", **brought)
+        assert done.returncode == 0, said(done)
+        assert dotenv_values(lab.env)["ALERT_WEBHOOK"] == new
+        confirm = ("confirm_revoked", "-e", "keyturn_secret=alert_webhook")
+        done = lab.play(*confirm, **brought)
+        assert done.returncode == 2 and "still accepts the old credential" in said(done), said(done)
+        del fake.valid["81", "canary-old"]
+        done = lab.play(*confirm, **brought)
+        assert done.returncode == 0, said(done)
+    (journal,) = lab.journals()
+    assert journal["retire"]["state"] == "revoked" and "HTTP 404" in journal["retire"]["evidence"]
+    assert not [value for value in (old, new) if value in said(done)]
     lab.stop()
