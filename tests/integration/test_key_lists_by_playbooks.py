@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,15 @@ def options(lab: Lab, tmp_path: Path, request: pytest.FixtureRequest) -> list[st
     return ["-e", f"@{chosen}"]
 
 
+def hook(lab: Lab, name: str, fails: int) -> str:
+    """Write a file of tasks that notes when it ran, and whether the application had a list of keys then; one time it ``fails``."""
+    path = lab.folder / f"{name}.yml"
+    command = f"echo {name} $(grep -q '^{KEY}=.*,' {lab.env} && echo list || echo alone) >> {lab.folder}/hooks"
+    command += f"; [ $(grep -c {name} {lab.folder}/hooks) != {fails} ]"
+    path.write_text(yaml.safe_dump([{"name": name, "ansible.builtin.shell": command, "changed_when": True}]))
+    return str(path)
+
+
 @pytest.mark.covering()
 @pytest.mark.parametrize(
     "options", [{"value": "shared"}, {"value": "per_host"}], ids=["shared", "per_host"], indirect=True
@@ -47,10 +57,18 @@ def test_a_list_is_turned_while_a_client_writes(lab: Lab, options: list[str]) ->
 @pytest.mark.parametrize("options", [{"value": "shared"}], ids=["shared"], indirect=True)
 def test_a_host_that_does_not_come_up_on_the_new_key_alone_goes_back_by_itself(lab: Lab, options: list[str]) -> None:
     old, tokens = lab.key(), lab.tokens_read()
+    hooks = {f"keyturn_{name}_hook": hook(lab, name, fails) for name, fails in (("drain", 5), ("return", 3))}
     lab.break_start(FAILS_WITHOUT_A_LIST.replace("{key}", KEY))
     (lab.app / "refuse").touch()
-    done = lab.play("rotate", "-e", "keyturn_secret=db_key", *options)
+    done = lab.play("rotate", "-e", "keyturn_secret=db_key", "-e", json.dumps(hooks), *options)
     assert done.returncode == 2, done.stdout
+    seen = (lab.folder / "hooks").read_text().splitlines()
+    assert seen[:5] == ["drain alone", "return list", "drain list", "return list", "drain list"]
+    # it has the new key alone, comes up on both again, and then not on the old one; the balancer does not do all that it is told
+    assert seen[5:] == ["drain alone", "return list", "drain list"], "the way back restarts before everybody's eyes"
+    assert (
+        "here stays drained until it is back" in done.stdout and "here goes back without being drained" in done.stdout
+    )
     # on the old key alone it does not come up either, so that the way back waits for whoever mends it, and every row is readable
     assert reports.report(lab)["outcome"] == "interrupted"
     (lab.app / "refuse").unlink()
