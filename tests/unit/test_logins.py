@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 from keyturn.base.errors import KeyturnError
-from keyturn.inputs import logins
-from support.lab import optional
+from keyturn.inputs import logins, mistakes
+from keyturn.inputs.application import Application
+from support.lab import ROOT, optional
 from support.steps import take
 
 TURNS = {"kind": "postgresql_role", "strategy": "alternating"}
@@ -61,11 +62,20 @@ def test_one_login_is_seen_by_its_server_and_its_user(first: Any, second: Any, o
     assert logins.same("second", found) == (["first"] if one else [])
 
 
-def test_half_of_a_login_is_not_planned() -> None:
+def halves() -> dict[str, Any]:
     first = optional()["db_password"]
-    second = first | {"title": "Reports", "variables": ["REPORTS_PASSWORD"]}
+    return {"first": first, "second": first | {"title": "Reports", "variables": ["REPORTS_PASSWORD"]}}
+
+
+def test_half_of_a_login_is_not_planned() -> None:
     with pytest.raises(KeyturnError) as error:
-        take("plan", REQUEST | {"secret": "first", "secrets": {"first": first, "second": second}})
+        take("plan", REQUEST | {"secret": "first", "secrets": halves()})
     assert str(error.value).startswith(
         "keyturn_secrets: first is one login with second, which would be left with a dead value. Make them one entry"
     )
+
+
+def test_a_look_at_the_catalogue_names_both_halves() -> None:
+    found = mistakes.mistakes(Application(ROOT / "applications/trader_ai"), halves())
+    for one, other in (("first", "second"), ("second", "first")):
+        assert [line for line in found if line.startswith(f"catalogue.yml: secrets: {one} is one login with {other}, ")]
