@@ -110,7 +110,7 @@ PHASES = {
             "until": {
                 "type": "str",
                 "default": "rolled_back",
-                "choices": ["stopped", "turned", "accepts", "rolled_back"],
+                "choices": ["allowed", "stopped", "turned", "accepts", "rolled_back"],
             },
             "withdrawn": {"type": "bool", "default": False},
         },

@@ -20,9 +20,10 @@ options:
       - How far the call goes back. Of data that all hosts share, every one is V(stopped) before one of them has V(turned) it back.
       - V(accepts) lets a host with a list of keys write under the old one again and read both. Where hosts share the value all of them
         come there before any goes on.
+      - V(allowed) changes nothing. It fails where data without an inverse would lose what was written, and nobody has said that it may.
     type: str
     default: rolled_back
-    choices: [stopped, turned, accepts, rolled_back]
+    choices: [allowed, stopped, turned, accepts, rolled_back]
   withdrawn:
     description:
       - Who speaks for all hosts has had the issuer forget a new value that has lived beside the old one. Until then every host that has

@@ -169,11 +169,17 @@ CHECKED: dict[str, Any] = {
 }
 
 
-def keep_in_vault(host: Any) -> None:
+# data that none of the programs turns back
+NO_INVERSE = {name: program for name, program in CHECKED.items() if name != "back"}
+
+WORD = {"overrides": {"lost_writes": "the desk agreed"}}
+
+
+def keep_in_vault(host: Any, migration: Mapping[str, Any] = CHECKED) -> None:
     """Give the application of a host data that only its own programs read, and the entry by which they turn it."""
     entry = host.lab.rotation()["entry"]
     probes = [{"kind": "rows"}, *(probe for probe in entry["probes"] if probe["kind"] != "fernet_rows")]
-    host.more["entry"] = entry | {"migration": CHECKED, "probes": probes}
+    host.more["entry"] = entry | {"migration": migration, "probes": probes}
     (host.lab.app / "vault.py").write_text(VAULT_PROGRAM)
     write(host, host.old, "first")
 

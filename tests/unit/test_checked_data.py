@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from keyturn.base.errors import KeyturnError
+from keyturn.fleet import run_state
 from keyturn.ground.rows import command_checked
-from keyturn.host.phases import holdings_info, turn
+from keyturn.host.phases import holdings_info, rollback, switch, turn
 from keyturn.host.rotation import Rotation
 from keyturn.inputs import catalogue
 from keyturn.inputs.meaning import check_meaning
@@ -19,7 +22,7 @@ from keyturn.inputs.validation import services, validated
 from support import lab, others
 from support.faults import Host
 from support.others import give
-from support.turning import CHECKED, keep_in_vault, program, read, write
+from support.turning import CHECKED, NO_INVERSE, WORD, keep_in_vault, program, read, write
 
 
 @pytest.fixture
@@ -99,6 +102,100 @@ def test_what_was_written_since_is_turned_back_and_not_lost(host: Host) -> None:
     host.go_back()
     assert (host.journal()["outcome"], read(host), host.lab.key()) == ("rolled_back", "later", host.old)
     assert "restore" not in ran(host) and ran(host).count("back") == 1
+
+
+@pytest.mark.parametrize("phase", ["prepared", "switching", "switched"])
+def test_without_an_inverse_the_backup_is_put_back_until_the_service_starts(
+    host: Host, phase: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_vault(host, NO_INVERSE)
+    host.go_to("prepared")
+    does(host, "takes another key" if phase == "switching" else "")
+    with monkeypatch.context() as patch:
+        patch.setattr(switch, "open_start_gate", ended_here)
+        if phase != "prepared":
+            with pytest.raises(KeyturnError):
+                turn.run(host.rotation(), "proved")
+    assert host.journal()["phase"] == phase
+    host.go_back()
+    assert (host.journal()["outcome"], read(host), host.lab.key()) == ("rolled_back", "first", host.old)
+    assert (ran(host).count("restore"), "lost_writes" in host.journal()) == (phase != "prepared", False)
+
+
+@pytest.mark.parametrize("until", ["allowed", "rolled_back"])
+def test_without_an_inverse_nothing_that_was_written_is_lost_without_a_word(host: Host, until: str) -> None:
+    keep_in_vault(host, NO_INVERSE)
+    host.go_to("proved")
+    write(host, host.new, "later")
+    before = host.journal()
+    with pytest.raises(KeyturnError, match=REFUSED):
+        rollback.run(host.rotation(), "a test", abandon_commit=False, until=until)
+    with pytest.raises(KeyturnError, match=REFUSED):
+        rollback.run(replace(host.rotation(), check_mode=True), "a test", abandon_commit=False, until=until)
+    assert (host.journal(), read(host), host.lab.key()) == (before, "later", host.new)
+    assert (host.lab.get("/health"), "restore" in ran(host)) == (200, False)
+    host.go_forward()
+    assert (host.journal()["outcome"], read(host)) == ("committed", "later")
+
+
+MOMENT = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+REFUSED = (
+    rf"no inverse \(`back`\), its backup is of {MOMENT}, and the service was started on the new value at {MOMENT}: .* lose "
+    r"what was written between then and now, .* resume\.yml goes forward; to go back and lose it: rollback\.yml -e "
+    r"'\{.keyturn_override_lost_writes.: .REASON.\}'$"
+)
+
+
+@pytest.mark.parametrize("fails", ["nothing", "restore", "proof"])
+def test_with_a_word_the_backup_is_put_back_and_what_is_lost_is_kept_in_mind(
+    host: Host, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep_in_vault(host, NO_INVERSE)
+    host.go_to("proved")
+    write(host, host.new, "later")
+    host.more |= WORD
+    rollback.run(host.rotation(), "a test", abandon_commit=False, until="allowed")
+    told = rollback.run(replace(host.rotation(), check_mode=True), "a test", abandon_commit=False)["would"]
+    assert "from phase proved, and lose what was written since 20" in told
+    assert (read(host), host.journal().get("decision")) == ("later", None)
+    with monkeypatch.context() as patch:
+        does(host, fails)
+        if fails == "proof":
+            patch.setattr(rollback, "prove_back", ended_here)
+        if fails != "nothing":
+            with pytest.raises(KeyturnError):
+                host.go_back()
+            assert host.lab.get("/health") == (0 if fails == "restore" else 200)
+            host.more |= {"overrides": {}}  # it was given, and the journal has it
+    does(host, "")
+    # what is written on the old value stays
+    last = "afterwards" if fails == "proof" else "first"
+    write(host, host.lab.key(), "afterwards" if fails == "proof" else "later")
+    host.go_back()
+    ended = host.journal()
+    assert (ended["outcome"], read(host), host.lab.key()) == ("rolled_back", last, host.old)
+    assert re.fullmatch(
+        rf"since {MOMENT}, by the backup of {MOMENT}, on the word of .+ \(the desk agreed\)", ended["lost_writes"]
+    )
+    assert (ran(host).count("restore"), host.lab.get("/health")) == (2 if fails == "restore" else 1, 200)
+
+
+def test_no_host_goes_back_before_all_may() -> None:
+    switched: Any = {"rotation_turned": {"changed": True}}
+    may, staged = {"rotation_allowed": {"changed": False}}, {"rotation_turned": {"skipped": True}}
+    lost: Any = {"rotation_allowed": {"failed": True, "msg": "no answer"}}
+    assert run_state.held_back({"a": switched | may, "b": switched | lost, "c": staged | lost}) == ["b"]
+    assert run_state.held_back({"a": switched | may, "b": staged | may}) == []
+
+
+def test_a_backup_that_is_another_is_not_put_back_on_any_word(host: Host) -> None:
+    keep_in_vault(host, NO_INVERSE)
+    host.go_to("proved")
+    host.state_file("backup.data").write_text("another")
+    host.more |= WORD
+    with pytest.raises(KeyturnError, match=r"not the file that was made: .* so it only goes forward: run resume\.yml"):
+        host.go_back()
+    assert (read(host), host.lab.key(), host.lab.get("/health")) == ("first", host.new, 200)
 
 
 @pytest.mark.parametrize(("fault", "began"), [("restore", True), ("reads no backup", True), ("back", False)])
@@ -222,7 +319,7 @@ SERVICES = services({"backend": {"manager": "systemd", "unit": "b", "health_url"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        *(({name: ...}, f"missing: {name}") for name in command_checked.PROGRAMS),
+        *(({name: ...}, f"missing: {name}") for name in command_checked.PROGRAMS if name != "back"),
         ({"turn": program("turn")}, r"turn tells .* no value: write \{new\}"),
         ({"back": program("back")}, r"back tells .* no value: write \{old\}"),
         ({"check": program("check", input="{new}")}, r"check tells .* no value: write \{value\}"),
@@ -240,10 +337,14 @@ SERVICES = services({"backend": {"manager": "systemd", "unit": "b", "health_url"
 def test_an_entry_that_would_not_do_is_refused_by_name(change: dict[str, Any], message: str) -> None:
     entry = lab.catalogue()["db_key"] | {"probes": [{"kind": "rows"}]}
 
-    def check(migration: dict[str, Any]) -> None:
+    def check(migration: dict[str, Any], **more: Any) -> None:
         given = {name: value for name, value in migration.items() if value is not ...}
-        check_meaning("db_key", validated("db_key", catalogue.ENTRY, entry | {"migration": given}), SERVICES)
+        check_meaning("db_key", validated("db_key", catalogue.ENTRY, entry | {"migration": given} | more), SERVICES)
 
     check(CHECKED)
+    check(NO_INVERSE)
+    check(CHECKED, value="shared", switch="together")
+    with pytest.raises(KeyturnError, match=r"back is missing, .*: name the program, or take value per_host"):
+        check(NO_INVERSE, value="shared", switch="together")
     with pytest.raises(KeyturnError, match=message):
         check(CHECKED | change)

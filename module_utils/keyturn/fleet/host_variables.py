@@ -31,6 +31,7 @@ class HostVariables(TypedDict, total=False):
     rotation_finished: HostAnswer
     rotation_taken_back: HostAnswer
     rotation_asked_provider: HostAnswer
+    rotation_allowed: HostAnswer
     rotation_went_back: HostAnswer
     rotation_left_open: HostAnswer
 

@@ -168,6 +168,15 @@ def stays(hosts: Hosts, override: str = "") -> bool:
     return recovery.stays([known.get("rotation_asked_provider", {}) for known in hosts.values()])
 
 
+def held_back(hosts: Hosts) -> list[str]:
+    """Return the hosts that must not go back, of data without an inverse: they would lose what was written, or give no answer any more.
+
+    The others wait for them, also those that were only staged: once one has gone back, none goes forward.
+    """
+    asked = {host: known.get("rotation_allowed", NOTHING) for host, known in hosts.items() if worked_on(known)}
+    return [host for host, answer in asked.items() if "msg" in answer]
+
+
 def speaker(hosts: Hosts, plan: Plan, adopted: str) -> str:
     """Return who speaks for hosts that share a value, empty where nobody can: ``adopted`` is whose value a person holds right.
 
@@ -218,6 +227,7 @@ QUESTIONS: dict[str, Callable[..., object]] = {
         all_back,
         switched,
         stays,
+        held_back,
         speaker,
         unreached,
         rows_under,

@@ -114,7 +114,7 @@ SHAPE = {
         "backup?": ({"ok": True, "rows": int}, {"ok": False, "failure?": str}),
     },
     "held?": MARKS,
-    **dict.fromkeys(("attention?", "unproved?", "issuer_mark?", "issuer_retired?"), str),
+    **dict.fromkeys(("attention?", "unproved?", "lost_writes?", "issuer_mark?", "issuer_retired?"), str),
 }
 Marks = dict[str, str]
 Instant = list[str | float]
@@ -231,6 +231,8 @@ class JournalRecord(TypedDict, total=False):
     attention: str
     proofs: list[dict[str, str]]
     unproved: str
+    # of data that goes back to its backup
+    lost_writes: str
     stopped: Stamp
     # of a list of keys: when this host read both for the first time
     accepted: Stamp

@@ -43,6 +43,7 @@ class Plan(TypedDict, total=False):
     drains: bool
     migrates: bool
     shares: bool
+    has_inverse: bool
     issues: bool
     old_lives: bool
     batches: list[Any]  # numbers, or shares such as 50%

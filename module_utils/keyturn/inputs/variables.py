@@ -98,8 +98,8 @@ VARIABLES: Mapping[str, Kind] = {
             "accept_unproved adopt app_user application checkout dest drain_hook environment from hosts "
             "incident_age_recipient incident_id incident_leaked "
             "incident_note incident_point incident_since incident_without_evidence log_broken log_from_hosts log_head name new_values "
-            "notification_hook operator override_dead_value override_log override_open_orders override_staging reason replacement_summary "
-            "reports_dir return_hook rotation_id secret signer staging store_abandoned to",
+            "notification_hook operator override_dead_value override_log override_lost_writes override_open_orders override_staging "
+            "reason replacement_summary reports_dir return_hook rotation_id secret signer staging store_abandoned to",
         ),
         (NUMBER, "backup_retention_days grace_days staging_max_age_days"),
         (SWITCH, "checkout_history encrypt_plaintext_rows fail_when_left incident_drill pipeline production"),

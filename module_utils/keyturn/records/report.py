@@ -50,6 +50,7 @@ HOST_FIELDS = (
     "retire",
     "evidence",
     "unproved",
+    "lost_writes",
     "late",
 )
 

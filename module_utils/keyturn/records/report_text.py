@@ -178,5 +178,6 @@ def _host(host: HostReport, budget: float) -> Sequence[str]:
         for line in host.get("proofs", [])
     ]
     lines += [f"finding    {line}" for line in host.get("findings", [])]
+    lines += [f"lost       what was written {host['lost_writes']}"] if "lost_writes" in host else []
     lines += [f"late       {host['late']}"] if "late" in host else []
     return lines

@@ -46,7 +46,7 @@ ENDED = {
     **dict.fromkeys(("outcome", "started", "rotated_by", "verified_by"), str),
     **NAMED,
     "finished?": (None, timestamps.SHAPE),
-    **{key: {"*": str} for key in ("excluded?", "overrides?")},
+    **{key: {"*": str} for key in ("excluded?", "overrides?", "lost_writes?")},
     **LOGIN,
 }
 # what every reader of a record may rest on, by its event; a log without a chain has ends only
@@ -112,6 +112,7 @@ class Record(TypedDict, total=False):
     failure: str | None
     hosts: list[str] | dict[str, Ended]
     excluded: Mapping[str, str]
+    lost_writes: Mapping[str, str]
     signer: str
     points: Mapping[str, str]
     signature: str
@@ -165,7 +166,10 @@ def record(report: Report, attempt: Attempt) -> Record:
     lines = [line for host in report["hosts"].values() for line in host.get("proofs", [])]
     proofs = [line for line in lines if line["verdict"] != "not configured"]
     passed = sum(holds(line) for line in proofs)
+    lost = {name: host["lost_writes"] for name, host in report["hosts"].items() if "lost_writes" in host}
+    found: Record = {"lost_writes": lost} if lost else {}
     return {
+        **found,
         "event": "ended",
         "attempt": attempt,
         "at": utc_now(),
@@ -484,6 +488,7 @@ def table(records: Sequence[Record]) -> str:
             continue
         remarks = [] if entry["outcome"] == "committed" else [entry["outcome"]]
         remarks += [f"without {host}: {why}" for host, why in entry.get("excluded", {}).items()]
+        remarks += [f"{host} lost what was written {what}" for host, what in entry.get("lost_writes", {}).items()]
         remarks += [f"overridden {name}: {why}" for name, why in entry.get("overrides", {}).items()]
         reason = f"{entry['reason']} ({', '.join(remarks)})" if remarks else entry["reason"]
         signer = signers.get(entry["rotation_id"]) if entry["outcome"] in COMMITTED else None

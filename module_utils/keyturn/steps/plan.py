@@ -88,6 +88,7 @@ def _plan(parameters: Parameters, entry: Entry, hosts: Mapping[str, HostVariable
         "migrates": entry["migration"]["kind"] != "none",
         # what is one for all hosts is turned by one of them, while all are stopped
         "shares": rows.shared(entry["migration"]),
+        "has_inverse": rows.has_inverse(entry["migration"]),
         "issues": entry["issuer"] is not None,
         "old_lives": entry["issuer"] is not None and issuers.old_lives(entry["issuer"]),
         "batches": parameters["batches"] if entry["switch"] == "rolling" else ["100%"],
@@ -242,6 +243,11 @@ def _text(plan: Plan, hosts: list[str], known: Report, check_mode: bool) -> str:
     if plan["shares"]:
         meanwhile = "serve" if plan["overlap"] == "key_list" else "are stopped"
         lines["rows"] = f"of all hosts: the first that reaches them turns them, while all {meanwhile}"
+    if not plan["has_inverse"]:
+        lines["way back"] = (
+            "the data has no inverse (`back`): once the service was started on the new value, to go back loses what was written since, and "
+            "is done by keyturn_override_lost_writes alone"
+        )
     if known.get("outcome") in report.ENDED:
         lines["over"] = f"{known['outcome']} since {known['finished']}: what has ended is not turned again"
     return "\n".join(f"{name:<11} {line}" for name, line in lines.items())

@@ -213,7 +213,7 @@ KINDS: dict[str, Kind] = {
             **dict.fromkeys(("turn", "back", "check", "backup", "restore"), PROGRAM),
             "shared": {"type": "bool", "default": False},
         },
-        required=["turn", "back", "check", "backup", "restore"],
+        required=["turn", "check", "backup", "restore"],
         forms=(),  # none is read
         probe="rows",
         places=lambda spec, root: [],
@@ -233,6 +233,11 @@ def shared(migration: Spec) -> bool:
     """Tell whether the data of the catalogue's ``migration`` is one for all hosts."""
     kind = KINDS.get(read_by(migration)["kind"])
     return bool(migration.get("shared")) or (kind is not None and kind.reach is not None)
+
+
+def has_inverse(migration: Spec) -> bool:
+    """Tell whether the data of the catalogue's ``migration`` can be brought back under the old value with all that was written since."""
+    return migration["kind"] != "command_checked" or bool(migration.get("back"))
 
 
 def places(migration: Spec, root: Path) -> list[Path]:

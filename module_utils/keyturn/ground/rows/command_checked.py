@@ -1,8 +1,8 @@
 """The migration ``command_checked``: data in a form that is not read here, turned by programs of the application's within our stop.
 
 What shows is the application's own check of a value: before with the old value alone, afterwards with the new one alone. That each row
-holds what it held is shown by nobody, and is said so. No way loses a write: until the service starts again the backup is what the
-data was, and from then on the declared inverse turns it back.
+holds what it held is shown by nobody, and is said so. Until the service starts again the backup is what the data was; from then on the
+declared inverse turns it back with all that was written. Where none is declared, phases/loss.py asks for a person's word first.
 """
 
 from __future__ import annotations
@@ -50,9 +50,8 @@ class Checked:
         self.check_switch()
         if refusal := self.refusal(self.census()):
             raise KeyturnError(refusal)
-        return Examined(
-            {}, [f"{self.name} is not read: {self._check} alone tells of it, and who else has it open is not known"]
-        )
+        told = [f"{self.name} is not read: {self._check} alone tells of it, and who else has it open is not known"]
+        return Examined({}, told if self._spec["back"] else [*told, f"{self.name} has no inverse (`back`)"])
 
     def space(self) -> Space:
         """Nobody says how much the backup takes: it is bounded by what the disk has."""
@@ -60,8 +59,8 @@ class Checked:
 
     def check_switch(self) -> None:
         """See that all programs can be run."""
-        for name in PROGRAMS:
-            self._programs.check(self._spec[name])
+        for program in self._declared:
+            self._programs.check(program)
 
     def census(self) -> Census:
         """Ask the check about each value that is known. What a program has begun, and nothing has shown, is refused as well."""
@@ -135,7 +134,7 @@ class Checked:
 
     def check_unused(self) -> None:
         """Wait for a program that a killed call has left. Who else has the data open is not known."""
-        self._programs.let_end(max(self._spec[name]["seconds"] for name in PROGRAMS))
+        self._programs.let_end(max(program["seconds"] for program in self._declared))
 
     def switch(self, to: Side, encrypt_plaintext: bool = False) -> Turned:
         """Have it turned, and the check say so."""
@@ -161,7 +160,7 @@ class Checked:
         return {"turned": 1, "on_the_fly": 1, "left": ""}
 
     def _back(self) -> Turned:
-        if self._state == BEGUN:
+        if self._state == BEGUN or (self._state == SHOWN and not self._spec["back"]):
             with self._programs.place(BACKUP).open("rb") as backup:
                 self._programs.run(self._spec["restore"], "restores it", source=backup.fileno())
         elif self._state != SHOWN and not self._spec["shared"]:
@@ -176,6 +175,10 @@ class Checked:
             )
         durable.remove(self._programs.place(STATE))
         return {"turned": 1, "on_the_fly": 1, "left": ""}
+
+    @property
+    def _declared(self) -> list[Spec]:
+        return [self._spec[name] for name in PROGRAMS if self._spec[name]]
 
     @property
     def _state(self) -> bytes:
@@ -215,11 +218,16 @@ class Checked:
 
     def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Refuse: only over the data in use could its program restore it."""
-        if _sha256(folder / BACKUP) != backup["sha256"]:
-            raise KeyturnError("the backup is not the file that was made: its checksum is another")
+        check_backup(folder / BACKUP, backup)
         raise KeyturnError(
             "that the backup can be restored was not tried: its program restores it over the data in use; try it on a copy"
         )
+
+
+def check_backup(path: Path, backup: Mapping[str, object]) -> None:
+    """Refuse what is not the ``backup`` of the journal any more."""
+    if not path.exists() or _sha256(path) != backup["sha256"]:
+        raise KeyturnError("the backup is not the file that was made: it is gone, or its checksum is another")
 
 
 def _sha256(path: Path) -> str:

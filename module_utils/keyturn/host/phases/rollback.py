@@ -30,6 +30,7 @@ from .common import (
     stop,
 )
 from .finish import close
+from .loss import going_back
 from .prove import prove_back
 from .shared import check_turned
 
@@ -44,6 +45,7 @@ def run(
 
     Of rows that all hosts share each is ``stopped`` first, then one has ``turned`` them, and then all end: ``until`` is how far to go. A
     host with a list of keys is not stopped: it ``accepts``, which is to write under the old one again and read both, before any goes on.
+    Of data without an inverse each host says first whether it is ``allowed``: it changes nothing.
     ``withdrawn`` tells that who speaks for all hosts has taken back a new value that has lived beside the old one: until then the rotation
     stays open.
     ``abandon_commit`` says that the controller has seen a host of the unit that has not decided: only then may a host
@@ -55,7 +57,9 @@ def run(
         return {"changed": False, "rotation": journal.record if journal else {}}
     refuse_decided(rotation, journal, abandon_commit)
     if rotation.check_mode:
-        return would(f"go back to the old value from phase {journal.phase}" if until == "rolled_back" else "")
+        lost = going_back(rotation, journal).get("lost_writes")
+        more = f", and lose what was written {lost}" if lost else ""
+        return would(f"go back to the old value from phase {journal.phase}{more}" if until == "rolled_back" else "")
     with application.lock("rollback", LOCK_WAIT_SECONDS):
         # the call that held the lock may have gone on
         journal = open_journal(rotation)
@@ -63,27 +67,39 @@ def run(
             return result(journal, changed=False)
         refuse_decided(rotation, journal, abandon_commit)
         _refuse_dead_value(rotation, journal)
-        journal.update(decision="rollback", failure=journal.record.get("failure") or cause)
+        decided: JournalRecord = {
+            **going_back(rotation, journal),
+            "decision": "rollback",
+            "failure": journal.record.get("failure") or cause,
+        }
+        if until == "allowed":
+            return result(journal, changed=False)
+        journal.update(**decided)
         if journal.touched and not journal.record.get("turned_back"):
             (LIST_STEPS if rotation.separator else STEPS)[until](rotation, journal)
         if until != "rolled_back":
             return result(journal, changed=True)
-        open_start_gate(rotation)
-        journal.record.pop("attention", None)
-        # a host that was down meanwhile could not start them behind the gate
-        with _tolerating(rotation, journal):
-            start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
-        _note(journal, start_companions(rotation.service_list()))
-        if withdrawn:
-            journal.update(withdrawn=True)
-        if _still_issued(rotation, journal):
-            return result(journal, changed=True)
-        outcome = _outcome(rotation, journal)
-        values.discard_pending(journal)
-        for consumer in rotation.consumers():
-            consumers.clean(consumer)
-        close(rotation, journal, outcome)
+        return _end(rotation, journal, withdrawn)
+
+
+def _end(rotation: Rotation, journal: Journal, withdrawn: bool) -> HostAnswer:
+    """End the rotation on a host that is back, unless a new value that lives beside the old one has yet to be taken back."""
+    open_start_gate(rotation)
+    journal.record.pop("attention", None)
+    # a host that was down meanwhile could not start them behind the gate
+    with _tolerating(rotation, journal):
+        start([service for service in rotation.service_list() if not service.healthy()], procfs.now())
+    _note(journal, start_companions(rotation.service_list()))
+    if withdrawn:
+        journal.update(withdrawn=True)
+    if _still_issued(rotation, journal):
         return result(journal, changed=True)
+    outcome = _outcome(rotation, journal)
+    values.discard_pending(journal)
+    for consumer in rotation.consumers():
+        consumers.clean(consumer)
+    close(rotation, journal, outcome)
+    return result(journal, changed=True)
 
 
 def _still_issued(rotation: Rotation, journal: Journal) -> bool:
