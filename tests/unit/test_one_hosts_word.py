@@ -122,6 +122,10 @@ def test_no_host_opens_the_gate_of_production(tmp_path: Path) -> None:
     assert asked(GATED["rotation_id"]) == "", "one that has begun goes on"
     with pytest.raises(KeyturnError, match="does not exist, so nobody knows what was turned there"):
         asked("20260101T000000Z-fedcba9876543210")
+    # nor is what a new log has taken over from hosts anybody else's word
+    taken_over: Any = {"event": rotation_log.TAKEN_OVER, "rotation_id": GATED["rotation_id"], "outcome": "committed"}
+    assert not rotation_log.has_begun([taken_over], plan)
+    assert rotation_log.has_begun([taken_over | {"event": "ended"}], plan)
     # what the gate has refused has not begun, whatever a host tells of it
     refused = {"event": "ended", "outcome": "refused", "at": AT, "started": AT, "finished": AT}
     refused |= {name: GATED[name] for name in ("rotation_id", "secret")} | {"rotated_by": "x", "verified_by": "nobody"}

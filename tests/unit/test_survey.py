@@ -128,6 +128,8 @@ def test_a_file_and_a_table_that_a_value_has_named_do_not_tell_it(folder: Path) 
     found = survey.look(folder, None, [])
     assert [value for value in (KEY, HEX, PHRASE) if value in json.dumps(found)] == []
     assert columns(found)["of (a value)", "(a value)", ""]["database"] == f"{folder}/(a value).db"
+    told: Any = {"findings": ["the table accounts"]}
+    assert survey._hidden(told, {"accounts"}) == told, "a short one is a word as well"
 
 
 @pytest.mark.parametrize("mode", ["delete", "wal"])
