@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -470,6 +471,7 @@ class Prober:
         self.request = urllib.request.Request(BALANCER + path, headers=headers)
         self.pause = pause
         self.failures: list[float] = []
+        self.causes: Counter[str] = Counter()
         self.answered: list[float] = []
         self.asked = self.good = 0
 
@@ -480,11 +482,13 @@ class Prober:
         while not self.good:
             time.sleep(0.05)
         self.failures.clear()
+        self.causes.clear()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.going = False
         self.thread.join()
+        print(f"{len(self.failures)} of {self.asked} requests had no good answer: {dict(self.causes)}")
 
     def _ask(self) -> None:
         while self.going:
@@ -493,8 +497,9 @@ class Prober:
                 with urllib.request.urlopen(self.request, timeout=2):
                     self.good += 1
                     self.answered.append(began)
-            except OSError:
+            except OSError as error:
                 self.failures.append(began)
+                self.causes[str(error)] += 1
             self.asked += 1
             time.sleep(self.pause)
 
