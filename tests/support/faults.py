@@ -58,13 +58,13 @@ KILLED = "+++ killed by SIGKILL +++"
 BECOMING = "setresuid"
 
 # A parent that waits: process 1 of a container may be slow to reap, and an ended process must be gone at once.
+# Who has the port says so itself: of two that start at once, the one that ends has not the last word.
 START = """#!/bin/sh
 {outlive}
 [ -e run/pid ] && kill -0 "$(cat run/pid)" 2>/dev/null && exit 0
 rm -f run/pid
-setsid sh -c '"$0" -I -S server.py "$1" & echo $! >run/pid.new; mv run/pid.new run/pid; wait' \\
-    {python} {port} </dev/null >/dev/null 2>&1 &
-while [ ! -e run/pid ]; do sleep 0.01; done
+setsid sh -c '"$0" -I -S server.py "$1" & wait' {python} {port} </dev/null >/dev/null 2>&1 &
+while [ ! -e run/pid ] && kill -0 $! 2>/dev/null; do sleep 0.01; done
 """
 STOP = """#!/bin/sh
 pid=$(cat run/pid 2>/dev/null) || exit 0
@@ -73,11 +73,14 @@ while kill -9 "$pid" 2>/dev/null; do sleep 0.005; done
 [ "$(cat run/pid 2>/dev/null)" != "$pid" ] || rm -f run/pid
 """
 SERVER = """\
-import socket, sys
+import os, socket, sys
 listener = socket.socket()
 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 listener.bind(("127.0.0.1", int(sys.argv[1])))
 listener.listen(20)
+with open("run/pid.new", "w") as file:
+    file.write(str(os.getpid()))
+os.rename("run/pid.new", "run/pid")
 while True:
     connection = listener.accept()[0]
     connection.recv(4096)
