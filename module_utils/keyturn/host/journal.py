@@ -385,6 +385,10 @@ class Journal:
         """Tell whether the rotation has come to ``phase``, or further."""
         return PHASES.index(self.phase) >= PHASES.index(phase)
 
+    def entered(self, phase: str) -> str:
+        """Return when a phase that was reached began, as the journal writes times."""
+        return next(step["at"] for step in self.record["history"] if step["phase"] == phase)
+
     def enter(self, phase: str, /, **fields: Unpack[JournalRecord]) -> None:
         """Write that ``phase`` begins or is reached, with ``fields``."""
         self.record["history"] = [*self.record.get("history", []), {"phase": phase, "at": utc_now()}]

@@ -36,7 +36,7 @@ def going_back(rotation: Rotation, journal: Journal) -> JournalRecord:
             f"{error}; the data has no inverse (`back`) either, so it only goes forward: run resume.yml"
         ) from None
     made = timestamps.text(datetime.fromtimestamp(backup.stat().st_mtime, UTC))
-    started = next(step["at"] for step in journal.record["history"] if step["phase"] == "switched")
+    started = journal.entered("switched")
     reason = rotation.overrides.get(WORD)
     if not reason:
         raise KeyturnError(
