@@ -164,9 +164,8 @@ def test_a_stranger_at_another_address_of_the_name_for_a_moment_gets_no_token(
                 return sockets(self, url, *more)
 
             monkeypatch.setattr(type(one), "sockets", appearing)
-            with pytest.raises(
-                KeyturnError, match=r"a connection to port \d+ was taken by process \d+ .* of the user 65534"
-            ):
+            # which of the two is seen first is chance, and nothing is sent in either case
+            with pytest.raises(KeyturnError, match=r"was taken by process \d+ .* of the user 65534|nothing was sent"):
                 list(probes.jwt_token(probes.Question("new", {"J": SECRET}, None, [one], None), {"path": "/"}))
 
 
