@@ -225,7 +225,7 @@ def test_the_drill_names_the_backup_that_is_damaged_and_prune_removes_both(host:
     told = evidence.restore_drill(host.rotation(), journal(host))
     assert told == {
         "ok": False,
-        "failure": f"{host.lab.app}/data/vault.db: the backup is not the file that was made: its checksum is another",
+        "failure": f"{host.lab.app}/data/vault.db: the backup is not the file that was made: it is gone, or its checksum is another",
     }
     host.go_back()
     ended = journal(host)

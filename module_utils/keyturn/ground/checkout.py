@@ -151,9 +151,7 @@ def _by_gitleaks(folder: Path) -> set[tuple[str, str]]:
         report = Path(private) / "report.json"
         command = ["gitleaks", "detect", "--source", str(folder), "--redact", "--no-banner", "--log-level", "error"]
         command += ["--exit-code", "0", "--report-format", "json", "--report-path", str(report)]
-        said = Path(private) / "said"
-        quiet = subprocess.DEVNULL
-        environment = git.environment(folder)
+        said, quiet = Path(private) / "said", subprocess.DEVNULL
         try:
             with said.open("wb") as errors:  # the end of a pipe would be that of its git as well
                 done = subprocess.run(
@@ -162,7 +160,7 @@ def _by_gitleaks(folder: Path) -> set[tuple[str, str]]:
                     stdin=quiet,
                     stdout=quiet,
                     stderr=errors,
-                    env=environment,
+                    env=git.environment(folder),
                     timeout=SEARCH_SECONDS,
                 )
         except subprocess.TimeoutExpired:

@@ -240,10 +240,10 @@ class Role:
             server = self._server._replace(port=admin["port"] or self._server.port, database=ADMINS_DATABASE)
             if not admin["system_user"]:
                 password = admins_password(admin, self._told)
-                listener = Listener(server.port, server_users(admin["server_user"] or SERVER_USER))
-                refusal = postgresql.believed if server.tls else listener.refusal
-                given = (admin["user"], password, SECONDS, SAFE, refusal)
-                yield stack.enter_context(postgresql.connected(server, *given))
+                users = server_users(admin["server_user"] or SERVER_USER)
+                refusal = postgresql.believed if server.tls else Listener(server.port, users).refusal
+                login = postgresql.connected(server, admin["user"], password, SECONDS, SAFE, refusal)
+                yield stack.enter_context(login)
                 return
             # the server looks at who connects, and is looked at: after that root is root again
             with owner.being(admin["system_user"]):

@@ -225,8 +225,7 @@ KINDS: dict[str, Kind] = {
 
 def read_by(migration: Spec) -> Spec:
     """Return the migration of the store that reads the rows: within one that a program turns."""
-    found: Spec = migration["rows"] if migration["kind"] == "command" else migration
-    return found
+    return cast("Spec", migration.get("rows") or migration)
 
 
 def shared(migration: Spec) -> bool:
@@ -237,7 +236,8 @@ def shared(migration: Spec) -> bool:
 
 def has_inverse(migration: Spec) -> bool:
     """Tell whether the data of the catalogue's ``migration`` can be brought back under the old value with all that was written since."""
-    return migration["kind"] != "command_checked" or bool(migration.get("back"))
+    kind = KINDS.get(migration["kind"])
+    return kind is None or "back" not in kind.options or bool(migration.get("back"))
 
 
 def places(migration: Spec, root: Path) -> list[Path]:

@@ -7,7 +7,6 @@ declared inverse turns it back with all that was written. Where none is declared
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from ...base import durable
 from ...base.errors import KeyturnError
 from ...base.sides import Side
 from ..scripts import Scripts
+from . import backup_file
 from .contract import Backup, Census, Deferred, Examined, Online, Prepared, RowStore, Space, Spec, Turned
 from .program import Programs
 
@@ -103,11 +103,10 @@ class Checked:
             self._programs.run(self._spec["backup"], "makes a backup", into=keep)
             file.flush()
             os.fsync(fd)
-        size = path.stat().st_size
-        if not size:
+        if not path.stat().st_size:
             raise self._no_backup("nothing")
         durable.sync_folder(folder)
-        return {"path": str(path), "bytes": size, "sha256": _sha256(path)}
+        return backup_file.described(path)
 
     def _no_backup(self, printed: str) -> KeyturnError:
         name = self._spec["backup"]["command"][0]
@@ -218,18 +217,7 @@ class Checked:
 
     def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Refuse: only over the data in use could its program restore it."""
-        check_backup(folder / BACKUP, backup)
+        backup_file.check(folder / BACKUP, backup)
         raise KeyturnError(
             "that the backup can be restored was not tried: its program restores it over the data in use; try it on a copy"
         )
-
-
-def check_backup(path: Path, backup: Mapping[str, object]) -> None:
-    """Refuse what is not the ``backup`` of the journal any more."""
-    if not path.exists() or _sha256(path) != backup["sha256"]:
-        raise KeyturnError("the backup is not the file that was made: it is gone, or its checksum is another")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import json
 import os
 import time
@@ -20,7 +19,7 @@ from ...base import durable
 from ...base.errors import KeyturnError
 from ...base.fingerprint import fingerprint
 from ...base.sides import Side, other
-from . import fernet_forms, postgresql_copy, postgresql_online, postgresql_scan
+from . import backup_file, fernet_forms, postgresql_copy, postgresql_online, postgresql_scan
 from .contract import Backup, Census, Examined, Online, Prepared, RowStore, Space, Spec, Turned
 from .fernet_forms import FORMS, JSON, Opened, Stored, Turner, Unreadable, of_any_shape
 from .fernet_json import JsonPages
@@ -251,7 +250,7 @@ class PostgresqlStore:
         durable.sync_folder(folder)
         if online:
             self._rehearse()
-        return {"path": str(path), "bytes": path.stat().st_size, "sha256": _sha256(path)}
+        return backup_file.described(path)
 
     def _rehearse(self) -> None:
         """Turn the first rows and take it back: a constraint may forbid what reading does not show."""
@@ -271,8 +270,7 @@ class PostgresqlStore:
     def restore(self, folder: Path, backup: Mapping[str, object], scratch: Path) -> int:
         """Read the copy as psql would, and open each of its rows."""
         path = folder / BACKUP
-        if _sha256(path) != backup["sha256"]:
-            raise KeyturnError("the backup is not the file that was made: its checksum is another")
+        backup_file.check(path, backup)
         count = closed = 0
         for number, rows in postgresql_copy.read(path, PAGE):
             count += len(rows)
@@ -503,11 +501,6 @@ class PostgresqlStore:
 def _count(cursor: Cursor, target: Column) -> int:
     cursor.execute(f"SELECT count(*) FROM {target.table}")  # noqa: S608
     return int(cursor.fetchone()[0])
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def reach(spec: Spec, root: Path) -> None:

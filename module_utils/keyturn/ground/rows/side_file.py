@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 from ...base import durable
 from ...base.sides import Side, other
 from .. import owner
+from . import backup_file
 from .sqlite_file import PAGE_ROWS, Cell, Chunk, Column, Row, behind, chunk, named_errors, roots, some
 
 SIDES: tuple[Side, ...] = ("old", "new")
@@ -136,8 +136,7 @@ class SideFile:
             roots(self.path) as connection,
         ):  # a damaged file has another sum anyway
             connection.execute("SELECT count(*) FROM sqlite_master")
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return backup_file.checksum(self.path)
 
     def remove(self) -> None:
         """Remove the file, durably."""

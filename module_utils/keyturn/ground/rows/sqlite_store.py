@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from ...base import attributes, procfs
 from ...base.errors import KeyturnError
 from ...base.sides import Side
+from . import backup_file
 from .contract import Backup, Census, Deferred, Examined, Online, Prepared, RowStore, Space, Spec, Turned
 from .fernet_keys import fernet_keys
 from .fernet_online import turn_online
@@ -102,7 +102,7 @@ class SqliteStore:
             raise Deferred("the application's writes restarted it too often: it is made under the stop") from None
         if online:
             self.columns.rehearse(path)
-        return {"path": str(path), "bytes": path.stat().st_size, "sha256": _sha256(path)}
+        return backup_file.described(path)
 
     def recall(self, folder: Path, prepared: Mapping[str, object] | None) -> bool:
         """Look for the prepared ciphertexts that the journal vouches for.
@@ -182,8 +182,7 @@ class SqliteStore:
         database = scratch / RESTORED
         with (folder / BACKUP).open("rb") as kept, database.open("xb") as copy:
             shutil.copyfileobj(kept, copy)
-        if _sha256(database) != backup["sha256"]:
-            raise KeyturnError("the backup is not the file that was made: its checksum is another")
+        backup_file.check(database, backup)
         census = self._at(scratch, {**self._spec, "database": RESTORED}).open_rows()
         if census["refused"]:
             raise KeyturnError(f"{census['refused']} rows of the backup do not open: {census['refusals']}")
@@ -197,8 +196,3 @@ def _vouched(side: SideFile, prepared: Mapping[str, object]) -> bool:
     if "sha256" in prepared:
         return bool(side.checksum() == prepared["sha256"])
     return same_boot and side.interrupted
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -54,10 +54,10 @@ def set_value(rotation: Rotation, journal: Journal) -> bool:
     issuer = _open(rotation, staged)
     with timed(journal, "issue"):
         journal.record.pop("withdrawn", None)  # of a way back that was not taken
-        if not journal.reached("issuing"):
+        again = journal.reached("issuing")
+        if not again:
             journal.enter("issuing", findings=journal.findings + issuer.prepare())
-            _tell(rotation, issuer.set, staged.new, "new")
-        elif rotation.ask_provider(staged.new).verdict != "accepted":
+        if not (again and rotation.ask_provider(staged.new).verdict == "accepted"):
             _tell(rotation, issuer.set, staged.new, "new")
         mark = issuer.mark()
     journal.enter("issued", issuer_mark=mark)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ...base import timestamps
 from ...base.errors import KeyturnError
 from ...ground import rows
+from ...ground.rows import backup_file
 from ..journal import Journal, JournalRecord
 from ..rotation import Rotation
 from .common import start_gate
@@ -26,11 +27,9 @@ def going_back(rotation: Rotation, journal: Journal) -> JournalRecord:
     # the gate opens right before the start
     if not journal.reached("switched") or start_gate(rotation).exists():
         return {}
-    from ...ground.rows.command_checked import check_backup
-
     backup = Path(journal.backup["path"])
     try:
-        check_backup(backup, journal.backup)
+        backup_file.check(backup, journal.backup)
     except KeyturnError as error:
         raise KeyturnError(
             f"{error}; the data has no inverse (`back`) either, so it only goes forward: run resume.yml"
