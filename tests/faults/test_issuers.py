@@ -171,6 +171,22 @@ def test_each_step_is_in_the_journal_before_the_issuer_hears_of_it(host: Issued,
     host.check_end("old")
 
 
+@pytest.mark.parametrize("strategy", ["single"])
+def test_an_issuer_that_was_killed_after_it_took_the_value_is_asked_and_not_told_again(
+    host: Issued, strategy: str
+) -> None:
+    host.until("set")
+    issue.run(host.rotation(), "set", "", False)
+    verifier = host.server.verifier(APPLICATION)
+    journal = host.rotation().application.get(host.rotation().rotation_id)
+    assert journal is not None and journal.phase == "issued"
+    journal.enter("issuing")
+    issue.run(host.rotation(), "set", "", False)
+    assert host.server.verifier(APPLICATION) == verifier, "each that is made has a salt of its own"
+    host.back()
+    host.check_end("old")
+
+
 @pytest.mark.parametrize("strategy", ["single", "alternating"])
 def test_a_host_that_was_away_takes_back_nothing_of_another_rotation(host: Issued, strategy: str) -> None:
     """It had told the issuer and died. The others went back without it, and turned the value since: its word is of the past."""

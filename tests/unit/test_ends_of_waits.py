@@ -80,14 +80,14 @@ def test_an_answer_that_drips_has_the_time_of_the_whole(drip: str) -> None:
 @pytest.mark.parametrize("asked", [http, postgresql], ids=["http", "postgresql"])
 def test_a_name_of_many_addresses_has_the_time_of_the_whole(monkeypatch: pytest.MonkeyPatch, asked: ModuleType) -> None:
     """Whoever has written an address may also say where its name leads."""
-    waited = [0.0]
+    waited: list[float] = []
 
     class Hole(socket.socket):
         def connect(self, place: Any) -> None:
-            waited[0] += self.gettimeout() or 0
+            waited.append(self.gettimeout() or 0)
             raise TimeoutError
 
-    clock = SimpleNamespace(monotonic=lambda: waited[0])
+    clock = SimpleNamespace(monotonic=lambda: sum(waited, 0.0))
     for module in (deadline, asked):
         monkeypatch.setattr(module, "time", clock, raising=False)
     everywhere = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"192.0.2.{number}", 80)) for number in range(200)]
@@ -99,7 +99,17 @@ def test_a_name_of_many_addresses_has_the_time_of_the_whole(monkeypatch: pytest.
         there = postgresql.address("postgresql://many.example/shop")
         with pytest.raises(postgresql.Failed), postgresql.connected(there, "shop", "x", 5.0):
             pass
-    assert waited == [5.0]
+    assert waited == [5.0], "nothing is tried after that"
+
+
+def test_an_address_that_answers_is_found_behind_one_that_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_server(("127.0.0.1", 0)) as gone:
+        places = [gone.getsockname(), server.getsockname()]
+        gone.close()
+        both = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+        with deadline.connection("of-both.example", 80, time.monotonic() + 10) as found:
+            assert found.getpeername() == places[1]
 
 
 def test_an_answer_in_time_is_taken_in_pieces() -> None:

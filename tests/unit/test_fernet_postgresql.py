@@ -153,6 +153,10 @@ def test_rows_are_turned_and_go_back_in_their_forms(shop: Shop) -> None:
     assert shop.under() == {"old": 0, "new": 12} and shop.plain(NEW) == EVERYTHING
     assert shop.sql("SELECT id, name, touched, xmin IS NULL FROM items ORDER BY id") == before
     assert shop.store(new=None).restore(shop.rotation, backup, shop.folder) == 12
+    with (shop.rotation / "backup.sql").open("a") as file:
+        file.write("-- ")
+    with pytest.raises(KeyturnError, match="its checksum is another"):
+        shop.store(new=None).restore(shop.rotation, backup, shop.folder)
     assert shop.recalled().switch("old")["turned"] == 12 and shop.plain(OLD) == EVERYTHING
     store.forget(ID)
     assert store.left() == []

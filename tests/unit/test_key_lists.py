@@ -82,6 +82,7 @@ def test_each_step_leaves_a_host_that_serves(host: Host) -> None:
         assert host.lab.get("/health") == 200
     host.go_forward()
     host.check_ended("committed")
+    assert [turn.run(host.rotation(), step)["changed"] for step in steps(host)] == [False] * len(steps(host))
 
 
 @pytest.mark.covering("host", until=lambda until: str(STEPS[until]))

@@ -57,3 +57,19 @@ def test_each_that_listens_is_found_with_its_address_and_number_and_user(
                 assert found_end is not None
                 assert (found_end.inode, found_end.user) == (number, os.geteuid()), kind
                 assert procfs.takes_of(found_end, [found[place[1]]])
+
+
+def test_a_connection_of_either_family_is_taken_by_who_listens_for_it(ours: dict[str, socket.socket]) -> None:
+    def takes(kind: str, *addresses: str) -> list[bool]:
+        port = ours[kind].getsockname()[1]
+        return [bool(procfs.listening([address], port)) for address in addresses]
+
+    assert takes("one", "127.0.0.1", "::ffff:127.0.0.1", "127.0.0.2", "::1") == [True, True, False, False]
+    assert takes("any", "127.0.0.2", "::1") == [True, False]
+    if socket.has_ipv6:
+        assert takes("six", "::1", "127.0.0.1") == [True, False]
+        assert takes("both", "::1", "127.0.0.1") == [True, True]
+        with socket.create_server(("::ffff:127.0.0.1", 0), family=socket.AF_INET6, dualstack_ipv6=True) as mapped:
+            ours["both"].close()
+            port = mapped.getsockname()[1]
+            assert [bool(procfs.listening([one], port)) for one in ("127.0.0.1", "127.0.0.2")] == [True, False]

@@ -14,6 +14,17 @@ def told(phase: str, rotation_id: str = ID, **more: Any) -> dict[str, Any]:
     return {"rotation": {"rotation_id": rotation_id, "phase": phase, **more}}
 
 
+def test_of_data_without_an_inverse_hosts_wait_for_those_that_may_not_go_back() -> None:
+    switched = {"rotation_looked": told("switched")}
+    hosts = {
+        "refuses": {**switched, "rotation_allowed": {"failed": True, "msg": "it would lose what was written"}},
+        "is silent": {**switched, "rotation_allowed": {"unreachable": True, "msg": "no route"}},
+        "may": {**switched, "rotation_allowed": told("switched")},
+        "was only staged": {"rotation_looked": told("staged"), "rotation_allowed": {"unreachable": True, "msg": "no"}},
+    }
+    assert run_state.held_back(hosts) == ["refuses", "is silent"]
+
+
 def test_the_last_word_of_each_host_counts() -> None:
     hosts = {
         "app1": {"rotation_staged": told("staged"), "rotation_turned": told("proved")},
