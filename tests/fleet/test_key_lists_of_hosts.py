@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography.fernet import Fernet
-from support.fleet import HOOKS, HOSTS, KEY, Fleet, Prober, Writer, record
+from support.fleet import HOOKS, HOSTS, KEY, Fleet, Writer, record, rotate_while_used
 from support.lab import catalogue
 
 pytestmark = pytest.mark.new_application
@@ -65,12 +65,7 @@ def held(fleet: Fleet) -> dict[str, str]:
 @pytest.mark.exhaustive
 def test_no_request_fails_and_no_write_is_lost(fleet: Fleet, shared: tuple[str, ...]) -> None:
     before = fleet.look()
-    secret = fleet.run("app1", "sed -n s/^JWT_SECRET_KEY=//p /opt/trader-ai/.env").strip()
-    with Prober("/api/bank/accounts", secret=secret) as reader, Writer(secret) as writer:
-        code, output = fleet.play("rotate", *shared)
-    assert code == 0, output
-    assert (reader.failures, writer.failures) == ([], [])
-    assert reader.good > 100 and len(writer.saved) > 50
+    reader, writer, output = rotate_while_used(fleet, *shared)
     found = held(fleet)
     assert {item: found.get(item) for item in writer.saved} == writer.saved, "what was acknowledged is gone"
     after = fleet.assert_ended()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 from cryptography.fernet import Fernet, InvalidToken
-from support.fleet import GATEWAY, HOOKS, HOSTS, KEY, Fleet, Prober, Writer, record
+from support.fleet import GATEWAY, HOOKS, HOSTS, KEY, Fleet, Writer, record, rotate_while_used
 from support.lab import catalogue
 from support.mail import write_certificate
 from support.postgres import PASSWORD, Server, server
@@ -145,12 +145,7 @@ def test_no_request_fails_no_write_is_lost_and_no_row_is_left(
     fleet: Fleet, postgres: Server, shared: tuple[str, ...], record_property: Callable[[str, object], None]
 ) -> None:
     old = keys(fleet)
-    secret = fleet.run("app1", "sed -n s/^JWT_SECRET_KEY=//p /opt/trader-ai/.env").strip()
-    with Prober("/api/bank/accounts", secret=secret) as reader, Writer(secret) as writer:
-        code, output = fleet.play("rotate", *shared)
-    assert code == 0, output
-    assert (reader.failures, writer.failures) == ([], [])
-    assert reader.good > 100 and len(writer.saved) > 50
+    reader, writer, _ = rotate_while_used(fleet, *shared)
     new, stored = keys(fleet), rows(postgres)
     assert "," not in new and new != old
     assert opened(stored, new) == ROWS | writer.saved, "what was acknowledged is gone"

@@ -557,3 +557,14 @@ class Writer:
             except OSError as error:
                 self.failures.append(f"{item}: {error}")
             time.sleep(0.05)
+
+
+def rotate_while_used(fleet: Fleet, *options: str) -> tuple[Prober, Writer, str]:
+    """Rotate while one client reads and another writes; return both, and what was printed. No request fails."""
+    secret = fleet.run("app1", "sed -n s/^JWT_SECRET_KEY=//p /opt/trader-ai/.env").strip()
+    with Prober("/api/bank/accounts", secret=secret) as reader, Writer(secret) as writer:
+        code, output = fleet.play("rotate", *options)
+    assert code == 0, output
+    assert (reader.failures, writer.failures) == ([], [])
+    assert reader.good > 100 and len(writer.saved) > 50
+    return reader, writer, output

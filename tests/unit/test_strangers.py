@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,27 +72,34 @@ def listen(family: socket.AddressFamily, place: tuple[str, int], told: int) -> N
 
 
 @contextlib.contextmanager
-def stranger(
-    family: socket.AddressFamily = socket.AF_INET, place: tuple[str, int] = ("127.0.0.1", 0)
-) -> Iterator[Stranger]:
+def forked(does: Callable[[int], None]) -> Iterator[tuple[int, int]]:
+    """Run a stranger, which is given where to write what it is sent; yield its process and where to read that."""
     heard, told = os.pipe()
     pid = os.fork()
     if pid == 0:
         try:
-            listen(family, place, told)
+            does(told)
         finally:
             os._exit(1)
     os.close(told)
     try:
-        port = os.read(heard, 100)
-        if not port:
-            pytest.skip("this machine has no IPv6")
-        yield Stranger(pid, int(port), heard)
+        yield pid, heard
     finally:
         with contextlib.suppress(ProcessLookupError, ChildProcessError):
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         os.close(heard)
+
+
+@contextlib.contextmanager
+def stranger(
+    family: socket.AddressFamily = socket.AF_INET, place: tuple[str, int] = ("127.0.0.1", 0)
+) -> Iterator[Stranger]:
+    with forked(functools.partial(listen, family, place)) as (pid, heard):
+        port = os.read(heard, 100)
+        if not port:
+            pytest.skip("this machine has no IPv6")
+        yield Stranger(pid, int(port), heard)
 
 
 def service(url: str, root: Path = Path("/"), user: str | None = None, **more: Any) -> ScriptService:
@@ -235,28 +243,15 @@ def connect_to_clients(port: int, client: int, told: int) -> None:
 @contextlib.contextmanager
 def who_connects_to_clients(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stranger]:
     """Such a stranger, and a server on the same port, on which it alone listens; our connections come from one port."""
-    heard, told = os.pipe()
     port, client = lab.free_port(), lab.free_port()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            connect_to_clients(port, client, told)
-        finally:
-            os._exit(1)
-    os.close(told)
     here = ("127.0.0.1", client)
     monkeypatch.setattr(
         deadline, "connection", lambda host, port, ends: socket.create_connection((host, port), 9, here)
     )
-    try:
+    with forked(functools.partial(connect_to_clients, port, client)) as (pid, heard):
         assert os.read(heard, 5) == b"waits"
         with socket.create_server(("127.0.0.1", port)):
             yield Stranger(pid, port, heard)
-    finally:
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(pid, signal.SIGKILL)
-            os.waitpid(pid, 0)
-        os.close(heard)
 
 
 def test_who_connects_to_us_in_the_place_of_the_service_is_shown_nothing(
